@@ -1,0 +1,16 @@
+//! Algorithms as functions of exposed bytes: AEADs, client-data modes, key derivation, MACs, signatures, and the self-tests that prove them.
+//!
+//! Nothing here knows an id, a policy, a file, a clock or a random source: keys, nonces and initialization vectors are arguments, and whoever
+//! calls is answerable for their uniqueness. Key bytes are borrowed for the length of a call; what the call leaves on the stack is overwritten
+//! before it returns, and what it put on the heap is wiped (`tests/residue.rs` searches the process for both).
+
+pub mod aead;
+mod error;
+pub mod kdf;
+pub mod mac;
+pub mod mode;
+pub mod selftest;
+pub mod sign;
+
+pub use aead::Aead;
+pub use error::Error;

@@ -1,0 +1,74 @@
+//! HMAC-SHA-256, SHA-256 and comparison in constant time.
+
+use hmac::{Hmac, KeyInit, Mac};
+use secret::scrubbed;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Length of an HMAC-SHA-256 or SHA-256 output in bytes.
+pub const MAC_BYTES: usize = 32;
+
+/// HMAC-SHA-256 (FIPS 198-1) of the concatenated parts, under a key of any length.
+///
+/// The parts are not separated: whoever passes parts of varying length frames them. Compare with [`ct_eq`] only.
+#[must_use]
+pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+    scrubbed(|| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    })
+}
+
+/// SHA-256 (FIPS 180-4) of the concatenated parts, for bytes that are not secret.
+#[must_use]
+pub fn sha256(parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// Compares tags, commitments, check values and digests in a time that depends on their length only (C19).
+#[must_use]
+pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
+    a.ct_eq(b).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_count_as_their_concatenation() {
+        let whole: &[&[u8]] = &[b"one two"];
+        let parts: &[&[u8]] = &[b"one", b"", b" two"];
+        assert_eq!(hmac_sha256(b"key", whole), hmac_sha256(b"key", parts));
+        assert_eq!(sha256(whole), sha256(parts));
+    }
+
+    #[test]
+    fn another_key_or_text_gives_another_mac() {
+        let original = hmac_sha256(b"key", &[b"text"]);
+        assert_ne!(original, hmac_sha256(b"kez", &[b"text"]));
+        assert_ne!(original, hmac_sha256(b"", &[b"text"]));
+        assert_ne!(original, hmac_sha256(b"key", &[b"texu"]));
+        assert_ne!(original, hmac_sha256(b"key", &[]));
+    }
+
+    #[test]
+    fn unequal_bytes_or_lengths_never_compare_equal() {
+        let original = [0x5A; MAC_BYTES];
+        for bit in 0..8 * MAC_BYTES {
+            let mut changed = original;
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert!(!ct_eq(&original, &changed), "bit {bit}");
+        }
+        assert!(!ct_eq(&original, &original[1..]));
+        assert!(!ct_eq(&original, b""));
+        assert!(ct_eq(&original, &[0x5A; MAC_BYTES]));
+    }
+}

@@ -1,0 +1,326 @@
+//! Known-answer tests that run at start and on demand, before any key is touched (C17).
+//!
+//! Ed25519 is case 2 of RFC 8032 section 7.1, HMAC-SHA-256 is case 2 of RFC 4231, SHA-256 is the example of FIPS 180-4; all other answers were
+//! computed with OpenSSL and libsodium from the inputs below. Every cipher must also refuse changed bytes.
+
+use crate::mac::{ct_eq, hmac_sha256, sha256};
+use crate::{Aead, Error, kdf, mode, sign};
+
+/// An algorithm gave a wrong answer, or randomness repeated: no cryptography may be used in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("self-test failed: {what}; do not restart in a loop, check the memory, the processor and the installed binary")]
+pub struct SelfTestFailed {
+    /// What failed.
+    pub what: &'static str,
+}
+
+/// Runs every known-answer test; takes about a millisecond, some 20 ms the first time because the libraries set themselves up.
+///
+/// # Errors
+/// [`SelfTestFailed`] with the name of the first algorithm that gave a wrong answer.
+pub fn run() -> Result<(), SelfTestFailed> {
+    AEADS.iter().try_for_each(AeadAnswer::check)?;
+    GCMS.iter().try_for_each(GcmAnswer::check)?;
+    CBCS.iter().try_for_each(CbcAnswer::check)?;
+    HKDF.check()?;
+    require(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]) == HMAC, "HMAC-SHA-256")?;
+    require(sha256(&[b"a", b"bc"]) == SHA, "SHA-256")?;
+    SIGNATURE.check()
+}
+
+/// The continuous test of a random source: two consecutive blocks, each of at least 16 bytes, must differ.
+///
+/// # Errors
+/// [`SelfTestFailed`] if they are equal, or if a block is too short to tell.
+pub fn distinct_blocks(earlier: &[u8], later: &[u8]) -> Result<(), SelfTestFailed> {
+    let long_enough = earlier.len().min(later.len()) >= 16;
+    require(long_enough && !ct_eq(earlier, later), "random source repeats itself")
+}
+
+const KEY: [u8; 32] = counting(0);
+const NONCE: [u8; 24] = counting(0x40);
+const CBC_IV: [u8; 16] = counting(0x40);
+const AAD: &[u8] = b"strongroom self-test";
+const TEXT: &[u8; 39] = b"known answers, encrypted and back again";
+
+struct AeadAnswer {
+    what: &'static str,
+    aead: Aead,
+    ciphertext: [u8; TEXT.len()],
+    tag: [u8; 16],
+}
+
+const AEADS: [AeadAnswer; 3] = [
+    AeadAnswer {
+        what: "AES-256-GCM",
+        aead: Aead::Aes256Gcm,
+        ciphertext: unhex("89d7c154481ce66dbeb37244e848333e17a52025c7416a4757262081b7718cb8f32892cbbfd0b1"),
+        tag: unhex("00dfd375c37d5d00d409beaf122a4e46"),
+    },
+    AeadAnswer {
+        what: "XChaCha20-Poly1305",
+        aead: Aead::XChaCha20Poly1305,
+        ciphertext: unhex("bf576a07bec01878fc83e2ccdcb045f7fcd9dfbd632d36fe4a509321296642f37dd9630934fbea"),
+        tag: unhex("8352d0e36d95fd9fe973c62e9620ddde"),
+    },
+    AeadAnswer {
+        what: "AES-256-GCM-SIV",
+        aead: Aead::Aes256GcmSiv,
+        ciphertext: unhex("e65ae69af33187c5e2ffde9a45d9a9ff3fda95cb49038749e34fb0072867fc61abb3ddc39a9583"),
+        tag: unhex("064b9d08bdaf9753f30af20f257c27b4"),
+    },
+];
+
+struct GcmAnswer {
+    what: &'static str,
+    key_bytes: usize,
+    ciphertext: [u8; TEXT.len()],
+    tag: [u8; 16],
+}
+
+const GCMS: [GcmAnswer; 3] = [
+    GcmAnswer {
+        what: "client data: AES-128-GCM",
+        key_bytes: 16,
+        ciphertext: unhex("524706bd036b98deffce266d8d0b5d9d221ecb126da6f0fa9b21a6455cbe626a66fa390dfac85c"),
+        tag: unhex("d1e4998ce0ea0ccdded8f344dabfcff3"),
+    },
+    GcmAnswer {
+        what: "client data: AES-192-GCM",
+        key_bytes: 24,
+        ciphertext: unhex("4d62330dff7739db9e64e0ce2e1f330fe69874e3b44f1afcef2e8fcbec5e4707f4cd84f0e03dab"),
+        tag: unhex("e3dad45bd14d8b2bad625a2744c0ac05"),
+    },
+    GcmAnswer {
+        what: "client data: AES-256-GCM",
+        key_bytes: 32,
+        ciphertext: unhex("89d7c154481ce66dbeb37244e848333e17a52025c7416a4757262081b7718cb8f32892cbbfd0b1"),
+        tag: unhex("00dfd375c37d5d00d409beaf122a4e46"),
+    },
+];
+
+struct CbcAnswer {
+    what: &'static str,
+    key_bytes: usize,
+    ciphertext: [u8; 48],
+}
+
+const CBCS: [CbcAnswer; 3] = [
+    CbcAnswer {
+        what: "client data: AES-128-CBC",
+        key_bytes: 16,
+        ciphertext: unhex("6c58ed23679f78d9370ab63cbbb24ed87873d7f3275a3e877765b56da7641d1e44c0be2d5f2e6684358149806ee5b654"),
+    },
+    CbcAnswer {
+        what: "client data: AES-192-CBC",
+        key_bytes: 24,
+        ciphertext: unhex("99b2d45ea4d94acfdaf5509f4a465a221afc63bbc32c6efe9d40d61136e777bf9b9896a60156ab8051ed20a8efe55a41"),
+    },
+    CbcAnswer {
+        what: "client data: AES-256-CBC",
+        key_bytes: 32,
+        ciphertext: unhex("f65d2ac689712fd6113a840505ebb28c221871faaf8f59b0bb34ef14374aa6ec8cae188801af2cb535fb85f14febddaa"),
+    },
+];
+
+struct HkdfAnswer {
+    out: [u8; 96],
+}
+
+const HKDF: HkdfAnswer = HkdfAnswer {
+    out: unhex(
+        "7bc96a99133e935bd4c5801723436ffdc08497eb6ed0fb06391bd1284e68d6d922fcf298cf3d0da994020ddbc7bca3a5\
+         0f3557819b2d1927884d5e77afb35cd5ec198829cea38be3283d639ebe6f1c66a62e9aefd6b83dc5de55a9de964c4f0e",
+    ),
+};
+
+const HMAC: [u8; 32] = unhex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+const SHA: [u8; 32] = unhex("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+
+struct SignatureAnswer {
+    seed: [u8; 32],
+    public: [u8; 32],
+    message: &'static [u8],
+    signature: [u8; 64],
+}
+
+const SIGNATURE: SignatureAnswer = SignatureAnswer {
+    seed: unhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb"),
+    public: unhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"),
+    message: &[0x72],
+    signature: unhex(
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da\
+         085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00",
+    ),
+};
+
+impl AeadAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let nonce = &NONCE[..self.aead.nonce_bytes()];
+        let mut buf = *TEXT;
+        let tag = self.aead.seal_in_place(&KEY, nonce, AAD, &mut buf);
+        require(tag == Ok(self.tag) && buf == self.ciphertext, self.what)?;
+
+        let opened = self.aead.open_in_place(&KEY, nonce, AAD, &mut buf, &self.tag);
+        require(opened == Ok(()) && buf == *TEXT, self.what)?;
+
+        let refused = |aad: &[u8], mut text: [u8; TEXT.len()], tag: &[u8; 16]| {
+            self.aead.open_in_place(&KEY, nonce, aad, &mut text, tag) == Err(Error::Refused) && text == [0; TEXT.len()]
+        };
+        require(refused(AAD, flipped(self.ciphertext), &self.tag), self.what)?;
+        require(refused(AAD, self.ciphertext, &flipped(self.tag)), self.what)?;
+        require(refused(b"", self.ciphertext, &self.tag), self.what)
+    }
+}
+
+impl GcmAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let (key, iv) = (&KEY[..self.key_bytes], &NONCE[..mode::GCM_IV_BYTES]);
+        let mut out = Vec::new();
+        let tag = mode::gcm_encrypt(key, iv, AAD, TEXT, &mut out);
+        require(tag == Ok(self.tag) && out == self.ciphertext, self.what)?;
+
+        out.clear();
+        let opened = mode::gcm_decrypt(key, iv, AAD, &self.ciphertext, &self.tag, &mut out);
+        require(opened == Ok(()) && out == TEXT, self.what)?;
+
+        let refused = |aad: &[u8], text: &[u8], tag: &[u8]| {
+            let mut out = Vec::new();
+            mode::gcm_decrypt(key, iv, aad, text, tag, &mut out) == Err(Error::Refused) && out.is_empty()
+        };
+        require(refused(AAD, &flipped(self.ciphertext), &self.tag), self.what)?;
+        require(refused(AAD, &self.ciphertext, &flipped(self.tag)), self.what)?;
+        require(refused(b"", &self.ciphertext, &self.tag), self.what)
+    }
+}
+
+impl CbcAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let key = &KEY[..self.key_bytes];
+        let mut out = Vec::new();
+        let encrypted = mode::cbc_encrypt(key, &CBC_IV, TEXT, &mut out);
+        require(encrypted == Ok(()) && out == self.ciphertext, self.what)?;
+
+        out.clear();
+        let decrypted = mode::cbc_decrypt(key, &CBC_IV, &self.ciphertext, &mut out);
+        require(decrypted == Ok(()) && out == TEXT, self.what)?;
+
+        // A bit of the last block but one flips the same bit of the padding, so that its length byte no longer fits.
+        let mut bad_padding = self.ciphertext;
+        bad_padding[31] ^= 1;
+        let refused = |ciphertext: &[u8]| {
+            let mut out = Vec::new();
+            mode::cbc_decrypt(key, &CBC_IV, ciphertext, &mut out) == Err(Error::Refused) && out.is_empty()
+        };
+        require(refused(&bad_padding) && refused(&self.ciphertext[1..]), self.what)
+    }
+}
+
+impl HkdfAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let failed = SelfTestFailed { what: "HKDF-SHA-512" };
+        let prk = kdf::extract(&CBC_IV, &KEY).map_err(|_| failed)?;
+        let mut out = [0; 96];
+        kdf::expand(&prk, &[b"strongroom/", b"self-test/1"], &mut out).map_err(|_| failed)?;
+        require(out == self.out, failed.what)
+    }
+}
+
+impl SignatureAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let what = "Ed25519";
+        require(sign::public_from_seed(&self.seed) == self.public, what)?;
+        require(sign::sign(&self.seed, self.message) == self.signature, what)?;
+        require(sign::verify(&self.public, self.message, &self.signature) == Ok(()), what)?;
+        require(sign::verify(&self.public, self.message, &flipped(self.signature)) == Err(Error::Refused), what)?;
+        require(sign::verify(&self.public, b"", &self.signature) == Err(Error::Refused), what)
+    }
+}
+
+fn require(holds: bool, what: &'static str) -> Result<(), SelfTestFailed> {
+    if holds { Ok(()) } else { Err(SelfTestFailed { what }) }
+}
+
+fn flipped<const N: usize>(mut bytes: [u8; N]) -> [u8; N] {
+    bytes[N / 2] ^= 1;
+    bytes
+}
+
+const fn counting<const N: usize>(first: u8) -> [u8; N] {
+    let mut bytes = [first; N];
+    let mut at = 1;
+    while at < N {
+        bytes[at] = bytes[at - 1] + 1;
+        at += 1;
+    }
+    bytes
+}
+
+/// Reads the answers above at compile time; a digit that is none, or a wrong count of them, does not compile.
+const fn unhex<const N: usize>(text: &str) -> [u8; N] {
+    assert!(text.len() == 2 * N);
+    let mut bytes = [0; N];
+    let mut at = 0;
+    while at < N {
+        bytes[at] = digit(text.as_bytes()[2 * at]) << 4 | digit(text.as_bytes()[2 * at + 1]);
+        at += 1;
+    }
+    bytes
+}
+
+const fn digit(character: u8) -> u8 {
+    match character {
+        b'0'..=b'9' => character - b'0',
+        b'a'..=b'f' => character - b'a' + 10,
+        _ => panic!("not a lower-case hexadecimal digit"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_build_gives_the_known_answers() {
+        assert_eq!(run(), Ok(()));
+    }
+
+    #[test]
+    fn a_wrong_answer_fails_under_the_name_of_its_algorithm() {
+        for answer in AEADS {
+            let what = answer.what;
+            let failed = Err(SelfTestFailed { what });
+            assert_eq!(AeadAnswer { tag: flipped(answer.tag), ..answer }.check(), failed);
+            assert_eq!(AeadAnswer { ciphertext: flipped(answer.ciphertext), ..answer }.check(), failed);
+        }
+        for answer in GCMS {
+            let what = answer.what;
+            let failed = Err(SelfTestFailed { what });
+            assert_eq!(GcmAnswer { tag: flipped(answer.tag), ..answer }.check(), failed);
+            assert_eq!(GcmAnswer { ciphertext: flipped(answer.ciphertext), ..answer }.check(), failed);
+        }
+        for answer in CBCS {
+            let what = answer.what;
+            assert_eq!(CbcAnswer { ciphertext: flipped(answer.ciphertext), ..answer }.check(), Err(SelfTestFailed { what }));
+        }
+        let hkdf = HkdfAnswer { out: flipped(HKDF.out) };
+        assert_eq!(hkdf.check(), Err(SelfTestFailed { what: "HKDF-SHA-512" }));
+        let signature = SignatureAnswer { signature: flipped(SIGNATURE.signature), ..SIGNATURE };
+        assert_eq!(signature.check(), Err(SelfTestFailed { what: "Ed25519" }));
+        let public = SignatureAnswer { public: flipped(SIGNATURE.public), ..SIGNATURE };
+        assert_eq!(public.check(), Err(SelfTestFailed { what: "Ed25519" }));
+    }
+
+    #[test]
+    fn every_algorithm_of_the_registry_has_an_answer() {
+        assert_eq!(AEADS.map(|answer| answer.aead), Aead::ALL);
+    }
+
+    #[test]
+    fn random_blocks_that_repeat_or_cannot_be_told_apart_are_an_error() {
+        assert!(distinct_blocks(&[3; 16], &[3; 16]).is_err());
+        assert!(distinct_blocks(&[3; 15], &[4; 15]).is_err());
+        assert!(distinct_blocks(&[], &[4; 16]).is_err());
+        assert_eq!(distinct_blocks(&[3; 16], &[4; 16]), Ok(()));
+    }
+}

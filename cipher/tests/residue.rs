@@ -1,0 +1,199 @@
+//! What a call leaves behind: the whole process is searched for the key, its HMAC pads, derived keys and refused plaintext after each operation.
+//!
+//! The search reads `/proc/self/mem` and skips what the kernel refuses, such as the arena's own pages. Patterns are kept inverted and compared
+//! byte by byte, so that the search does not find itself. One test function, because a key in use on another thread would be found as well.
+
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use cipher::{Aead, kdf, mac, mode, sign};
+use secret::{Backing, Key, Settings, scrubbed};
+use sha2::{Digest, Sha512};
+
+/// The bitwise inverse of the key that every operation uses.
+const INVERTED_KEY: [u8; 32] = [
+    0x3c, 0x91, 0x5e, 0xd7, 0x08, 0xa2, 0x6f, 0xbb, 0x14, 0xe9, 0x42, 0x87, 0xfd, 0x30, 0xc6, 0x7a, //
+    0xb5, 0x19, 0xee, 0x63, 0x2d, 0xf4, 0x98, 0x0c, 0x71, 0xca, 0x3f, 0xa6, 0x55, 0x82, 0xdb, 0x10,
+];
+
+/// Bytes of a pattern that must match in a row; half a key found is a key lost.
+const PIECE_BYTES: usize = 16;
+
+const PAGE_BYTES: usize = 4096;
+
+const CARRIED_BYTES: usize = PIECE_BYTES - 1;
+
+#[test]
+fn no_operation_leaves_key_bytes_outside_locked_memory() {
+    let report = secret::arena::init(Settings::default()).expect("nothing used the arena before");
+    // Pages that are only locked can be read by the search: it then finds the key itself, which counts as two pieces.
+    let at_rest = match report.backing {
+        Backing::Secretmem => 0,
+        Backing::Mlock => 2,
+    };
+    let key = test_key();
+    let patterns = patterns();
+    let mut search = Search::new();
+    assert_eq!(search.hits(&patterns), at_rest, "making the patterns left secret bytes behind");
+
+    let copy = key.expose(|bytes| bytes.to_vec());
+    assert_eq!(search.hits(&patterns), at_rest + 2, "the search must find a key that lies open");
+    wipe(copy);
+
+    for (name, operation) in OPERATIONS {
+        deep_in_the_stack(|| operation(&key));
+        assert_eq!(search.hits(&patterns), at_rest, "{name} left secret bytes behind");
+    }
+}
+
+/// Runs `operation` so far down the stack that the search, which comes next, does not overwrite what it left.
+#[inline(never)]
+fn deep_in_the_stack(operation: impl FnOnce()) {
+    let above = std::hint::black_box([0_u8; 64 * 1024]);
+    operation();
+    std::hint::black_box(&above);
+}
+
+fn test_key() -> Key<32> {
+    Key::init_with(|bytes| bytes.iter_mut().zip(INVERTED_KEY).for_each(|(byte, inverted)| *byte = !inverted)).expect("the arena has room")
+}
+
+type Operation = fn(&Key<32>);
+
+const OPERATIONS: [(&str, Operation); 11] = [
+    ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
+    ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
+    ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
+    ("HKDF", |key| drop(derive(key))),
+    ("HMAC", |key| assert_ne!(key.expose(|key| mac::hmac_sha256(key, &[b"text"])), [0; 32])),
+    ("Ed25519 signing", |key| assert_ne!(key.expose(|key| sign::sign(key, b"text")), [0; 64])),
+    ("Ed25519 key set-up", |key| assert_ne!(key.expose(sign::public_from_seed), [0; 32])),
+    ("AES-GCM under the key", |key| key.expose(|key| gcm(key))),
+    ("AES-CBC under the key", |key| key.expose(|key| cbc(key))),
+    ("a refused AES-GCM decryption of the key", |key| key.expose(|key| refused_gcm(key))),
+    ("a refused AES-CBC decryption of the key", |key| key.expose(|key| refused_cbc(key))),
+];
+
+fn wrap_and_unwrap(aead: Aead, key: &Key<32>) {
+    let mut buf = [0x11; 64];
+    let tag = key.expose(|key| aead.seal_once_in_place(key, b"aad", &mut buf)).expect("a short text");
+    key.expose(|key| aead.open_once_in_place(key, b"aad", &mut buf, &tag)).expect("what was sealed opens");
+    let refused = key.expose(|key| aead.open_once_in_place(key, b"aad", &mut buf, &tag));
+    assert!(refused.is_err());
+}
+
+fn gcm(key: &[u8]) {
+    let mut text = Vec::new();
+    let tag = mode::gcm_encrypt(key, &[1; 12], b"", &[0x11; 64], &mut text).expect("lengths fit");
+    mode::gcm_decrypt(key, &[1; 12], b"", &text, &tag, &mut Vec::new()).expect("what was encrypted decrypts");
+}
+
+fn cbc(key: &[u8]) {
+    let mut text = Vec::new();
+    mode::cbc_encrypt(key, &[1; 16], &[0x11; 64], &mut text).expect("lengths fit");
+    mode::cbc_decrypt(key, &[1; 16], &text, &mut Vec::new()).expect("what was encrypted decrypts");
+}
+
+fn refused_gcm(plaintext: &[u8]) {
+    let mut text = Vec::new();
+    let tag = mode::gcm_encrypt(&[5; 32], &[1; 12], b"", plaintext, &mut text).expect("lengths fit");
+    assert!(mode::gcm_decrypt(&[5; 32], &[1; 12], b"x", &text, &tag, &mut Vec::new()).is_err());
+}
+
+fn refused_cbc(key: &[u8]) {
+    let plaintext = [key, key].concat();
+    let mut text = Vec::new();
+    mode::cbc_encrypt(&[5; 32], &[1; 16], &plaintext, &mut text).expect("lengths fit");
+    // The padding is a block of its own; cut off, the last block of plaintext does not end like padding.
+    text.truncate(plaintext.len());
+    wipe(plaintext);
+    assert!(mode::cbc_decrypt(&[5; 32], &[1; 16], &text, &mut Vec::new()).is_err());
+}
+
+/// The pseudorandom key and 64 derived bytes, all in locked memory.
+fn derive(key: &Key<32>) -> (Key<64>, Key<64>) {
+    let prk = key.expose(|key| kdf::extract(b"salt", key)).expect("the arena has room");
+    let derived = Key::try_init_with(|out: &mut [u8; 64]| {
+        kdf::expand(&prk, &[b"info"], out).expect("64 bytes are not too many");
+        Ok::<(), secret::Exhausted>(())
+    });
+    (prk, derived.expect("the arena has room"))
+}
+
+/// Inverted: the key and the pseudorandom key, as they are and under the pads of HMAC; what is derived from them; Ed25519's secret prefix.
+fn patterns() -> Vec<Vec<u8>> {
+    let key = test_key();
+    let (prk, derived) = derive(&key);
+    let mut patterns = Vec::new();
+    for mask in [0xFF, 0xFF ^ 0x36, 0xFF ^ 0x5C] {
+        patterns.push(key.expose(|bytes| bytes.map(|byte| byte ^ mask)).to_vec());
+        patterns.push(prk.expose(|bytes| bytes.map(|byte| byte ^ mask)).to_vec());
+    }
+    patterns.push(derived.expose(|bytes| bytes.map(|byte| !byte)).to_vec());
+    let expanded = Key::<64>::init_with(|out| scrubbed(|| key.expose(|seed| out.copy_from_slice(&Sha512::digest(seed)))));
+    patterns.push(expanded.expect("the arena has room").expose(|bytes| bytes[32..].iter().map(|byte| !byte).collect()));
+    patterns
+}
+
+fn wipe(mut bytes: Vec<u8>) {
+    bytes.fill(0);
+    std::hint::black_box(&bytes);
+}
+
+/// Reads the process's own memory page by page through one buffer, whose own content it leaves out.
+struct Search {
+    memory: File,
+    /// The last bytes of the page before, so that a pattern across two pages is found too, then a page.
+    buffer: Vec<u8>,
+}
+
+impl Search {
+    fn new() -> Self {
+        let memory = File::open("/proc/self/mem").expect("Linux shows a process its memory");
+        Self { memory, buffer: vec![0; CARRIED_BYTES + PAGE_BYTES] }
+    }
+
+    /// How many places hold a piece of a pattern.
+    fn hits(&mut self, inverted: &[Vec<u8>]) -> usize {
+        let hits = writable_ranges().into_iter().map(|range| self.hits_in(range, inverted)).sum();
+        self.buffer.fill(0);
+        hits
+    }
+
+    fn hits_in(&mut self, range: Range<u64>, inverted: &[Vec<u8>]) -> usize {
+        let own_start = self.buffer.as_ptr() as u64;
+        let own = own_start..own_start + self.buffer.len() as u64;
+        let mut hits = 0;
+        self.buffer.fill(0);
+        for page_start in range.step_by(PAGE_BYTES) {
+            let page = &mut self.buffer[CARRIED_BYTES..];
+            if self.memory.read_exact_at(page, page_start).is_err() {
+                return hits;
+            }
+            page.iter_mut().zip(page_start..).filter(|(_, place)| own.contains(place)).for_each(|(byte, _)| *byte = 0);
+            hits += count(&self.buffer, inverted);
+            self.buffer.copy_within(PAGE_BYTES.., 0);
+        }
+        hits
+    }
+}
+
+/// The addresses of the mappings of this process that may be written.
+fn writable_ranges() -> Vec<Range<u64>> {
+    let maps = fs::read_to_string("/proc/self/maps").expect("Linux shows a process its mappings");
+    let writable = maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|rights| rights.starts_with("rw")));
+    writable
+        .map(|line| {
+            let (start, end) = line.split(' ').next().and_then(|range| range.split_once('-')).expect("a mapping starts with its range");
+            let address = |text| u64::from_str_radix(text, 16).expect("addresses are hexadecimal");
+            address(start)..address(end)
+        })
+        .collect()
+}
+
+fn count(bytes: &[u8], inverted: &[Vec<u8>]) -> usize {
+    let pieces = || inverted.iter().flat_map(|pattern| pattern.chunks_exact(PIECE_BYTES));
+    let matches = |window: &[u8], piece: &[u8]| window.iter().zip(piece).all(|(byte, inverted)| *byte == !inverted);
+    bytes.windows(PIECE_BYTES).map(|window| pieces().filter(|piece| matches(window, piece)).count()).sum()
+}

@@ -1,0 +1,109 @@
+//! `strongroom-device`: does one job on a PKCS#11 token and exits; the only program of ours that loads a vendor's module (C14).
+//!
+//! It is started by [`hsm::DeviceProcess`] with a socket as standard input, takes no arguments and prints nothing. In order: harden, read the
+//! job, C_Initialize, at most one login, the work, C_Finalize, wipe, answer, `_exit`. The answer comes last, so whoever holds it knows that no
+//! session is left open. Copies of secrets that the module or cryptoki make on the heap die with the process, which nobody can dump.
+
+mod crypt;
+mod fault;
+mod harden;
+mod key;
+mod login;
+mod token;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::UnixStream;
+
+use hsm::latch::Turn;
+use hsm::wire::{self, WireError};
+use hsm::{Answer, Job, Order, Refusal, Task};
+use secret::Bytes;
+
+use crate::crypt::{open, protect};
+use crate::harden::Parent;
+use crate::key::Key;
+use crate::login::{Pin, log_in};
+use crate::token::{Found, Module};
+
+/// The arena of a process that holds one PIN and one slot key.
+const ARENA_BYTES: usize = secret::arena::ARENA_BYTES_MIN;
+
+type Outcome = Result<(Answer, Option<Bytes>), Refusal>;
+
+fn main() {
+    // Whatever went wrong with the socket: the client sees it close, and this process has nobody to tell.
+    let code = match serve() {
+        Ok(()) => 0,
+        Err(_) => 1,
+    };
+    harden::leave(code)
+}
+
+fn serve() -> Result<(), WireError> {
+    let mut socket = take_socket()?;
+    let (answer, secret) = match harden().and_then(|parent| work(&mut socket, parent)) {
+        Ok((answer, secret)) => (Ok(answer), secret),
+        Err(refusal) => (Err(refusal), None),
+    };
+    wire::write(&mut socket, &answer, [None, secret.as_ref()])
+}
+
+/// Moves the socket away from descriptor 0, where a module might look for a terminal.
+fn take_socket() -> io::Result<UnixStream> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(socket.into())
+}
+
+fn harden() -> Result<Parent, Refusal> {
+    let unprotected = |reason: String| Refusal::Unprotected { reason };
+    let parent = harden::harden().map_err(|error| unprotected(error.to_string()))?;
+    let settings = secret::Settings { arena_bytes: ARENA_BYTES, require_secretmem: false };
+    secret::arena::init(settings).map_err(|error| unprotected(error.to_string()))?;
+    Ok(parent)
+}
+
+fn work(socket: &mut UnixStream, parent: Parent) -> Outcome {
+    let (order, [pin, payload]) = wire::read::<Order>(socket).map_err(|error| Refusal::BadJob { reason: error.to_string() })?;
+    let turn = take_turn(&order)?;
+    let module = Module::load(&order.job.token.module)?;
+    let found = module.find(&order.job.token.name);
+    let outcome = found.and_then(|found| do_task(&order.job, &module, &found, [pin, payload], &turn, parent));
+    module.finalize();
+    outcome
+}
+
+/// Waits until no other job works with the module. The client's deadline ends a wait that is too long.
+fn take_turn(order: &Order) -> Result<Turn, Refusal> {
+    let module = &order.job.token.module;
+    let resolved = module.canonicalize();
+    let resolved = resolved.map_err(|error| Refusal::ModuleUnusable { module: module.clone(), reason: error.to_string() })?;
+    let turn = Turn::take(&order.latch_dir, &resolved);
+    turn.map_err(|error| Refusal::LatchUnusable { latch: order.latch_dir.clone(), reason: error.to_string() })
+}
+
+fn do_task(job: &Job, module: &Module, found: &Found, [pin, payload]: [Option<Bytes>; 2], turn: &Turn, parent: Parent) -> Outcome {
+    if job.task == Task::Describe {
+        return Ok((Answer::Described(module.describe(found)?), None));
+    }
+    let serial = found.info.serial_number().to_owned();
+    let pin = Pin { bytes: pin.ok_or(Refusal::PinNeeded { serial })?, retry: job.retry_pin };
+    let session = module.session(found, matches!(job.task, Task::MakeKey { .. }))?;
+    log_in(&session, found, pin, turn, parent)?;
+    let mechanisms = module.mechanisms(found)?;
+    match &job.task {
+        Task::Describe => Ok((Answer::Described(module.describe(found)?), None)),
+        Task::MakeKey { key, kind } => key::make(&session, key, *kind, &mechanisms).map(|()| (Answer::KeyMade, None)),
+        Task::Protect { key, aad } => {
+            let payload = payload.ok_or_else(|| Refusal::BadJob { reason: "there is nothing to protect".to_owned() })?;
+            let key = Key::find(&session, key)?;
+            Ok((Answer::Protected(protect(&session, &key, &mechanisms, aad, &payload)?), None))
+        }
+        Task::Open { key, aad, protected } => {
+            let key = Key::find(&session, key)?;
+            Ok((Answer::Opened, Some(open(&session, &key, &mechanisms, aad, protected)?)))
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Devices that keep a key for us: what can be asked of one, the wire to the process that talks to it, and the client that starts that process.
+//!
+//! No foreign code runs here. A PKCS#11 module is loaded by `strongroom-device` (the crate in `helper`), which [`DeviceProcess`] starts afresh
+//! for every job, over a socket that is the child's standard input; it logs in once, works, answers and exits (C14). What is slow, hangs or
+//! crashes is that process, never the daemon. Everything blocks: call it from a thread that may.
+//!
+//! Why nothing is retried: a second try with a wrong PIN can lock a token for good, and a fault that goes away by itself is better seen.
+
+mod error;
+mod job;
+pub mod latch;
+mod process;
+mod token;
+pub mod wire;
+
+pub use error::{DeviceError, Refusal};
+pub use job::{Answer, Job, KeyKind, KeyName, Order, Protected, SECRET_BYTES_MAX, Scheme, Task, Token, TokenName, TokenReport};
+pub use process::{DeviceProcess, ProcessSettings};
+pub use token::Login;
+
+use secret::Bytes;
+
+/// The secrets that travel with a job, beside it and never inside it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Secrets<'a> {
+    /// The user PIN; a job without one does not log in.
+    pub pin: Option<&'a Bytes>,
+    /// What [`Task::Protect`] protects: 1 to [`SECRET_BYTES_MAX`] bytes.
+    pub payload: Option<&'a Bytes>,
+}
+
+/// What came back from a job.
+#[derive(Debug)]
+pub struct Reply {
+    /// The answer that fits the task.
+    pub answer: Answer,
+    /// The secret that [`Task::Open`] opened.
+    pub secret: Option<Bytes>,
+}
+
+/// Something that does jobs on a key device; [`DeviceProcess`] in the product, a fake in tests.
+///
+/// The methods of [`Token`] are the comfortable way to use one.
+pub trait Device: Send + Sync {
+    /// Does one job, once, and returns when it is done, refused or past its deadline.
+    ///
+    /// # Errors
+    /// [`DeviceError`], by culprit.
+    fn run(&self, job: &Job, secrets: Secrets<'_>) -> Result<Reply, DeviceError>;
+}

@@ -1,0 +1,127 @@
+//! A core's `Parent`: the chain IVK, L2, L2.1, each link opened by the one above and kept extracted in locked memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use secret::Bytes;
+
+use crate::entropy::Randomness;
+use crate::freshness::Seen;
+use crate::id::Layer;
+use crate::lifecycle::{Purpose, State};
+use crate::port::{Keystore, Parent, Query, StoreError};
+use crate::registry::{Registry, unusable};
+use crate::row::{ParentRef, Row};
+use crate::wrap::{Binding, ParentKey, WrapError};
+
+/// Most tenant parent keys kept extracted in locked memory, 64 bytes each.
+pub const PARENT_KEYS_MAX: usize = 4096;
+
+/// The chain above L3, on a core.
+pub struct Chain {
+    registry: Arc<Registry>,
+    store: Arc<dyn Keystore>,
+    randomness: Arc<Randomness>,
+    seen: Arc<Seen>,
+    links: quick_cache::sync::Cache<ParentRef, Arc<Link>>,
+}
+
+/// One tenant key version, ready to wrap.
+struct Link {
+    key: ParentKey,
+    state: State,
+}
+
+impl Chain {
+    /// A chain that opens links as they are asked for.
+    #[must_use]
+    pub fn new(registry: Arc<Registry>, store: Arc<dyn Keystore>, randomness: Arc<Randomness>, seen: Arc<Seen>) -> Self {
+        Self { registry, store, randomness, seen, links: quick_cache::sync::Cache::new(PARENT_KEYS_MAX) }
+    }
+
+    /// Runs `use_it` with the parent's key, which must be fit for `purpose`.
+    async fn with<R>(
+        &self,
+        parent: ParentRef,
+        purpose: Purpose,
+        use_it: impl FnOnce(&ParentKey) -> Result<R, WrapError>,
+    ) -> Result<R, WrapError> {
+        if let Some(root) = self.registry.root(parent, purpose)? {
+            return use_it(root);
+        }
+        let link = match self.links.get(&parent) {
+            Some(link) => link,
+            None => self.open_link(parent).await?,
+        };
+        if !link.state.allows(purpose) {
+            return Err(unusable(parent, &format!("it is {:?}", link.state)));
+        }
+        use_it(&link.key)
+    }
+
+    async fn open_link(&self, parent: ParentRef) -> Result<Arc<Link>, WrapError> {
+        // L2 hangs under the IVK and L2.1 under L2, so a chain has at most two links to open.
+        let row = self.find_row(parent).await?;
+        let key = match self.registry.root(row.header.parent, Purpose::Process)? {
+            Some(root) => self.open_row(root, &row)?,
+            None => {
+                let above = self.find_row(row.header.parent).await?;
+                let root = self.registry.root(above.header.parent, Purpose::Process)?;
+                let root = root.ok_or_else(|| unusable(parent, "its chain does not end in an IVK"))?;
+                self.open_row(&self.open_row(root, &above)?, &row)?
+            }
+        };
+        let link = Arc::new(Link { key, state: row.header.state });
+        self.links.insert(parent, Arc::clone(&link));
+        if !self.seen.is_current(row.header.id, row.header.generation) {
+            self.links.remove(&parent);
+        }
+        Ok(link)
+    }
+
+    fn open_row(&self, above: &ParentKey, row: &Row) -> Result<ParentKey, WrapError> {
+        let parent = ParentRef { chain: row.header.chain, version: row.header.version };
+        let blob = row.material.as_deref().ok_or_else(|| unusable(parent, "its material is destroyed"))?;
+        let key = above.unwrap(&self.registry.material_binding(&row.header), blob)?;
+        Ok(key.expose(|bytes| ParentKey::new(self.registry.cluster(), bytes, row.header.aead))?)
+    }
+
+    async fn find_row(&self, parent: ParentRef) -> Result<Row, WrapError> {
+        let term = self.registry.integrity().terms.version(parent);
+        for layer in [Layer::L2, Layer::L21] {
+            let query = Query { layer, terms: vec![term], before: None, limit: 1 };
+            let Some(row) = self.store.find(&query).await?.pop() else { continue };
+            let refused = |error: crate::error::Error| StoreError::Corrupt { what: error.to_string(), at: row.header.id.to_string() };
+            self.registry.check_row(&row).map_err(refused)?;
+            self.seen.check(&row).map_err(refused)?;
+            if (row.header.chain, row.header.version) == (parent.chain, parent.version) {
+                return Ok(row);
+            }
+        }
+        Err(unusable(parent, "the keystore does not hold it"))
+    }
+}
+
+#[async_trait]
+impl Parent for Chain {
+    async fn wrap(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
+        self.with(parent, Purpose::Protect, |key| {
+            let wrap = |(binding, plain): &(Binding, &Bytes)| {
+                let salt = self.randomness.array()?;
+                let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
+                // C18: what is handed to the store is opened once more before anybody is told that it is safe.
+                if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
+            };
+            children.iter().map(wrap).collect()
+        })
+        .await
+    }
+
+    async fn unwrap(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
+        self.with(parent, Purpose::Process, |key| children.iter().map(|(binding, blob)| key.unwrap(binding, blob)).collect()).await
+    }
+
+    fn forget(&self, parent: ParentRef) {
+        self.links.remove(&parent);
+    }
+}

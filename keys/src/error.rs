@@ -1,0 +1,164 @@
+//! What can go wrong in the domain, by whose fault it is.
+
+use crate::lifecycle::{State, WrongState};
+use crate::policy::Refusal;
+use crate::port::{AuditUnavailable, EntropyError, StoreError};
+use crate::record::Outcome;
+use crate::wrap::WrapError;
+use secret::Exhausted;
+
+/// The one error type of the domain's verbs.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The principal may not do it.
+    #[error("{why}")]
+    Denied {
+        /// What forbids it.
+        why: &'static str,
+    },
+    /// No such object for this principal.
+    #[error("no such object")]
+    NotFound,
+    /// The object's state or dates do not allow it.
+    #[error("the key is {is:?}; this needs {wants}")]
+    WrongState {
+        /// The state it is in.
+        is: State,
+        /// What the operation needs.
+        wants: &'static str,
+    },
+    /// A field of the request is out of bounds.
+    #[error("{field}: {why}")]
+    Invalid {
+        /// Which field, by the standard's name.
+        field: &'static str,
+        /// What would be accepted.
+        why: String,
+    },
+    /// A live object of the same service has the name already.
+    #[error("Name `{name}` is taken by a live object of the service")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+    /// Somebody changed the object between look and change: the client may repeat.
+    #[error("the object was changed by another request at the same time; repeat the request")]
+    Raced,
+    /// The key has used up its random IVs.
+    #[error("the key has used its {used} random IVs: rotate it (ReKey)")]
+    IvsExhausted {
+        /// How many were reserved.
+        used: u64,
+    },
+    /// A part of the appliance is not available now.
+    #[error("unavailable: {what}")]
+    Unavailable {
+        /// What, and what to do.
+        what: String,
+    },
+    /// Stored data does not verify; that record is refused, others are served.
+    #[error("stored record {at} is refused: {what}")]
+    Corrupt {
+        /// What is wrong with it.
+        what: String,
+        /// Which record.
+        at: String,
+    },
+}
+
+impl Error {
+    pub(crate) fn corrupt(what: &str, at: impl ToString) -> Self {
+        Self::Corrupt { what: what.to_owned(), at: at.to_string() }
+    }
+
+    pub(crate) fn invalid(field: &'static str, why: impl Into<String>) -> Self {
+        Self::Invalid { field, why: why.into() }
+    }
+
+    /// How the audit log tells it.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::Denied { .. } => Outcome::Denied,
+            Self::NotFound => Outcome::NotFound,
+            Self::WrongState { .. } | Self::IvsExhausted { .. } => Outcome::WrongState,
+            Self::Invalid { .. } | Self::NameTaken { .. } => Outcome::Invalid,
+            Self::Raced | Self::Unavailable { .. } => Outcome::Unavailable,
+            Self::Corrupt { .. } => Outcome::Corrupt,
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::NotFound => Self::NotFound,
+            Refusal::Denied => Self::Denied { why: "the principal's role does not allow this operation" },
+        }
+    }
+}
+
+impl From<WrongState> for Error {
+    fn from(wrong: WrongState) -> Self {
+        let wants = match wrong.event {
+            crate::lifecycle::Event::Activate => "Pre-Active",
+            crate::lifecycle::Event::Deprecate => "Pre-Active or Active",
+            crate::lifecycle::Event::Retire | crate::lifecycle::Event::Reactivate => "Deprecated",
+            crate::lifecycle::Event::Compromise => "a key that is not compromised yet",
+            crate::lifecycle::Event::Destroy => "a key that is not Active: revoke it first",
+        };
+        Self::WrongState { is: wrong.is, wants }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Conflict { .. } => Self::Raced,
+            StoreError::Corrupt { what, at } => Self::Corrupt { what, at },
+            other @ (StoreError::Full { .. } | StoreError::Unavailable { .. } | StoreError::Poisoned) => {
+                Self::Unavailable { what: other.to_string() }
+            }
+        }
+    }
+}
+
+impl From<WrapError> for Error {
+    fn from(error: WrapError) -> Self {
+        match error {
+            WrapError::Store(store) => store.into(),
+            WrapError::Exhausted(full) => full.into(),
+            WrapError::Entropy(error) => error.into(),
+            other @ (WrapError::NotABlob { .. } | WrapError::Mismatch { .. } | WrapError::Forged | WrapError::Parent { .. }) => {
+                Self::Corrupt { what: other.to_string(), at: "wrapped blob".to_owned() }
+            }
+        }
+    }
+}
+
+impl From<Exhausted> for Error {
+    fn from(full: Exhausted) -> Self {
+        Self::Unavailable { what: full.to_string() }
+    }
+}
+
+impl From<EntropyError> for Error {
+    fn from(error: EntropyError) -> Self {
+        Self::Unavailable { what: error.to_string() }
+    }
+}
+
+impl From<AuditUnavailable> for Error {
+    fn from(error: AuditUnavailable) -> Self {
+        Self::Unavailable { what: error.to_string() }
+    }
+}
+
+impl From<crate::hierarchy::GenerateError> for Error {
+    fn from(error: crate::hierarchy::GenerateError) -> Self {
+        match error {
+            crate::hierarchy::GenerateError::Exhausted(full) => full.into(),
+            crate::hierarchy::GenerateError::Entropy(error) => error.into(),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! Rollback by the store: what has been seen of each row, and the digest of each bucket of rows.
+//!
+//! (a) A row that was seen at a generation may never come back older, nor different at the same generation. (b) Rows fall into 4,096 buckets; a
+//! bucket's record holds the sum, modulo 2^256, of one MAC per row, and changes in its rows' transaction. Source: SECURITY C9.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::hierarchy::IntegrityKeys;
+use crate::id::{Generation, Layer, RowId};
+use crate::row::Row;
+
+/// Number of buckets.
+pub const BUCKETS: u16 = 4096;
+const SHARDS: usize = 16;
+
+/// The newest generation of every row seen since unseal.
+#[derive(Debug, Default)]
+pub struct Seen {
+    shards: [Mutex<HashMap<RowId, Mark>>; SHARDS],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Mark {
+    generation: Generation,
+    mac: [u8; 8],
+}
+
+impl Mark {
+    fn of(row: &Row) -> Self {
+        Self { generation: row.header.generation, mac: *row.meta_mac.first_chunk().expect("a MAC has 32 bytes") }
+    }
+}
+
+impl Seen {
+    /// Accepts a row that is new, newer, or the same as before.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if the store went back in time for this row.
+    pub fn check(&self, row: &Row) -> Result<(), Error> {
+        let mark = Mark::of(row);
+        let mut shard = self.shard(row.header.id);
+        match shard.get(&row.header.id) {
+            Some(seen) if seen.generation > mark.generation || (seen.generation == mark.generation && seen.mac != mark.mac) => {
+                Err(Error::corrupt("the keystore returned an older state of it (rollback)", row.header.id))
+            }
+            _ => {
+                shard.insert(row.header.id, mark);
+                Ok(())
+            }
+        }
+    }
+
+    /// True if nothing newer than `generation` has been seen of the row.
+    pub fn is_current(&self, id: RowId, generation: Generation) -> bool {
+        self.shard(id).get(&id).is_none_or(|mark| mark.generation <= generation)
+    }
+
+    /// A row was removed in good order: should its id be used again, it starts anew.
+    pub fn forget(&self, id: RowId) {
+        self.shard(id).remove(&id);
+    }
+
+    fn shard(&self, id: RowId) -> std::sync::MutexGuard<'_, HashMap<RowId, Mark>> {
+        // The last byte of every UUID here is random.
+        let shard = usize::from(id.uuid.as_bytes()[15]) % SHARDS;
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sealed content of a bucket's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Bucket {
+    /// How often it has changed.
+    pub seq: u64,
+    /// Sum of its rows' MACs, modulo 2^256, big-endian.
+    pub digest: [u8; 32],
+}
+
+impl Bucket {
+    /// Counts a row in.
+    pub fn add(&mut self, mac: &[u8; 32]) {
+        let mut carry = 0;
+        for (sum, byte) in self.digest.iter_mut().zip(mac).rev() {
+            let total = u16::from(*sum) + u16::from(*byte) + carry;
+            *sum = total.to_be_bytes()[1];
+            carry = total >> 8;
+        }
+    }
+
+    /// Counts a row out.
+    pub fn subtract(&mut self, mac: &[u8; 32]) {
+        let mut borrow = 0;
+        for (sum, byte) in self.digest.iter_mut().zip(mac).rev() {
+            let total = 256 + u16::from(*sum) - u16::from(*byte) - borrow;
+            *sum = total.to_be_bytes()[1];
+            borrow = u16::from(total < 256);
+        }
+    }
+}
+
+/// Which bucket a row falls into; `None` for the buckets' own records.
+#[must_use]
+pub fn bucket_of(integrity: &IntegrityKeys, id: RowId) -> Option<u16> {
+    if id.layer == Layer::Bucket {
+        return None;
+    }
+    let mac = integrity.registry_mac(&[b"bucket", &id.to_bytes()]);
+    Some(u16::from_be_bytes([mac[0], mac[1]]) % BUCKETS)
+}
+
+/// What a row adds to its bucket's digest.
+#[must_use]
+pub fn row_mac(integrity: &IntegrityKeys, row: &Row) -> [u8; 32] {
+    let hash = cipher::mac::sha256(&[&row.encode()]);
+    integrity.registry_mac(&[b"row", &row.header.id.to_bytes(), &row.header.generation.0.to_be_bytes(), &hash])
+}
+
+/// The id of a bucket's record.
+#[must_use]
+pub fn bucket_row(bucket: u16) -> RowId {
+    RowId::new(Layer::Bucket, Uuid::from_u128(u128::from(bucket)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::{any, proptest};
+
+    proptest! {
+        #[test]
+        fn what_is_counted_in_and_out_leaves_no_trace(start: [u8; 32], macs in proptest::collection::vec(any::<[u8; 32]>(), 0..8)) {
+            let mut bucket = Bucket { seq: 0, digest: start };
+            for mac in &macs {
+                bucket.add(mac);
+            }
+            for mac in macs.iter().rev() {
+                bucket.subtract(mac);
+            }
+            assert_eq!(bucket.digest, start);
+        }
+    }
+
+    #[test]
+    fn sums_wrap_around_at_two_to_the_256() {
+        let mut one = [0; 32];
+        one[31] = 1;
+        let mut bucket = Bucket { seq: 0, digest: [0xFF; 32] };
+        bucket.add(&one);
+        assert_eq!(bucket.digest, [0; 32]);
+        bucket.subtract(&one);
+        assert_eq!(bucket.digest, [0xFF; 32]);
+    }
+}

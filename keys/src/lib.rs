@@ -1,0 +1,27 @@
+//! The domain: the key hierarchy, its rules, and the ports through which it asks for a store, an audit log, time and randomness.
+//!
+//! No runtime, socket, file, environment, logger, clock or generator of its own: what the world is needed for comes in through [`port`].
+
+pub mod attributes;
+pub mod budget;
+pub mod cache;
+pub mod chain;
+pub mod cluster;
+pub mod entropy;
+pub mod error;
+pub mod freshness;
+pub mod hierarchy;
+pub mod id;
+pub mod lifecycle;
+pub mod policy;
+pub mod port;
+pub mod record;
+pub mod registry;
+pub mod row;
+pub mod tenancy;
+pub mod terms;
+pub mod unit;
+pub mod vault;
+pub mod wrap;
+
+pub use error::Error;

@@ -1,0 +1,414 @@
+//! Who may do what: one table of action, node role, layer and principal role, and the proof values that it hands out.
+//!
+//! `Grants` are resolved once per connection and policy epoch. [`Grants::check`] is the only maker of [`Authorized`], and every `Vault` verb that
+//! touches an object consumes one, so an operation that forgets to ask does not compile.
+
+use std::marker::PhantomData;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Generation, Layer, RowId, ScopeName, ServiceId, TenantId};
+use crate::row::{Header, Owner};
+
+/// Where this process stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeRole {
+    /// Owns L2, L2.1 and L3.
+    Core,
+    /// Owns L4.
+    Edge,
+}
+
+/// What a principal is; the number is stored in audit records and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum Role {
+    /// A workload: uses its service's keys.
+    Service = 1,
+    /// Governs its tenant's keys, sees no clear material.
+    TenantAdmin = 2,
+    /// An edge node.
+    Edge = 3,
+    /// Runs the appliance, touches no tenant's material.
+    Operator = 4,
+    /// Holds a shard and approves ceremonies.
+    Custodian = 5,
+    /// Reads audit, metrics and reports.
+    Auditor = 6,
+}
+
+impl Role {
+    /// Every role, for tables and tests.
+    pub const ALL: [Self; 6] = [Self::Service, Self::TenantAdmin, Self::Edge, Self::Operator, Self::Custodian, Self::Auditor];
+
+    /// The role's name in certificates, config and output.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::TenantAdmin => "tenant-admin",
+            Self::Edge => "edge",
+            Self::Operator => "operator",
+            Self::Custodian => "custodian",
+            Self::Auditor => "auditor",
+        }
+    }
+
+    /// The inverse of [`Role::name`].
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.name() == name)
+    }
+}
+
+/// Everything that is authorized and audited; the number is stored and never reused. 1 to 99 are KMIP's own operation numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(u16)]
+pub enum Action {
+    /// KMIP Create.
+    Create = 1,
+    /// KMIP Locate.
+    Locate = 8,
+    /// KMIP Get Attributes.
+    GetAttributes = 11,
+    /// KMIP Get Attribute List.
+    GetAttributeList = 12,
+    /// KMIP Activate.
+    Activate = 18,
+    /// KMIP Revoke.
+    Revoke = 19,
+    /// KMIP Destroy.
+    Destroy = 20,
+    /// KMIP Query.
+    Query = 24,
+    /// KMIP Discover Versions.
+    DiscoverVersions = 30,
+    /// KMIP Encrypt.
+    Encrypt = 31,
+    /// KMIP Decrypt.
+    Decrypt = 32,
+    /// A KMIP operation that this node does not offer.
+    Unsupported = 99,
+    /// First start of a cluster.
+    Init = 100,
+    /// The node became able to serve keys.
+    Unseal = 101,
+    /// The node forgot its keys.
+    Seal = 102,
+    /// The process started.
+    Start = 103,
+    /// The process stopped in good order.
+    Stop = 104,
+    /// Status, lists and other reads of the admin interface.
+    Inspect = 110,
+    /// A tenant was made.
+    CreateTenant = 111,
+    /// A service was made.
+    CreateService = 112,
+    /// A seal slot was test-opened.
+    VerifySlot = 113,
+    /// A peer without a rule, or a certificate that does not hold.
+    Connect = 120,
+    /// A block of random IVs was reserved for a key.
+    ReserveIvs = 121,
+}
+
+impl Action {
+    /// Every action, for tables and tests.
+    pub const ALL: [Self; 22] = [
+        Self::Create,
+        Self::Locate,
+        Self::GetAttributes,
+        Self::GetAttributeList,
+        Self::Activate,
+        Self::Revoke,
+        Self::Destroy,
+        Self::Query,
+        Self::DiscoverVersions,
+        Self::Encrypt,
+        Self::Decrypt,
+        Self::Unsupported,
+        Self::Init,
+        Self::Unseal,
+        Self::Seal,
+        Self::Start,
+        Self::Stop,
+        Self::Inspect,
+        Self::CreateTenant,
+        Self::CreateService,
+        Self::VerifySlot,
+        Self::Connect,
+    ];
+}
+
+/// Who is at the other end, as the certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// In which role.
+    pub role: Role,
+    /// Of which tenant.
+    pub tenant: Option<ScopeName>,
+    /// For which service.
+    pub service: Option<ScopeName>,
+    /// SHA-256 of the certificate; zeroes for the local admin.
+    pub certificate: [u8; 32],
+}
+
+/// What the table says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// This node does it.
+    Here,
+    /// A core does it.
+    Upstream,
+    /// Nobody does it for this principal.
+    Refused,
+}
+
+/// The policy table: what a principal in `role` may do to an object of `layer` (`None`: the action names no object) at a node.
+///
+/// Ownership comes on top: [`Grants::check`] asks for it first, so that a stranger learns nothing.
+#[must_use]
+pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role) -> Verdict {
+    use Action as A;
+    let allowed = match (node, action, layer) {
+        (_, A::Query | A::DiscoverVersions, None) => true,
+        (NodeRole::Core, A::Create, Some(Layer::L3)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::Activate | A::Revoke | A::Destroy, Some(Layer::L3)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::Encrypt | A::Decrypt, Some(Layer::L3)) => role == Role::Service,
+        (NodeRole::Core, A::Locate, None) => matches!(role, Role::Service | Role::TenantAdmin),
+        (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
+        (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService | A::VerifySlot, None) => role == Role::Operator,
+        (NodeRole::Core, A::Inspect, None) => matches!(role, Role::Operator | Role::Auditor),
+        _ => false,
+    };
+    if allowed { Verdict::Here } else { Verdict::Refused }
+}
+
+/// Why an action is not done for this principal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The object is another's, or there is none: the same answer.
+    #[error("no such object")]
+    NotFound,
+    /// The object is the principal's own, but its role may not do this.
+    #[error("the principal's role does not allow this operation")]
+    Denied,
+}
+
+/// What one principal may do, with its names resolved to ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Grants {
+    node: NodeRole,
+    role: Role,
+    tenant: Option<TenantId>,
+    service: Option<ServiceId>,
+}
+
+impl Grants {
+    /// Resolved grants; `tenant` and `service` are `None` where the principal names none or they do not exist.
+    pub(crate) fn new(node: NodeRole, role: Role, tenant: Option<TenantId>, service: Option<ServiceId>) -> Self {
+        Self { node, role, tenant, service }
+    }
+
+    /// The principal's role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The principal's tenant, if it has one that exists.
+    #[must_use]
+    pub fn tenant(&self) -> Option<TenantId> {
+        self.tenant
+    }
+
+    /// The principal's service, if it has one that exists.
+    #[must_use]
+    pub fn service(&self) -> Option<ServiceId> {
+        self.service
+    }
+
+    /// May the principal do `V` to the object behind `header`? The only maker of [`Authorized`].
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] for another owner's object, [`Refusal::Denied`] for its own.
+    pub fn check<V: Verb>(&self, header: &Header) -> Result<Authorized<V>, Refusal> {
+        if !self.owns(&header.owner) {
+            return Err(Refusal::NotFound);
+        }
+        match verdict(V::ACTION, self.node, Some(header.id.layer), self.role) {
+            Verdict::Here => Ok(Authorized { id: header.id, generation: header.generation, verb: PhantomData }),
+            Verdict::Upstream | Verdict::Refused => Err(Refusal::Denied),
+        }
+    }
+
+    /// May the principal do an action that names no object yet: Create of a `layer`, Locate, Query, admin calls?
+    ///
+    /// # Errors
+    /// [`Refusal::Denied`].
+    pub fn check_plain(&self, action: Action, layer: Option<Layer>) -> Result<(), Refusal> {
+        match verdict(action, self.node, layer, self.role) {
+            Verdict::Here => Ok(()),
+            Verdict::Upstream | Verdict::Refused => Err(Refusal::Denied),
+        }
+    }
+
+    /// A service owns what is its service's; a tenant-admin, all of its tenant. Nobody else owns objects.
+    fn owns(&self, owner: &Owner) -> bool {
+        let Some(tenant) = self.tenant.filter(|tenant| *tenant == owner.tenant && *tenant != TenantId::SYSTEM) else {
+            return false;
+        };
+        match self.role {
+            Role::TenantAdmin => tenant == owner.tenant,
+            Role::Service => self.service.is_some() && self.service == owner.service,
+            Role::Edge | Role::Operator | Role::Custodian | Role::Auditor => false,
+        }
+    }
+}
+
+/// Proof that a principal may do `V` to one generation of one object; consumed by the `Vault` verb that does it.
+#[derive(Debug)]
+pub struct Authorized<V: Verb> {
+    id: RowId,
+    generation: Generation,
+    verb: PhantomData<V>,
+}
+
+impl<V: Verb> Authorized<V> {
+    /// The object.
+    #[must_use]
+    pub fn id(&self) -> RowId {
+        self.id
+    }
+
+    /// The generation that was looked at.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+}
+
+/// An action on an object, as a type.
+pub trait Verb {
+    /// The row of the policy table.
+    const ACTION: Action;
+}
+
+/// Verbs on an object; each names its row of the policy table.
+pub mod verb {
+    use super::{Action, Verb};
+    use crate::lifecycle::Purpose;
+
+    /// Verbs that use key material, for a purpose that the lifecycle must allow.
+    pub trait UsesMaterial: Verb {
+        /// What the key's state must allow.
+        const PURPOSE: Purpose;
+        /// The bit of the Cryptographic Usage Mask that must be set.
+        const MASK: u32;
+    }
+
+    /// Verbs that change an object.
+    pub trait Changes: Verb {}
+
+    /// KMIP Encrypt.
+    #[derive(Debug)]
+    pub struct Encrypt;
+    /// KMIP Decrypt.
+    #[derive(Debug)]
+    pub struct Decrypt;
+    /// KMIP Get Attributes.
+    #[derive(Debug)]
+    pub struct GetAttributes;
+    /// KMIP Get Attribute List.
+    #[derive(Debug)]
+    pub struct GetAttributeList;
+    /// KMIP Activate.
+    #[derive(Debug)]
+    pub struct Activate;
+    /// KMIP Revoke.
+    #[derive(Debug)]
+    pub struct Revoke;
+    /// KMIP Destroy.
+    #[derive(Debug)]
+    pub struct Destroy;
+
+    impl Verb for Encrypt {
+        const ACTION: Action = Action::Encrypt;
+    }
+    impl Verb for Decrypt {
+        const ACTION: Action = Action::Decrypt;
+    }
+    impl Verb for GetAttributes {
+        const ACTION: Action = Action::GetAttributes;
+    }
+    impl Verb for GetAttributeList {
+        const ACTION: Action = Action::GetAttributeList;
+    }
+    impl Verb for Activate {
+        const ACTION: Action = Action::Activate;
+    }
+    impl Verb for Revoke {
+        const ACTION: Action = Action::Revoke;
+    }
+    impl Verb for Destroy {
+        const ACTION: Action = Action::Destroy;
+    }
+    impl UsesMaterial for Encrypt {
+        const PURPOSE: Purpose = Purpose::Protect;
+        const MASK: u32 = 0x04;
+    }
+    impl UsesMaterial for Decrypt {
+        const PURPOSE: Purpose = Purpose::Process;
+        const MASK: u32 = 0x08;
+    }
+    impl Changes for Activate {}
+    impl Changes for Revoke {}
+    impl Changes for Destroy {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Verdict::{Here, Refused};
+
+    #[test]
+    fn core_refuses_every_action_on_an_l4() {
+        for action in Action::ALL {
+            for role in Role::ALL {
+                assert_eq!(verdict(action, NodeRole::Core, Some(Layer::L4), role), Refused, "{action:?} {role:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn exactly_the_stated_cells_of_core_are_allowed() {
+        let layers = [None, Some(Layer::Ivk), Some(Layer::Tenant), Some(Layer::L2), Some(Layer::L21), Some(Layer::L3), Some(Layer::L4)];
+        let mut allowed = Vec::new();
+        for action in Action::ALL {
+            for layer in layers {
+                for role in Role::ALL {
+                    if verdict(action, NodeRole::Core, layer, role) == Here {
+                        allowed.push((action, layer, role));
+                    }
+                }
+            }
+        }
+        let count = |action| allowed.iter().filter(|cell| cell.0 == action).count();
+        assert_eq!(count(Action::Query) + count(Action::DiscoverVersions), 12);
+        assert_eq!(allowed.iter().filter(|cell| cell.2 == Role::Service).count(), 2 + 2 + 1 + 2);
+        assert_eq!(allowed.iter().filter(|cell| cell.2 == Role::TenantAdmin).count(), 2 + 1 + 3 + 1 + 2 + 4);
+        assert!(allowed.iter().all(|cell| cell.2 != Role::Operator || cell.1.is_none()), "an operator reaches no key");
+    }
+
+    #[test]
+    fn a_name_reads_back_as_its_role() {
+        for role in Role::ALL {
+            assert_eq!(Role::from_name(role.name()), Some(role));
+        }
+        assert_eq!(Role::from_name("Operator"), None);
+    }
+}

@@ -1,0 +1,208 @@
+//! What the domain asks of the world: a store, a parent's keys, an audit log, a clock and randomness.
+//!
+//! Implementations are values, built in `daemon` and passed in. What crosses [`Keystore`] is wrapped and MACed before it gets there.
+
+use async_trait::async_trait;
+use secret::Bytes;
+
+use crate::id::{Generation, Layer, OutboxSeq, RowId, Time};
+use crate::record::{Record, SessionRecord};
+use crate::row::{ParentRef, Row, Term};
+use crate::wrap::{Binding, WrapError};
+
+/// A store of rows. Every implementation passes the conformance suite of `storage`.
+#[async_trait]
+pub trait Keystore: Send + Sync {
+    /// One row by its id, or `None`.
+    async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError>;
+
+    /// Rows of one layer that carry all the terms asked for, newest id first, a page at a time.
+    async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError>;
+
+    /// Applies all of a batch in one durable transaction, or nothing of it.
+    ///
+    /// Returns only when the change survives power loss. [`StoreError::Conflict`] names the first row whose expectation did not hold.
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+
+    /// Outbox records after `after`, oldest first, at most `limit`.
+    async fn outbox(&self, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+}
+
+/// Which rows [`Keystore::find`] returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Rows of this layer only.
+    pub layer: Layer,
+    /// All of these must be on the row; the most selective first, because a store walks the first. None: every row of the layer.
+    pub terms: Vec<Term>,
+    /// Only rows with a smaller id: the last one of the page before.
+    pub before: Option<RowId>,
+    /// At most so many rows.
+    pub limit: usize,
+}
+
+/// One atomic change of a store.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Row changes, each with what must hold before it.
+    pub changes: Vec<Change>,
+    /// Audit records that become durable with the changes.
+    pub outbox: Vec<OutboxEntry>,
+    /// Outbox records up to this one are safe in the log and may be dropped.
+    pub settled: Option<OutboxSeq>,
+}
+
+/// One row's change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Inserts a row that must not exist.
+    Insert(Row),
+    /// Replaces a row whose stored generation must be `expected`.
+    Update {
+        /// Generation in the store.
+        expected: Generation,
+        /// The new row, with a higher generation.
+        row: Row,
+    },
+    /// Removes a row whose stored generation must be `expected`.
+    Delete {
+        /// Which row.
+        id: RowId,
+        /// Generation in the store.
+        expected: Generation,
+    },
+}
+
+impl Change {
+    /// The row that it changes.
+    #[must_use]
+    pub fn id(&self) -> RowId {
+        match self {
+            Self::Insert(row) | Self::Update { row, .. } => row.header.id,
+            Self::Delete { id, .. } => *id,
+        }
+    }
+
+    /// The row as it will be, or `None` after a delete.
+    #[must_use]
+    pub fn row(&self) -> Option<&Row> {
+        match self {
+            Self::Insert(row) | Self::Update { row, .. } => Some(row),
+            Self::Delete { .. } => None,
+        }
+    }
+
+    /// The generation that must be stored, or `None` if the row must be absent.
+    #[must_use]
+    pub fn expected(&self) -> Option<Generation> {
+        match self {
+            Self::Insert(_) => None,
+            Self::Update { expected, .. } | Self::Delete { expected, .. } => Some(*expected),
+        }
+    }
+}
+
+/// An audit record on its way from a store to the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// Its place in the outbox.
+    pub seq: OutboxSeq,
+    /// The record.
+    pub record: Record,
+}
+
+/// Why a store did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else changed the row first: read again and decide again.
+    #[error("row {id} has changed meanwhile")]
+    Conflict {
+        /// The row.
+        id: RowId,
+    },
+    /// The medium is full; nothing was changed, reads go on.
+    #[error("the keystore has no space left; free some under {at}")]
+    Full {
+        /// Path or name of the medium.
+        at: String,
+    },
+    /// The store cannot be reached or has stopped; nothing was acknowledged.
+    #[error("keystore unavailable: {what}")]
+    Unavailable {
+        /// What was tried.
+        what: &'static str,
+        /// What came back.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A write or sync failed earlier; nothing more is written until a restart has checked the data.
+    #[error("the keystore stopped after a failed write; restart strongroomd")]
+    Poisoned,
+    /// Stored bytes are not what was written.
+    #[error("keystore record {at} is corrupt: {what}")]
+    Corrupt {
+        /// What is wrong with it.
+        what: String,
+        /// Which record.
+        at: String,
+    },
+}
+
+/// Wraps and unwraps children under a named parent version. On a core this is the chain IVK, L2, L2.1; on an edge it asks core.
+#[async_trait]
+pub trait Parent: Send + Sync {
+    /// Seals each child's bytes into a C1 blob bound to the facts given, with the algorithm of the parent's own row.
+    async fn wrap(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError>;
+
+    /// Opens blobs; each must be bound to the facts given.
+    async fn unwrap(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError>;
+
+    /// A parent version has changed: drops what is kept of it.
+    fn forget(&self, parent: ParentRef);
+}
+
+/// The node's audit log. Calls return when the records are in the log's file, or fail within two seconds.
+pub trait AuditSink: Send + Sync {
+    /// Fails if the log cannot take records now; asked before anything is changed.
+    fn ready(&self) -> Result<(), AuditUnavailable>;
+
+    /// Says who is behind the following records of a session.
+    fn session(&self, session: &SessionRecord) -> Result<(), AuditUnavailable>;
+
+    /// Appends records of operations that changed nothing.
+    fn append(&self, records: &[Record]) -> Result<(), AuditUnavailable>;
+
+    /// Appends records that are durable in the outbox already.
+    fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable>;
+
+    /// The last outbox record that is on disk in the log.
+    fn settled(&self) -> OutboxSeq;
+}
+
+/// The audit log cannot be written, so nothing may be done.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("audit log unavailable: {why}; no operation is served until it can be written")]
+pub struct AuditUnavailable {
+    /// What failed.
+    pub why: String,
+}
+
+/// Tells the time of day.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Time;
+}
+
+/// The system's randomness: getrandom(2) in the product.
+pub trait Entropy: Send + Sync {
+    /// Fills `buffer` or fails; there is no fallback.
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+/// There is no randomness, so no key and no IV can be made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no randomness from the system: {why}")]
+pub struct EntropyError {
+    /// What the system said, or that two draws were equal.
+    pub why: String,
+}

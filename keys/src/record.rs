@@ -1,0 +1,85 @@
+//! One line of the audit log, as the domain states it; the `audit` crate gives it bytes and a place in the chain.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Generation, KeyVersion, RowId, SessionId, Time};
+use crate::policy::{Action, Role};
+
+/// Longest client-made text in a record, in bytes; longer ones are cut.
+pub const AUDIT_TEXT_BYTES_MAX: usize = 128;
+
+/// One operation, admin call, ceremony step or refused attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// When it was decided.
+    pub time: Time,
+    /// Who asked: points to a [`SessionRecord`].
+    pub session: SessionId,
+    /// What was asked.
+    pub action: Action,
+    /// What it was asked of, if it names a row.
+    pub object: Option<RowId>,
+    /// The version of that row's chain.
+    pub version: Option<KeyVersion>,
+    /// The row's generation after the operation.
+    pub generation: Option<Generation>,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an operation ended; the number is stored and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Done.
+    Success = 0,
+    /// The principal may not do it.
+    Denied = 1,
+    /// No such object for this principal.
+    NotFound = 2,
+    /// The object's state does not allow it.
+    WrongState = 3,
+    /// The request is not well-formed or not supported.
+    Invalid = 4,
+    /// Ciphertext, tag or padding did not verify.
+    Refused = 5,
+    /// A part of the appliance was not available.
+    Unavailable = 6,
+    /// Stored data did not verify.
+    Corrupt = 7,
+    /// Undone with its batch, before anything was written.
+    Undone = 8,
+}
+
+/// Who is behind a session's records; written once per connection or job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// When it began.
+    pub time: Time,
+    /// The number that its records carry.
+    pub session: SessionId,
+    /// How it came in.
+    pub origin: Origin,
+    /// In which role; `None` where no rule named one.
+    pub role: Option<Role>,
+    /// Tenant's name as the certificate says, or empty.
+    pub tenant: String,
+    /// Service's name as the certificate says, or empty.
+    pub service: String,
+    /// SHA-256 of the client certificate; zeroes for the Unix socket and the appliance itself.
+    pub certificate: [u8; 32],
+    /// Peer address or local user, cut to [`AUDIT_TEXT_BYTES_MAX`].
+    pub peer: String,
+}
+
+/// How a session came in; the number is stored and never reused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Origin {
+    /// The appliance's own work.
+    System = 0,
+    /// KMIP over TLS.
+    Kmip = 1,
+    /// The admin Unix socket.
+    Socket = 2,
+}

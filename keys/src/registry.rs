@@ -1,0 +1,151 @@
+//! The open root keys of an unsealed node: every IVK version not Retired, and what the integrity key yields.
+//!
+//! The registry exists from unseal to seal; dropping it wipes it. It also makes and checks the MAC of every row.
+
+use std::collections::BTreeMap;
+
+use cipher::aead::Aead;
+
+use crate::error::Error;
+use crate::hierarchy::IntegrityKeys;
+use crate::id::{ChainId, ClusterId, KeyVersion};
+use crate::lifecycle::{Purpose, State};
+use crate::row::{Header, ParentRef, Row, Term};
+use crate::wrap::{Binding, ParentKey, WrapError};
+
+/// One open IVK version.
+#[derive(Debug)]
+pub struct Ivk {
+    /// Ready to wrap and unwrap.
+    pub key: ParentKey,
+    /// What its record says (IVK-17).
+    pub state: State,
+}
+
+/// The open roots of one cluster.
+#[derive(Debug)]
+pub struct Registry {
+    cluster: ClusterId,
+    ivk_chain: ChainId,
+    ivks: BTreeMap<KeyVersion, Ivk>,
+    active: KeyVersion,
+    integrity_chain: ChainId,
+    integrity: IntegrityKeys,
+}
+
+impl Registry {
+    /// Puts the opened roots together.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] unless exactly one IVK version is Active.
+    pub fn new(
+        cluster: ClusterId,
+        ivk_chain: ChainId,
+        ivks: BTreeMap<KeyVersion, Ivk>,
+        integrity_chain: ChainId,
+        integrity: IntegrityKeys,
+    ) -> Result<Self, Error> {
+        let mut actives = ivks.iter().filter(|(_, ivk)| ivk.state == State::Active).map(|(version, _)| *version);
+        match (actives.next(), actives.next()) {
+            (Some(active), None) => Ok(Self { cluster, ivk_chain, ivks, active, integrity_chain, integrity }),
+            (None, _) => Err(Error::corrupt("no Active version", "IVK")),
+            (Some(_), Some(_)) => Err(Error::corrupt("more than one Active version", "IVK")),
+        }
+    }
+
+    /// The cluster.
+    #[must_use]
+    pub fn cluster(&self) -> ClusterId {
+        self.cluster
+    }
+
+    /// The IVK version that wraps.
+    #[must_use]
+    pub fn active_ivk(&self) -> ParentRef {
+        ParentRef { chain: self.ivk_chain, version: self.active }
+    }
+
+    /// Version, state and algorithm of every open IVK.
+    pub fn ivks(&self) -> impl Iterator<Item = (KeyVersion, State, Aead)> + '_ {
+        self.ivks.iter().map(|(version, ivk)| (*version, ivk.state, ivk.key.aead()))
+    }
+
+    /// The parent of records that belong to no tenant key.
+    #[must_use]
+    pub fn records(&self) -> ParentRef {
+        ParentRef { chain: self.integrity_chain, version: KeyVersion::FIRST }
+    }
+
+    /// What the integrity key yields.
+    #[must_use]
+    pub fn integrity(&self) -> &IntegrityKeys {
+        &self.integrity
+    }
+
+    /// A root parent key for `purpose`, or `None` if `parent` names no root.
+    ///
+    /// # Errors
+    /// [`WrapError::Parent`] if the version is unknown or its state forbids the purpose.
+    pub fn root(&self, parent: ParentRef, purpose: Purpose) -> Result<Option<&ParentKey>, WrapError> {
+        if parent == self.records() {
+            return Ok(Some(&self.integrity.records));
+        }
+        if parent.chain != self.ivk_chain {
+            return Ok(None);
+        }
+        let ivk = self.ivks.get(&parent.version).ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
+        if !ivk.state.allows(purpose) {
+            return Err(unusable(parent, &format!("it is {:?}", ivk.state)));
+        }
+        Ok(Some(&ivk.key))
+    }
+
+    /// Completes a row: terms sorted by the caller, MAC by the integrity key.
+    #[must_use]
+    pub fn seal_row(&self, header: Header, material: Option<Vec<u8>>, attributes: Option<Vec<u8>>, terms: Vec<Term>) -> Row {
+        let mut row = Row { header, material, attributes, terms, meta_mac: [0; 32] };
+        row.meta_mac = self.integrity.meta_mac(&row.mac_input());
+        row
+    }
+
+    /// Checks a row that came from a store.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] names the row if its MAC does not verify.
+    pub fn check_row(&self, row: &Row) -> Result<(), Error> {
+        if cipher::mac::ct_eq(&self.integrity.meta_mac(&row.mac_input()), &row.meta_mac) {
+            return Ok(());
+        }
+        Err(Error::corrupt("its MAC does not verify", row.header.id))
+    }
+
+    /// The facts that bind a row's material.
+    #[must_use]
+    pub fn material_binding(&self, header: &Header) -> Binding {
+        Binding {
+            cluster: self.cluster,
+            tenant: header.owner.tenant,
+            id: header.id,
+            version: header.version,
+            parent: header.parent,
+            object_type: header.object_type,
+            algorithm: header.algorithm,
+            bits: header.bits,
+            wrap_seq: header.wrap_seq,
+        }
+    }
+
+    /// The facts that bind a row's attributes.
+    #[must_use]
+    pub fn attributes_binding(&self, header: &Header) -> Binding {
+        Binding { object_type: crate::row::ObjectType::ATTRIBUTES, wrap_seq: header.attributes_seq, ..self.material_binding(header) }
+    }
+}
+
+pub(crate) fn unusable(parent: ParentRef, why: &str) -> WrapError {
+    WrapError::Parent {
+        chain: uuid::Uuid::from_bytes(*parent.chain.as_bytes()).to_string(),
+        version: parent.version.0,
+        why: why.to_owned(),
+    }
+}

@@ -1,0 +1,222 @@
+//! Tenants and services: their records, their first keys, and whom a certificate's names stand for.
+
+use cipher::aead::Aead;
+use serde::{Deserialize, Serialize};
+
+use crate::attributes::Attributes;
+use crate::budget::RowHeader;
+use crate::error::Error;
+use crate::id::{ChainId, KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId};
+use crate::lifecycle::{Dates, State};
+use crate::policy::{Grants, Principal};
+use crate::port::{Change, Query};
+use crate::row::{Algorithm, Header, Owner, ParentRef, Row};
+use crate::unit::{Unit, record_header};
+use crate::vault::{NewKey, Vault, key_header};
+
+/// Cryptographic Usage Mask of a service's default key: Encrypt and Decrypt.
+const MASK_ENCRYPT_DECRYPT: u32 = 0x04 | 0x08;
+/// Most tenants or services that one list returns.
+pub const LISTED_MAX: usize = 1000;
+
+/// A tenant, as its record says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name; unique in the cluster.
+    pub name: ScopeName,
+    /// The Active version of its L2.
+    pub key: RowId,
+    /// The same, as a parent.
+    pub parent: ParentRef,
+}
+
+/// A service, as its record says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// Its id.
+    pub id: ServiceId,
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Its name; unique in the tenant.
+    pub name: ScopeName,
+    /// The Active version of its default L3 chain.
+    pub default_key: RowId,
+}
+
+/// A further L3 chain to be made by a tenant-admin.
+#[derive(Debug, Clone)]
+pub struct NewServiceKey {
+    /// For which service.
+    pub service: ServiceId,
+    /// Size in bits.
+    pub bits: u32,
+    /// What the client said; dates decide the first state.
+    pub attributes: Attributes,
+}
+
+impl Vault {
+    /// What the principal may do: its names resolved to ids. Names that do not exist give no rights.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn grants(&self, principal: &Principal) -> Result<Grants, Error> {
+        let tenant = match &principal.tenant {
+            Some(name) => self.tenant_by_name(name).await?,
+            None => None,
+        };
+        let service = match (&tenant, &principal.service) {
+            (Some(tenant), Some(name)) => self.service_by_name(tenant.id, name).await?,
+            _ => None,
+        };
+        Ok(Grants::new(self.node(), principal.role, tenant.map(|tenant| tenant.id), service.map(|service| service.id)))
+    }
+
+    /// Stages a tenant and version 1 of its L2.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`]; the parent's and the store's.
+    pub async fn create_tenant(&self, unit: &mut Unit, name: &ScopeName) -> Result<Tenant, Error> {
+        let uuid = self.new_uuid()?;
+        let tenant = TenantId::new(uuid);
+        self.claim_scope(unit, TenantId::SYSTEM, name, RowId::new(Layer::Tenant, uuid)).await?;
+        let chain = ChainId::new(self.new_uuid()?);
+        let key = RowId::new(Layer::L2, self.new_uuid()?);
+        let owner = Owner { tenant, service: None };
+        let header = key_header(key, chain, owner, self.registry.active_ivk(), Aead::Aes256Gcm);
+        self.insert(unit, NewKey { header, attributes: self.fresh_attributes(0) }).await?;
+        let record = Tenant { id: tenant, name: name.clone(), key, parent: ParentRef { chain, version: KeyVersion::FIRST } };
+        let place = RowHeader { id: RowId::new(Layer::Tenant, uuid), owner: tenant, expected: None };
+        let terms = vec![self.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str())];
+        unit.stage(Change::Insert(self.record_row(place, &record, terms).await?));
+        Ok(record)
+    }
+
+    /// Stages a service of a tenant and version 1 of its default L3.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a tenant; [`Error::NameTaken`]; the parent's and the store's.
+    pub async fn create_service(&self, unit: &mut Unit, tenant: &ScopeName, name: &ScopeName) -> Result<Service, Error> {
+        let tenant = self.tenant_by_name(tenant).await?.ok_or(Error::NotFound)?;
+        let uuid = self.new_uuid()?;
+        let service = ServiceId::new(uuid);
+        let id = RowId::new(Layer::Service, uuid);
+        self.claim_scope(unit, tenant.id, name, id).await?;
+        let default_key = RowId::new(Layer::L3, self.new_uuid()?);
+        let owner = Owner { tenant: tenant.id, service: Some(service) };
+        let header = key_header(default_key, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
+        self.insert(unit, NewKey { header, attributes: self.fresh_attributes(MASK_ENCRYPT_DECRYPT) }).await?;
+        let record = Service { id: service, tenant: tenant.id, name: name.clone(), default_key };
+        let maker = &self.registry.integrity().terms;
+        let terms = vec![maker.scope_name(tenant.id, name.as_str()), maker.tenant(tenant.id)];
+        unit.stage(Change::Insert(self.record_row(RowHeader { id, owner: tenant.id, expected: None }, &record, terms).await?));
+        Ok(record)
+    }
+
+    /// Stages a further L3 chain of a service, Pre-Active unless its dates say otherwise.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], [`Error::NameTaken`]; the parent's and the store's.
+    pub async fn create_service_key(&self, unit: &mut Unit, new: NewServiceKey) -> Result<Header, Error> {
+        let service = self.service(new.service).await?;
+        let tenant: Tenant = self.content(&self.stored_row(tenant_row(service.tenant)).await?).await?;
+        let owner = Owner { tenant: tenant.id, service: Some(service.id) };
+        let id = RowId::new(Layer::L3, self.new_uuid()?);
+        let header = key_header(id, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
+        let now = self.now();
+        let mut attributes = new.attributes;
+        attributes.dates.initial = now;
+        attributes.touch(now);
+        let state = attributes.dates.state_at(State::PreActive, now);
+        let header = Header { state, algorithm: Algorithm::AES, bits: new.bits, expiry: attributes.dates.deactivation, ..header };
+        self.insert(unit, NewKey { header, attributes }).await
+    }
+
+    /// A tenant by its name.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tenant_by_name(&self, name: &ScopeName) -> Result<Option<Tenant>, Error> {
+        let term = self.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str());
+        let found: Option<Tenant> = self.only(Layer::Tenant, term).await?;
+        Ok(found.filter(|tenant| tenant.name == *name))
+    }
+
+    /// A tenant's service by its name.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn service_by_name(&self, tenant: TenantId, name: &ScopeName) -> Result<Option<Service>, Error> {
+        let term = self.registry.integrity().terms.scope_name(tenant, name.as_str());
+        let found: Option<Service> = self.only(Layer::Service, term).await?;
+        Ok(found.filter(|service| service.tenant == tenant && service.name == *name))
+    }
+
+    /// A service by its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; the store's.
+    pub async fn service(&self, id: ServiceId) -> Result<Service, Error> {
+        let row = self.stored_row(RowId::new(Layer::Service, uuid::Uuid::from_bytes(*id.as_bytes()))).await?;
+        self.content(&row).await
+    }
+
+    /// All tenants, newest first, at most [`LISTED_MAX`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn tenants(&self) -> Result<Vec<Tenant>, Error> {
+        self.listed(Query { layer: Layer::Tenant, terms: Vec::new(), before: None, limit: LISTED_MAX }).await
+    }
+
+    /// A tenant's services, newest first, at most [`LISTED_MAX`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn services(&self, tenant: TenantId) -> Result<Vec<Service>, Error> {
+        let terms = vec![self.registry.integrity().terms.tenant(tenant)];
+        self.listed(Query { layer: Layer::Service, terms, before: None, limit: LISTED_MAX }).await
+    }
+
+    async fn listed<T: for<'de> Deserialize<'de>>(&self, query: Query) -> Result<Vec<T>, Error> {
+        let mut records = Vec::new();
+        for row in self.store.find(&query).await? {
+            records.push(self.checked_content(&row).await?);
+        }
+        Ok(records)
+    }
+
+    async fn only<T: for<'de> Deserialize<'de>>(&self, layer: Layer, term: crate::row::Term) -> Result<Option<T>, Error> {
+        match self.store.find(&Query { layer, terms: vec![term], before: None, limit: 1 }).await?.pop() {
+            Some(row) => Ok(Some(self.checked_content(&row).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn checked_content<T: for<'de> Deserialize<'de>>(&self, row: &Row) -> Result<T, Error> {
+        self.registry.check_row(row)?;
+        self.seen.check(row)?;
+        self.content(row).await
+    }
+
+    async fn claim_scope(&self, unit: &mut Unit, owner: TenantId, name: &ScopeName, holder: RowId) -> Result<(), Error> {
+        let claim = self.registry.integrity().terms.claim(owner, None, &format!("scope {name}"));
+        let id = RowId::new(Layer::Name, uuid::Uuid::from_bytes(claim));
+        if self.store.retrieve(id).await?.is_some() || unit.staged(id).is_some() {
+            return Err(Error::NameTaken { name: name.to_string() });
+        }
+        unit.stage(Change::Insert(self.claim_row(id, &record_header(holder, self.registry.records(), owner))));
+        Ok(())
+    }
+
+    fn fresh_attributes(&self, usage_mask: u32) -> Attributes {
+        let now = self.now();
+        let dates = Dates { initial: now, last_change: now, activation: Some(now), ..Dates::default() };
+        Attributes { usage_mask, dates, ..Attributes::default() }
+    }
+}
+
+fn tenant_row(id: TenantId) -> RowId {
+    RowId::new(Layer::Tenant, uuid::Uuid::from_bytes(*id.as_bytes()))
+}

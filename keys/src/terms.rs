@@ -1,0 +1,96 @@
+//! Blind search terms: what a row can be found by, without a store learning what that is.
+//!
+//! `term = HMAC-SHA-256(K_index, tenant 16 | label | 0 | value)` cut to 16 bytes. Source: DESIGN, rows; SECURITY C6.
+
+use secret::Key;
+
+use crate::attributes::{Attributes, Name, Other};
+use crate::id::{KeyVersion, ServiceId, TenantId};
+use crate::row::{Header, ParentRef, Term};
+
+/// Makes terms under one cluster's index key.
+#[derive(Debug)]
+pub struct TermMaker {
+    key: Key<32>,
+}
+
+impl TermMaker {
+    pub(crate) fn new(key: Key<32>) -> Self {
+        Self { key }
+    }
+
+    fn term(&self, tenant: TenantId, label: &str, value: &[&[u8]]) -> Term {
+        Term(self.mac(tenant, label, value).first_chunk().copied().expect("a MAC has 32 bytes"))
+    }
+
+    fn mac(&self, tenant: TenantId, label: &str, value: &[&[u8]]) -> [u8; 32] {
+        let mut parts: Vec<&[u8]> = vec![tenant.as_bytes(), label.as_bytes(), &[0]];
+        parts.extend_from_slice(value);
+        self.key.expose(|key| cipher::mac::hmac_sha256(key, &parts))
+    }
+
+    /// Finds all of a tenant's rows.
+    #[must_use]
+    pub fn tenant(&self, tenant: TenantId) -> Term {
+        self.term(tenant, "owner", &[])
+    }
+
+    /// Finds all of a service's rows.
+    #[must_use]
+    pub fn service(&self, tenant: TenantId, service: ServiceId) -> Term {
+        self.term(tenant, "service", &[service.as_bytes()])
+    }
+
+    /// Finds one version of a chain.
+    #[must_use]
+    pub fn version(&self, chain: ParentRef) -> Term {
+        let KeyVersion(version) = chain.version;
+        self.term(TenantId::SYSTEM, "version", &[chain.chain.as_bytes(), &version.to_be_bytes()])
+    }
+
+    /// Finds the record of a tenant (`owner` = system) or of a tenant's service (`owner` = the tenant) by its name.
+    #[must_use]
+    pub fn scope_name(&self, owner: TenantId, name: &str) -> Term {
+        self.term(owner, "scope", &[name.as_bytes()])
+    }
+
+    /// Finds objects by Name.
+    #[must_use]
+    pub fn name(&self, tenant: TenantId, name: &str) -> Term {
+        self.term(tenant, "Name", &[name.as_bytes()])
+    }
+
+    /// Finds objects by Object Group.
+    #[must_use]
+    pub fn object_group(&self, tenant: TenantId, group: &str) -> Term {
+        self.term(tenant, "Object Group", &[group.as_bytes()])
+    }
+
+    /// Finds objects by an attribute that the domain only keeps.
+    #[must_use]
+    pub fn other(&self, tenant: TenantId, name: &str, value: &[u8]) -> Term {
+        let length = u32::try_from(name.len()).unwrap_or(u32::MAX).to_be_bytes();
+        self.term(tenant, "other", &[&length, name.as_bytes(), value])
+    }
+
+    /// 16 bytes that stand for a claim on a unique name within a tenant and service (or, for scopes, within a tenant alone).
+    #[must_use]
+    pub fn claim(&self, tenant: TenantId, service: Option<ServiceId>, name: &str) -> [u8; 16] {
+        let scope = service.map_or([0; 16], |service| *service.as_bytes());
+        self.mac(tenant, "claim", &[&scope, name.as_bytes()]).first_chunk().copied().expect("a MAC has 32 bytes")
+    }
+
+    /// All terms of an object's row, each once.
+    #[must_use]
+    pub fn of_object(&self, header: &Header, attributes: &Attributes) -> Vec<Term> {
+        let tenant = header.owner.tenant;
+        let mut terms = vec![self.tenant(tenant), self.version(ParentRef { chain: header.chain, version: header.version })];
+        terms.extend(header.owner.service.map(|service| self.service(tenant, service)));
+        terms.extend(attributes.names.iter().map(|Name { value, .. }| self.name(tenant, value)));
+        terms.extend(attributes.object_groups.iter().map(|group| self.object_group(tenant, group)));
+        terms.extend(attributes.others.iter().map(|Other { name, value, .. }| self.other(tenant, name, value)));
+        terms.sort_unstable();
+        terms.dedup();
+        terms
+    }
+}

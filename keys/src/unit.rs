@@ -1,0 +1,401 @@
+//! One message's changes and audit records, and the writer that makes them durable together.
+//!
+//! A [`Unit`] stages; [`Unit::commit`] is the only maker of a [`Receipt`], and no answer leaves without one. Units that change nothing go straight to
+//! the audit log. The others go to the one [`Writer`], which joins what is waiting into one store transaction with the outbox records and the
+//! bucket digests: so a change and its record cannot part, and concurrent units share one durable commit.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_channel::{mpsc, oneshot};
+use futures_util::{SinkExt, StreamExt};
+
+use crate::cache::Cache;
+use crate::entropy::Randomness;
+use crate::error::Error;
+use crate::freshness::{Bucket, Seen, bucket_of, bucket_row, row_mac};
+use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId};
+use crate::port::{AuditSink, Batch, Change, Keystore, OutboxEntry, Parent, StoreError};
+use crate::record::{Outcome, Record};
+use crate::registry::Registry;
+use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
+use crate::{attributes, lifecycle};
+
+/// Most units that share one commit.
+pub const GROUP_UNITS_MAX: usize = 256;
+/// Most units that wait for the writer; more wait at their connections.
+pub const WAITING_UNITS_MAX: usize = 1024;
+
+/// Proof that a message's audit records (and changes, if any) are safe. Only [`Unit::commit`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub struct Receipt(());
+
+/// Why a unit left nothing behind: one of its rows was changed by another first, or a part of the appliance failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Another unit changed (or claimed) this row first.
+    #[error("row {id} was changed by another request at the same time")]
+    Conflict {
+        /// The row.
+        id: RowId,
+    },
+    /// Nothing was changed, or nobody can tell before a restart; nothing may be acknowledged.
+    #[error("{what}")]
+    Unavailable {
+        /// What failed and what to do.
+        what: String,
+    },
+}
+
+impl From<CommitError> for Error {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict { .. } => Self::Raced,
+            CommitError::Unavailable { what } => Self::Unavailable { what },
+        }
+    }
+}
+
+/// One message's stage.
+pub struct Unit {
+    session: SessionId,
+    audit: Arc<dyn AuditSink>,
+    writer: Option<UnitSender>,
+    staged: BTreeMap<RowId, Change>,
+    records: Vec<Record>,
+}
+
+/// Where units with changes go.
+#[derive(Clone)]
+pub struct UnitSender(mpsc::Sender<Pending>);
+
+struct Pending {
+    changes: Vec<Change>,
+    records: Vec<Record>,
+    done: oneshot::Sender<Result<(), CommitError>>,
+}
+
+impl Unit {
+    /// A stage for `session`; without a writer (a sealed node) it can only record.
+    #[must_use]
+    pub fn new(session: SessionId, audit: Arc<dyn AuditSink>, writer: Option<UnitSender>) -> Self {
+        Self { session, audit, writer, staged: BTreeMap::new(), records: Vec::new() }
+    }
+
+    /// Whose unit it is.
+    #[must_use]
+    pub fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// The row as this unit has staged it, if it has.
+    #[must_use]
+    pub fn staged(&self, id: RowId) -> Option<&Change> {
+        self.staged.get(&id)
+    }
+
+    /// Stages a change; a second change of the same row joins the first.
+    pub(crate) fn stage(&mut self, change: Change) {
+        let id = change.id();
+        let Some(earlier) = self.staged.remove(&id) else {
+            self.staged.insert(id, change);
+            return;
+        };
+        if let Some(joined) = join(earlier.expected(), change) {
+            self.staged.insert(id, joined);
+        }
+    }
+
+    /// Notes one item's outcome.
+    pub fn record(&mut self, record: Record) {
+        self.records.push(record);
+    }
+
+    /// Drops what the unit staged; its records stay, marked as undone where they had succeeded.
+    pub fn undo(&mut self) {
+        self.staged.clear();
+        for record in self.records.iter_mut().filter(|record| record.outcome == Outcome::Success) {
+            record.outcome = Outcome::Undone;
+        }
+    }
+
+    /// Makes changes and records safe. Once begun it is not cancelled: the writer owns the unit, the caller only waits.
+    ///
+    /// # Errors
+    /// [`CommitError`]; nothing of the unit may be acknowledged then.
+    pub async fn commit(self) -> Result<Receipt, CommitError> {
+        if self.staged.is_empty() {
+            self.audit.append(&self.records).map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+            return Ok(Receipt(()));
+        }
+        let sealed = || CommitError::Unavailable { what: "the node was sealed meanwhile; unseal it and repeat the request".to_owned() };
+        let UnitSender(mut sender) = self.writer.ok_or_else(sealed)?;
+        let (done, outcome) = oneshot::channel();
+        let pending = Pending { changes: self.staged.into_values().collect(), records: self.records, done };
+        sender.send(pending).await.map_err(|_| sealed())?;
+        outcome.await.map_err(|_| sealed())??;
+        Ok(Receipt(()))
+    }
+}
+
+/// `later` with the expectation of the change before it; `None` if the two cancel out.
+fn join(expected: Option<Generation>, later: Change) -> Option<Change> {
+    match (expected, later) {
+        (None, Change::Insert(row) | Change::Update { row, .. }) => Some(Change::Insert(row)),
+        (Some(expected), Change::Insert(row) | Change::Update { row, .. }) => Some(Change::Update { expected, row }),
+        (Some(expected), Change::Delete { id, .. }) => Some(Change::Delete { id, expected }),
+        (None, Change::Delete { .. }) => None,
+    }
+}
+
+/// What the writer works with.
+pub struct WriterParts {
+    /// Where rows go.
+    pub store: Arc<dyn Keystore>,
+    /// Where records go once they are durable.
+    pub audit: Arc<dyn AuditSink>,
+    /// Keys for bucket records and row MACs.
+    pub registry: Arc<Registry>,
+    /// Salts.
+    pub randomness: Arc<Randomness>,
+    /// What has been seen of each row.
+    pub seen: Arc<Seen>,
+    /// Purged before a change is acknowledged.
+    pub cache: Arc<Cache>,
+    /// The same for parent keys.
+    pub parent: Arc<dyn Parent>,
+    /// Grows when a tenant or service has changed, so that grants are resolved again.
+    pub policy_epoch: Arc<AtomicU64>,
+    /// The first outbox number that was never used.
+    pub next: OutboxSeq,
+}
+
+/// The one maker of durable changes on a node. It ends when the last [`UnitSender`] is gone.
+pub struct Writer {
+    parts: WriterParts,
+    receiver: mpsc::Receiver<Pending>,
+    buckets: BTreeMap<u16, (Option<Generation>, Bucket)>,
+}
+
+/// Makes a writer and the sender that reaches it.
+#[must_use]
+pub fn writer(parts: WriterParts) -> (UnitSender, Writer) {
+    let (sender, receiver) = mpsc::channel(WAITING_UNITS_MAX);
+    (UnitSender(sender), Writer { parts, receiver, buckets: BTreeMap::new() })
+}
+
+/// A group under construction.
+#[derive(Default)]
+struct Group {
+    /// Row before the group and row after it.
+    rows: BTreeMap<RowId, (Option<Row>, Option<Row>)>,
+    records: Vec<Record>,
+    waiting: Vec<oneshot::Sender<Result<(), CommitError>>>,
+}
+
+impl Writer {
+    /// Commits group after group until every sender is gone.
+    pub async fn run(mut self) {
+        while let Some(first) = self.receiver.next().await {
+            let mut pending = vec![first];
+            while pending.len() < GROUP_UNITS_MAX {
+                let Ok(next) = self.receiver.try_recv() else { break };
+                pending.push(next);
+            }
+            self.write(pending).await;
+        }
+    }
+
+    async fn write(&mut self, pending: Vec<Pending>) {
+        let mut group = Group::default();
+        for unit in pending {
+            match self.admit(&mut group, &unit.changes).await {
+                Ok(()) => {
+                    group.records.extend_from_slice(&unit.records);
+                    group.waiting.push(unit.done);
+                }
+                Err(error) => answer(unit.done, Err(error)),
+            }
+        }
+        let outcome = self.commit(&mut group).await;
+        if outcome.is_err() {
+            // Whatever the store holds now, the digests in memory may not be it.
+            self.buckets.clear();
+        }
+        for done in group.waiting {
+            answer(done, outcome.clone());
+        }
+    }
+
+    /// Takes a unit's changes into the group if all its expectations hold on top of the units before it.
+    async fn admit(&self, group: &mut Group, changes: &[Change]) -> Result<(), CommitError> {
+        self.parts.audit.ready().map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+        let mut fetched = Vec::new();
+        for change in changes {
+            let id = change.id();
+            let is = match group.rows.get(&id) {
+                Some((_, after)) => after.as_ref().map(|row| row.header.generation),
+                None => {
+                    let row = self.parts.store.retrieve(id).await.map_err(unavailable)?;
+                    let generation = row.as_ref().map(|row| row.header.generation);
+                    fetched.push((id, row));
+                    generation
+                }
+            };
+            if is != change.expected() {
+                return Err(CommitError::Conflict { id });
+            }
+        }
+        group.rows.extend(fetched.into_iter().map(|(id, row)| (id, (row.clone(), row))));
+        for change in changes {
+            group.rows.entry(change.id()).and_modify(|(_, after)| *after = change.row().cloned());
+        }
+        Ok(())
+    }
+
+    async fn commit(&mut self, group: &mut Group) -> Result<(), CommitError> {
+        if group.waiting.is_empty() {
+            return Ok(());
+        }
+        let mut changes: Vec<Change> = group.rows.values().filter_map(|(before, after)| change(before.as_ref(), after.clone())).collect();
+        changes.extend(self.bucket_changes(group).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?);
+        let outbox = self.number(&group.records);
+        let settled = Some(self.parts.audit.settled());
+        self.parts.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await.map_err(unavailable)?;
+        self.publish(group);
+        // The records are durable in the outbox. If the log cannot take them now it says so by `ready`, and takes them at its next start.
+        let _logged_later = self.parts.audit.settle(&outbox);
+        Ok(())
+    }
+
+    /// Outbox numbers are never reused, not even after a failed commit that may yet turn out to be durable.
+    fn number(&mut self, records: &[Record]) -> Vec<OutboxEntry> {
+        let mut number = |record: &Record| {
+            let seq = self.parts.next;
+            self.parts.next = OutboxSeq(seq.0 + 1);
+            OutboxEntry { seq, record: *record }
+        };
+        records.iter().map(&mut number).collect()
+    }
+
+    /// The buckets of all rows of the group, with old rows counted out and new ones in.
+    async fn bucket_changes(&mut self, group: &Group) -> Result<Vec<Change>, Error> {
+        let registry = Arc::clone(&self.parts.registry);
+        let mut touched = BTreeMap::new();
+        for (id, (before, after)) in &group.rows {
+            let Some(number) = bucket_of(registry.integrity(), *id) else { continue };
+            if let std::collections::btree_map::Entry::Vacant(entry) = touched.entry(number) {
+                entry.insert(self.bucket(number).await?);
+            }
+            let (_, bucket) = touched.get_mut(&number).expect("just inserted");
+            if let Some(row) = before {
+                bucket.subtract(&row_mac(registry.integrity(), row));
+            }
+            if let Some(row) = after {
+                bucket.add(&row_mac(registry.integrity(), row));
+            }
+        }
+        let mut changes = Vec::with_capacity(touched.len());
+        for (number, (generation, mut bucket)) in touched {
+            bucket.seq += 1;
+            let row = self.seal_bucket(number, generation, &bucket).await?;
+            self.buckets.insert(number, (Some(row.header.generation), bucket));
+            changes.push(change_of(generation, row));
+        }
+        Ok(changes)
+    }
+
+    async fn bucket(&self, number: u16) -> Result<(Option<Generation>, Bucket), Error> {
+        if let Some(known) = self.buckets.get(&number) {
+            return Ok(*known);
+        }
+        let Some(row) = self.parts.store.retrieve(bucket_row(number)).await? else {
+            return Ok((None, Bucket::default()));
+        };
+        let registry = &self.parts.registry;
+        registry.check_row(&row)?;
+        self.parts.seen.check(&row)?;
+        let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no content", row.header.id))?;
+        let content = self.parts.parent.unwrap(row.header.parent, &[(registry.attributes_binding(&row.header), blob)]).await?;
+        let bucket = content[0].expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
+        Ok((Some(row.header.generation), bucket))
+    }
+
+    async fn seal_bucket(&self, number: u16, generation: Option<Generation>, bucket: &Bucket) -> Result<Row, Error> {
+        let mut header = record_header(bucket_row(number), self.parts.registry.records(), TenantId::SYSTEM);
+        header.generation = generation.map_or(Generation::FIRST, Generation::next);
+        header.attributes_seq = header.generation.0;
+        let content = attributes::encode(bucket);
+        let content = secret::Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?;
+        let binding = self.parts.registry.attributes_binding(&header);
+        let blob = self.parts.parent.wrap(header.parent, &[(binding, &content)]).await?.pop();
+        Ok(self.parts.registry.seal_row(header, None, blob, Vec::new()))
+    }
+
+    /// Lets go of what was kept of the changed rows; precedes the answer.
+    fn publish(&self, group: &Group) {
+        for (id, (before, after)) in &group.rows {
+            match after {
+                // A row that this node wrote itself cannot be a rollback.
+                Some(row) => drop(self.parts.seen.check(row)),
+                None => self.parts.seen.forget(*id),
+            }
+            self.parts.cache.purge(*id);
+            if let Some(row) = before {
+                self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
+            }
+        }
+        if group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service)) {
+            self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+fn answer(done: oneshot::Sender<Result<(), CommitError>>, outcome: Result<(), CommitError>) {
+    // A connection that went away does not wait for its answer any more; the change stays made.
+    let _gone = done.send(outcome);
+}
+
+fn unavailable(error: StoreError) -> CommitError {
+    match error {
+        StoreError::Conflict { id } => CommitError::Conflict { id },
+        other => CommitError::Unavailable { what: other.to_string() },
+    }
+}
+
+fn change(before: Option<&Row>, after: Option<Row>) -> Option<Change> {
+    match (before, after) {
+        (None, None) => None,
+        (Some(before), None) => Some(Change::Delete { id: before.header.id, expected: before.header.generation }),
+        (before, Some(row)) => Some(change_of(before.map(|before| before.header.generation), row)),
+    }
+}
+
+fn change_of(expected: Option<Generation>, row: Row) -> Change {
+    match expected {
+        None => Change::Insert(row),
+        Some(expected) => Change::Update { expected, row },
+    }
+}
+
+/// The header of a record that is no key.
+pub(crate) fn record_header(id: RowId, parent: ParentRef, tenant: TenantId) -> Header {
+    Header {
+        id,
+        chain: crate::id::ChainId::new(id.uuid),
+        version: KeyVersion::FIRST,
+        object_type: ObjectType::RECORD,
+        algorithm: Algorithm::NONE,
+        bits: 0,
+        aead: cipher::aead::Aead::Aes256Gcm,
+        state: lifecycle::State::Active,
+        expiry: None,
+        owner: Owner { tenant, service: None },
+        generation: Generation::FIRST,
+        parent,
+        wrap_seq: 0,
+        attributes_seq: 1,
+    }
+}

@@ -1,0 +1,525 @@
+//! The few verbs that every operation is composed of: grants, header, insert, open, change, destroy, attributes, find.
+//!
+//! A verb that touches an object consumes an [`Authorized`] for it, so authorization cannot be forgotten, and checks that the object is still the
+//! one that was authorized. Changes are staged in the message's [`Unit`] and become real when that is committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use secret::Bytes;
+use uuid::Uuid;
+
+use crate::attributes::{self, ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
+use crate::budget::Budgets;
+use crate::cache::{Cache, Entry};
+use crate::chain::Chain;
+use crate::entropy::Randomness;
+use crate::error::Error;
+use crate::freshness::Seen;
+use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, Time};
+use crate::lifecycle::{Event, State};
+use crate::policy::verb::{Changes, Destroy, UsesMaterial};
+use crate::policy::{Authorized, Grants, NodeRole, Role, Verb};
+use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Parent, Query};
+use crate::registry::Registry;
+use crate::row::{Header, ParentRef, Row, Term};
+use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
+
+/// Most rows that one search looks at above the store; further ones are not found, and the answer says how many were.
+pub const SEARCHED_ROWS_MAX: usize = 10_000;
+const SEARCH_PAGE_ROWS: usize = 256;
+
+/// What a node's vault is made of.
+pub struct Parts {
+    /// Where this process stands.
+    pub node: NodeRole,
+    /// The open roots.
+    pub registry: Registry,
+    /// Where rows live.
+    pub store: Arc<dyn Keystore>,
+    /// Where records go.
+    pub audit: Arc<dyn AuditSink>,
+    /// Time of day.
+    pub clock: Arc<dyn Clock>,
+    /// The system's randomness.
+    pub entropy: Arc<dyn Entropy>,
+    /// The first outbox number that was never used.
+    pub next_outbox: OutboxSeq,
+    /// No time of day before this one is believed: the last one in the audit log.
+    pub not_before: Time,
+}
+
+/// The open domain of an unsealed node; dropping it (and the writer) wipes every key.
+pub struct Vault {
+    node: NodeRole,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Arc<dyn Keystore>,
+    pub(crate) parent: Arc<dyn Parent>,
+    audit: Arc<dyn AuditSink>,
+    clock: Arc<dyn Clock>,
+    pub(crate) randomness: Arc<Randomness>,
+    pub(crate) seen: Arc<Seen>,
+    cache: Arc<Cache>,
+    pub(crate) budgets: Budgets,
+    units: UnitSender,
+    policy_epoch: Arc<AtomicU64>,
+    latest_millis: AtomicI64,
+}
+
+/// A key to be made.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// Header of the new row; `generation`, `wrap_seq` and `attributes_seq` are set by the verb.
+    pub header: Header,
+    /// Its attributes; names are claimed.
+    pub attributes: Attributes,
+}
+
+/// An object as its owner may see it.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Visible header.
+    pub header: Header,
+    /// State now, by the dates.
+    pub state: State,
+    /// The rest.
+    pub attributes: Attributes,
+}
+
+impl Vault {
+    /// Builds the vault of a core, and the writer whose `run` the caller must drive.
+    ///
+    /// # Errors
+    /// No randomness or no locked memory.
+    pub fn core(parts: Parts) -> Result<(Arc<Self>, Writer), Error> {
+        let randomness = Arc::new(Randomness::new(parts.entropy));
+        let registry = Arc::new(parts.registry);
+        let seen = Arc::new(Seen::default());
+        let cache = Arc::new(Cache::new(&randomness)?);
+        let parent: Arc<dyn Parent> =
+            Arc::new(Chain::new(Arc::clone(&registry), Arc::clone(&parts.store), Arc::clone(&randomness), Arc::clone(&seen)));
+        let policy_epoch = Arc::new(AtomicU64::new(0));
+        let (units, writer) = writer(WriterParts {
+            store: Arc::clone(&parts.store),
+            audit: Arc::clone(&parts.audit),
+            registry: Arc::clone(&registry),
+            randomness: Arc::clone(&randomness),
+            seen: Arc::clone(&seen),
+            cache: Arc::clone(&cache),
+            parent: Arc::clone(&parent),
+            policy_epoch: Arc::clone(&policy_epoch),
+            next: parts.next_outbox,
+        });
+        let vault = Self {
+            node: parts.node,
+            registry,
+            store: parts.store,
+            parent,
+            audit: parts.audit,
+            clock: parts.clock,
+            randomness,
+            seen,
+            cache,
+            budgets: Budgets::default(),
+            units,
+            policy_epoch,
+            latest_millis: AtomicI64::new(parts.not_before.millis()),
+        };
+        Ok((Arc::new(vault), writer))
+    }
+
+    /// Where this process stands.
+    #[must_use]
+    pub fn node(&self) -> NodeRole {
+        self.node
+    }
+
+    /// The open roots.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Begins the unit of one message.
+    #[must_use]
+    pub fn begin(&self, session: SessionId) -> Unit {
+        Unit::new(session, Arc::clone(&self.audit), Some(self.units.clone()))
+    }
+
+    /// The time that lifecycle rules go by: the clock's, but never earlier than it once was (F13).
+    pub fn now(&self) -> Time {
+        let now = self.clock.now().millis();
+        Time::from_millis(self.latest_millis.fetch_max(now, Ordering::Relaxed).max(now))
+    }
+
+    /// Moves whenever grants that were resolved earlier may have changed.
+    #[must_use]
+    pub fn policy_epoch(&self) -> u64 {
+        self.policy_epoch.load(Ordering::Acquire)
+    }
+
+    /// A fresh time-ordered identifier (UUIDv7, RFC 9562).
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn new_uuid(&self) -> Result<Uuid, Error> {
+        let millis = u64::try_from(self.now().millis()).unwrap_or(0);
+        Ok(uuid::Builder::from_unix_timestamp_millis(millis, &self.randomness.array()?).into_uuid())
+    }
+
+    /// A random initialization vector that needs no budget: CBC's.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn cbc_iv(&self) -> Result<[u8; 16], Error> {
+        Ok(self.randomness.array()?)
+    }
+
+    /// The header of an object, as this unit sees it; checked against its MAC and its past.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Corrupt`].
+    pub async fn header(&self, unit: &Unit, id: RowId) -> Result<Header, Error> {
+        if let Some(change) = unit.staged(id) {
+            return change.row().map(|row| row.header.clone()).ok_or(Error::NotFound);
+        }
+        if let Some(entry) = self.cache.get(id) {
+            return Ok(entry.header.clone());
+        }
+        Ok(self.stored_row(id).await?.header)
+    }
+
+    /// The attributes and present state of an object.
+    ///
+    /// # Errors
+    /// [`Error::Raced`] if the object changed since it was authorized.
+    pub async fn attributes<V: Verb>(&self, unit: &Unit, authorized: Authorized<V>) -> Result<View, Error> {
+        let entry = self.entry(unit, &authorized).await?;
+        Ok(self.view(&entry))
+    }
+
+    /// Lends an object's key bytes and attributes to `use_it`, if state, dates and usage mask allow the verb.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`], [`Error::Denied`] (the mask lacks the bit), [`Error::Raced`]; what `use_it` returns.
+    pub async fn open<V: UsesMaterial, R>(
+        &self,
+        unit: &Unit,
+        authorized: Authorized<V>,
+        use_it: impl FnOnce(&[u8], &View) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let entry = self.entry(unit, &authorized).await?;
+        let view = self.view(&entry);
+        self.must_allow::<V>(&view)?;
+        let material = self.cache.reveal(&entry)?.ok_or_else(|| Error::corrupt("it has no material", entry.header.id))?;
+        material.expose(|bytes| use_it(bytes, &view))
+    }
+
+    /// Would state, dates and usage mask allow `V` now? For what must be decided before anything is spent on the operation.
+    fn must_allow<V: UsesMaterial>(&self, view: &View) -> Result<(), Error> {
+        let now = self.now();
+        if !view.state.allows(V::PURPOSE) {
+            let wants = match V::PURPOSE {
+                crate::lifecycle::Purpose::Protect => "Active",
+                crate::lifecycle::Purpose::Process => "Active or Deactivated",
+            };
+            return Err(Error::WrongState { is: view.state, wants });
+        }
+        if !view.attributes.dates.window_allows(V::PURPOSE, now) {
+            return Err(Error::WrongState { is: view.state, wants: "a time between Process Start Date and Protect Stop Date" });
+        }
+        if view.attributes.usage_mask & V::MASK == 0 {
+            return Err(Error::Denied { why: "the Cryptographic Usage Mask of the key does not allow this operation" });
+        }
+        Ok(())
+    }
+
+    /// Stages a new key with fresh random material.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`], [`Error::Invalid`]; no randomness, no locked memory, no parent.
+    pub async fn insert(&self, unit: &mut Unit, new: NewKey) -> Result<Header, Error> {
+        let NewKey { mut header, mut attributes } = new;
+        let bytes = usize::try_from(header.bits / 8).expect("key sizes are small");
+        let material = Bytes::try_init_with(bytes, |bytes| Ok::<_, Error>(self.randomness.fill(bytes)?))?;
+        attributes.digest = Some(material.expose(|bytes| cipher::mac::sha256(&[bytes])));
+        header.generation = Generation::FIRST;
+        (header.wrap_seq, header.attributes_seq) = (1, 1);
+        self.claim_names(unit, &header, &attributes.names).await?;
+        let row = self.seal_object(header, &attributes, Some(&material)).await?;
+        let header = row.header.clone();
+        unit.stage(Change::Insert(row));
+        Ok(header)
+    }
+
+    /// Stages an event of an object's life and an edit of its attributes with it.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] by the lifecycle table; [`Error::Denied`] for a service's default key, which is replaced by ReKey instead.
+    pub async fn change<V: Changes>(
+        &self,
+        unit: &mut Unit,
+        authorized: Authorized<V>,
+        event: Event,
+        edit: impl FnOnce(&mut Attributes, Time),
+    ) -> Result<Header, Error> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let state = view.state.next(row.header.id.layer, event)?;
+        if event != Event::Activate {
+            self.must_not_be_default(row.header.id, &row.header).await?;
+        }
+        let mut attributes = view.attributes;
+        let now = self.now();
+        edit(&mut attributes, now);
+        attributes.touch(now);
+        let header = Header { state, expiry: attributes.dates.deactivation, ..next_header(&row.header) };
+        let (expected, material) = (row.header.generation, row.material);
+        let row = self.seal_attributes(header, &attributes, material).await?;
+        let header = row.header.clone();
+        unit.stage(Change::Update { expected, row });
+        Ok(header)
+    }
+
+    /// Stages the end of an object: material gone, names free, a tombstone with its attributes left.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] for an Active or destroyed key; [`Error::Denied`] for a service's default key.
+    pub async fn destroy(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<Header, Error> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let state = view.state.next(row.header.id.layer, Event::Destroy)?;
+        self.must_not_be_default(row.header.id, &row.header).await?;
+        let mut attributes = view.attributes;
+        attributes.dates.destroy = Some(self.now());
+        attributes.touch(self.now());
+        self.free_names(unit, &row.header, &attributes.names).await?;
+        let header = Header { state, ..next_header(&row.header) };
+        let expected = row.header.generation;
+        let row = self.seal_attributes(header, &attributes, None).await?;
+        let header = row.header.clone();
+        unit.stage(Change::Update { expected, row });
+        Ok(header)
+    }
+
+    /// The principal's objects of `layer` that carry all `terms` and pass `keep`, newest first.
+    ///
+    /// Looks at no more than [`SEARCHED_ROWS_MAX`] rows. Rows that do not verify are left out: they are refused by name when asked for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn find(
+        &self,
+        unit: &Unit,
+        grants: &Grants,
+        layer: Layer,
+        mut terms: Vec<Term>,
+        keep: impl Fn(&View) -> bool,
+    ) -> Result<Vec<RowId>, Error> {
+        let Some(tenant) = grants.tenant() else { return Ok(Vec::new()) };
+        let maker = &self.registry.integrity().terms;
+        match (grants.role(), grants.service()) {
+            (Role::Service, Some(service)) => terms.push(maker.service(tenant, service)),
+            (Role::TenantAdmin, _) => terms.push(maker.tenant(tenant)),
+            _ => return Ok(Vec::new()),
+        }
+        let mut query = Query { layer, terms, before: None, limit: SEARCH_PAGE_ROWS };
+        let mut found = Vec::new();
+        for _ in 0..SEARCHED_ROWS_MAX / SEARCH_PAGE_ROWS {
+            let page = self.store.find(&query).await?;
+            query.before = page.last().map(|row| row.header.id);
+            let last = page.len() < SEARCH_PAGE_ROWS;
+            for row in page {
+                let Ok(entry) = self.entry_of_row(&row).await else { continue };
+                let view = self.view(&entry);
+                if unit.staged(row.header.id).is_none() && view.header.owner.tenant == tenant && keep(&view) {
+                    found.push(row.header.id);
+                }
+            }
+            if last {
+                break;
+            }
+        }
+        Ok(found)
+    }
+
+    fn view(&self, entry: &Entry) -> View {
+        let state = entry.attributes.dates.state_at(entry.header.state, self.now());
+        View { header: entry.header.clone(), state, attributes: entry.attributes.clone() }
+    }
+
+    /// A row from the store, checked; what is staged does not matter.
+    pub(crate) async fn stored_row(&self, id: RowId) -> Result<Row, Error> {
+        let row = self.store.retrieve(id).await?.ok_or(Error::NotFound)?;
+        if row.header.id != id {
+            return Err(Error::corrupt("the keystore returned another record", id));
+        }
+        self.registry.check_row(&row)?;
+        self.seen.check(&row)?;
+        Ok(row)
+    }
+
+    async fn entry<V: Verb>(&self, unit: &Unit, authorized: &Authorized<V>) -> Result<Arc<Entry>, Error> {
+        let id = authorized.id();
+        let entry = match unit.staged(id) {
+            Some(change) => Arc::new(self.open_row(change.row().ok_or(Error::NotFound)?).await?),
+            None => match self.cache.get(id) {
+                Some(entry) => entry,
+                None => self.entry_of_row(&self.stored_row(id).await?).await?,
+            },
+        };
+        if entry.header.generation == authorized.generation() { Ok(entry) } else { Err(Error::Raced) }
+    }
+
+    /// The cached entry of a stored row, opened and kept if it was not.
+    async fn entry_of_row(&self, row: &Row) -> Result<Arc<Entry>, Error> {
+        if let Some(entry) = self.cache.get(row.header.id).filter(|entry| entry.header.generation == row.header.generation) {
+            return Ok(entry);
+        }
+        self.registry.check_row(row)?;
+        self.seen.check(row)?;
+        let entry = Arc::new(self.open_row(row).await?);
+        self.cache.keep(&entry, &self.seen);
+        Ok(entry)
+    }
+
+    async fn open_row(&self, row: &Row) -> Result<Entry, Error> {
+        let header = &row.header;
+        let sealed = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no attributes", header.id))?;
+        let mut children = vec![(self.registry.attributes_binding(header), sealed)];
+        children.extend(row.material.as_deref().map(|blob| (self.registry.material_binding(header), blob)));
+        let mut opened = self.parent.unwrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
+        let attributes = opened.next().expect("one answer a blob");
+        let attributes = attributes.expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), header.id))?;
+        Ok(self.cache.hide(header.clone(), attributes, opened.next().as_ref()))
+    }
+
+    /// The row behind an authorized change, as this unit sees it, and its present view.
+    async fn row_to_change(&self, unit: &Unit, id: RowId, generation: Generation) -> Result<(Row, View), Error> {
+        let row = match unit.staged(id) {
+            Some(change) => change.row().cloned().ok_or(Error::NotFound)?,
+            None => self.stored_row(id).await?,
+        };
+        if row.header.generation != generation {
+            return Err(Error::Raced);
+        }
+        let entry = self.open_row(&row).await?;
+        let view = self.view(&entry);
+        Ok((row, view))
+    }
+
+    /// A new row: material and attributes wrapped by the parent in one call.
+    pub(crate) async fn seal_object(&self, header: Header, attributes: &Attributes, material: Option<&Bytes>) -> Result<Row, Error> {
+        let content = encode_attributes(attributes)?;
+        let mut children = vec![(self.registry.attributes_binding(&header), &content)];
+        children.extend(material.map(|material| (self.registry.material_binding(&header), material)));
+        let mut blobs = self.parent.wrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
+        let sealed = blobs.next();
+        let terms = self.registry.integrity().terms.of_object(&header, attributes);
+        Ok(self.registry.seal_row(header, blobs.next(), sealed, terms))
+    }
+
+    /// A changed row: new attributes, material as it was.
+    async fn seal_attributes(&self, header: Header, attributes: &Attributes, material: Option<Vec<u8>>) -> Result<Row, Error> {
+        let row = self.seal_object(header, attributes, None).await?;
+        Ok(self.registry.seal_row(row.header, material, row.attributes, row.terms))
+    }
+
+    /// Stages the claims on an object's names; each is a row that only one object can insert.
+    async fn claim_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
+        if names.len() > NAMES_MAX {
+            return Err(Error::invalid("Name", format!("at most {NAMES_MAX} a key")));
+        }
+        for name in names {
+            let id = self.claim_id(header, name);
+            let taken = match unit.staged(id) {
+                Some(change) => change.row().is_some(),
+                None => self.store.retrieve(id).await?.is_some(),
+            };
+            if taken {
+                return Err(Error::NameTaken { name: name.value.clone() });
+            }
+            unit.stage(Change::Insert(self.claim_row(id, header)));
+        }
+        Ok(())
+    }
+
+    async fn free_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
+        for name in names {
+            let id = self.claim_id(header, name);
+            let expected = match unit.staged(id) {
+                Some(change) => change.row().map(|row| row.header.generation),
+                None => self.store.retrieve(id).await?.map(|row| row.header.generation),
+            };
+            // A claim that the store lost frees the name all the same.
+            if let Some(expected) = expected {
+                unit.stage(Change::Delete { id, expected });
+            }
+        }
+        Ok(())
+    }
+
+    fn claim_id(&self, header: &Header, name: &Name) -> RowId {
+        let claim = self.registry.integrity().terms.claim(header.owner.tenant, header.owner.service, &name.value);
+        RowId::new(Layer::Name, Uuid::from_bytes(claim))
+    }
+
+    pub(crate) fn claim_row(&self, id: RowId, header: &Header) -> Row {
+        let claim = Header { owner: header.owner, ..record_header(id, self.registry.records(), header.owner.tenant) };
+        self.registry.seal_row(claim, None, None, Vec::new())
+    }
+
+    /// The Active version of a service's default chain is replaced, never revoked or destroyed: exactly one is Active at every instant (C23).
+    async fn must_not_be_default(&self, id: RowId, header: &Header) -> Result<(), Error> {
+        let Some(service) = header.owner.service.filter(|_| id.layer == Layer::L3) else { return Ok(()) };
+        if self.service(service).await?.default_key == id {
+            return Err(Error::Denied { why: "this is the Active version of the service's default key: replace it by ReKey first" });
+        }
+        Ok(())
+    }
+}
+
+fn encode_attributes(attributes: &Attributes) -> Result<Bytes, Error> {
+    let content = attributes::encode(attributes);
+    if content.len() > ATTRIBUTES_BYTES_MAX {
+        return Err(Error::invalid("Attribute", format!("all attributes of a key together take at most {ATTRIBUTES_BYTES_MAX} bytes")));
+    }
+    Ok(Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?)
+}
+
+/// The header of the next generation, with a new place for the attributes in the AAD.
+fn next_header(header: &Header) -> Header {
+    Header { generation: header.generation.next(), attributes_seq: header.attributes_seq + 1, ..header.clone() }
+}
+
+/// Names the row in an error of its blobs.
+fn at(error: crate::wrap::WrapError, id: RowId) -> Error {
+    match Error::from(error) {
+        Error::Corrupt { what, .. } => Error::corrupt(&what, id),
+        other => other,
+    }
+}
+
+/// The header of a new tenant key version.
+pub(crate) fn key_header(
+    id: RowId,
+    chain: crate::id::ChainId,
+    owner: crate::row::Owner,
+    parent: ParentRef,
+    aead: cipher::aead::Aead,
+) -> Header {
+    Header {
+        id,
+        chain,
+        version: KeyVersion::FIRST,
+        object_type: crate::row::ObjectType::SYMMETRIC_KEY,
+        algorithm: crate::row::Algorithm::AES,
+        bits: 256,
+        aead,
+        state: State::Active,
+        expiry: None,
+        owner,
+        generation: Generation::FIRST,
+        parent,
+        wrap_seq: 1,
+        attributes_seq: 1,
+    }
+}

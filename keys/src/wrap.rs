@@ -1,0 +1,381 @@
+//! The record blob: how every key and every sealed attribute set is wrapped, and what binds it to its place.
+//!
+//! ```text
+//! blob  "SRK1" | fmt u8 = 1 | layer u8 | aead u16 | kdf u16 = 1 | wrap_kid 16 | wrap_ver u32 | salt 32 | commit 32 | ct_len u32 | ct | tag 16
+//! AAD   blob up to commit | "strongroom/aad/1" | cluster 16 | tenant 16 | layer u8 | object 16 | object_version u32 | parent_kid 16 |
+//!       parent_version u32 | object_type u32 | algorithm u32 | bits u32 | wrap_seq u64
+//! keys  K_rec 32 | commit 32 = HKDF-Expand(PRK of the parent version, "strongroom/wrap/1" | aead u16 | wrap_kid | wrap_ver | salt)
+//! ```
+//! All numbers are big-endian. A fresh random salt gives each blob a key of its own that seals one plaintext once, so the nonce is all zero, there
+//! is no limit on the number of wraps, and the commitment comes for free. Source: SECURITY C1, C2, C4, C5; NIST SP 800-38D; RFC 5869.
+
+use cipher::aead::Aead;
+use secret::{Bytes, Exhausted, Key, scrubbed};
+
+use crate::id::{ClusterId, KeyVersion, RowId, TenantId};
+use crate::row::{Algorithm, ObjectType, ParentRef};
+
+const MAGIC: &[u8; 4] = b"SRK1";
+const FORMAT: u8 = 1;
+const KDF_HKDF_SHA512: u16 = 1;
+const AAD_LABEL: &[u8] = b"strongroom/aad/1";
+const WRAP_LABEL: &[u8] = b"strongroom/wrap/1";
+/// Bytes of the random salt of a blob.
+pub const SALT_BYTES: usize = 32;
+const COMMIT_BYTES: usize = 32;
+const TAG_BYTES: usize = 16;
+const HEADER_BYTES: usize = 4 + 1 + 1 + 2 + 2 + 16 + 4 + SALT_BYTES + COMMIT_BYTES;
+/// What a blob adds to its plaintext, in bytes.
+pub const BLOB_OVERHEAD_BYTES: usize = HEADER_BYTES + 4 + TAG_BYTES;
+
+/// The facts that a blob is bound to: none of them ever changes without a new blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The installation.
+    pub cluster: ClusterId,
+    /// The owner.
+    pub tenant: TenantId,
+    /// The row.
+    pub id: RowId,
+    /// The version of the row's chain.
+    pub version: KeyVersion,
+    /// What wraps it.
+    pub parent: ParentRef,
+    /// What is wrapped.
+    pub object_type: ObjectType,
+    /// What it is for.
+    pub algorithm: Algorithm,
+    /// Its size in bits.
+    pub bits: u32,
+    /// How often it has been wrapped.
+    pub wrap_seq: u64,
+}
+
+/// One parent version, ready to wrap: its extracted key in locked memory and the algorithm of its own row.
+#[derive(Debug)]
+pub struct ParentKey {
+    prk: Key<64>,
+    aead: Aead,
+}
+
+/// Why a blob was not made or not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum WrapError {
+    /// The bytes are no blob of a known format.
+    #[error("not a record blob of a known format: {what}")]
+    NotABlob {
+        /// Which field is off.
+        what: &'static str,
+    },
+    /// Blob and parent's registry entry name different algorithms (IVK-25), or the blob names another parent.
+    #[error("blob says {found}, its parent's record says {expected}: refused")]
+    Mismatch {
+        /// In the blob.
+        found: String,
+        /// In the parent's record.
+        expected: String,
+    },
+    /// Commitment or tag do not verify: changed, moved, or wrapped by another key.
+    #[error("the blob does not verify")]
+    Forged,
+    /// The parent version is not there or may not be used.
+    #[error("parent key {chain}.{version} is not usable: {why}")]
+    Parent {
+        /// Chain, as text.
+        chain: String,
+        /// Version.
+        version: u32,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No locked memory left.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
+    /// The store that holds the parent did not answer.
+    #[error(transparent)]
+    Store(#[from] crate::port::StoreError),
+    /// No randomness for a salt.
+    #[error(transparent)]
+    Entropy(#[from] crate::port::EntropyError),
+}
+
+impl ParentKey {
+    /// Extracts the wrapping secret of one parent version: PRK = HKDF-Extract(cluster id, key bytes).
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn new(cluster: ClusterId, key: &[u8], aead: Aead) -> Result<Self, Exhausted> {
+        let prk = scrubbed(|| cipher::kdf::extract(cluster.as_bytes(), key))?;
+        Ok(Self { prk, aead })
+    }
+
+    /// The algorithm of the parent's own row.
+    #[must_use]
+    pub fn aead(&self) -> Aead {
+        self.aead
+    }
+
+    /// Derives a key for another purpose, told apart by `label`.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn derive(&self, label: &[u8]) -> Result<Key<32>, Exhausted> {
+        scrubbed(|| Key::init_with(|out| expand(&self.prk, &[label], out)))
+    }
+
+    /// Wraps `plain` for the place that `binding` names. `salt` must be fresh random bytes.
+    ///
+    /// # Errors
+    /// [`Exhausted`].
+    pub fn wrap(&self, binding: &Binding, plain: &[u8], salt: &[u8; SALT_BYTES]) -> Result<Vec<u8>, Exhausted> {
+        let derived = self.record_key(binding.parent, salt)?;
+        let mut blob = Vec::with_capacity(plain.len() + BLOB_OVERHEAD_BYTES);
+        blob.extend_from_slice(MAGIC);
+        blob.extend_from_slice(&[FORMAT, binding.id.layer as u8]);
+        blob.extend_from_slice(&(self.aead as u16).to_be_bytes());
+        blob.extend_from_slice(&KDF_HKDF_SHA512.to_be_bytes());
+        blob.extend_from_slice(binding.parent.chain.as_bytes());
+        blob.extend_from_slice(&binding.parent.version.0.to_be_bytes());
+        blob.extend_from_slice(salt);
+        derived.expose(|derived| blob.extend_from_slice(&derived[32..]));
+        let aad = binding.aad(&blob);
+        blob.extend_from_slice(&u32::try_from(plain.len()).expect("a row is at most ROW_BYTES_MAX").to_be_bytes());
+        let body = blob.len();
+        // The plaintext passes through the blob's buffer, which is encrypted in place before anybody else sees it.
+        blob.extend_from_slice(plain);
+        let tag = scrubbed(|| derived.expose(|derived| self.aead.seal_once_in_place(first_half(derived), &aad, &mut blob[body..])))
+            .expect("a row is far below every AEAD's length limit");
+        blob.extend_from_slice(&tag);
+        Ok(blob)
+    }
+
+    /// Opens a blob that must be bound to the place that `binding` names.
+    ///
+    /// # Errors
+    /// [`WrapError::NotABlob`], [`WrapError::Mismatch`] or [`WrapError::Forged`]; nothing of the plaintext is released then.
+    pub fn unwrap(&self, binding: &Binding, blob: &[u8]) -> Result<Bytes, WrapError> {
+        let parsed = Parsed::read(blob)?;
+        parsed.must_fit(binding, self.aead)?;
+        let derived = self.record_key(binding.parent, parsed.salt)?;
+        if !derived.expose(|derived| cipher::mac::ct_eq(&derived[32..], parsed.commit)) {
+            return Err(WrapError::Forged);
+        }
+        let aad = binding.aad(parsed.header);
+        Bytes::try_init_with(parsed.ciphertext.len(), |plain| {
+            plain.copy_from_slice(parsed.ciphertext);
+            scrubbed(|| derived.expose(|derived| self.aead.open_once_in_place(first_half(derived), &aad, plain, parsed.tag)))
+                .map_err(|_| WrapError::Forged)
+        })
+    }
+
+    fn record_key(&self, parent: ParentRef, salt: &[u8; SALT_BYTES]) -> Result<Key<64>, Exhausted> {
+        let aead = (self.aead as u16).to_be_bytes();
+        let version = parent.version.0.to_be_bytes();
+        let info = [WRAP_LABEL, &aead, parent.chain.as_bytes(), &version, salt];
+        scrubbed(|| Key::init_with(|out| expand(&self.prk, &info, out)))
+    }
+}
+
+fn expand(prk: &Key<64>, info: &[&[u8]], out: &mut [u8]) {
+    cipher::kdf::expand(prk, info, out).expect("64 bytes are far below HKDF's limit");
+}
+
+fn first_half(derived: &[u8; 64]) -> &[u8; 32] {
+    derived.first_chunk().expect("64 is more than 32")
+}
+
+impl Binding {
+    /// The AAD of a blob that begins with `header` (everything before the length of the ciphertext). The one encoder of C2.
+    #[must_use]
+    pub fn aad(&self, header: &[u8]) -> Vec<u8> {
+        let mut aad = Vec::with_capacity(header.len() + 112);
+        aad.extend_from_slice(header);
+        aad.extend_from_slice(AAD_LABEL);
+        aad.extend_from_slice(self.cluster.as_bytes());
+        aad.extend_from_slice(self.tenant.as_bytes());
+        aad.extend_from_slice(&self.id.to_bytes());
+        aad.extend_from_slice(&self.version.0.to_be_bytes());
+        aad.extend_from_slice(self.parent.chain.as_bytes());
+        aad.extend_from_slice(&self.parent.version.0.to_be_bytes());
+        aad.extend_from_slice(&self.object_type.0.to_be_bytes());
+        aad.extend_from_slice(&self.algorithm.0.to_be_bytes());
+        aad.extend_from_slice(&self.bits.to_be_bytes());
+        aad.extend_from_slice(&self.wrap_seq.to_be_bytes());
+        aad
+    }
+}
+
+/// A blob cut into its fields; nothing in it is believed yet.
+struct Parsed<'a> {
+    header: &'a [u8],
+    layer: u8,
+    aead: u16,
+    kid: &'a [u8; 16],
+    version: u32,
+    salt: &'a [u8; SALT_BYTES],
+    commit: &'a [u8; COMMIT_BYTES],
+    ciphertext: &'a [u8],
+    tag: &'a [u8; TAG_BYTES],
+}
+
+impl<'a> Parsed<'a> {
+    fn read(blob: &'a [u8]) -> Result<Self, WrapError> {
+        let not = |what| WrapError::NotABlob { what };
+        let (header, rest) = blob.split_at_checked(HEADER_BYTES).ok_or(not("length"))?;
+        let mut fields = Fields(header);
+        if fields.take::<4>() != MAGIC {
+            return Err(not("magic"));
+        }
+        let [format, layer] = *fields.take();
+        if format != FORMAT {
+            return Err(not("format"));
+        }
+        let aead = u16::from_be_bytes(*fields.take());
+        if u16::from_be_bytes(*fields.take()) != KDF_HKDF_SHA512 {
+            return Err(not("kdf"));
+        }
+        let kid = fields.take();
+        let version = u32::from_be_bytes(*fields.take());
+        let salt = fields.take();
+        let commit = fields.take();
+        let (length, rest) = rest.split_first_chunk::<4>().ok_or(not("length"))?;
+        let (ciphertext, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(not("length"))?;
+        if u32::try_from(ciphertext.len()) != Ok(u32::from_be_bytes(*length)) {
+            return Err(not("length"));
+        }
+        Ok(Self { header, layer, aead, kid, version, salt, commit, ciphertext, tag })
+    }
+
+    fn must_fit(&self, binding: &Binding, aead: Aead) -> Result<(), WrapError> {
+        let mismatch = |found: String, expected: String| Err(WrapError::Mismatch { found, expected });
+        if self.aead != aead as u16 {
+            return mismatch(format!("algorithm {}", self.aead), format!("algorithm {}", aead as u16));
+        }
+        if self.kid != binding.parent.chain.as_bytes() || self.version != binding.parent.version.0 {
+            return mismatch(format!("parent version {}", self.version), format!("parent version {}", binding.parent.version.0));
+        }
+        if self.layer != binding.id.layer as u8 {
+            return mismatch(format!("layer {}", self.layer), format!("layer {}", binding.id.layer as u8));
+        }
+        Ok(())
+    }
+}
+
+/// The wrapping version that a blob names, before anything of it is verified; for looking up the parent.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    /// The next `N` bytes of a header whose length was checked.
+    fn take<const N: usize>(&mut self) -> &'a [u8; N] {
+        let (field, rest) = self.0.split_first_chunk().expect("HEADER_BYTES is the sum of all fields");
+        self.0 = rest;
+        field
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ChainId, Layer};
+    use uuid::Uuid;
+
+    fn binding() -> Binding {
+        Binding {
+            cluster: ClusterId::new(Uuid::from_bytes([1; 16])),
+            tenant: TenantId::new(Uuid::from_bytes([2; 16])),
+            id: RowId::new(Layer::L3, Uuid::from_bytes([3; 16])),
+            version: KeyVersion(4),
+            parent: ParentRef { chain: ChainId::new(Uuid::from_bytes([5; 16])), version: KeyVersion(6) },
+            object_type: ObjectType::SYMMETRIC_KEY,
+            algorithm: Algorithm::AES,
+            bits: 256,
+            wrap_seq: 7,
+        }
+    }
+
+    fn parent(aead: Aead) -> ParentKey {
+        ParentKey::new(binding().cluster, &[0x42; 32], aead).expect("the arena has room")
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    const AEADS: [Aead; 3] = [Aead::Aes256Gcm, Aead::XChaCha20Poly1305, Aead::Aes256GcmSiv];
+
+    #[test]
+    fn what_was_wrapped_comes_back_only_in_its_place() {
+        for aead in AEADS {
+            let parent = parent(aead);
+            let blob = parent.wrap(&binding(), b"thirty-two bytes of key material", &[8; 32]).expect("the arena has room");
+            assert_eq!(blob.len(), 32 + BLOB_OVERHEAD_BYTES);
+            let plain = parent.unwrap(&binding(), &blob).expect("the blob is in its place");
+            plain.expose(|plain| assert_eq!(plain, b"thirty-two bytes of key material"));
+            for other in other_places() {
+                assert!(parent.unwrap(&other, &blob).is_err(), "{other:?}");
+            }
+        }
+    }
+
+    /// One binding for each fact of C2, differing in that fact alone.
+    fn other_places() -> Vec<Binding> {
+        let it = binding();
+        let uuid = Uuid::from_bytes([0xEE; 16]);
+        vec![
+            Binding { cluster: ClusterId::new(uuid), ..it },
+            Binding { tenant: TenantId::new(uuid), ..it },
+            Binding { id: RowId::new(Layer::L3, uuid), ..it },
+            Binding { id: RowId::new(Layer::L4, it.id.uuid), ..it },
+            Binding { version: KeyVersion(5), ..it },
+            Binding { parent: ParentRef { chain: ChainId::new(uuid), ..it.parent }, ..it },
+            Binding { parent: ParentRef { version: KeyVersion(7), ..it.parent }, ..it },
+            Binding { object_type: ObjectType::ATTRIBUTES, ..it },
+            Binding { algorithm: Algorithm(4), ..it },
+            Binding { bits: 128, ..it },
+            Binding { wrap_seq: 8, ..it },
+        ]
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let parent = parent(Aead::Aes256Gcm);
+        let blob = parent.wrap(&binding(), &[9; 16], &[8; 32]).expect("the arena has room");
+        for bit in 0..blob.len() * 8 {
+            let mut bad = blob.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(parent.unwrap(&binding(), &bad).is_err(), "bit {bit}");
+        }
+        for end in 0..blob.len() {
+            assert!(parent.unwrap(&binding(), &blob[..end]).is_err(), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_blob_of_another_algorithm_than_the_registry_names_fails_safe() {
+        for (wrapped, registered) in [(0, 1), (1, 2), (2, 0)] {
+            let blob = parent(AEADS[wrapped]).wrap(&binding(), &[9; 32], &[8; 32]).expect("the arena has room");
+            let error = parent(AEADS[registered]).unwrap(&binding(), &blob).expect_err("the algorithms differ");
+            assert!(matches!(error, WrapError::Mismatch { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_parents_key_is_caught_by_the_commitment() {
+        let blob = parent(Aead::Aes256Gcm).wrap(&binding(), &[9; 32], &[8; 32]).expect("the arena has room");
+        let other = ParentKey::new(binding().cluster, &[0x43; 32], Aead::Aes256Gcm).expect("the arena has room");
+        assert!(matches!(other.unwrap(&binding(), &blob), Err(WrapError::Forged)));
+    }
+
+    /// Bytes computed by an independent implementation (Python's `cryptography`) from the layout in this file's first lines.
+    #[test]
+    fn the_layout_is_frozen_by_golden_vectors() {
+        let golden = include_str!("../tests/golden/blob-v1.txt");
+        let mut lines = golden.lines().filter(|line| !line.starts_with('#'));
+        assert_eq!(lines.next(), Some(hex(&binding().aad(&[0xAB; 3])).as_str()));
+        for aead in AEADS {
+            let blob = parent(aead).wrap(&binding(), b"thirty-two bytes of key material", &[8; 32]).expect("the arena has room");
+            assert_eq!(lines.next(), Some(hex(&blob).as_str()), "{aead:?}");
+        }
+        assert_eq!(lines.next(), None);
+    }
+}

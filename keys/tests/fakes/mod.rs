@@ -1,0 +1,223 @@
+//! Fakes behind the domain's ports, and a founded vault on top of them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use keys::cluster;
+use keys::entropy::Randomness;
+use keys::hierarchy::MasterKey;
+use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
+use keys::policy::{Grants, NodeRole, Principal, Role};
+use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Query, StoreError};
+use keys::record::{Record, SessionRecord};
+use keys::row::Row;
+use keys::unit::Writer;
+use keys::vault::{Parts, Vault};
+
+/// Rows in a map, as their stored bytes; may be told to fail.
+#[derive(Default)]
+pub(crate) struct FakeStore {
+    pub(crate) rows: Mutex<BTreeMap<RowId, Vec<u8>>>,
+    pub(crate) commits: AtomicU64,
+    pub(crate) full: AtomicBool,
+}
+
+impl FakeStore {
+    pub(crate) fn rows(&self) -> MutexGuard<'_, BTreeMap<RowId, Vec<u8>>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn edit(&self, id: RowId, edit: impl FnOnce(&mut Row)) {
+        let mut rows = self.rows();
+        let mut row = Row::decode(&rows[&id]).expect("a stored row decodes");
+        edit(&mut row);
+        rows.insert(id, row.encode());
+    }
+}
+
+fn decode(bytes: &[u8]) -> Row {
+    Row::decode(bytes).expect("a stored row decodes")
+}
+
+#[async_trait]
+impl Keystore for FakeStore {
+    async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows().get(&id).map(|bytes| decode(bytes)))
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        let rows = self.rows();
+        let all = rows.iter().rev().map(|(_, bytes)| decode(bytes));
+        let fits = |row: &Row| {
+            row.header.id.layer == query.layer
+                && query.before.is_none_or(|before| row.header.id < before)
+                && query.terms.iter().all(|term| row.terms.contains(term))
+        };
+        Ok(all.filter(fits).take(query.limit).collect())
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(StoreError::Full { at: "the fake".to_owned() });
+        }
+        let mut rows = self.rows();
+        for change in &batch.changes {
+            let stored = rows.get(&change.id()).map(|bytes| decode(bytes).header.generation);
+            if stored != change.expected() {
+                return Err(StoreError::Conflict { id: change.id() });
+            }
+        }
+        for change in batch.changes {
+            match change.row() {
+                Some(row) => rows.insert(row.header.id, row.encode()),
+                None => rows.remove(&change.id()),
+            };
+        }
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn outbox(&self, _after: OutboxSeq, _limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Keeps records in memory; may be told to refuse.
+#[derive(Default)]
+pub(crate) struct FakeAudit {
+    records: Mutex<Vec<Record>>,
+    pub(crate) down: AtomicBool,
+}
+
+impl FakeAudit {
+    fn take(&self, records: impl Iterator<Item = Record>) -> Result<(), AuditUnavailable> {
+        self.ready()?;
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).extend(records);
+        Ok(())
+    }
+}
+
+impl AuditSink for FakeAudit {
+    fn ready(&self) -> Result<(), AuditUnavailable> {
+        if self.down.load(Ordering::Relaxed) { Err(AuditUnavailable { why: "told to".to_owned() }) } else { Ok(()) }
+    }
+
+    fn session(&self, _session: &SessionRecord) -> Result<(), AuditUnavailable> {
+        self.ready()
+    }
+
+    fn append(&self, records: &[Record]) -> Result<(), AuditUnavailable> {
+        self.take(records.iter().copied())
+    }
+
+    fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable> {
+        self.take(entries.iter().map(|entry| entry.record))
+    }
+
+    fn settled(&self) -> OutboxSeq {
+        OutboxSeq(0)
+    }
+}
+
+/// A clock that stands where it is put.
+pub(crate) struct FakeClock(pub(crate) AtomicI64);
+
+impl Clock for FakeClock {
+    fn now(&self) -> Time {
+        Time::from_seconds(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Distinct, not random.
+#[derive(Default)]
+pub(crate) struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        for chunk in buffer.chunks_mut(8) {
+            let number = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            let mixed = (number ^ (number >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes();
+            chunk.copy_from_slice(&mixed[..chunk.len()]);
+        }
+        Ok(())
+    }
+}
+
+/// A founded core with fakes all around.
+pub(crate) struct World {
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) audit: Arc<FakeAudit>,
+    pub(crate) clock: Arc<FakeClock>,
+    pub(crate) entropy: Arc<Counting>,
+    pub(crate) master: MasterKey,
+    pub(crate) cluster: ClusterId,
+}
+
+pub(crate) const START_SECONDS: i64 = 1_800_000_000;
+
+impl World {
+    /// A new cluster, stored.
+    pub(crate) async fn found() -> (Self, Arc<Vault>) {
+        let entropy = Arc::new(Counting::default());
+        let randomness = Randomness::new(Arc::clone(&entropy) as Arc<dyn Entropy>);
+        let master = MasterKey::generate(&randomness).expect("the arena has room");
+        let cluster = ClusterId::new(uuid::Uuid::from_bytes([0xC1; 16]));
+        let clock = Arc::new(FakeClock(AtomicI64::new(START_SECONDS)));
+        let world = Self { store: Arc::default(), audit: Arc::default(), clock, entropy, master, cluster };
+        let genesis = cluster::found(cluster, &world.master, &randomness, world.clock.now(), [0; 32]).expect("the arena has room");
+        let vault = world.vault(genesis.registry);
+        let mut unit = vault.begin(SessionId(1));
+        vault.stage_genesis(&mut unit, genesis.rows);
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        (world, vault)
+    }
+
+    /// The same cluster, unsealed again from what is stored.
+    pub(crate) async fn unseal(&self) -> Result<Arc<Vault>, keys::Error> {
+        let store: Arc<dyn Keystore> = Arc::<FakeStore>::clone(&self.store);
+        Ok(self.vault(cluster::load(&store, self.cluster, &self.master).await?.registry))
+    }
+
+    fn vault(&self, registry: keys::registry::Registry) -> Arc<Vault> {
+        let parts = Parts {
+            node: NodeRole::Core,
+            registry,
+            store: Arc::<FakeStore>::clone(&self.store),
+            audit: Arc::<FakeAudit>::clone(&self.audit),
+            clock: Arc::<FakeClock>::clone(&self.clock),
+            entropy: Arc::<Counting>::clone(&self.entropy),
+            next_outbox: OutboxSeq(1),
+            not_before: Time::default(),
+        };
+        let (vault, writer) = Vault::core(parts).expect("the arena has room");
+        drive(writer);
+        vault
+    }
+}
+
+/// Runs the writer on a thread of its own until the vault is gone.
+fn drive(writer: Writer) {
+    std::thread::spawn(move || futures_executor::block_on(writer.run()));
+}
+
+/// A tenant with one service; returns the grants of its admin and of the service.
+pub(crate) async fn settle(vault: &Vault, tenant: &str, service: &str) -> (Grants, Grants) {
+    let mut unit = vault.begin(SessionId(1));
+    vault.create_tenant(&mut unit, &name(tenant)).await.expect("the name is free");
+    let _receipt = unit.commit().await.expect("the fakes are well");
+    let mut unit = vault.begin(SessionId(1));
+    vault.create_service(&mut unit, &name(tenant), &name(service)).await.expect("the name is free");
+    let _receipt = unit.commit().await.expect("the fakes are well");
+    (grants(vault, Role::TenantAdmin, tenant, service).await, grants(vault, Role::Service, tenant, service).await)
+}
+
+pub(crate) async fn grants(vault: &Vault, role: Role, tenant: &str, service: &str) -> Grants {
+    let principal = Principal { role, tenant: Some(name(tenant)), service: Some(name(service)), certificate: [0; 32] };
+    vault.grants(&principal).await.expect("the fakes are well")
+}
+
+pub(crate) fn name(text: &str) -> ScopeName {
+    text.parse().expect("the test's names are names")
+}

@@ -1,0 +1,346 @@
+//! The vault's verbs over fakes: authorization, lifecycle, names, rollback, tampering, group commit.
+
+mod fakes;
+
+use std::sync::atomic::Ordering;
+
+use fakes::{START_SECONDS, World, settle};
+use futures_executor::block_on;
+use keys::Error;
+use keys::attributes::{Attributes, Name};
+use keys::id::{Layer, RowId, SessionId, Time};
+use keys::lifecycle::{Dates, Event, State};
+use keys::policy::verb::{Activate, Decrypt, Destroy, Encrypt, GetAttributes, Revoke};
+use keys::policy::{Grants, Refusal};
+use keys::row::Row;
+use keys::tenancy::NewServiceKey;
+use keys::vault::Vault;
+
+const MASK: u32 = 0x0C;
+
+fn named(text: &str) -> Attributes {
+    Attributes { names: vec![Name { value: text.to_owned(), kind: 1 }], usage_mask: MASK, ..Attributes::default() }
+}
+
+async fn create(vault: &Vault, service: &Grants, attributes: Attributes) -> Result<RowId, Error> {
+    let mut unit = vault.begin(SessionId(2));
+    let new = NewServiceKey { service: service.service().expect("a service"), bits: 256, attributes };
+    let header = vault.create_service_key(&mut unit, new).await?;
+    let _receipt = unit.commit().await?;
+    Ok(header.id)
+}
+
+async fn change(vault: &Vault, admin: &Grants, id: RowId, event: Event) -> Result<(), Error> {
+    let mut unit = vault.begin(SessionId(2));
+    let header = vault.header(&unit, id).await?;
+    match event {
+        Event::Activate => {
+            let authorized = admin.check::<Activate>(&header)?;
+            vault.change(&mut unit, authorized, event, |attributes, now| attributes.dates.activation = Some(now)).await?;
+        }
+        Event::Destroy => {
+            vault.destroy(&mut unit, admin.check::<Destroy>(&header)?).await?;
+        }
+        other => {
+            vault.change(&mut unit, admin.check::<Revoke>(&header)?, other, |_, _| ()).await?;
+        }
+    }
+    let _receipt = unit.commit().await?;
+    Ok(())
+}
+
+async fn encrypts(vault: &Vault, service: &Grants, id: RowId) -> Result<Vec<u8>, Error> {
+    let unit = vault.begin(SessionId(2));
+    let header = vault.header(&unit, id).await?;
+    vault.open(&unit, service.check::<Encrypt>(&header)?, |key, _| Ok(key.to_vec())).await
+}
+
+async fn decrypts(vault: &Vault, service: &Grants, id: RowId) -> Result<Vec<u8>, Error> {
+    let unit = vault.begin(SessionId(2));
+    let header = vault.header(&unit, id).await?;
+    vault.open(&unit, service.check::<Decrypt>(&header)?, |key, _| Ok(key.to_vec())).await
+}
+
+#[test]
+fn a_key_lives_through_its_states_and_survives_a_restart() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("invoices")).await.expect("the name is free");
+        assert!(matches!(encrypts(&vault, &service, id).await, Err(Error::WrongState { is: State::PreActive, .. })));
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        let key = encrypts(&vault, &service, id).await.expect("an Active key encrypts");
+        assert_eq!(key.len(), 32);
+
+        let again = world.unseal().await.expect("the roots open");
+        assert_eq!(decrypts(&again, &service, id).await.expect("it is stored"), key);
+        assert!(matches!(change(&again, &admin, id, Event::Destroy).await, Err(Error::WrongState { is: State::Active, .. })));
+        change(&again, &admin, id, Event::Deprecate).await.expect("an Active key is revoked");
+        assert!(matches!(encrypts(&again, &service, id).await, Err(Error::WrongState { is: State::Deprecated, .. })));
+        assert_eq!(decrypts(&again, &service, id).await.expect("a Deprecated key decrypts"), key);
+        change(&again, &admin, id, Event::Destroy).await.expect("a revoked key is destroyed");
+        assert!(matches!(decrypts(&again, &service, id).await, Err(Error::WrongState { is: State::Destroyed, .. })));
+        let tombstone = Row::decode(&world.store.rows()[&id]).expect("a tombstone is a row");
+        assert_eq!(tombstone.material, None);
+    });
+}
+
+#[test]
+fn a_compromised_key_does_nothing_for_clients() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        change(&vault, &admin, id, Event::Compromise).await.expect("an Active key is compromised");
+        assert!(matches!(decrypts(&vault, &service, id).await, Err(Error::WrongState { is: State::Compromised, .. })));
+    });
+}
+
+#[test]
+fn strangers_and_wrong_roles_get_what_the_table_says() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (other_admin, other_service) = settle(&vault, "globex", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let header = vault.header(&vault.begin(SessionId(2)), id).await.expect("it is there");
+        assert_eq!(other_service.check::<Encrypt>(&header).map(|_| ()), Err(Refusal::NotFound));
+        assert_eq!(other_admin.check::<Destroy>(&header).map(|_| ()), Err(Refusal::NotFound));
+        assert_eq!(service.check::<Destroy>(&header).map(|_| ()), Err(Refusal::Denied));
+        assert_eq!(admin.check::<Encrypt>(&header).map(|_| ()), Err(Refusal::Denied));
+        let unit = vault.begin(SessionId(2));
+        let find = |grants| vault.find(&unit, grants, Layer::L3, Vec::new(), |_| true);
+        assert_eq!(find(&service).await.expect("the store is well").len(), 2);
+        assert!(!find(&other_service).await.expect("the store is well").contains(&id));
+    });
+}
+
+#[test]
+fn a_name_is_unique_among_a_services_live_keys_and_free_after_destroy() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (_, other) = settle(&vault, "globex", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        assert!(matches!(create(&vault, &service, named("k")).await, Err(Error::NameTaken { .. })));
+        create(&vault, &other, named("k")).await.expect("another tenant's names are its own");
+        change(&vault, &admin, id, Event::Destroy).await.expect("a Pre-Active key is destroyed");
+        create(&vault, &service, named("k")).await.expect("the name is free again");
+        let term = vault.registry().integrity().terms.name(service.tenant().expect("a tenant"), "k");
+        let unit = vault.begin(SessionId(2));
+        let live = |view: &keys::vault::View| !view.state.is_destroyed();
+        assert_eq!(vault.find(&unit, &service, Layer::L3, vec![term], live).await.expect("the store is well").len(), 1);
+    });
+}
+
+#[test]
+fn the_default_key_of_a_service_is_neither_revoked_nor_destroyed() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = vault.service(service.service().expect("a service")).await.expect("it is stored").default_key;
+        for event in [Event::Deprecate, Event::Compromise] {
+            assert!(matches!(change(&vault, &admin, id, event).await, Err(Error::Denied { .. })), "{event:?}");
+        }
+        encrypts(&vault, &service, id).await.expect("it stays Active");
+    });
+}
+
+#[test]
+fn a_staged_key_is_seen_by_its_own_unit_and_vanishes_with_undo() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let stored = world.store.rows().len();
+        let mut unit = vault.begin(SessionId(2));
+        let new = NewServiceKey { service: service.service().expect("a service"), bits: 128, attributes: named("k") };
+        let id = vault.create_service_key(&mut unit, new).await.expect("the name is free").id;
+        let header = vault.header(&unit, id).await.expect("the unit sees it");
+        vault
+            .change(&mut unit, admin.check::<Activate>(&header).expect("its own"), Event::Activate, |_, _| ())
+            .await
+            .expect("it activates in the same unit");
+        assert!(matches!(vault.header(&vault.begin(SessionId(3)), id).await, Err(Error::NotFound)));
+        unit.undo();
+        let _receipt = unit.commit().await.expect("an empty unit commits");
+        assert_eq!(world.store.rows().len(), stored);
+    });
+}
+
+#[test]
+fn create_and_activate_in_one_unit_are_one_row() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let mut unit = vault.begin(SessionId(2));
+        let new = NewServiceKey { service: service.service().expect("a service"), bits: 256, attributes: named("k") };
+        let id = vault.create_service_key(&mut unit, new).await.expect("the name is free").id;
+        let header = vault.header(&unit, id).await.expect("the unit sees it");
+        vault
+            .change(&mut unit, admin.check::<Activate>(&header).expect("its own"), Event::Activate, |_, _| ())
+            .await
+            .expect("it activates");
+        let _receipt = unit.commit().await.expect("the store is well");
+        encrypts(&vault, &service, id).await.expect("it is Active");
+    });
+}
+
+#[test]
+fn every_column_edited_by_the_store_makes_the_row_unusable_by_name() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let other = create(&vault, &service, named("other")).await.expect("the name is free");
+        let stranger = Row::decode(&world.store.rows()[&other]).expect("a row");
+        let edits: [(&str, fn(&mut Row)); 9] = [
+            ("state", |row| row.header.state = State::Active),
+            ("owner", |row| row.header.owner.service = None),
+            ("expiry", |row| row.header.expiry = Some(Time::from_seconds(1))),
+            ("generation", |row| row.header.generation = row.header.generation.next()),
+            ("bits", |row| row.header.bits = 128),
+            ("terms", |row| row.terms.clear()),
+            ("material", |row| row.material = None),
+            ("attributes", |row| row.attributes.as_mut().expect("it has some")[120] ^= 1),
+            ("mac", |row| row.meta_mac[0] ^= 1),
+        ];
+        for (what, edit) in edits {
+            let fresh = world.unseal().await.expect("the roots open");
+            let before = world.store.rows()[&id].clone();
+            world.store.edit(id, edit);
+            match fresh.header(&fresh.begin(SessionId(2)), id).await {
+                Err(Error::Corrupt { at, .. }) => assert_eq!(at, id.to_string()),
+                other => panic!("{what}: {other:?}"),
+            }
+            fresh.header(&fresh.begin(SessionId(2)), other).await.expect("other rows are served");
+            world.store.rows().insert(id, before);
+        }
+        let fresh = world.unseal().await.expect("the roots open");
+        world.store.edit(id, |row| row.material.clone_from(&stranger.material));
+        assert!(matches!(fresh.header(&fresh.begin(SessionId(2)), id).await, Err(Error::Corrupt { .. })), "another row's material");
+    });
+}
+
+#[test]
+fn an_older_row_replayed_by_the_store_is_a_rollback() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        let active = world.store.rows()[&id].clone();
+        change(&vault, &admin, id, Event::Deprecate).await.expect("an Active key is revoked");
+        world.store.rows().insert(id, active);
+        assert!(matches!(encrypts(&vault, &service, id).await, Err(Error::Corrupt { .. })));
+    });
+}
+
+#[test]
+fn dates_decide_the_state_and_never_backwards() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let at = |seconds| Some(Time::from_seconds(START_SECONDS + seconds));
+        let dates = Dates { activation: at(10), protect_stop: at(20), deactivation: at(30), ..Dates::default() };
+        let id = create(&vault, &service, Attributes { dates, ..named("k") }).await.expect("the name is free");
+        let set = |seconds| world.clock.0.store(START_SECONDS + seconds, Ordering::Relaxed);
+        assert!(encrypts(&vault, &service, id).await.is_err());
+        set(10);
+        encrypts(&vault, &service, id).await.expect("its activation date has come");
+        set(20);
+        assert!(encrypts(&vault, &service, id).await.is_err());
+        decrypts(&vault, &service, id).await.expect("it may still process");
+        set(30);
+        decrypts(&vault, &service, id).await.expect("a Deprecated key decrypts");
+        set(-1000);
+        assert!(encrypts(&vault, &service, id).await.is_err(), "the clock went back, the key did not");
+    });
+}
+
+#[test]
+fn without_an_audit_log_nothing_is_done() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let stored = world.store.rows().len();
+        world.audit.down.store(true, Ordering::Relaxed);
+        assert!(matches!(create(&vault, &service, named("k")).await, Err(Error::Unavailable { .. })));
+        assert!(vault.begin(SessionId(2)).commit().await.is_err(), "a read without a record is not answered");
+        assert_eq!(world.store.rows().len(), stored);
+        world.audit.down.store(false, Ordering::Relaxed);
+        create(&vault, &service, named("k")).await.expect("it resumes alone");
+    });
+}
+
+#[test]
+fn a_full_store_refuses_changes_and_goes_on_reading() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        world.store.full.store(true, Ordering::Relaxed);
+        assert!(matches!(create(&vault, &service, named("l")).await, Err(Error::Unavailable { .. })));
+        encrypts(&vault, &service, id).await.expect("reads go on");
+        world.store.full.store(false, Ordering::Relaxed);
+        create(&vault, &service, named("l")).await.expect("it heals without a restart");
+    });
+}
+
+#[test]
+fn racing_changes_of_one_key_have_one_winner() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let (first, second) =
+            futures_util::future::join(change(&vault, &admin, id, Event::Activate), change(&vault, &admin, id, Event::Activate)).await;
+        let outcomes = [first.is_ok(), second.is_ok()];
+        assert_eq!(outcomes.iter().filter(|won| **won).count(), 1, "{outcomes:?}");
+    });
+}
+
+#[test]
+fn waiting_units_share_a_commit() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let before = world.store.commits.load(Ordering::Relaxed);
+        let creates = (0..64).map(|n| create(&vault, &service, named(&format!("k{n}"))));
+        for made in futures_util::future::join_all(creates).await {
+            made.expect("every name is free");
+        }
+        let commits = world.store.commits.load(Ordering::Relaxed) - before;
+        assert!(commits <= 32, "64 units took {commits} commits");
+    });
+}
+
+#[test]
+fn random_ivs_are_reserved_in_durable_blocks() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let header = vault.header(&vault.begin(SessionId(2)), id).await.expect("it is there");
+        let before = world.store.commits.load(Ordering::Relaxed);
+        let first = vault.gcm_iv(&header).await.expect("a new key has all its IVs");
+        assert_ne!(first, vault.gcm_iv(&header).await.expect("a new key has all its IVs"));
+        assert_eq!(world.store.commits.load(Ordering::Relaxed) - before, 1);
+        assert!(world.store.rows().contains_key(&RowId::new(Layer::IvBudget, id.uuid)));
+    });
+}
+
+#[test]
+fn attributes_show_the_present_state() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let unit = vault.begin(SessionId(2));
+        let header = vault.header(&unit, id).await.expect("it is there");
+        let view = vault.attributes(&unit, admin.check::<GetAttributes>(&header).expect("its own")).await.expect("it opens");
+        assert_eq!((view.state, view.attributes.names[0].value.as_str()), (State::PreActive, "k"));
+        assert!(view.attributes.digest.is_some());
+    });
+}

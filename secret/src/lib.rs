@@ -1,0 +1,15 @@
+//! Secrets in locked memory: the process's one arena, and the only two types that may hold key bytes.
+//!
+//! [`Key`] and [`Bytes`] live in pages that the kernel hides from other processes, swap and core dumps (`memfd_secret`), or, where the kernel
+//! has no such pages, in `mlock`ed ones. Both are filled in place, wiped on drop, and cannot be printed, cloned, compared by `==` or serialized.
+//! The only way to the bytes is `expose`.
+
+pub mod arena;
+mod mapping;
+mod scrub;
+mod value;
+
+pub use arena::{ArenaError, Exhausted, Report, Settings};
+pub use mapping::Backing;
+pub use scrub::scrubbed;
+pub use value::{Bytes, Key};
