@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attributes;
 use crate::error::Error;
-use crate::id::{Generation, Layer, RowId, SessionId};
+use crate::id::{Generation, Layer, RowId};
 use crate::policy::Action;
 use crate::port::Change;
 use crate::record::{Outcome, Record};
@@ -89,7 +89,7 @@ impl Vault {
         if block == 0 {
             return Err(Error::IvsExhausted { used });
         }
-        let mut unit = self.begin(SessionId(0));
+        let mut unit = self.begin(self.system);
         let expected = stored.map(|row| row.header.generation);
         let row = self.record_row(RowHeader { id, owner: key.owner.tenant, expected }, &Reserved { ivs: used + block }, Vec::new()).await?;
         let generation = row.header.generation;
@@ -99,7 +99,7 @@ impl Vault {
         });
         unit.record(Record {
             time: self.now(),
-            session: SessionId(0),
+            session: self.system,
             action: Action::ReserveIvs,
             object: Some(key.id),
             version: Some(key.version),

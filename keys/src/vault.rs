@@ -43,6 +43,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The system's randomness.
     pub entropy: Arc<dyn Entropy>,
+    /// The appliance's own session in the audit log.
+    pub system: SessionId,
     /// The first outbox number that was never used.
     pub next_outbox: OutboxSeq,
     /// No time of day before this one is believed: the last one in the audit log.
@@ -61,6 +63,7 @@ pub struct Vault {
     pub(crate) seen: Arc<Seen>,
     cache: Arc<Cache>,
     pub(crate) budgets: Budgets,
+    pub(crate) system: SessionId,
     units: UnitSender,
     policy_epoch: Arc<AtomicU64>,
     latest_millis: AtomicI64,
@@ -121,6 +124,7 @@ impl Vault {
             seen,
             cache,
             budgets: Budgets::default(),
+            system: parts.system,
             units,
             policy_epoch,
             latest_millis: AtomicI64::new(parts.not_before.millis()),

@@ -188,6 +188,7 @@ impl World {
             audit: Arc::<FakeAudit>::clone(&self.audit),
             clock: Arc::<FakeClock>::clone(&self.clock),
             entropy: Arc::<Counting>::clone(&self.entropy),
+            system: SessionId(1),
             next_outbox: OutboxSeq(1),
             not_before: Time::default(),
         };

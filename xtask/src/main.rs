@@ -1,0 +1,71 @@
+//! `cargo xtask`: the checks and chores of this repository, the same on every machine.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: what it prints is its result")]
+
+mod check;
+mod command;
+mod gate;
+mod packages;
+mod python;
+mod runner;
+mod tidy;
+mod touched;
+mod units;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Checks and chores of this repository")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Runs every check and test: what continuous integration runs
+    Check {
+        /// Only format, tidy, clippy and the unit tests of what the working tree touches (or, when it is clean, the last commit)
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Runs the main job from nothing, on a software token, and prints each step
+    Demo,
+    /// Runs one campaign (kills, faults, races) against the built programs
+    Soak {
+        /// The campaign's name, e.g. `kill`
+        name: String,
+        /// How many rounds to run
+        #[arg(long)]
+        count: u64,
+        /// What every choice is drawn from; printed when left out, so that a failure can be replayed
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+    /// Checks the source text itself: layers, lints, unsafe code, dependencies
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> anyhow::Result<()> {
+    let workspace = Workspace::here()?;
+    match chore {
+        Chore::Check { fast: false } => check::full(&workspace),
+        Chore::Check { fast: true } => check::fast(&workspace),
+        Chore::Demo => runner::demo(),
+        Chore::Soak { name, count, seed } => runner::soak(&name, count, seed),
+        Chore::Tidy => tidy::run(&workspace),
+    }
+}
