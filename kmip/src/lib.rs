@@ -1,0 +1,35 @@
+//! KMIP 1.0 to 1.4 without I/O: the published tables, the TTLV codec, framing, messages for server and client.
+//!
+//! Nothing here reads a clock, draws a random number, opens a socket or logs. Decoding borrows from the input buffer; encoding
+//! appends to the output buffer. What a field may look like in which protocol version is said once, in the tables that
+//! [`schema`]'s one macro turns into decoder, encoder and version check.
+
+mod attribute;
+mod client;
+mod connection;
+mod enums;
+mod error;
+mod mask;
+mod message;
+mod object;
+mod payload;
+mod primitive;
+mod reason;
+pub mod schema;
+mod tag;
+pub mod ttlv;
+mod version;
+
+pub use attribute::{Attribute, AttributeName, AttributeRow, AttributeValue, Instances, SetBy};
+pub use client::{Answers, Batch, Call, Sent, Slot};
+pub use connection::{Frames, Framing, MESSAGE_BYTES_MAX};
+pub use enums::*;
+pub use error::Error;
+pub use mask::{CryptographicUsageMask, StorageStatusMask};
+pub use message::*;
+pub use object::*;
+pub use payload::*;
+pub use reason::reason;
+pub use schema::{Decode, Encode, Rules};
+pub use tag::Tag;
+pub use version::{ProtocolVersion, VersionNumber};

@@ -1,0 +1,248 @@
+//! The payloads of the operations of section 4, requests and responses.
+
+use crate::attribute::Attribute;
+use crate::client::Call;
+use crate::enums::{AttestationType, ClientRegistrationMethod, ObjectGroupMember, ObjectType, Operation, QueryFunction};
+use crate::mask::StorageStatusMask;
+use crate::object::{
+    CapabilityInformation, CryptographicParameters, ExtensionInformation, ProfileInformation, RevocationReason, RngParameters,
+    TemplateAttribute, ValidationInformation,
+};
+use crate::schema::message;
+use crate::ttlv::{ByteString, DateTime, Structure};
+use crate::version::VersionNumber;
+
+message! {
+    /// Create, 4.1.
+    struct CreateRequest<'a> {
+        OBJECT_TYPE:        object_type,        ObjectType,            required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Create, 4.1: the new object.
+    struct CreateResponse<'a> {
+        OBJECT_TYPE:        object_type,        ObjectType,            required, V1_0..=V1_4;
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Locate, 4.9. Template-Attribute is not in the table: FortiGate puts the attributes inside one.
+    #[derive(Default)]
+    struct LocateRequest<'a> {
+        MAXIMUM_ITEMS:       maximum_items,       i32,                   optional, V1_0..=V1_4;
+        OFFSET_ITEMS:        offset_items,        i32,                   optional, V1_3..=V1_4;
+        STORAGE_STATUS_MASK: storage_status_mask, StorageStatusMask,     optional, V1_0..=V1_4;
+        OBJECT_GROUP_MEMBER: object_group_member, ObjectGroupMember,     optional, V1_1..=V1_4;
+        ATTRIBUTE:           attributes,          Attribute<'a>,         repeated, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE:  template_attribute,  TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Locate, 4.9: what was found.
+    #[derive(Default)]
+    struct LocateResponse<'a> {
+        LOCATED_ITEMS:     located_items,      i32,     optional, V1_3..=V1_4;
+        UNIQUE_IDENTIFIER: unique_identifiers, &'a str, repeated, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get Attributes, 4.12.
+    #[derive(Default)]
+    struct GetAttributesRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+        ATTRIBUTE_NAME:    attribute_names,   &'a str, repeated, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get Attributes, 4.12: the values.
+    struct GetAttributesResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,       required, V1_0..=V1_4;
+        ATTRIBUTE:         attributes,        Attribute<'a>, repeated, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get Attribute List, 4.13.
+    #[derive(Default)]
+    struct GetAttributeListRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get Attribute List, 4.13: the names.
+    struct GetAttributeListResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
+        ATTRIBUTE_NAME:    attribute_names,   &'a str, several,  V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Activate, 4.19.
+    #[derive(Default)]
+    struct ActivateRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Activate, 4.19: done.
+    struct ActivateResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Revoke, 4.20.
+    struct RevokeRequest<'a> {
+        UNIQUE_IDENTIFIER:          unique_identifier,          &'a str,              optional, V1_0..=V1_4;
+        REVOCATION_REASON:          revocation_reason,          RevocationReason<'a>, required, V1_0..=V1_4;
+        COMPROMISE_OCCURRENCE_DATE: compromise_occurrence_date, DateTime,             optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Revoke, 4.20: done.
+    struct RevokeResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Destroy, 4.21.
+    #[derive(Default)]
+    struct DestroyRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Destroy, 4.21: done.
+    struct DestroyResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Query, 4.25.
+    struct QueryRequest {
+        QUERY_FUNCTION: functions, QueryFunction, several, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Query, 4.25: what the server offers. Empty if there is nothing to return.
+    #[derive(Default)]
+    struct QueryResponse<'a> {
+        OPERATION:                  operations,                  Operation,                 repeated, V1_0..=V1_4;
+        OBJECT_TYPE:                object_types,                ObjectType,                repeated, V1_0..=V1_4;
+        VENDOR_IDENTIFICATION:      vendor_identification,       &'a str,                   optional, V1_0..=V1_4;
+        SERVER_INFORMATION:         server_information,          Structure<'a>,             optional, V1_0..=V1_4;
+        APPLICATION_NAMESPACE:      application_namespaces,      &'a str,                   repeated, V1_0..=V1_4;
+        EXTENSION_INFORMATION:      extension_information,       ExtensionInformation<'a>,  repeated, V1_1..=V1_4;
+        ATTESTATION_TYPE:           attestation_types,           AttestationType,           repeated, V1_2..=V1_4;
+        RNG_PARAMETERS:             rng_parameters,              RngParameters,             repeated, V1_3..=V1_4;
+        PROFILE_INFORMATION:        profile_information,         ProfileInformation<'a>,    repeated, V1_3..=V1_4;
+        VALIDATION_INFORMATION:     validation_information,      ValidationInformation<'a>, repeated, V1_3..=V1_4;
+        CAPABILITY_INFORMATION:     capability_information,      CapabilityInformation,     repeated, V1_3..=V1_4;
+        CLIENT_REGISTRATION_METHOD: client_registration_methods, ClientRegistrationMethod,  repeated, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// Discover Versions, 4.26: the client's versions, the preferred one first.
+    #[derive(Default)]
+    struct DiscoverVersionsRequest {
+        PROTOCOL_VERSION: versions, VersionNumber, repeated, V1_1..=V1_4;
+    }
+}
+
+message! {
+    /// Discover Versions, 4.26: the versions of both sides, the preferred one first.
+    #[derive(Default)]
+    struct DiscoverVersionsResponse {
+        PROTOCOL_VERSION: versions, VersionNumber, repeated, V1_1..=V1_4;
+    }
+}
+
+message! {
+    /// Encrypt, 4.29.
+    #[derive(Default)]
+    struct EncryptRequest<'a> {
+        UNIQUE_IDENTIFIER:                        unique_identifier,        &'a str,                     optional, V1_2..=V1_4;
+        CRYPTOGRAPHIC_PARAMETERS:                 cryptographic_parameters, CryptographicParameters<'a>, optional, V1_2..=V1_4;
+        DATA:                                     data,                     ByteString<'a>,              optional, V1_2..=V1_4;
+        IV_COUNTER_NONCE:                         iv_counter_nonce,         ByteString<'a>,              optional, V1_2..=V1_4;
+        CORRELATION_VALUE:                        correlation_value,        ByteString<'a>,              optional, V1_3..=V1_4;
+        INIT_INDICATOR:                           init_indicator,           bool,                        optional, V1_3..=V1_4;
+        FINAL_INDICATOR:                          final_indicator,          bool,                        optional, V1_3..=V1_4;
+        AUTHENTICATED_ENCRYPTION_ADDITIONAL_DATA: additional_data,          ByteString<'a>,              optional, V1_4..=V1_4;
+    }
+}
+
+message! {
+    /// Encrypt, 4.29: the ciphertext.
+    struct EncryptResponse<'a> {
+        UNIQUE_IDENTIFIER:            unique_identifier,  &'a str,        required, V1_2..=V1_4;
+        DATA:                         data,               ByteString<'a>, optional, V1_2..=V1_4;
+        IV_COUNTER_NONCE:             iv_counter_nonce,   ByteString<'a>, optional, V1_2..=V1_4;
+        CORRELATION_VALUE:            correlation_value,  ByteString<'a>, optional, V1_3..=V1_4;
+        AUTHENTICATED_ENCRYPTION_TAG: authentication_tag, ByteString<'a>, optional, V1_4..=V1_4;
+    }
+}
+
+message! {
+    /// Decrypt, 4.30.
+    #[derive(Default)]
+    struct DecryptRequest<'a> {
+        UNIQUE_IDENTIFIER:                        unique_identifier,        &'a str,                     optional, V1_2..=V1_4;
+        CRYPTOGRAPHIC_PARAMETERS:                 cryptographic_parameters, CryptographicParameters<'a>, optional, V1_2..=V1_4;
+        DATA:                                     data,                     ByteString<'a>,              optional, V1_2..=V1_4;
+        IV_COUNTER_NONCE:                         iv_counter_nonce,         ByteString<'a>,              optional, V1_2..=V1_4;
+        CORRELATION_VALUE:                        correlation_value,        ByteString<'a>,              optional, V1_3..=V1_4;
+        INIT_INDICATOR:                           init_indicator,           bool,                        optional, V1_3..=V1_4;
+        FINAL_INDICATOR:                          final_indicator,          bool,                        optional, V1_3..=V1_4;
+        AUTHENTICATED_ENCRYPTION_ADDITIONAL_DATA: additional_data,          ByteString<'a>,              optional, V1_4..=V1_4;
+        AUTHENTICATED_ENCRYPTION_TAG:             authentication_tag,       ByteString<'a>,              optional, V1_4..=V1_4;
+    }
+}
+
+message! {
+    /// Decrypt, 4.30: the plaintext.
+    struct DecryptResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,        required, V1_2..=V1_4;
+        DATA:              data,              ByteString<'a>, optional, V1_2..=V1_4;
+        CORRELATION_VALUE: correlation_value, ByteString<'a>, optional, V1_3..=V1_4;
+    }
+}
+
+/// Says which operation a request payload belongs to, and what answers it.
+macro_rules! calls {
+    ($($request:ty => $operation:ident, $response:ident $(<$life:lifetime>)?;)*) => {$(
+        impl Call for $request {
+            const OPERATION: Operation = Operation::$operation;
+            type Answer<'a> = $response $(<$life>)?;
+        }
+    )*};
+}
+
+calls! {
+    CreateRequest<'_>           => Create,           CreateResponse<'a>;
+    LocateRequest<'_>           => Locate,           LocateResponse<'a>;
+    GetAttributesRequest<'_>    => GetAttributes,    GetAttributesResponse<'a>;
+    GetAttributeListRequest<'_> => GetAttributeList, GetAttributeListResponse<'a>;
+    ActivateRequest<'_>         => Activate,         ActivateResponse<'a>;
+    RevokeRequest<'_>           => Revoke,           RevokeResponse<'a>;
+    DestroyRequest<'_>          => Destroy,          DestroyResponse<'a>;
+    QueryRequest                => Query,            QueryResponse<'a>;
+    DiscoverVersionsRequest     => DiscoverVersions, DiscoverVersionsResponse;
+    EncryptRequest<'_>          => Encrypt,          EncryptResponse<'a>;
+    DecryptRequest<'_>          => Decrypt,          DecryptResponse<'a>;
+}
