@@ -1,0 +1,283 @@
+//! The tables of the embedded store: what is where, read and changed through the engine's transactions.
+//!
+//! ```text
+//! rows    layer u8 | uuid 16                -> Row::encode (magic and format of its own)
+//! terms   term 16 | layer u8 | uuid 16      -> ()
+//! outbox  sequence u64                      -> postcard(Record)
+//! meta    "schema" -> 1; "commits" -> number of commits so far
+//! ```
+
+use std::io::ErrorKind;
+use std::ops::Bound;
+
+use keys::id::{Layer, OutboxSeq, ROW_ID_BYTES, RowId};
+use keys::port::{Batch, Change, OutboxEntry, Query, StoreError};
+use keys::record::Record;
+use keys::row::{Row, Term};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
+use uuid::Uuid;
+
+/// The layout above; a file with a higher number is left untouched.
+pub(super) const SCHEMA: u64 = 1;
+const TERM_BYTES: usize = 16;
+const TERM_KEY_BYTES: usize = TERM_BYTES + ROW_ID_BYTES;
+
+const ROWS: TableDefinition<&[u8; ROW_ID_BYTES], &[u8]> = TableDefinition::new("rows");
+const TERMS: TableDefinition<&[u8; TERM_KEY_BYTES], ()> = TableDefinition::new("terms");
+const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
+const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+
+/// Why a transaction did not do it.
+pub(super) enum Fault {
+    /// What the caller is told.
+    Store(StoreError),
+    /// The engine met pages that it cannot have written so; the caller knows which record was asked for.
+    Damaged(String),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// What the engine reports, by culprit.
+pub(super) fn engine(error: impl Into<redb::Error>) -> Fault {
+    match error.into() {
+        redb::Error::Io(error) if error.kind() == ErrorKind::InvalidData => Fault::Damaged(error.to_string()),
+        source @ (redb::Error::Io(_) | redb::Error::PreviousIo | redb::Error::DatabaseClosed | redb::Error::LockPoisoned(_)) => {
+            Fault::Store(StoreError::Unavailable { what: "the embedded database failed", source: Box::new(source) })
+        }
+        damaged => Fault::Damaged(damaged.to_string()),
+    }
+}
+
+/// The schema of the file, `None` if it is new.
+pub(super) fn schema(database: &impl ReadableDatabase) -> Result<Option<u64>, Fault> {
+    let transaction = database.begin_read().map_err(engine)?;
+    match transaction.open_table(META) {
+        Ok(meta) => Ok(meta.get("schema").map_err(engine)?.map(|number| number.value())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(other) => Err(engine(other)),
+    }
+}
+
+/// Makes the tables of a new file.
+pub(super) fn create(database: &Database) -> Result<(), Fault> {
+    let transaction = begin(database)?;
+    let mut writer = Writer::new(&transaction)?;
+    writer.meta.insert("schema", SCHEMA).map_err(engine)?;
+    writer.meta.insert("commits", 0).map_err(engine)?;
+    drop(writer);
+    transaction.commit().map_err(engine)
+}
+
+/// How many commits the store has seen; tells whether a commit with an unclear end has happened.
+pub(super) fn commits(database: &Database) -> Result<u64, Fault> {
+    let meta = database.begin_read().map_err(engine)?.open_table(META).map_err(engine)?;
+    Ok(meta.get("commits").map_err(engine)?.map_or(0, |count| count.value()))
+}
+
+/// One row.
+pub(super) fn retrieve(database: &Database, id: RowId) -> Result<Option<Row>, Fault> {
+    Reader::new(database)?.row(id)
+}
+
+/// A page of rows, newest first.
+pub(super) fn find(database: &Database, query: &Query) -> Result<Vec<Row>, Fault> {
+    let reader = Reader::new(database)?;
+    let mut page = Vec::new();
+    let mut upper = match query.before {
+        Some(before) if before < oldest(query.layer) => return Ok(page),
+        Some(before) if before <= newest(query.layer) => Bound::Excluded(before),
+        _ => Bound::Included(newest(query.layer)),
+    };
+    while page.len() < query.limit {
+        let Some(id) = reader.next(query, upper)? else { break };
+        page.push(reader.listed_row(id, &query.terms)?);
+        upper = Bound::Excluded(id);
+    }
+    Ok(page)
+}
+
+/// Outbox records, oldest first.
+pub(super) fn outbox(database: &Database, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, Fault> {
+    let table = database.begin_read().map_err(engine)?.open_table(OUTBOX).map_err(engine)?;
+    let mut entries = Vec::new();
+    for entry in table.range((Bound::Excluded(after.0), Bound::Unbounded)).map_err(engine)?.take(limit) {
+        let (seq, bytes) = entry.map_err(engine)?;
+        let seq = OutboxSeq(seq.value());
+        let record: Record = postcard::from_bytes(bytes.value())
+            .map_err(|error| StoreError::Corrupt { what: error.to_string(), at: format!("{} of the outbox", seq.0) })?;
+        entries.push(OutboxEntry { seq, record });
+    }
+    Ok(entries)
+}
+
+/// Applies a batch in one durable transaction; `encoded` holds the bytes of each change's row. On any error nothing of it is kept.
+pub(super) fn commit(database: &Database, batch: &Batch, encoded: &[Option<Vec<u8>>]) -> Result<(), Fault> {
+    let transaction = begin(database)?;
+    let mut writer = Writer::new(&transaction)?;
+    for (change, bytes) in batch.changes.iter().zip(encoded) {
+        writer.apply(change, bytes.as_deref())?;
+    }
+    writer.queue(batch)?;
+    writer.count()?;
+    drop(writer);
+    transaction.commit().map_err(engine)
+}
+
+fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
+    let mut transaction = database.begin_write().map_err(engine)?;
+    transaction.set_durability(Durability::Immediate).map_err(engine)?;
+    Ok(transaction)
+}
+
+fn oldest(layer: Layer) -> RowId {
+    RowId::new(layer, Uuid::nil())
+}
+
+fn newest(layer: Layer) -> RowId {
+    RowId::new(layer, Uuid::max())
+}
+
+fn term_key(term: Term, id: RowId) -> [u8; TERM_KEY_BYTES] {
+    let mut key = [0; TERM_KEY_BYTES];
+    key[..TERM_BYTES].copy_from_slice(&term.0);
+    key[TERM_BYTES..].copy_from_slice(&id.to_bytes());
+    key
+}
+
+fn decode(id: RowId, bytes: &[u8]) -> Result<Row, Fault> {
+    let row = Row::decode(bytes).map_err(|error| corrupt(id, &error.to_string()))?;
+    if row.header.id == id { Ok(row) } else { Err(corrupt(id, "another record lies in its place")) }
+}
+
+fn corrupt(id: RowId, what: &str) -> Fault {
+    StoreError::Corrupt { what: what.to_owned(), at: id.to_string() }.into()
+}
+
+fn id_of(key: &[u8]) -> Result<RowId, Fault> {
+    RowId::from_bytes(key).ok_or_else(|| Fault::Damaged("a key that is no record's id".to_owned()))
+}
+
+/// One snapshot.
+struct Reader {
+    transaction: ReadTransaction,
+}
+
+impl Reader {
+    fn new(database: &Database) -> Result<Self, Fault> {
+        Ok(Self { transaction: database.begin_read().map_err(engine)? })
+    }
+
+    fn row(&self, id: RowId) -> Result<Option<Row>, Fault> {
+        let rows = self.transaction.open_table(ROWS).map_err(engine)?;
+        rows.get(&id.to_bytes()).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()
+    }
+
+    /// A row that an index names: it must be there and carry what it was found by.
+    fn listed_row(&self, id: RowId, terms: &[Term]) -> Result<Row, Fault> {
+        let row = self.row(id)?.ok_or_else(|| corrupt(id, "found by its terms but missing"))?;
+        if terms.iter().all(|term| row.terms.contains(term)) { Ok(row) } else { Err(corrupt(id, "found by a term that it does not carry")) }
+    }
+
+    /// The newest id below `upper` that has all the terms asked for.
+    ///
+    /// Each term's ids are in order, so whichever term lags behind moves all others: the work follows the rarest term, in whatever order
+    /// they were given.
+    fn next(&self, query: &Query, mut upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
+        let Some((first, others)) = query.terms.split_first() else { return self.last_row(query.layer, upper) };
+        'candidate: loop {
+            let Some(id) = self.last_listed(*first, query.layer, upper)? else { return Ok(None) };
+            for term in others {
+                match self.last_listed(*term, query.layer, Bound::Included(id))? {
+                    None => return Ok(None),
+                    Some(same) if same == id => {}
+                    Some(older) => {
+                        upper = Bound::Included(older);
+                        continue 'candidate;
+                    }
+                }
+            }
+            return Ok(Some(id));
+        }
+    }
+
+    fn last_row(&self, layer: Layer, upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
+        let rows = self.transaction.open_table(ROWS).map_err(engine)?;
+        let lower = oldest(layer).to_bytes();
+        let upper = upper.map(RowId::to_bytes);
+        let mut range = rows.range::<&[u8; ROW_ID_BYTES]>((Bound::Included(&lower), upper.as_ref())).map_err(engine)?;
+        range.next_back().map(|entry| id_of(entry.map_err(engine)?.0.value())).transpose()
+    }
+
+    fn last_listed(&self, term: Term, layer: Layer, upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
+        let terms = self.transaction.open_table(TERMS).map_err(engine)?;
+        let lower = term_key(term, oldest(layer));
+        let upper = upper.map(|id| term_key(term, id));
+        let mut range = terms.range::<&[u8; TERM_KEY_BYTES]>((Bound::Included(&lower), upper.as_ref())).map_err(engine)?;
+        range.next_back().map(|entry| id_of(&entry.map_err(engine)?.0.value()[TERM_BYTES..])).transpose()
+    }
+}
+
+/// The tables of one write transaction.
+struct Writer<'t> {
+    rows: Table<'t, &'static [u8; ROW_ID_BYTES], &'static [u8]>,
+    terms: Table<'t, &'static [u8; TERM_KEY_BYTES], ()>,
+    outbox: Table<'t, u64, &'static [u8]>,
+    meta: Table<'t, &'static str, u64>,
+}
+
+impl<'t> Writer<'t> {
+    fn new(transaction: &'t WriteTransaction) -> Result<Self, Fault> {
+        Ok(Self {
+            rows: transaction.open_table(ROWS).map_err(engine)?,
+            terms: transaction.open_table(TERMS).map_err(engine)?,
+            outbox: transaction.open_table(OUTBOX).map_err(engine)?,
+            meta: transaction.open_table(META).map_err(engine)?,
+        })
+    }
+
+    fn apply(&mut self, change: &Change, encoded: Option<&[u8]>) -> Result<(), Fault> {
+        let id = change.id();
+        let stored = self.rows.get(&id.to_bytes()).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()?;
+        if stored.as_ref().map(|row| row.header.generation) != change.expected() {
+            return Err(StoreError::Conflict { id }.into());
+        }
+        match encoded {
+            Some(bytes) => self.rows.insert(&id.to_bytes(), bytes).map_err(engine)?,
+            None => self.rows.remove(&id.to_bytes()).map_err(engine)?,
+        };
+        let before = stored.as_ref().map_or(&[][..], |row| &row.terms);
+        let after = change.row().map_or(&[][..], |row| &row.terms);
+        self.reindex(id, before, after)
+    }
+
+    fn reindex(&mut self, id: RowId, before: &[Term], after: &[Term]) -> Result<(), Fault> {
+        for term in before.iter().filter(|term| !after.contains(term)) {
+            self.terms.remove(&term_key(*term, id)).map_err(engine)?;
+        }
+        for term in after.iter().filter(|term| !before.contains(term)) {
+            self.terms.insert(&term_key(*term, id), ()).map_err(engine)?;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, batch: &Batch) -> Result<(), Fault> {
+        if let Some(settled) = batch.settled {
+            self.outbox.retain_in(..=settled.0, |_, _| false).map_err(engine)?;
+        }
+        for entry in &batch.outbox {
+            let bytes = postcard::to_allocvec(&entry.record).expect("a record is plain data and memory grows");
+            self.outbox.insert(entry.seq.0, bytes.as_slice()).map_err(engine)?;
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), Fault> {
+        let count = self.meta.get("commits").map_err(engine)?.map_or(0, |count| count.value());
+        self.meta.insert("commits", count + 1).map_err(engine)?;
+        Ok(())
+    }
+}
