@@ -62,8 +62,8 @@ impl Vault {
     /// [`Error::IvsExhausted`] when the key has none left; the store's or the audit log's errors when a block had to be reserved.
     pub async fn gcm_iv(&self, key: &Header) -> Result<[u8; 12], Error> {
         for _ in 0..RESERVE_ATTEMPTS_MAX {
-            if self.budgets.take(key.id) {
-                return Ok(self.randomness.array()?);
+            if let Some(iv) = self.ready_gcm_iv(key.id)? {
+                return Ok(iv);
             }
             match self.reserve_ivs(key).await {
                 Ok(ivs) => self.budgets.give(key.id, ivs),
@@ -72,6 +72,15 @@ impl Vault {
             }
         }
         Err(Error::Raced)
+    }
+
+    /// The same without waiting: `None` if a block has to be reserved first. It is for inside [`Vault::open`], so that a refused use spends
+    /// nothing.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn ready_gcm_iv(&self, key: RowId) -> Result<Option<[u8; 12]>, Error> {
+        if self.budgets.take(key) { Ok(Some(self.randomness.array()?)) } else { Ok(None) }
     }
 
     async fn reserve_ivs(&self, key: &Header) -> Result<u64, Error> {

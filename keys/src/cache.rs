@@ -26,7 +26,7 @@ pub struct Entry {
     /// Its header.
     pub header: Header,
     /// Its attributes.
-    pub attributes: Attributes,
+    pub attributes: Arc<Attributes>,
     material: Option<Hidden>,
 }
 
@@ -86,7 +86,7 @@ impl Cache {
             place_of_tag.copy_from_slice(&tag);
             Hidden { nonce, sealed: sealed.into() }
         });
-        Entry { header, attributes, material }
+        Entry { header, attributes: Arc::new(attributes), material }
     }
 
     /// Opens an entry's key bytes into locked memory; `None` if it has none.

@@ -272,9 +272,9 @@ impl FromStr for RowId {
             bare => (Layer::L4, bare),
         };
         let uuid = Uuid::try_parse(rest).map_err(|_| NotAKeyId)?;
-        let id = Self { layer, uuid };
         // Only the one spelling that Display prints is an identifier: no upper case, braces or missing hyphens.
-        if id.to_string() == text { Ok(id) } else { Err(NotAKeyId) }
+        let mut buffer = Uuid::encode_buffer();
+        if uuid.hyphenated().encode_lower(&mut buffer) == rest { Ok(Self { layer, uuid }) } else { Err(NotAKeyId) }
     }
 }
 

@@ -106,7 +106,8 @@ impl Vault {
         let default_key = RowId::new(Layer::L3, self.new_uuid()?);
         let owner = Owner { tenant: tenant.id, service: Some(service) };
         let header = key_header(default_key, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
-        self.insert(unit, NewKey { header, attributes: self.fresh_attributes(MASK_ENCRYPT_DECRYPT) }).await?;
+        let attributes = Attributes { object_groups: vec![name.to_string()], ..self.fresh_attributes(MASK_ENCRYPT_DECRYPT) };
+        self.insert(unit, NewKey { header, attributes }).await?;
         let record = Service { id: service, tenant: tenant.id, name: name.clone(), default_key };
         let maker = &self.registry.integrity().terms;
         let terms = vec![maker.scope_name(tenant.id, name.as_str()), maker.tenant(tenant.id)];

@@ -64,8 +64,14 @@ pub struct Unit {
     audit: Arc<dyn AuditSink>,
     writer: Option<UnitSender>,
     staged: BTreeMap<RowId, Change>,
+    /// What stood in the stage before each change, oldest first.
+    journal: Vec<(RowId, Option<Change>)>,
     records: Vec<Record>,
 }
+
+/// A point in a unit's stage to come back to.
+#[derive(Debug, Clone, Copy)]
+pub struct Mark(usize);
 
 /// Where units with changes go.
 #[derive(Clone)]
@@ -81,7 +87,7 @@ impl Unit {
     /// A stage for `session`; without a writer (a sealed node) it can only record.
     #[must_use]
     pub fn new(session: SessionId, audit: Arc<dyn AuditSink>, writer: Option<UnitSender>) -> Self {
-        Self { session, audit, writer, staged: BTreeMap::new(), records: Vec::new() }
+        Self { session, audit, writer, staged: BTreeMap::new(), journal: Vec::new(), records: Vec::new() }
     }
 
     /// Whose unit it is.
@@ -96,15 +102,36 @@ impl Unit {
         self.staged.get(&id)
     }
 
+    /// Everything that this unit has staged, newest row first.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.staged.values().rev()
+    }
+
     /// Stages a change; a second change of the same row joins the first.
     pub(crate) fn stage(&mut self, change: Change) {
         let id = change.id();
-        let Some(earlier) = self.staged.remove(&id) else {
-            self.staged.insert(id, change);
-            return;
+        let earlier = self.staged.remove(&id);
+        let joined = match &earlier {
+            Some(earlier) => join(earlier.expected(), change),
+            None => Some(change),
         };
-        if let Some(joined) = join(earlier.expected(), change) {
-            self.staged.insert(id, joined);
+        self.staged.extend(joined.map(|joined| (id, joined)));
+        self.journal.push((id, earlier));
+    }
+
+    /// Where the stage stands now.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark(self.journal.len())
+    }
+
+    /// Drops what was staged since `mark`: an item that failed half-way leaves nothing behind (F17). Its record is not touched.
+    pub fn rewind(&mut self, mark: Mark) {
+        for (id, earlier) in self.journal.drain(mark.0..).rev() {
+            match earlier {
+                Some(change) => self.staged.insert(id, change),
+                None => self.staged.remove(&id),
+            };
         }
     }
 
@@ -116,6 +143,7 @@ impl Unit {
     /// Drops what the unit staged; its records stay, marked as undone where they had succeeded.
     pub fn undo(&mut self) {
         self.staged.clear();
+        self.journal.clear();
         for record in self.records.iter_mut().filter(|record| record.outcome == Outcome::Success) {
             record.outcome = Outcome::Undone;
         }

@@ -86,7 +86,7 @@ pub struct View {
     /// State now, by the dates.
     pub state: State,
     /// The rest.
-    pub attributes: Attributes,
+    pub attributes: Arc<Attributes>,
 }
 
 impl Vault {
@@ -101,7 +101,8 @@ impl Vault {
         let cache = Arc::new(Cache::new(&randomness)?);
         let parent: Arc<dyn Parent> =
             Arc::new(Chain::new(Arc::clone(&registry), Arc::clone(&parts.store), Arc::clone(&randomness), Arc::clone(&seen)));
-        let policy_epoch = Arc::new(AtomicU64::new(0));
+        // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
+        let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
         let (units, writer) = writer(WriterParts {
             store: Arc::clone(&parts.store),
             audit: Arc::clone(&parts.audit),
@@ -272,7 +273,7 @@ impl Vault {
         if event != Event::Activate {
             self.must_not_be_default(row.header.id, &row.header).await?;
         }
-        let mut attributes = view.attributes;
+        let mut attributes = Arc::unwrap_or_clone(view.attributes);
         let now = self.now();
         edit(&mut attributes, now);
         attributes.touch(now);
@@ -292,7 +293,7 @@ impl Vault {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
         let state = view.state.next(row.header.id.layer, Event::Destroy)?;
         self.must_not_be_default(row.header.id, &row.header).await?;
-        let mut attributes = view.attributes;
+        let mut attributes = Arc::unwrap_or_clone(view.attributes);
         attributes.dates.destroy = Some(self.now());
         attributes.touch(self.now());
         self.free_names(unit, &row.header, &attributes.names).await?;
@@ -304,7 +305,7 @@ impl Vault {
         Ok(header)
     }
 
-    /// The principal's objects of `layer` that carry all `terms` and pass `keep`, newest first.
+    /// The principal's objects of `layer` that carry all `terms` and pass `keep`, as this unit sees them, newest first.
     ///
     /// Looks at no more than [`SEARCHED_ROWS_MAX`] rows. Rows that do not verify are left out: they are refused by name when asked for.
     ///
@@ -325,16 +326,22 @@ impl Vault {
             (Role::TenantAdmin, _) => terms.push(maker.tenant(tenant)),
             _ => return Ok(Vec::new()),
         }
-        let mut query = Query { layer, terms, before: None, limit: SEARCH_PAGE_ROWS };
+        let fits = |view: &View| view.header.owner.tenant == tenant && keep(view);
         let mut found = Vec::new();
+        let staged = unit.changes().filter_map(Change::row).filter(|row| row.header.id.layer == layer);
+        for row in staged.filter(|row| terms.iter().all(|term| row.terms.contains(term))) {
+            if fits(&self.view(&self.open_row(row).await?)) {
+                found.push(row.header.id);
+            }
+        }
+        let mut query = Query { layer, terms, before: None, limit: SEARCH_PAGE_ROWS };
         for _ in 0..SEARCHED_ROWS_MAX / SEARCH_PAGE_ROWS {
             let page = self.store.find(&query).await?;
             query.before = page.last().map(|row| row.header.id);
             let last = page.len() < SEARCH_PAGE_ROWS;
-            for row in page {
-                let Ok(entry) = self.entry_of_row(&row).await else { continue };
-                let view = self.view(&entry);
-                if unit.staged(row.header.id).is_none() && view.header.owner.tenant == tenant && keep(&view) {
+            for row in page.iter().filter(|row| unit.staged(row.header.id).is_none()) {
+                let Ok(entry) = self.entry_of_row(row).await else { continue };
+                if fits(&self.view(&entry)) {
                     found.push(row.header.id);
                 }
             }
@@ -342,12 +349,29 @@ impl Vault {
                 break;
             }
         }
+        found.sort_unstable_by(|one, other| other.cmp(one));
         Ok(found)
+    }
+
+    /// The key version that wraps an object; `None` if that is an IVK.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn parent_of(&self, header: &Header) -> Result<Option<RowId>, Error> {
+        let term = self.registry.integrity().terms.version(header.parent);
+        for layer in [Layer::L2, Layer::L21] {
+            let query = Query { layer, terms: vec![term], before: None, limit: 1 };
+            if let Some(row) = self.store.find(&query).await?.pop() {
+                self.registry.check_row(&row)?;
+                return Ok(Some(row.header.id));
+            }
+        }
+        Ok(None)
     }
 
     fn view(&self, entry: &Entry) -> View {
         let state = entry.attributes.dates.state_at(entry.header.state, self.now());
-        View { header: entry.header.clone(), state, attributes: entry.attributes.clone() }
+        View { header: entry.header.clone(), state, attributes: Arc::clone(&entry.attributes) }
     }
 
     /// A row from the store, checked; what is staged does not matter.
