@@ -1,0 +1,87 @@
+//! Adding a slot: it counts only when it has been opened again from the medium, by a fresh device process.
+
+use keys::entropy::Randomness;
+use keys::hierarchy::MasterKey;
+use keys::id::{ClusterId, Time};
+use secret::Key;
+
+use crate::custodian::{Consent, Custodian, SlotKey};
+use crate::slot::{Header, Slot};
+use crate::slots::{Listing, SLOTS_MAX, Staged};
+use crate::{Error, Label, Roster, Seal, SlotId};
+
+/// What a slot is to be.
+#[derive(Debug, Clone)]
+pub struct NewSlot {
+    /// The custodian that keeps its key.
+    pub custodian: Label,
+    /// What people will call it; no other slot may have that label.
+    pub label: Label,
+    /// The cluster whose MasterKey it holds.
+    pub cluster: ClusterId,
+    /// The generation of that MasterKey.
+    pub generation: u32,
+    /// The cluster's custodians.
+    pub roster: Roster,
+    /// Now.
+    pub created: Time,
+}
+
+impl Seal {
+    /// Seals the MasterKey in a further slot, or in the first.
+    ///
+    /// Costs four device jobs, two more if the custodian's key is made. Write the table afterwards.
+    ///
+    /// # Errors
+    /// [`Error`]; the slots are then as they were. A custodian's key that was made stays, and is used by the next try.
+    pub fn add(&mut self, new: NewSlot, master: &MasterKey, randomness: &Randomness, consent: Consent<'_>) -> Result<Slot, Error> {
+        let custodian = self.custodian(&new.custodian)?;
+        self.dir.prepare()?;
+        let header = header(&new, custodian, &self.dir.list()?, randomness)?;
+        let slot_key = SlotKey(Key::try_init_with(|place| Ok::<_, Error>(randomness.fill(place)?))?);
+        let guarded = custodian.protect(&slot_key, &header.encode(), consent)?;
+        let slot = Slot::seal(header, guarded, new.roster, &slot_key, master)?;
+        drop(slot_key);
+        let staged = self.dir.stage(&slot)?;
+        // The PIN has just been accepted, so there is no latch left that a person would have to overrule.
+        match prove(&staged, &slot, custodian, Consent { retry_pin: false, ..consent }) {
+            Ok(()) => staged.publish().map(|()| slot),
+            Err(error) => Err(staged.discard(error)),
+        }
+    }
+}
+
+fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, randomness: &Randomness) -> Result<Header, Error> {
+    if listing.slots.len() + listing.unreadable.len() >= SLOTS_MAX {
+        return Err(Error::SlotsFull { max: SLOTS_MAX });
+    }
+    for Slot { header, .. } in &listing.slots {
+        if header.cluster != new.cluster {
+            return Err(Error::WrongCluster { is: header.cluster, wants: new.cluster });
+        }
+        if header.label == new.label {
+            return Err(Error::LabelTaken { label: new.label.clone(), slot: header.id });
+        }
+    }
+    let newest = listing.slots.iter().map(|slot| slot.header.slot_set).max().unwrap_or(0);
+    Ok(Header {
+        kind: custodian.kind(),
+        id: SlotId::from_random(randomness.array()?),
+        cluster: new.cluster,
+        generation: new.generation,
+        slot_set: newest.saturating_add(1),
+        created: new.created,
+        label: new.label.clone(),
+        custodian: new.custodian.clone(),
+    })
+}
+
+/// Opens what the medium holds. Its check value was computed from the MasterKey itself, so a slot that opens holds that one.
+fn prove(staged: &Staged, slot: &Slot, custodian: &dyn Custodian, consent: Consent<'_>) -> Result<(), Error> {
+    let stored = staged.read_back()?;
+    if stored != *slot {
+        return Err(Error::Forged);
+    }
+    let slot_key = custodian.open(&stored.guarded, &stored.header.encode(), consent)?;
+    stored.open(&slot_key).map(drop)
+}

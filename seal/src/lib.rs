@@ -1,0 +1,125 @@
+//! The MasterKey at rest: slots that seal it under devices, and what opens, proves and lists them.
+//!
+//! Everything blocks: on files, and on device processes that may take as long as their deadline. Call it from a thread that may.
+//!
+//! Deliberately absent: a MasterKey that is kept (callers hold it, and drop it), a slot that is listed without having opened, a second try of
+//! anything, and code paths or module names that come from a slot file.
+
+mod add;
+mod custodian;
+mod error;
+mod fields;
+mod file;
+mod name;
+mod pin;
+mod pkcs11;
+mod residency;
+mod roster;
+mod slot;
+mod slots;
+mod table;
+mod unseal;
+
+pub use add::NewSlot;
+pub use custodian::{Consent, CustodianKind, Guarded};
+pub use error::Error;
+pub use name::{Label, SlotId};
+pub use pin::{PIN_BYTES_MAX, PinSource};
+pub use pkcs11::Pkcs11Settings;
+pub use residency::{Residency, Why};
+pub use roster::{CustodianKey, Roster};
+pub use slot::{Header, Slot};
+pub use slots::{Listing, SLOTS_MAX, TooFewSlots, Unreadable};
+pub use unseal::{Attempt, Expected, Opened, TypedPin};
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use hsm::Device;
+use keys::hierarchy::IntegrityKeys;
+
+use crate::custodian::Custodian;
+use crate::pkcs11::Pkcs11;
+use crate::slots::SlotDir;
+
+/// The `seal` section of the configuration.
+#[derive(Debug, Clone)]
+pub struct SealSettings {
+    /// The directory of the slot files; made with the first slot, inside one that is there.
+    pub slots_dir: PathBuf,
+    /// What can keep slot keys, by name.
+    pub custodians: Vec<CustodianSettings>,
+}
+
+/// One custodian as it is configured.
+#[derive(Debug, Clone)]
+pub struct CustodianSettings {
+    /// Its name; slots carry it, so renaming a custodian leaves its slots without one.
+    pub name: Label,
+    /// What it is.
+    pub means: Means,
+}
+
+/// What a custodian is.
+#[derive(Debug, Clone)]
+pub enum Means {
+    /// A PKCS#11 token.
+    Pkcs11(Pkcs11Settings),
+}
+
+/// The slots of a node, and the custodians that open them.
+pub struct Seal {
+    dir: SlotDir,
+    custodians: Vec<Box<dyn Custodian>>,
+}
+
+impl Seal {
+    /// Touches neither files nor devices.
+    ///
+    /// # Errors
+    /// `Invalid`.
+    pub fn new(settings: SealSettings, device: &Arc<dyn Device>) -> Result<Self, Error> {
+        if !settings.slots_dir.is_absolute() {
+            return Err(Error::Invalid { field: "directory of slots", wants: "an absolute path" });
+        }
+        let mut custodians: Vec<Box<dyn Custodian>> = Vec::new();
+        for CustodianSettings { name, means } in settings.custodians {
+            if custodians.iter().any(|other| *other.name() == name) {
+                return Err(Error::Invalid { field: "custodian name", wants: "different from every other one's" });
+            }
+            custodians.push(match means {
+                Means::Pkcs11(settings) => Box::new(Pkcs11::new(name, settings, Arc::clone(device))?),
+            });
+        }
+        Ok(Self { dir: SlotDir::new(settings.slots_dir), custodians })
+    }
+
+    /// What is in the directory of slots; nothing is opened.
+    ///
+    /// # Errors
+    /// `Io`, if the directory cannot be read.
+    pub fn list(&self) -> Result<Listing, Error> {
+        self.dir.list()
+    }
+
+    /// Records the slots that are there as those of this cluster: after the first slot, and after each change.
+    ///
+    /// # Errors
+    /// `Io`, `SlotsFull`; the earlier table stays then.
+    pub fn write_table(&mut self, integrity: &IntegrityKeys) -> Result<(), Error> {
+        table::write(self.dir.path(), &self.list()?, integrity)
+    }
+
+    /// Compares the slots that are there with those on record.
+    ///
+    /// # Errors
+    /// `TableMissing`, `TableForged`, `TableMismatch`, `NewerFormat`, `Corrupt`, `Io`. The MasterKey is not in doubt: warn, and go on.
+    pub fn check_table(&self, integrity: &IntegrityKeys) -> Result<(), Error> {
+        table::check(self.dir.path(), &self.list()?, integrity)
+    }
+
+    fn custodian(&self, name: &Label) -> Result<&dyn Custodian, Error> {
+        let found = self.custodians.iter().find(|custodian| custodian.name() == name);
+        found.map(|custodian| &**custodian).ok_or_else(|| Error::NoCustodian { name: name.clone() })
+    }
+}

@@ -1,0 +1,198 @@
+//! The directory of slot files: `SLOT-ID.slot`, each there whole and proven, or not at all.
+//!
+//! A new slot is first written as `SLOT-ID.new` and synced. Only when that file, read back, has opened in a fresh device process does it get its
+//! name. So a listed slot is a slot that opened, and a crash in between leaves a file that nobody lists and the next writer removes (C10, F12).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::custodian::CustodianKind;
+use crate::pkcs11::Parameters;
+use crate::slot::{SLOT_BYTES_MAX, Slot};
+use crate::{Error, SlotId, file};
+
+/// Most slots of a cluster.
+pub const SLOTS_MAX: usize = 16;
+
+const SLOT: &str = "slot";
+const FRESH: &str = "new";
+
+/// A file that is named like a slot and is none that this release can read.
+#[derive(Debug)]
+pub struct Unreadable {
+    /// Its name in the directory.
+    pub file: String,
+    /// What is wrong with it.
+    pub why: Error,
+}
+
+/// What is in the directory.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The slots, oldest first.
+    pub slots: Vec<Slot>,
+    /// The rest.
+    pub unreadable: Vec<Unreadable>,
+    /// SHA-256 of each file that is named like a slot.
+    pub(crate) digests: BTreeMap<SlotId, [u8; 32]>,
+}
+
+/// Fewer than two independent slots: the loss of one device loses the MasterKey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooFewSlots {
+    /// How many there are.
+    pub independent: usize,
+}
+
+impl fmt::Display for TooFewSlots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.independent;
+        write!(f, "independent slots: {count}, there should be 2: if its device is lost, so is every key; run `strongroom slot add`")
+    }
+}
+
+impl Listing {
+    /// The slot of that id or label.
+    ///
+    /// # Errors
+    /// `NoSuchSlot`, `LabelAmbiguous`.
+    pub fn find(&self, name: &str) -> Result<&Slot, Error> {
+        let id = name.parse::<SlotId>().ok();
+        let named = |slot: &&Slot| id == Some(slot.header.id) || slot.header.label.as_str() == name;
+        let mut found = self.slots.iter().filter(named);
+        match (found.next(), found.next()) {
+            (None, _) => Err(Error::NoSuchSlot { name: name.to_owned() }),
+            (Some(slot), None) => Ok(slot),
+            (Some(slot), Some(_)) => Err(Error::LabelAmbiguous { label: slot.header.label.clone() }),
+        }
+    }
+
+    /// The standing warning, if it is due. Slots on one token are lost together and count once.
+    #[must_use]
+    pub fn too_few(&self) -> Option<TooFewSlots> {
+        let devices: BTreeSet<String> = self.slots.iter().filter_map(device).collect();
+        if devices.len() < 2 { Some(TooFewSlots { independent: devices.len() }) } else { None }
+    }
+}
+
+/// What is lost at once with the slot.
+fn device(slot: &Slot) -> Option<String> {
+    let kind = slot.header.kind;
+    match kind {
+        CustodianKind::Pkcs11 => {
+            Parameters::decode(&slot.guarded.parameters).ok().map(|parameters| format!("{kind} {}", parameters.serial))
+        }
+        // Not decoded yet, so never listed.
+        CustodianKind::Tpm2
+        | CustodianKind::Shamir
+        | CustodianKind::OpenbaoTransit
+        | CustodianKind::AwsKms
+        | CustodianKind::AzureKeyVault
+        | CustodianKind::GcpKms => None,
+    }
+}
+
+/// The directory.
+#[derive(Debug)]
+pub(crate) struct SlotDir {
+    path: PathBuf,
+}
+
+impl SlotDir {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads every slot file; without a directory there is none.
+    pub(crate) fn list(&self) -> Result<Listing, Error> {
+        let mut listing = Listing::default();
+        for path in self.files(SLOT)? {
+            let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            match listing.read(&path) {
+                Ok(slot) => listing.slots.push(slot),
+                Err(why) => listing.unreadable.push(Unreadable { file, why }),
+            }
+        }
+        listing.slots.sort_by_key(|slot| (slot.header.slot_set, slot.header.id));
+        Ok(listing)
+    }
+
+    /// Makes the directory if it is not there, and removes what interrupted writers left.
+    pub(crate) fn prepare(&self) -> Result<(), Error> {
+        match DirBuilder::new().mode(0o700).create(&self.path) {
+            Ok(()) => file::sync_dir_of(&self.path)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(file::failed("make the directory", &self.path)(error)),
+        }
+        self.files(FRESH)?.iter().try_for_each(|left| file::remove(left))
+    }
+
+    /// Writes a slot that is not listed yet.
+    pub(crate) fn stage(&self, slot: &Slot) -> Result<Staged, Error> {
+        let fresh = self.path.join(format!("{}.{FRESH}", slot.header.id));
+        let staged = Staged { target: fresh.with_extension(SLOT), fresh };
+        match file::write(&staged.fresh, &slot.encode()) {
+            Ok(()) => Ok(staged),
+            Err(error) => Err(staged.discard(error)),
+        }
+    }
+
+    fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {
+        let entries = match fs::read_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries,
+        };
+        let paths = entries.and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>());
+        let mut paths = paths.map_err(file::failed("list", &self.path))?;
+        paths.retain(|path| path.extension().is_some_and(|found| found == extension));
+        paths.sort();
+        Ok(paths)
+    }
+}
+
+impl Listing {
+    /// Reads one file, and notes its digest if it is named like a slot.
+    fn read(&mut self, path: &Path) -> Result<Slot, Error> {
+        let id: SlotId = path.file_stem().unwrap_or_default().to_string_lossy().parse()?;
+        // Stays if the file cannot be read, and is no file's digest.
+        self.digests.insert(id, [0; 32]);
+        let bytes = file::read(path, SLOT_BYTES_MAX)?;
+        self.digests.insert(id, cipher::mac::sha256(&[&bytes]));
+        let slot = Slot::decode(&bytes)?;
+        if slot.header.id == id { Ok(slot) } else { Err(Error::Misnamed { holds: slot.header.id }) }
+    }
+}
+
+/// A slot that is written and not listed.
+pub(crate) struct Staged {
+    fresh: PathBuf,
+    target: PathBuf,
+}
+
+impl Staged {
+    /// What is on the medium.
+    pub(crate) fn read_back(&self) -> Result<Slot, Error> {
+        Slot::decode(&file::read(&self.fresh, SLOT_BYTES_MAX)?)
+    }
+
+    /// Lists it.
+    pub(crate) fn publish(self) -> Result<(), Error> {
+        file::publish(&self.fresh, &self.target).map_err(|error| self.discard(error))
+    }
+
+    /// Removes whatever is there of it. The reason is the news; that the removal failed as well would only bury it.
+    pub(crate) fn discard(self, reason: Error) -> Error {
+        for path in [&self.fresh, &self.target] {
+            let _removed = file::remove(path);
+        }
+        reason
+    }
+}

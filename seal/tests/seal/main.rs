@@ -1,0 +1,10 @@
+//! Slots made, opened, refused and lost, on a private SoftHSM behind the real device process.
+
+mod absence;
+mod damage;
+mod fake;
+mod faults;
+mod fixture;
+mod pin;
+mod round_trip;
+mod table;
