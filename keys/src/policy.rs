@@ -117,7 +117,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::Create,
         Self::Locate,
         Self::GetAttributes,
@@ -140,6 +140,7 @@ impl Action {
         Self::CreateService,
         Self::VerifySlot,
         Self::Connect,
+        Self::ReserveIvs,
     ];
 }
 
