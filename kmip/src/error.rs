@@ -96,6 +96,9 @@ pub enum Error {
         /// The vendor, cut to 64 characters.
         vendor: String,
     },
+    /// A header with credentials, where the operator wants none.
+    #[error("credentials are refused here: leave Authentication out, the certificate says who the client is")]
+    CredentialsRefused,
     /// Client: the server did not do what was asked.
     #[error("{operation:?} ended in {status:?}, reason {reason:?}: {message}")]
     Refused {

@@ -18,8 +18,21 @@ pub fn reason(error: &Error) -> ResultReason {
             ResultReason::InvalidField
         }
         Error::CriticalExtension { .. } => ResultReason::FeatureNotSupported,
+        Error::CredentialsRefused => ResultReason::AuthenticationNotSuccessful,
         Error::Refused { reason, .. } => reason.unwrap_or(ResultReason::GeneralFailure),
         Error::Mismatched { .. } => ResultReason::GeneralFailure,
+    }
+}
+
+/// The reason that the tables of section 11 assign to what the domain says.
+///
+/// They know no reason for a wrong state: what cannot be used, activated, revoked or destroyed now is Permission Denied.
+pub(crate) fn domain_reason(error: &keys::Error) -> ResultReason {
+    match error {
+        keys::Error::NotFound => ResultReason::ItemNotFound,
+        keys::Error::Denied { .. } | keys::Error::WrongState { .. } | keys::Error::IvsExhausted { .. } => ResultReason::PermissionDenied,
+        keys::Error::Invalid { .. } | keys::Error::NameTaken { .. } => ResultReason::InvalidField,
+        keys::Error::Raced | keys::Error::Unavailable { .. } | keys::Error::Corrupt { .. } => ResultReason::GeneralFailure,
     }
 }
 

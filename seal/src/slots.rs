@@ -51,7 +51,7 @@ pub struct TooFewSlots {
 impl fmt::Display for TooFewSlots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.independent;
-        write!(f, "independent slots: {count}, there should be 2: if its device is lost, so is every key; run `strongroom slot add`")
+        write!(f, "independent slots: {count}, there should be 2: if its device is lost, so is every key: seal it on a second device")
     }
 }
 

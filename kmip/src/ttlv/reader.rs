@@ -173,6 +173,12 @@ impl<'a> Item<'a> {
         if self.kind == kind { Ok(()) } else { Err(self.malformed(kind.name())) }
     }
 
+    /// Length of the value, in bytes.
+    #[must_use]
+    pub const fn value_bytes(&self) -> usize {
+        self.value.len()
+    }
+
     /// The value without header and padding.
     pub(super) const fn value(&self) -> &'a [u8] {
         self.value

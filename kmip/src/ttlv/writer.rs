@@ -92,6 +92,28 @@ impl<'o> Writer<'o> {
         self.raw(tag, ItemType::DateTime, &value.0.to_be_bytes());
     }
 
+    /// Writes a Byte String that `fill` appends to the buffer itself; if it fails, nothing is written.
+    pub fn bytes_with<R, E>(&mut self, tag: Tag, fill: impl FnOnce(&mut Vec<u8>) -> Result<R, E>) -> Result<R, E> {
+        let item_begins = self.out.len();
+        self.header(tag, ItemType::ByteString, 0);
+        let value_begins = self.out.len();
+        let filled = fill(self.out);
+        if filled.is_err() {
+            self.out.truncate(item_begins);
+            return filled;
+        }
+        let length = self.out.len() - value_begins;
+        self.out[value_begins - size_of::<u32>()..value_begins].copy_from_slice(&length_field(length));
+        self.out.resize(value_begins + length.next_multiple_of(8), 0);
+        filled
+    }
+
+    /// Replaces the value of an Integer that was written at `position`.
+    pub fn set_integer(&mut self, position: usize, value: i32) {
+        let value_begins = position + HEADER_BYTES;
+        self.out[value_begins..value_begins + size_of::<i32>()].copy_from_slice(&value.to_be_bytes());
+    }
+
     /// Writes an Interval.
     pub fn interval(&mut self, tag: Tag, value: Interval) {
         self.raw(tag, ItemType::Interval, &value.0.to_be_bytes());

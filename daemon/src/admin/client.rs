@@ -1,0 +1,380 @@
+//! The client of the admin interface: one HTTP/1.1 request per call, over the node's Unix socket.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use zeroize::Zeroizing;
+
+use crate::admin::types::{IvkInfo, NewService, NewTenant, Problem, ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, VerifySlot};
+
+/// Longest answer that is read.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How long an answer may take: longer than every slot's device may.
+const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+
+/// Speaks to one node; connects anew for each call.
+#[derive(Debug, Clone)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+/// Why a call has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens on the socket.
+    #[error(
+        "no node answers at {socket} ({source}): start strongroomd, or name its socket by --data-dir or --socket",
+        socket = .socket.display()
+    )]
+    Unreachable {
+        /// The socket's path.
+        socket: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The socket is there, but not for this user.
+    #[error("{socket} may not be used by this user: run as root or as the daemon's user", socket = .socket.display())]
+    Forbidden {
+        /// The socket's path.
+        socket: PathBuf,
+    },
+    /// The node did not finish in time.
+    #[error("the node at {socket} did not answer within {seconds} s: see its log (`journalctl -u strongroomd`)", socket = .socket.display())]
+    TimedOut {
+        /// The socket's path.
+        socket: PathBuf,
+        /// How long the client waited.
+        seconds: u64,
+    },
+    /// The connection broke before the answer was complete.
+    #[error("the node ended the connection ({source}): see its log (`journalctl -u strongroomd`)")]
+    Lost {
+        /// What the connection said.
+        source: hyper::Error,
+    },
+    /// The node said no.
+    #[error("{}", .0.detail)]
+    Refused(Problem),
+    /// The answer is not what this version expects.
+    #[error("the answer cannot be read ({why}): use the strongroom of the same release as the node")]
+    Unreadable {
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+impl ClientError {
+    /// Is it the node's state, and not the request, that stood in the way?
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Forbidden { .. } | Self::TimedOut { .. } | Self::Lost { .. } => true,
+            Self::Refused(problem) => problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            Self::Unreadable { .. } => false,
+        }
+    }
+}
+
+impl Client {
+    /// A client of the node that listens on this socket.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// State of the node; works in every state.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("status").await
+    }
+
+    /// Unseals, with the typed PIN of a custodian that needs one.
+    ///
+    /// The PIN's one copy outside the arena is wiped when it has been written to the socket.
+    ///
+    /// # Errors
+    /// `Refused` with the reason slot by slot.
+    pub async fn unseal(&self, typed: Option<(&str, &secret::Bytes)>) -> Result<Status, ClientError> {
+        let Some((custodian, pin)) = typed else {
+            return self.call(Method::POST, "unseal", "application/octet-stream", Bytes::new()).await;
+        };
+        let body = pin.expose(|pin| Bytes::from_owner(Zeroizing::new(pin.to_vec())));
+        self.call(Method::POST, &format!("unseal?custodian={}", segment(custodian)), "application/octet-stream", body).await
+    }
+
+    /// Seals: the node forgets its keys.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn seal(&self) -> Result<Status, ClientError> {
+        self.call(Method::POST, "seal", "application/octet-stream", Bytes::new()).await
+    }
+
+    /// All tenants.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn tenants(&self) -> Result<Vec<TenantInfo>, ClientError> {
+        self.get("tenants").await
+    }
+
+    /// One tenant.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is none of this name.
+    pub async fn tenant(&self, name: &str) -> Result<TenantInfo, ClientError> {
+        self.get(&format!("tenants/{}", segment(name))).await
+    }
+
+    /// Makes a tenant.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 if the name is taken.
+    pub async fn create_tenant(&self, new: &NewTenant) -> Result<TenantInfo, ClientError> {
+        self.post("tenants", new).await
+    }
+
+    /// All services of a tenant.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such tenant.
+    pub async fn services(&self, tenant: &str) -> Result<Vec<ServiceInfo>, ClientError> {
+        self.get(&format!("tenants/{}/services", segment(tenant))).await
+    }
+
+    /// Makes a service and its default key.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 if the name is taken.
+    pub async fn create_service(&self, tenant: &str, new: &NewService) -> Result<ServiceInfo, ClientError> {
+        self.post(&format!("tenants/{}/services", segment(tenant)), new).await
+    }
+
+    /// All seal slots.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn slots(&self) -> Result<Vec<SlotInfo>, ClientError> {
+        self.get("slots").await
+    }
+
+    /// Test-opens a slot.
+    ///
+    /// # Errors
+    /// `Refused` with the device's reason.
+    pub async fn verify_slot(&self, slot: &str, how: &VerifySlot) -> Result<SlotVerified, ClientError> {
+        self.post(&format!("slots/{}/verify", segment(slot)), how).await
+    }
+
+    /// All IVK versions.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn ivk(&self) -> Result<Vec<IvkInfo>, ClientError> {
+        self.get("ivk").await
+    }
+
+    async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
+        self.call(Method::GET, path, "application/json", Bytes::new()).await
+    }
+
+    async fn post<A: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<A, ClientError> {
+        let body = serde_json::to_vec(body).expect("plain structures of texts and flags always print");
+        self.call(Method::POST, path, "application/json", body.into()).await
+    }
+
+    async fn call<A: DeserializeOwned>(&self, method: Method, path: &str, kind: &str, body: Bytes) -> Result<A, ClientError> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/{path}"))
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, kind)
+            .body(Full::new(body))
+            .expect("method, path and headers are made of legal characters");
+        let answer = tokio::time::timeout(ANSWER_WITHIN, self.exchange(request)).await;
+        let timed_out = || ClientError::TimedOut { socket: self.socket.clone(), seconds: ANSWER_WITHIN.as_secs() };
+        let (status, body) = answer.map_err(|_| timed_out())??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| ClientError::Unreadable { why: error.to_string() });
+        }
+        Err(ClientError::Refused(problem(status, &body)))
+    }
+
+    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
+        let lost = |source| ClientError::Lost { source };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+        let (answer, _ended) = tokio::join!(
+            async move {
+                let answer = sender.send_request(request).await.map_err(lost)?;
+                whole(answer).await
+            },
+            connection
+        );
+        answer
+    }
+
+    fn unreachable(&self, source: io::Error) -> ClientError {
+        let socket = self.socket.clone();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket },
+            _ => ClientError::Unreachable { socket, source },
+        }
+    }
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<(StatusCode, Bytes), ClientError> {
+    let (head, body) = answer.into_parts();
+    match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
+        Ok(body) => Ok((head.status, body.to_bytes())),
+        Err(error) => match error.downcast::<hyper::Error>() {
+            Ok(source) => Err(ClientError::Lost { source: *source }),
+            Err(error) => Err(ClientError::Unreadable { why: error.to_string() }),
+        },
+    }
+}
+
+/// The problem details of a refusal, or what can be said without them.
+fn problem(status: StatusCode, body: &[u8]) -> Problem {
+    serde_json::from_slice(body).unwrap_or_else(|_| {
+        let title = status.canonical_reason().unwrap_or("refused").to_owned();
+        let said = String::from_utf8_lossy(body);
+        let said = said.trim().chars().take(200).collect::<String>();
+        let detail = if said.is_empty() { format!("the node answered {status}") } else { format!("the node answered {status}: {said}") };
+        Problem { title, status: status.as_u16(), detail }
+    })
+}
+
+/// One segment of a path or value of a query, percent-encoded as in RFC 3986 §2.1.
+fn segment(text: &str) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'~' => encoded.push(char::from(byte)),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// Serves one connection with these bytes and returns the client's result and the request as it came.
+    async fn against<A>(answer: &str, call: impl AsyncFnOnce(&Client) -> Result<A, ClientError>) -> (Result<A, ClientError>, String) {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let socket = dir.path().join("s.sock");
+        let listener = UnixListener::bind(&socket).expect("a free path");
+        let client = Client::new(&socket);
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.expect("the client connects");
+            let request = read_request(&mut stream).await;
+            stream.write_all(answer.as_bytes()).await.expect("the client is there");
+            request
+        };
+        tokio::join!(call(&client), serve)
+    }
+
+    async fn read_request(stream: &mut UnixStream) -> String {
+        let mut seen = Vec::new();
+        loop {
+            let text = String::from_utf8_lossy(&seen).to_lowercase();
+            if let Some((head, body)) = text.split_once("\r\n\r\n") {
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+                if body.len() >= length.parse::<usize>().expect("a number") {
+                    return String::from_utf8(seen).expect("text");
+                }
+            }
+            assert_ne!(stream.read_buf(&mut seen).await.expect("the client is there"), 0, "the request ended early");
+        }
+    }
+
+    fn http(status: &str, kind: &str, body: &str) -> String {
+        format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[tokio::test]
+    async fn a_new_tenant_is_posted_as_json_and_read_back() {
+        let body = r#"{"name":"acme","id":"t","key":"L2-x"}"#;
+        let (made, request) = against(&http("201 Created", "application/json", body), async |client| {
+            client.create_tenant(&NewTenant { name: "acme".to_owned() }).await
+        })
+        .await;
+        assert_eq!(made.expect("it was made").key, "L2-x");
+        assert!(request.starts_with("POST /api/v1/tenants HTTP/1.1\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n{\"name\":\"acme\"}"), "{request}");
+    }
+
+    #[tokio::test]
+    async fn a_typed_pin_travels_as_the_whole_body_with_its_custodian_named() {
+        let pin = secret::Bytes::init_with(4, |pin| pin.copy_from_slice(b"4321")).expect("room in the arena");
+        let refusal = r#"{"title":"Service Unavailable","status":503,"detail":"wrong PIN"}"#;
+        let (refused, request) =
+            against(&http("503 Service Unavailable", "application/problem+json", refusal), async |client| client.unseal(Some(("the hsm", &pin))).await)
+                .await;
+        assert!(request.starts_with("POST /api/v1/unseal?custodian=the%20hsm HTTP/1.1\r\n"), "{request}");
+        assert!(request.ends_with("\r\n\r\n4321"), "{request}");
+        let error = refused.expect_err("the node refused");
+        assert!(error.is_unavailable() && error.to_string() == "wrong PIN", "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_that_is_the_requests_fault_is_no_outage() {
+        let refusal = r#"{"title":"Conflict","status":409,"detail":"the name is taken"}"#;
+        let (refused, _) =
+            against(&http("409 Conflict", "application/problem+json", refusal), async |client| client.tenant("acme").await).await;
+        let error = refused.expect_err("the node refused");
+        assert!(matches!(&error, ClientError::Refused(problem) if problem.status == 409), "{error:?}");
+        assert!(!error.is_unavailable());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_without_problem_details_still_names_the_status() {
+        let (refused, _) = against(&http("404 Not Found", "text/plain", ""), async |client| client.status().await).await;
+        assert!(refused.expect_err("no such route").to_string().contains("404"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_of_another_shape_is_unreadable() {
+        let (read, _) = against(&http("200 OK", "application/json", "[1]"), async |client| client.status().await).await;
+        assert!(matches!(read, Err(ClientError::Unreadable { .. })));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_cut_off_is_lost() {
+        let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{";
+        let (read, _) = against(cut, async |client| client.status().await).await;
+        assert!(matches!(read, Err(ClientError::Lost { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_missing_socket_is_named_with_what_to_do() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let socket = dir.path().join("nobody.sock");
+        let error = Client::new(&socket).status().await.expect_err("nobody listens");
+        assert!(error.is_unavailable());
+        let text = error.to_string();
+        assert!(text.contains(&socket.display().to_string()) && text.contains("--data-dir"), "{text}");
+    }
+
+    #[test]
+    fn a_segment_cannot_leave_its_place_in_the_path() {
+        assert_eq!(segment("acme-2"), "acme-2");
+        assert_eq!(segment("a/../b?c#d%"), "a%2F%2E%2E%2Fb%3Fc%23d%25");
+        assert_eq!(segment(".."), "%2E%2E");
+    }
+}

@@ -1,0 +1,91 @@
+//! The one mapping from errors to HTTP status, and the problem body that goes with it (RFC 9457).
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use keys::Error;
+use keys::record::Outcome;
+
+use crate::admin::types::Problem;
+use crate::node::UnsealError;
+
+/// A refusal on its way out: status, body, and what the audit log says of it.
+#[derive(Debug)]
+pub struct Refused {
+    status: StatusCode,
+    detail: String,
+    /// How the audit log tells it.
+    pub outcome: Outcome,
+}
+
+impl Refused {
+    /// The caller's fault, in a part of the request that the domain never sees.
+    #[must_use]
+    pub fn invalid(detail: String) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, detail, outcome: Outcome::Invalid }
+    }
+
+    /// The caller's role does not allow it.
+    #[must_use]
+    pub fn denied() -> Self {
+        Self { status: StatusCode::FORBIDDEN, detail: "your role does not allow this".to_owned(), outcome: Outcome::Denied }
+    }
+
+    /// There is no such thing.
+    #[must_use]
+    pub fn not_found(detail: String) -> Self {
+        Self { status: StatusCode::NOT_FOUND, detail, outcome: Outcome::NotFound }
+    }
+
+    /// The node is sealed.
+    #[must_use]
+    pub fn sealed(reason: &str) -> Self {
+        let detail = format!("the node is sealed ({reason}): run `strongroom unseal`");
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, detail, outcome: Outcome::Unavailable }
+    }
+
+    /// A part of the appliance does not work now.
+    #[must_use]
+    pub fn unavailable(detail: String) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, detail, outcome: Outcome::Unavailable }
+    }
+}
+
+impl From<Error> for Refused {
+    fn from(error: Error) -> Self {
+        let status = match &error {
+            Error::Denied { .. } => StatusCode::FORBIDDEN,
+            Error::NotFound => StatusCode::NOT_FOUND,
+            Error::WrongState { .. } | Error::NameTaken { .. } | Error::Raced | Error::IvsExhausted { .. } => StatusCode::CONFLICT,
+            Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Self { status, detail: error.to_string(), outcome: error.outcome() }
+    }
+}
+
+impl From<seal::Error> for Refused {
+    fn from(error: seal::Error) -> Self {
+        match error {
+            seal::Error::NoSuchSlot { .. } => Self::not_found(error.to_string()),
+            other => Self::unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<UnsealError> for Refused {
+    fn from(error: UnsealError) -> Self {
+        Self::unavailable(error.to_string())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let title = self.status.canonical_reason().unwrap_or("refused").to_owned();
+        let body = Json(Problem { title, status: self.status.as_u16(), detail: self.detail });
+        let mut response = (self.status, body).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}

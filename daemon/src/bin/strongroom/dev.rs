@@ -1,0 +1,235 @@
+//! `strongroom dev`: a throwaway appliance on loopback, made from nothing below one folder, supervised until SIGTERM.
+
+mod pki;
+mod supervise;
+mod token;
+
+use std::fmt::Display;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use daemon::admin::client::Client;
+use daemon::admin::types::{NewService, NewTenant};
+use daemon::certs::write_private;
+use daemon::config::Config;
+use daemon::layout::Layout;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::failure::{Failure, Kind};
+use pki::{CLIENTS, Pki};
+use supervise::{Core, CoreCommand, beside};
+use token::{DevToken, MODULE, PIN_CREDENTIAL, TOKEN};
+
+/// Tenants of a throwaway appliance; each has one service of this name.
+const TENANTS: [&str; 2] = ["acme", "globex"];
+const SERVICE: &str = "billing";
+
+/// Start a throwaway appliance below DIR and serve until SIGTERM; the same folder brings back the same keys.
+#[derive(Debug, Args)]
+pub(crate) struct DevArgs {
+    /// Where everything is made
+    #[arg(long)]
+    dir: PathBuf,
+    /// KMIP port; chosen by the system at the first start if not given
+    #[arg(long, value_name = "N")]
+    base_port: Option<u16>,
+    /// Leave a child that dies as it is, instead of restarting it
+    #[arg(long)]
+    no_restart: bool,
+    /// How the MasterKey is sealed
+    #[arg(long, value_enum, default_value = "softhsm")]
+    seal: SealKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum SealKind {
+    /// A key on a SoftHSM2 token
+    Softhsm,
+    /// Not in this release
+    Tpm,
+    /// Not in this release
+    Shamir,
+}
+
+/// Prefixes an error with what was tried.
+pub(crate) fn told<E: std::error::Error>(what: impl Display) -> impl FnOnce(E) -> Failure {
+    move |error| Failure::failed(format!("{what}: {error}"))
+}
+
+/// Runs `dev` until SIGTERM or an interrupt.
+pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
+    if args.seal != SealKind::Softhsm {
+        return Err(Failure::usage("this release seals with softhsm only: leave --seal out"));
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"))?;
+    runtime.block_on(serve(args))
+}
+
+async fn serve(args: &DevArgs) -> Result<(), Failure> {
+    std::fs::create_dir_all(&args.dir).map_err(told(args.dir.display()))?;
+    let dir = args.dir.canonicalize().map_err(told(args.dir.display()))?;
+    let dev = Dev::prepare(&dir, args.base_port)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(told("SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(told("SIGINT"))?;
+    let mut core = Some(dev.start().await?);
+    loop {
+        let running = async {
+            match &mut core {
+                Some(core) => core.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = tokio::select! {
+            ended = running => ended?,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        };
+        tracing::warn!(%ended, "the core died");
+        core = match args.no_restart {
+            true => None,
+            false => Some(dev.start().await?),
+        };
+    }
+    match core {
+        Some(core) => core.stop().await,
+        None => Ok(()),
+    }
+}
+
+/// A prepared folder.
+struct Dev {
+    dir: PathBuf,
+    pki: Pki,
+    config: PathBuf,
+    command: CoreCommand,
+}
+
+impl Dev {
+    /// Makes token, certificates, configuration and cluster unless they are there.
+    fn prepare(dir: &Path, base_port: Option<u16>) -> Result<Self, Failure> {
+        let token = DevToken::new(&dir.join("softhsm"));
+        std::fs::create_dir_all(dir.join("softhsm")).map_err(told(dir.display()))?;
+        token.ensure()?;
+        let pki = Pki::new(&dir.join("pki"));
+        pki.ensure()?;
+        let config = dir.join("core.yaml");
+        if base_port.is_some() || !config.exists() {
+            let port = base_port.map_or_else(free_port, Ok)?;
+            write_private(&config, config_text(dir, &token, &pki, port).as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))?;
+        }
+        let command = CoreCommand {
+            program: beside("strongroomd")?,
+            config: config.clone(),
+            credentials: token.credentials(),
+            notify: dir.join("notify.sock"),
+        };
+        let this = Self { dir: dir.to_owned(), pki, config, command };
+        this.ensure_cluster()?;
+        Ok(this)
+    }
+
+    /// Runs `strongroom init` in a process of its own, as an operator would.
+    fn ensure_cluster(&self) -> Result<(), Failure> {
+        if Layout::new(&self.data_dir()).identity().is_ok() {
+            return Ok(());
+        }
+        let made = std::process::Command::new(std::env::current_exe().map_err(told("our own path"))?)
+            .arg("--config")
+            .arg(&self.config)
+            .args(["init", "--make-key"])
+            .env("CREDENTIALS_DIRECTORY", &self.command.credentials)
+            .output()
+            .map_err(told("strongroom init"))?;
+        if made.status.success() { Ok(()) } else { Err(Failure::failed(String::from_utf8_lossy(&made.stderr).trim())) }
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.dir.join("core")
+    }
+
+    /// Starts a core, makes sure of its tenants, and tells where everything is.
+    async fn start(&self) -> Result<Core, Failure> {
+        let core = self.command.start().await?;
+        let config = Config::load(&self.config, std::env::vars_os()).map_err(|error| Failure::of(Kind::Failed, &error))?;
+        let client = Client::new(&Layout::new(&config.data_dir).socket());
+        let mut keys = Vec::new();
+        for tenant in TENANTS {
+            keys.push(default_key(&client, tenant).await?);
+        }
+        self.write_env(&config, &core, &keys)?;
+        tracing::info!(pid = core.pid(), env = %self.dir.join("dev.env").display(), "serving");
+        Ok(core)
+    }
+
+    fn write_env(&self, config: &Config, core: &Core, keys: &[String]) -> Result<(), Failure> {
+        let path = |path: PathBuf| path.display().to_string();
+        let kmip = config.listeners.kmip.as_ref().map(|kmip| kmip.bind.to_string()).unwrap_or_default();
+        let mut lines = vec![
+            ("KMIP_CORE".to_owned(), kmip),
+            ("CORE_PID".to_owned(), core.pid().to_string()),
+            ("CORE_CONFIG".to_owned(), path(self.config.clone())),
+            ("AUDIT_DIR_CORE".to_owned(), path(Layout::new(&config.data_dir).audit())),
+            ("CA_CERT".to_owned(), path(self.pki.cert("ca"))),
+            ("CA_KEY".to_owned(), path(self.pki.key("ca"))),
+            ("CLIENT_PEM".to_owned(), path(self.pki.client_pem())),
+            ("TENANT".to_owned(), TENANTS[0].to_owned()),
+            ("SERVICE".to_owned(), SERVICE.to_owned()),
+            ("L3_ID".to_owned(), keys[0].clone()),
+            ("L3_ID2".to_owned(), keys[1].clone()),
+        ];
+        for (name, ..) in CLIENTS {
+            lines.push((format!("{name}_CERT"), path(self.pki.cert(name))));
+            lines.push((format!("{name}_KEY"), path(self.pki.key(name))));
+        }
+        let text: String = lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        write_private(&self.dir.join("dev.env"), text.as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))
+    }
+}
+
+/// The default key of a tenant's one service; makes tenant and service unless they are there.
+async fn default_key(client: &Client, tenant: &str) -> Result<String, Failure> {
+    if !client.tenants().await?.iter().any(|known| known.name == tenant) {
+        client.create_tenant(&NewTenant { name: tenant.to_owned() }).await?;
+    }
+    let known = client.services(tenant).await?;
+    match known.into_iter().find(|service| service.name == SERVICE) {
+        Some(service) => Ok(service.default_key),
+        None => Ok(client.create_service(tenant, &NewService { name: SERVICE.to_owned() }).await?.default_key),
+    }
+}
+
+fn free_port() -> Result<u16, Failure> {
+    let socket = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    Ok(socket.map_err(told("no free port on 127.0.0.1"))?.port())
+}
+
+fn config_text(dir: &Path, token: &DevToken, pki: &Pki, port: u16) -> String {
+    format!(
+        r#"# Made by `strongroom dev`.
+role: core
+data_dir: {data_dir:?}
+listeners:
+  kmip:
+    bind: "127.0.0.1:{port}"
+    cert: {cert:?}
+    key: {key:?}
+    client_ca: {ca:?}
+seal:
+  custodians:
+    - name: softhsm
+      pkcs11:
+        module: {MODULE:?}
+        token: {TOKEN:?}
+        key: "strongroom-seal"
+        pin: "credential:{PIN_CREDENTIAL}"
+        environment:
+          SOFTHSM2_CONF: {conf:?}
+"#,
+        data_dir = dir.join("core"),
+        cert = pki.cert("server"),
+        key = pki.key("server"),
+        ca = pki.cert("ca"),
+        conf = token.conf(),
+    )
+}

@@ -1,0 +1,146 @@
+//! `doctor`: looks at everything a node needs, and says what is wrong and what to do.
+
+mod files;
+mod log;
+mod node;
+mod tls;
+
+use std::fmt;
+
+use daemon::config::Config;
+use daemon::layout::Layout;
+use serde::Serialize;
+
+use crate::context::{Context, wait};
+use crate::failure::Failure;
+use crate::output::clean;
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+struct Finding {
+    check: &'static str,
+    verdict: Verdict,
+    detail: String,
+    /// What to do about it.
+    #[serde(rename = "do")]
+    todo: Option<String>,
+}
+
+/// How it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Good,
+    Warning,
+    Bad,
+    Unknown,
+}
+
+impl Finding {
+    fn good(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Good, detail: detail.into(), todo: None }
+    }
+
+    fn warning(check: &'static str, detail: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warning, detail: detail.into(), todo: Some(todo.into()) }
+    }
+
+    fn bad(check: &'static str, detail: impl Into<String>, todo: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Bad, detail: detail.into(), todo: Some(todo.into()) }
+    }
+
+    fn unknown(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Unknown, detail: detail.into(), todo: None }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Good => "ok",
+            Self::Warning => "WARN",
+            Self::Bad => "FAIL",
+            Self::Unknown => "-",
+        })
+    }
+}
+
+/// Runs every check that the state of things allows.
+pub(crate) fn run(context: &Context) -> Result<(), Failure> {
+    let findings = match context.config() {
+        Ok(config) => all(context, &config),
+        Err(failure) => vec![Finding::bad("config", failure.message, "correct it; `strongroom config check` checks it again")],
+    };
+    context.out.show(&findings, |findings| findings_text(findings))?;
+    verdict(&findings)
+}
+
+fn all(context: &Context, config: &Config) -> Vec<Finding> {
+    let layout = Layout::new(&config.data_dir);
+    let mut findings = vec![Finding::good("config", format!("{} is valid", context.config_path().display()))];
+    findings.extend(files::check(config, &layout));
+    findings.extend(tls::check(config));
+    let status = context.client().and_then(|client| Ok(wait(client.status())?));
+    let slots = context.client().and_then(|client| Ok(wait(client.slots())?));
+    findings.extend(node::check(config, status.as_ref(), slots.as_deref()));
+    findings.extend(log::check(&layout, status.as_ref().ok()));
+    findings
+}
+
+fn verdict(findings: &[Finding]) -> Result<(), Failure> {
+    let bad: Vec<&str> = findings.iter().filter(|finding| finding.verdict == Verdict::Bad).map(|finding| finding.check).collect();
+    match bad.len() {
+        0 => Ok(()),
+        count => Err(Failure::failed(format!("{count} of {} checks failed: {}", findings.len(), bad.join(", ")))),
+    }
+}
+
+fn findings_text(findings: &[Finding]) -> String {
+    let width = findings.iter().map(|finding| finding.check.len()).max().unwrap_or(0);
+    let line = |finding: &Finding| {
+        let indent = width + 8;
+        let todo = finding.todo.as_ref().map(|todo| format!("\n{:indent$}{}", "", clean(todo))).unwrap_or_default();
+        format!("{:<4}  {:<width$}  {}{todo}\n", finding.verdict, finding.check, clean(&finding.detail))
+    };
+    findings.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings() -> Vec<Finding> {
+        vec![
+            Finding::good("config", "it is valid"),
+            Finding::warning("slots", "one slot", "add another"),
+            Finding::bad("device program", "missing", "install it"),
+            Finding::unknown("node", "not asked"),
+        ]
+    }
+
+    #[test]
+    fn each_check_is_a_line_with_what_to_do_below() {
+        let expected = "\
+ok    config          it is valid
+WARN  slots           one slot
+                      add another
+FAIL  device program  missing
+                      install it
+-     node            not asked
+";
+        assert_eq!(findings_text(&findings()), expected);
+    }
+
+    #[test]
+    fn only_what_is_bad_fails() {
+        let failure = verdict(&findings()).expect_err("one is bad");
+        assert_eq!(failure, Failure::failed("1 of 4 checks failed: device program"));
+        assert_eq!(verdict(&findings()[..2]), Ok(()));
+    }
+
+    #[test]
+    fn the_machine_form_keeps_its_names() {
+        let json = serde_json::to_string(&findings()[1]).expect("a plain structure");
+        assert_eq!(json, r#"{"check":"slots","verdict":"warning","detail":"one slot","do":"add another"}"#);
+    }
+}

@@ -1,0 +1,188 @@
+//! The node's files: are they there, and are they its own?
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use daemon::config::Config;
+use daemon::layout::{Layout, LayoutError};
+
+use crate::doctor::Finding;
+
+/// Permission bits of group and others.
+const OTHERS: u32 = 0o077;
+/// Permission bits that let group and others write.
+const OTHERS_WRITE: u32 = 0o022;
+/// Permission bits that let anybody execute.
+const EXECUTE: u32 = 0o111;
+
+/// Data folder, identity, keys, device program, modules, PIN latches.
+pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
+    let mut findings = vec![data_dir(&config.data_dir), identity(layout)];
+    findings.extend(config.listeners.kmip.iter().map(|listener| private_key(&listener.key)));
+    findings.push(device(&device_program(config)));
+    findings.extend(config.seal.custodians.iter().map(|custodian| module(&custodian.pkcs11.token.module)));
+    findings.extend(latches(&layout.latch()));
+    findings
+}
+
+/// Beside our own program, where the daemon's is too.
+fn device_program(config: &Config) -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    config.seal.device(own.parent().unwrap_or(Path::new("/")))
+}
+
+fn data_dir(dir: &Path) -> Finding {
+    let check = "data folder";
+    let path = dir.display();
+    match std::fs::metadata(dir) {
+        Err(error) => Finding::bad(check, format!("{path}: {error}"), "make it, owned by the daemon's user with mode 0700, or correct data_dir"),
+        Ok(found) if !found.is_dir() => Finding::bad(check, format!("{path} is no folder"), "correct data_dir"),
+        Ok(found) if found.mode() & OTHERS != 0 => {
+            Finding::bad(check, format!("{path} is open to others ({})", mode(&found)), format!("chmod 0700 {path}"))
+        }
+        Ok(found) => strangers(dir, &found).unwrap_or_else(|| Finding::good(check, format!("{path}, mode {}", mode(&found)))),
+    }
+}
+
+/// A file in the folder that belongs to another user than the folder does.
+fn strangers(dir: &Path, folder: &Metadata) -> Option<Finding> {
+    let entries = std::fs::read_dir(dir).ok()?.filter_map(Result::ok);
+    let stranger = entries.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() != folder.uid())).map(|entry| entry.path()).next()?;
+    let detail = format!("{} belongs to another user than the folder", stranger.display());
+    Some(Finding::bad("data folder", detail, format!("chown -R {}:{} {}", folder.uid(), folder.gid(), dir.display())))
+}
+
+fn identity(layout: &Layout) -> Finding {
+    let check = "cluster";
+    match layout.identity() {
+        Ok(identity) => Finding::good(check, identity.cluster.to_string()),
+        Err(error @ LayoutError::Uninitialised { .. }) => Finding::bad(check, error.to_string(), "run `strongroom init`"),
+        Err(error) => Finding::bad(check, error.to_string(), "restore node.json from a copy, owned by the daemon's user"),
+    }
+}
+
+fn private_key(path: &Path) -> Finding {
+    let check = "private key";
+    let name = path.display();
+    match std::fs::metadata(path) {
+        Err(error) => Finding::bad(check, format!("{name}: {error}"), "correct listeners.kmip.key"),
+        Ok(found) if found.mode() & OTHERS != 0 => {
+            Finding::bad(check, format!("{name} is open to others ({})", mode(&found)), format!("chmod 0600 {name}"))
+        }
+        Ok(found) => Finding::good(check, format!("{name}, mode {}", mode(&found))),
+    }
+}
+
+fn device(path: &Path) -> Finding {
+    let check = "device program";
+    let name = path.display();
+    match std::fs::metadata(path) {
+        Err(error) => Finding::bad(check, format!("{name}: {error}"), "install strongroom-device there, or correct seal.device"),
+        Ok(found) if found.mode() & EXECUTE == 0 => Finding::bad(check, format!("{name} is no program"), format!("chmod 0755 {name}")),
+        Ok(found) => writable_by_others(check, path, &found).unwrap_or_else(|| Finding::good(check, name.to_string())),
+    }
+}
+
+fn module(path: &Path) -> Finding {
+    let check = "PKCS#11 module";
+    let name = path.display();
+    match std::fs::metadata(path) {
+        Err(error) => Finding::bad(check, format!("{name}: {error}"), "install the device's PKCS#11 module, or correct seal.custodians"),
+        Ok(found) => writable_by_others(check, path, &found).unwrap_or_else(|| Finding::good(check, name.to_string())),
+    }
+}
+
+fn writable_by_others(check: &'static str, path: &Path, found: &Metadata) -> Option<Finding> {
+    let name = path.display();
+    (found.mode() & OTHERS_WRITE != 0)
+        .then(|| Finding::bad(check, format!("{name} can be changed by others ({})", mode(found)), format!("chmod go-w {name}")))
+}
+
+/// A finding per PIN that was refused and must not be tried again by itself.
+fn latches(dir: &Path) -> Vec<Finding> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let latched = entries.filter(|path| path.extension().is_some_and(|extension| extension == "latch"));
+    latched
+        .map(|path| {
+            let todo = "correct the PIN, then run `strongroom slot verify --retry-pin`";
+            Finding::bad("PIN", format!("a device has refused its PIN, or a login was cut off ({})", path.display()), todo)
+        })
+        .collect()
+}
+
+fn mode(found: &Metadata) -> String {
+    format!("{:04o}", found.mode() & 0o7777)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::doctor::Verdict;
+
+    fn file(dir: &Path, mode: u32) -> PathBuf {
+        let path = dir.join("file");
+        fs::write(&path, "").expect("the folder is ours");
+        fs::set_permissions(&path, Permissions::from_mode(mode)).expect("the file is ours");
+        path
+    }
+
+    fn check(finding: &Finding, verdict: Verdict, words: &str) {
+        assert_eq!(finding.verdict, verdict, "{finding:?}");
+        let todo = finding.todo.clone().unwrap_or_default();
+        assert!(finding.detail.contains(words) || todo.contains(words), "{finding:?}");
+    }
+
+    #[test]
+    fn a_data_folder_that_others_can_enter_is_bad() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        check(&data_dir(dir.path()), Verdict::Good, "0700");
+        check(&data_dir(&dir.path().join("absent")), Verdict::Bad, "data_dir");
+        check(&data_dir(&file(dir.path(), 0o600)), Verdict::Bad, "no folder");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o750)).expect("the folder is ours");
+        check(&data_dir(dir.path()), Verdict::Bad, "chmod 0700");
+    }
+
+    #[test]
+    fn a_private_key_that_others_can_read_is_bad() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        check(&private_key(&dir.path().join("absent")), Verdict::Bad, "listeners.kmip.key");
+        check(&private_key(&file(dir.path(), 0o640)), Verdict::Bad, "chmod 0600");
+        check(&private_key(&file(dir.path(), 0o400)), Verdict::Good, "0400");
+    }
+
+    #[test]
+    fn foreign_code_that_others_can_change_is_bad() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        check(&device(&dir.path().join("absent")), Verdict::Bad, "seal.device");
+        check(&device(&file(dir.path(), 0o644)), Verdict::Bad, "no program");
+        check(&device(&file(dir.path(), 0o775)), Verdict::Bad, "go-w");
+        check(&device(&file(dir.path(), 0o755)), Verdict::Good, "file");
+        check(&module(&dir.path().join("absent.so")), Verdict::Bad, "seal.custodians");
+        check(&module(&file(dir.path(), 0o666)), Verdict::Bad, "go-w");
+        check(&module(&file(dir.path(), 0o644)), Verdict::Good, "file");
+    }
+
+    #[test]
+    fn a_folder_without_a_cluster_points_to_init() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        check(&identity(&Layout::new(dir.path())), Verdict::Bad, "strongroom init");
+        fs::write(dir.path().join("node.json"), "{").expect("the folder is ours");
+        check(&identity(&Layout::new(dir.path())), Verdict::Bad, "restore");
+    }
+
+    #[test]
+    fn a_refused_pin_is_told_with_the_way_out() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        assert!(latches(&dir.path().join("absent")).is_empty());
+        fs::write(dir.path().join("ab.lock"), "").expect("the folder is ours");
+        assert!(latches(dir.path()).is_empty());
+        fs::write(dir.path().join("ab.latch"), "").expect("the folder is ours");
+        let found = latches(dir.path());
+        assert_eq!(found.len(), 1);
+        check(&found[0], Verdict::Bad, "--retry-pin");
+    }
+}

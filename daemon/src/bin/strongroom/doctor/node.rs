@@ -1,0 +1,151 @@
+//! The running node: does it answer, is it open, is its memory safe, and would it open again?
+
+use daemon::admin::types::{SlotInfo, Status};
+use daemon::config::Config;
+use nix::sys::resource::{Resource, getrlimit};
+use nix::unistd::Uid;
+
+use crate::doctor::Finding;
+use crate::failure::Failure;
+
+/// With fewer slots one lost device loses every key.
+const SLOTS_MIN: usize = 2;
+
+/// Socket, state, memory, slots, and what the node itself warns of.
+pub(super) fn check(config: &Config, status: Result<&Status, &Failure>, slots: Result<&[SlotInfo], &Failure>) -> Vec<Finding> {
+    let mut findings = match status {
+        Ok(status) => answered(status),
+        Err(failure) => vec![
+            Finding::bad("node", failure.message.clone(), "`systemctl status strongroomd` and `journalctl -u strongroomd` say why"),
+            memory_limit(config.memory.arena_bytes, limit()),
+        ],
+    };
+    findings.extend(slots.map_or_else(|_| vec![Finding::unknown("slots", "the node was not asked")], slots_check));
+    findings
+}
+
+fn answered(status: &Status) -> Vec<Finding> {
+    let mut findings = vec![
+        Finding::good("node", format!("strongroomd {} answers, pid {}", status.version, status.pid)),
+        match status.state.as_str() {
+            "unsealed" => Finding::good("state", format!("unsealed since {}", status.since)),
+            state => {
+                let todo = "mend what is named, then run `strongroom unseal`";
+                Finding::bad("state", format!("{state} since {}: {}", status.since, status.reason.as_deref().unwrap_or("no reason given")), todo)
+            }
+        },
+        match status.memory.backing.as_str() {
+            "secretmem" => Finding::good("memory", "keys are in pages hidden from the kernel's other users (memfd_secret)"),
+            backing => Finding::warning("memory", format!("keys are protected by {backing} only"), "boot with secretmem.enable=1 to hide them"),
+        },
+    ];
+    findings.extend(status.warnings.iter().map(|warning| Finding::warning("node", warning.clone(), "see `strongroom status`")));
+    findings
+}
+
+/// Could this machine's limits hold the arena? Root may lock what it likes.
+fn memory_limit(arena_bytes: usize, limit_bytes: Option<u64>) -> Finding {
+    let check = "memory";
+    match limit_bytes {
+        None => Finding::good(check, "this user may lock any amount of memory"),
+        Some(limit) if limit >= arena_bytes as u64 => {
+            Finding::good(check, format!("memory.arena of {arena_bytes} bytes fits the limit of {limit} bytes for locked memory"))
+        }
+        Some(limit) => {
+            let detail = format!("memory.arena of {arena_bytes} bytes is more than the {limit} bytes that this user may lock");
+            Finding::warning(check, detail, "raise LimitMEMLOCK= of the unit (or `ulimit -l`), or lower memory.arena")
+        }
+    }
+}
+
+/// Our own limit, in bytes; `None` if there is none.
+fn limit() -> Option<u64> {
+    if Uid::effective().is_root() {
+        return None;
+    }
+    getrlimit(Resource::RLIMIT_MEMLOCK).ok().map(|(soft, _)| soft).filter(|soft| *soft != nix::libc::RLIM_INFINITY)
+}
+
+fn slots_check(slots: &[SlotInfo]) -> Vec<Finding> {
+    let broken = slots.iter().filter(|slot| slot.probe.starts_with("failed") || slot.generation.is_none());
+    let mut findings: Vec<Finding> = broken
+        .map(|slot| {
+            let detail = format!("slot {} ({}): {}", slot.id, slot.label, slot.probe);
+            Finding::bad("slots", detail, "mend its device, then run `strongroom slot verify`")
+        })
+        .collect();
+    let whole = slots.iter().filter(|slot| slot.generation.is_some()).count();
+    findings.push(match whole {
+        0 => Finding::bad("slots", "no slot can open this node", "restore the slots folder from a copy"),
+        few if few < SLOTS_MIN => {
+            let todo = "keep copies of the device and its PIN: without the device every key is lost";
+            Finding::warning("slots", format!("{few} slot; at least {SLOTS_MIN} independent ones are safe"), todo)
+        }
+        enough => Finding::good("slots", format!("{enough} slots")),
+    });
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::Verdict;
+    use crate::node::tests::sealed;
+
+    fn verdicts(findings: &[Finding]) -> Vec<(&'static str, Verdict)> {
+        findings.iter().map(|finding| (finding.check, finding.verdict)).collect()
+    }
+
+    fn slot() -> SlotInfo {
+        SlotInfo {
+            id: "s1".to_owned(),
+            label: "hsm".to_owned(),
+            kind: "pkcs11".to_owned(),
+            created: None,
+            generation: Some(1),
+            custodian: "hsm".to_owned(),
+            probe: "good".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_sealed_node_is_bad_and_its_own_warnings_are_repeated() {
+        let findings = answered(&sealed());
+        let expected = [("node", Verdict::Good), ("state", Verdict::Bad), ("memory", Verdict::Good), ("node", Verdict::Warning)];
+        assert_eq!(verdicts(&findings), expected);
+        assert!(findings[1].detail.contains("wrong PIN"), "{findings:?}");
+    }
+
+    #[test]
+    fn an_unsealed_node_without_hidden_memory_is_a_warning() {
+        let mut status = sealed();
+        status.state = "unsealed".to_owned();
+        status.memory.backing = "mlock".to_owned();
+        assert_eq!(verdicts(&answered(&status))[1..3], [("state", Verdict::Good), ("memory", Verdict::Warning)]);
+    }
+
+    #[test]
+    fn a_limit_below_the_arena_is_named_with_both_figures() {
+        let tight = memory_limit(2_097_152, Some(65_536));
+        assert_eq!(tight.verdict, Verdict::Warning);
+        assert!(tight.detail.contains("2097152") && tight.detail.contains("65536"), "{tight:?}");
+        assert_eq!(memory_limit(2_097_152, Some(2_097_152)).verdict, Verdict::Good);
+        assert_eq!(memory_limit(2_097_152, None).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn one_slot_is_a_warning_and_none_is_bad() {
+        assert_eq!(verdicts(&slots_check(&[])), [("slots", Verdict::Bad)]);
+        assert_eq!(verdicts(&slots_check(&[slot()])), [("slots", Verdict::Warning)]);
+        assert_eq!(verdicts(&slots_check(&[slot(), slot()])), [("slots", Verdict::Good)]);
+    }
+
+    #[test]
+    fn a_slot_that_does_not_open_or_read_is_bad() {
+        let failed = SlotInfo { probe: "failed: no token".to_owned(), ..slot() };
+        let unreadable = SlotInfo { generation: None, probe: "cut short".to_owned(), ..slot() };
+        let findings = slots_check(&[failed, unreadable]);
+        assert_eq!(verdicts(&findings), [("slots", Verdict::Bad), ("slots", Verdict::Bad), ("slots", Verdict::Warning)]);
+        assert!(findings[1].detail.contains("cut short"), "{findings:?}");
+    }
+}

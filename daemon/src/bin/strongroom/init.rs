@@ -1,0 +1,59 @@
+//! `strongroom init`: makes the cluster that the configuration describes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use daemon::config::Config;
+use daemon::{boot, init};
+use seal::{CustodianKey, Label, Roster};
+
+use crate::dev::told;
+use crate::failure::{Failure, Kind};
+use crate::pin;
+
+/// Makes a cluster: MasterKey, first seal slot, IVK version 1, audit key.
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The custodian of the first slot; needed if more than one is configured.
+    #[arg(long)]
+    custodian: Option<Label>,
+    /// Make the key on the token if it has none of the configured name.
+    #[arg(long)]
+    make_key: bool,
+    /// File with the token's PIN, for a custodian without a credential.
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+    /// SHA-256 of a custodian's public key (SPKI) in hex; repeat for each person of the roster.
+    #[arg(long = "roster", value_name = "SPKI_SHA256", value_parser = custodian_key)]
+    roster: Vec<CustodianKey>,
+    /// How many of the roster must approve a ceremony; 0 without a roster.
+    #[arg(long, default_value_t = 0, value_name = "M")]
+    approvals: u8,
+}
+
+/// Runs `init` in this process; the daemon must not be running on the same folder.
+pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, Failure> {
+    let roster = match (args.approvals, args.roster) {
+        (0, custodians) if custodians.is_empty() => Roster::empty(),
+        (approvals, custodians) => Roster::new(approvals, custodians).map_err(|error| Failure::usage(error.to_string()))?,
+    };
+    boot::prepare_process(config).map_err(|error| Failure::of(Kind::Failed, &error))?;
+    let pin = args.pin_file.map(|path| pin::from_file(&path)).transpose()?;
+    let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, roster };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"))?;
+    runtime.block_on(init::run(config, options)).map_err(|error| Failure::of(Kind::Failed, &error))
+}
+
+fn custodian_key(text: &str) -> Result<CustodianKey, String> {
+    let wrong = || "64 hex digits: the SHA-256 of the custodian's SPKI".to_owned();
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return Err(wrong());
+    }
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
+    }
+    Ok(CustodianKey(key))
+}

@@ -1,0 +1,283 @@
+//! `strongroom`: the operator's command line.
+
+mod audit;
+mod cert;
+mod configuration;
+mod context;
+mod dev;
+mod doctor;
+mod failure;
+mod init;
+mod ivk;
+mod kmip;
+mod node;
+mod output;
+mod pin;
+mod service;
+mod shell;
+mod slot;
+mod tenant;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use data_encoding::HEXLOWER;
+use serde_json::json;
+
+use crate::context::{Context, Options};
+use crate::failure::{Failure, Kind};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  the operation failed or was refused
+  2  the command line is wrong, or asks for what this release does not have
+  3  the node is sealed, cannot serve now, or cannot be reached
+  4  what was verified is not as it should be";
+
+/// Operate a Strongroom node, and use it as a KMIP client
+#[derive(Parser)]
+#[command(name = "strongroom", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Init(init::InitArgs),
+    Dev(dev::DevArgs),
+    /// Show the node's state; exit code 3 if it is sealed
+    Status,
+    /// Unseal the node, by a device or with a PIN
+    Unseal(node::Unseal),
+    /// Seal the node: it forgets its keys and serves nobody
+    Seal,
+    /// Check everything the node needs, and say what to do
+    Doctor,
+    /// Tenants
+    #[command(subcommand)]
+    Tenant(tenant::Tenant),
+    /// Services of a tenant
+    #[command(subcommand)]
+    Service(service::Service),
+    /// Seal slots, each of which opens the MasterKey
+    #[command(subcommand)]
+    Slot(slot::Slot),
+    /// Internal versioned keys
+    #[command(subcommand)]
+    Ivk(ivk::Ivk),
+    /// The audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Certificates of clients and servers
+    #[command(subcommand)]
+    Cert(cert::Cert),
+    /// The node's configuration
+    #[command(subcommand)]
+    Config(configuration::Configuration),
+    /// Use a KMIP server
+    Kmip(Box<kmip::Kmip>),
+    /// Print a completion script
+    Completions(shell::Completions),
+    /// Write manual pages
+    Man(shell::Man),
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_understood(&error),
+    };
+    let context = Context::new(cli.options);
+    match harden().and_then(|()| run(&context, cli.command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(context.out.json),
+    }
+}
+
+/// PINs and plaintext pass through this process.
+fn harden() -> Result<(), Failure> {
+    daemon::system::harden().map_err(|error| Failure::failed(format!("cannot harden the process: {error}")))
+}
+
+fn run(context: &Context, command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Init(args) => init(context, args),
+        Command::Dev(args) => dev(&args),
+        Command::Status => node::status(context),
+        Command::Unseal(args) => node::unseal(context, &args),
+        Command::Seal => node::seal(context),
+        Command::Doctor => doctor::run(context),
+        Command::Tenant(command) => tenant::run(context, &command),
+        Command::Service(command) => service::run(context, &command),
+        Command::Slot(command) => slot::run(context, &command),
+        Command::Ivk(command) => ivk::run(context, &command),
+        Command::Audit(command) => audit::run(context, &command),
+        Command::Cert(command) => cert::run(context, &command),
+        Command::Config(command) => configuration::run(context, &command),
+        Command::Kmip(args) => kmip::run(context, &args),
+        Command::Completions(args) => shell::completions(context, &args, Cli::command()),
+        Command::Man(args) => shell::man(&args, Cli::command()),
+    }
+}
+
+fn init(context: &Context, args: init::InitArgs) -> Result<(), Failure> {
+    let made = init::run(&context.config()?, args)?;
+    let audit_key = HEXLOWER.encode(&made.audit_key);
+    let value = json!({"cluster": made.cluster.to_string(), "slot": made.slot, "audit_key": audit_key});
+    context.out.show(&value, |_| {
+        output::pairs(&[
+            ("cluster", made.cluster.to_string()),
+            ("first slot", made.slot),
+            ("audit key", format!("{audit_key}; keep it elsewhere, for `strongroom audit verify --key`")),
+            ("next", "start strongroomd: it unseals by itself if the slot needs no person".to_owned()),
+        ])
+    })
+}
+
+/// The supervisor tells what it does as a daemon would.
+fn dev(args: &dev::DevArgs) -> Result<(), Failure> {
+    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    dev::run(args)
+}
+
+/// Help and version go to standard output; everything else is a usage error, as an object if the command line asks for JSON.
+fn not_understood(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().any(|argument| argument == "--json");
+    if error.use_stderr() && json {
+        return usage(error).report(true);
+    }
+    // There is nowhere else to say that the stream is closed.
+    let _unheard = error.print();
+    if error.use_stderr() { ExitCode::from(Kind::Usage.code()) } else { ExitCode::SUCCESS }
+}
+
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Failure::usage(lines.collect::<Vec<_>>().join(" ").trim_start_matches("error: "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(["strongroom"].into_iter().chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_documented_commands_are_understood() {
+        let lines = [
+            "init --make-key",
+            "dev --dir d --base-port 7000 --no-restart",
+            "status",
+            "status --json",
+            "--json --data-dir d status",
+            "unseal",
+            "unseal --pin-prompt",
+            "unseal --pin-file f --custodian hsm",
+            "seal --socket s",
+            "doctor --config c",
+            "tenant create acme",
+            "tenant list",
+            "tenant show acme",
+            "service create acme billing",
+            "service list acme",
+            "slot list",
+            "slot verify",
+            "slot verify s1 --retry-pin",
+            "ivk status",
+            "audit verify",
+            "audit verify --dir d --key 0000000000000000000000000000000000000000000000000000000000000000",
+            "cert issue --ca a --ca-key k --role service --tenant acme --name billing --out c --out-key k",
+            "cert issue --ca a --ca-key k --role operator --name bob --csr r --out c --days 1",
+            "cert issue --ca a --ca-key k --server kms.example,10.0.0.1 --out c --out-key k",
+            "cert explain c",
+            "config check",
+            "config show",
+            "completions bash",
+            "man d",
+            "kmip ping --server h:1 --ca a --cert c --key k",
+            "kmip --protocol 1.0 query",
+            "kmip create --name n --algorithm aes --length 256 --mask encrypt,decrypt --object-group g --activate",
+            "kmip create",
+            "kmip activate L3-1",
+            "kmip attributes L3-1 State Name",
+            "kmip locate",
+            "kmip locate --name n --object-group g --max 1",
+            "kmip encrypt L3-1 --mode cbc --in - --out f",
+            "kmip encrypt L3-1 --in f --aad a --json",
+            "kmip decrypt --in f --out -",
+            "kmip decrypt L3-1 --in f --out g --server-name n",
+            "kmip revoke L3-1 --reason key-compromise --message m --compromised-since 2026-01-31T12:00:00Z",
+            "kmip destroy L3-1",
+        ];
+        for line in lines {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).err().map(|error| error.to_string()).unwrap_or_default());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_a_usage_error() {
+        let lines = [
+            "",
+            "unknown",
+            "unseal 4321",
+            "unseal --pin 4321",
+            "unseal --pin-prompt --pin-file f",
+            "tenant create",
+            "tenant create Acme",
+            "service create acme",
+            "audit verify --key 00",
+            "cert issue --ca a --ca-key k --out c --out-key k",
+            "cert issue --ca a --ca-key k --role king --name n --out c --out-key k",
+            "cert issue --ca a --ca-key k --role operator --out c --out-key k",
+            "cert issue --ca a --ca-key k --role operator --name n --out c",
+            "cert issue --ca a --ca-key k --role operator --name n --server h --out c --out-key k",
+            "completions cobol",
+            "kmip",
+            "kmip ping --protocol 2.0",
+            "kmip create --algorithm rot13",
+            "kmip create --mask everything",
+            "kmip create --length long",
+            "kmip encrypt L3-1 --mode ecb --in f --out g",
+            "kmip encrypt L3-1 --out g",
+            "kmip locate --max 0",
+            "kmip revoke L3-1 --reason boredom",
+            "kmip revoke L3-1 --compromised-since yesterday",
+            "kmip destroy",
+        ];
+        for line in lines {
+            let error = parse(line).err().unwrap_or_else(|| panic!("{line} was understood"));
+            assert!(error.use_stderr() || line.is_empty() || line == "kmip", "{line}");
+        }
+    }
+
+    #[test]
+    fn a_usage_error_is_one_line_for_programs() {
+        let failure = usage(&parse("tenant create Acme").err().expect("no capitals"));
+        assert_eq!(failure.kind, Kind::Usage);
+        assert!(!failure.message.contains('\n') && failure.message.starts_with("invalid value 'Acme'"), "{failure}");
+    }
+
+    #[test]
+    fn manual_pages_and_completions_cover_every_command() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        clap_mangen::generate_to(Cli::command(), dir.path()).expect("the folder is ours");
+        for page in ["strongroom.1", "strongroom-unseal.1", "strongroom-kmip-encrypt.1", "strongroom-cert-issue.1"] {
+            assert!(dir.path().join(page).exists(), "{page}");
+        }
+        let mut script = vec![];
+        clap_complete::generate(clap_complete::Shell::Bash, &mut Cli::command(), "strongroom", &mut script);
+        assert!(String::from_utf8_lossy(&script).contains("strongroom__subcmd__kmip__subcmd__locate"), "no such function in the script");
+    }
+}

@@ -1,0 +1,155 @@
+//! `status`, `unseal` and `seal`: the state of the node.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use clap::Args;
+use daemon::admin::client::Client;
+use daemon::admin::types::{SlotInfo, Status};
+use secret::Bytes;
+
+use crate::context::{Context, wait};
+use crate::failure::Failure;
+use crate::output::{clean, pairs};
+use crate::pin;
+
+/// `unseal`.
+#[derive(Debug, Args)]
+pub(crate) struct Unseal {
+    /// Whose PIN it is, by the name in seal.custodians; needed with a PIN if the slots have several custodians
+    #[arg(long, value_name = "NAME")]
+    custodian: Option<String>,
+    /// Ask for the PIN on the terminal, even if the configuration has a credential for it
+    #[arg(long, conflicts_with = "pin_file")]
+    pin_prompt: bool,
+    /// Read the PIN from the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+}
+
+/// Shows the node's state; a sealed one is exit code 3.
+pub(crate) fn status(context: &Context) -> Result<(), Failure> {
+    let status = wait(context.client()?.status())?;
+    context.out.show(&status, status_text)?;
+    match (status.state.as_str(), status.reason) {
+        ("unsealed", _) => Ok(()),
+        (_, reason) => Err(Failure::unavailable(format!("the node is sealed ({}): run `strongroom unseal`", reason.unwrap_or_default()))),
+    }
+}
+
+/// Unseals by whatever opens; asks for a PIN where a person is needed.
+pub(crate) fn unseal(context: &Context, args: &Unseal) -> Result<(), Failure> {
+    let client = context.client()?;
+    let status = match (&args.pin_file, args.pin_prompt || args.custodian.is_some()) {
+        (None, false) => match wait(client.unseal(None)) {
+            Err(refused) => with_asked_pin(context, &client, refused.into())?,
+            Ok(status) => status,
+        },
+        (file, _) => {
+            let custodian = args.custodian.clone().map_or_else(|| only_custodian(&client), Ok)?;
+            let pin = file.as_ref().map_or_else(|| asked(&custodian), |file| pin::from_file(file))?;
+            wait(client.unseal(Some((&custodian, &pin))))?
+        }
+    };
+    context.out.show(&status, status_text)
+}
+
+/// Unseals with the PIN of the first slot that waits for a person, if one is at the terminal; else the refusal stands.
+fn with_asked_pin(context: &Context, client: &Client, refused: Failure) -> Result<Status, Failure> {
+    let Ok(config) = context.config() else { return Err(refused) };
+    let typed = |slot: &SlotInfo| config.seal.custodians.iter().any(|known| known.name == slot.custodian && known.pkcs11.pin.is_none());
+    match wait(client.slots()).unwrap_or_default().iter().find(|slot| typed(slot)) {
+        Some(slot) if std::io::stdin().is_terminal() => Ok(wait(client.unseal(Some((&slot.custodian, &asked(&slot.custodian)?))))?),
+        _ => Err(refused),
+    }
+}
+
+fn asked(custodian: &str) -> Result<Bytes, Failure> {
+    pin::from_terminal(&format!("PIN of custodian {}: ", clean(custodian)))
+}
+
+fn only_custodian(client: &Client) -> Result<String, Failure> {
+    let custodians: BTreeSet<String> = wait(client.slots())?.into_iter().map(|slot| slot.custodian).filter(|name| !name.is_empty()).collect();
+    match (custodians.len(), custodians.first()) {
+        (1, Some(only)) => Ok(only.clone()),
+        _ => Err(Failure::usage("say whose PIN it is by --custodian NAME; `strongroom slot list` shows the names")),
+    }
+}
+
+/// Makes the node forget its keys.
+pub(crate) fn seal(context: &Context) -> Result<(), Failure> {
+    let status = wait(context.client()?.seal())?;
+    context.out.show(&status, status_text)
+}
+
+fn status_text(status: &Status) -> String {
+    let mut rows = vec![("state", format!("{} since {}", status.state, status.since))];
+    rows.extend(status.reason.iter().map(|reason| ("reason", reason.clone())));
+    rows.extend([
+        ("role", status.role.clone()),
+        ("cluster", status.cluster.clone()),
+        ("program", format!("strongroomd {}, pid {}", status.version, status.pid)),
+        ("memory", format!("{}, {} bytes", status.memory.backing, status.memory.arena_bytes)),
+    ]);
+    rows.extend(status.masterkey.iter().map(|masterkey| ("masterkey", masterkey.clone())));
+    rows.extend(status.kmip.iter().map(|address| ("kmip", address.clone())));
+    rows.push(("audit", status.audit.clone()));
+    rows.extend(status.warnings.iter().map(|warning| ("warning", warning.clone())));
+    pairs(&rows)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use daemon::admin::types::Memory;
+
+    use super::*;
+
+    /// A sealed node in good order otherwise.
+    pub(crate) fn sealed() -> Status {
+        Status {
+            version: "0.1.0".to_owned(),
+            role: "core".to_owned(),
+            cluster: "c1".to_owned(),
+            state: "sealed".to_owned(),
+            since: "2026-01-02T03:04:05Z".to_owned(),
+            reason: Some("slot `hsm`: wrong PIN".to_owned()),
+            masterkey: None,
+            memory: Memory { backing: "secretmem".to_owned(), arena_bytes: 2_097_152 },
+            kmip: None,
+            audit: "writable".to_owned(),
+            warnings: vec!["fewer than two slots".to_owned()],
+            pid: 7,
+        }
+    }
+
+    #[test]
+    fn a_sealed_node_says_why() {
+        let expected = "\
+state    sealed since 2026-01-02T03:04:05Z
+reason   slot `hsm`: wrong PIN
+role     core
+cluster  c1
+program  strongroomd 0.1.0, pid 7
+memory   secretmem, 2097152 bytes
+audit    writable
+warning  fewer than two slots
+";
+        assert_eq!(status_text(&sealed()), expected);
+    }
+
+    #[test]
+    fn an_unsealed_node_says_where_the_masterkey_is_and_who_is_served() {
+        let status = Status {
+            state: "unsealed".to_owned(),
+            reason: None,
+            masterkey: Some("wiped after each job".to_owned()),
+            kmip: Some("127.0.0.1:5696".to_owned()),
+            warnings: vec![],
+            ..sealed()
+        };
+        let text = status_text(&status);
+        assert!(text.contains("masterkey  wiped after each job\n") && text.contains("kmip       127.0.0.1:5696\n"), "{text}");
+        assert!(!text.contains("reason") && !text.contains("warning"), "{text}");
+    }
+}

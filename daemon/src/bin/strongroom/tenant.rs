@@ -1,0 +1,66 @@
+//! `tenant`: who keeps keys here.
+
+use clap::Subcommand;
+use daemon::admin::types::{NewTenant, TenantInfo};
+use keys::id::ScopeName;
+
+use crate::context::{Context, wait};
+use crate::failure::Failure;
+use crate::output::{pairs, table};
+
+/// `tenant ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Tenant {
+    /// Make a tenant with its key (L2)
+    Create {
+        /// Its name: a-z, 0-9 and -, at most 63
+        name: ScopeName,
+    },
+    /// List all tenants
+    List,
+    /// Show one tenant
+    Show {
+        /// Its name
+        name: ScopeName,
+    },
+}
+
+/// Runs `tenant ...`.
+pub(crate) fn run(context: &Context, command: &Tenant) -> Result<(), Failure> {
+    let client = context.client()?;
+    let one = |tenant: TenantInfo| context.out.show(&tenant, tenant_text);
+    match command {
+        Tenant::Create { name } => one(wait(client.create_tenant(&NewTenant { name: name.to_string() }))?),
+        Tenant::Show { name } => one(wait(client.tenant(name.as_str()))?),
+        Tenant::List => context.out.show(&wait(client.tenants())?, |tenants| tenants_text(tenants)),
+    }
+}
+
+fn tenant_text(tenant: &TenantInfo) -> String {
+    pairs(&[("tenant", tenant.name.clone()), ("id", tenant.id.clone()), ("key", tenant.key.clone())])
+}
+
+fn tenants_text(tenants: &[TenantInfo]) -> String {
+    let rows = tenants.iter().map(|tenant| vec![tenant.name.clone(), tenant.id.clone(), tenant.key.clone()]).collect();
+    table(&["tenant", "id", "key"], rows, "no tenants yet: make one by `strongroom tenant create NAME`")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acme() -> TenantInfo {
+        TenantInfo { name: "acme".to_owned(), id: "t1".to_owned(), key: "L2-1".to_owned() }
+    }
+
+    #[test]
+    fn a_tenant_is_shown_alone_or_as_a_row() {
+        assert_eq!(tenant_text(&acme()), "tenant  acme\nid      t1\nkey     L2-1\n");
+        assert_eq!(tenants_text(&[acme()]), "TENANT  ID  KEY\nacme    t1  L2-1\n");
+    }
+
+    #[test]
+    fn an_empty_list_says_what_to_do() {
+        assert!(tenants_text(&[]).contains("strongroom tenant create"));
+    }
+}

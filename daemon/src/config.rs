@@ -1,0 +1,175 @@
+//! What the node was told: one YAML file, overridden by environment variables, as a complete, typed and immutable value.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keys::policy::NodeRole;
+
+use crate::identity::Rules;
+
+mod check;
+mod error;
+mod file;
+mod key;
+mod show;
+mod source;
+mod units;
+
+pub use kmip::Credentials;
+
+pub use error::{ConfigError, Place, Shown};
+pub use file::File;
+
+/// Everything a node is told. Every value has its default filled in.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where this process stands.
+    pub role: NodeRole,
+    /// Where it keeps what it has to keep; absolute.
+    pub data_dir: PathBuf,
+    /// What people call the cluster; shown, never compared.
+    pub cluster: String,
+    /// Where it listens.
+    pub listeners: Listeners,
+    /// Who the peers are.
+    pub identity: Rules,
+    /// How the MasterKey is kept while the node is off.
+    pub seal: Seal,
+    /// How KMIP is served.
+    pub kmip: Kmip,
+    /// How the audit log is kept.
+    pub audit: audit::Settings,
+    /// How key memory is made.
+    pub memory: secret::Settings,
+    /// What is told of the node's own doings.
+    pub log: Log,
+}
+
+/// The listeners of a node.
+#[derive(Debug, Clone)]
+pub struct Listeners {
+    /// KMIP on TLS; without it the node serves none.
+    pub kmip: Option<Listener>,
+}
+
+/// A TCP port with mutual TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Address and port.
+    pub bind: SocketAddr,
+    /// PEM file of the server's certificate, then its intermediates.
+    pub cert: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+    /// PEM file of the CAs whose clients are let in.
+    pub client_ca: PathBuf,
+}
+
+/// How the MasterKey is sealed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seal {
+    device: PathBuf,
+    /// How often each slot is test-opened.
+    pub probe_interval: Duration,
+    /// Who can hold a slot.
+    pub custodians: Vec<Custodian>,
+}
+
+impl Seal {
+    /// The device program for a daemon whose own program is in `folder`.
+    #[must_use]
+    pub fn device(&self, folder: &Path) -> PathBuf {
+        // Joining an absolute path replaces the folder.
+        folder.join(&self.device)
+    }
+}
+
+/// A token that can hold a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Custodian {
+    /// What people call it; unique.
+    pub name: String,
+    /// The token.
+    pub pkcs11: Pkcs11,
+}
+
+/// A PKCS#11 token with its seal key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pkcs11 {
+    /// Module and token.
+    pub token: hsm::Token,
+    /// The seal key on it.
+    pub key: hsm::KeyName,
+    /// Where its PIN is; `None`: a person types it at each unseal.
+    pub pin: Option<Credential>,
+    /// The device process's variables beyond none.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// A secret by reference: the name of a file that the service manager puts into `$CREDENTIALS_DIRECTORY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential(String);
+
+impl Credential {
+    /// The file, given the variable's value.
+    ///
+    /// # Errors
+    /// [`ConfigError::NoCredentials`] if the variable is not set.
+    pub fn path(&self, credentials_directory: Option<&Path>) -> Result<PathBuf, ConfigError> {
+        let directory = credentials_directory.ok_or_else(|| ConfigError::NoCredentials { name: self.0.clone() })?;
+        Ok(directory.join(&self.0))
+    }
+}
+
+/// How KMIP is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kmip {
+    /// A connection without a request for so long is closed.
+    pub idle_timeout: Duration,
+    /// Most bytes of a request.
+    pub message_bytes_max: usize,
+    /// What a Credential in a request header counts for. Who the peer is, the certificate says in either case.
+    pub credentials: ::kmip::Credentials,
+}
+
+/// What is told of the node's own doings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// The least weighty events to be told.
+    pub level: tracing::Level,
+    /// In which form.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Config {
+    /// Reads `file`, lays those variables of `environment` over it that begin with `STRONGROOM__`, and checks the whole.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the file or variable, the key, the value and the accepted form.
+    pub fn load(file: &Path, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+        let (layers, raw) = source::Layers::read(file, &text, environment)?;
+        Self::try_from(raw).map_err(|fault| fault.at(&layers))
+    }
+
+    /// The effective configuration as a file that [`Config::load`] reads back; it holds no secret, because no file does.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        show::yaml(&File::from(self))
+    }
+}
+
+#[cfg(test)]
+mod tests;

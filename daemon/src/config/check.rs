@@ -1,0 +1,257 @@
+//! From the file's texts to typed values with defaults: the only place where values are judged.
+
+use std::collections::{BTreeMap, HashSet};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use audit::SyncMode;
+use ::kmip::Credentials;
+use keys::policy::NodeRole;
+use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
+
+use super::error::{ConfigError, Shown};
+use super::source::Layers;
+use super::{Config, Credential, Custodian, Kmip, Listener, Listeners, Log, LogFormat, Pkcs11, Seal, file, units};
+use crate::identity::Rules;
+
+const CLUSTER_DEFAULT: &str = "strongroom";
+const CLUSTER_CHARS_MAX: usize = 64;
+/// Lies in the daemon's own folder.
+const DEVICE_DEFAULT: &str = "strongroom-device";
+const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+const DURATIONS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
+const MESSAGE_BYTES: RangeInclusive<usize> = 8 << 10..=16 << 20;
+const ARENA_BYTES: RangeInclusive<usize> = ARENA_BYTES_MIN..=1 << 30;
+/// PKCS#11 v2.40, CK_TOKEN_INFO: `label` and `serialNumber` are fixed fields.
+const TOKEN_LABEL_BYTES_MAX: usize = 32;
+const TOKEN_SERIAL_BYTES_MAX: usize = 16;
+const KEY_LABEL_BYTES_MAX: usize = 64;
+const CREDENTIAL: &str = "credential:";
+/// NAME_MAX of Linux: a credential is a file.
+const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
+
+/// What is wrong with which key; [`Fault::at`] says where it stands.
+#[derive(Debug)]
+pub struct Fault {
+    key: String,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    Missing,
+    Refused(String),
+    /// With what to write instead.
+    RefusedFor(String, &'static str),
+}
+
+impl Fault {
+    fn missing(key: impl Into<String>) -> Self {
+        Self { key: key.into(), what: What::Missing }
+    }
+
+    fn refused(key: impl Into<String>, value: String) -> Self {
+        Self { key: key.into(), what: What::Refused(value) }
+    }
+
+    pub(super) fn at(self, layers: &Layers<'_>) -> ConfigError {
+        let key = &self.key;
+        match self.what {
+            What::Missing => layers.missing(key),
+            What::Refused(value) => layers.invalid(key, Shown::text(key, &value), None),
+            What::RefusedFor(value, form) => layers.invalid(key, Shown::text(key, &value), Some(form)),
+        }
+    }
+}
+
+impl TryFrom<file::File> for Config {
+    type Error = Fault;
+
+    fn try_from(file: file::File) -> Result<Self, Fault> {
+        Ok(Self {
+            role: required("role", file.role, |text| (text == "core").then_some(NodeRole::Core))?,
+            data_dir: required("data_dir", file.data_dir, absolute)?,
+            cluster: optional("cluster", file.cluster, cluster)?.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned()),
+            listeners: Listeners { kmip: file.listeners.unwrap_or_default().kmip.map(listener).transpose()? },
+            identity: rules(file.identity.unwrap_or_default())?,
+            seal: seal(file.seal.unwrap_or_default())?,
+            kmip: kmip(file.kmip.unwrap_or_default())?,
+            audit: audit::Settings {
+                sync: optional("audit.sync", file.audit.unwrap_or_default().sync, sync)?.unwrap_or(SyncMode::Lifecycle),
+                ..audit::Settings::default()
+            },
+            memory: memory(file.memory.unwrap_or_default())?,
+            log: log(file.log.unwrap_or_default())?,
+        })
+    }
+}
+
+fn listener(raw: file::Listener) -> Result<Listener, Fault> {
+    Ok(Listener {
+        bind: required("listeners.kmip.bind", raw.bind, |text| text.parse().ok())?,
+        cert: required("listeners.kmip.cert", raw.cert, absolute)?,
+        key: required("listeners.kmip.key", raw.key, absolute)?,
+        client_ca: required("listeners.kmip.client_ca", raw.client_ca, absolute)?,
+    })
+}
+
+fn rules(raw: file::Identity) -> Result<Rules, Fault> {
+    let Some(texts) = raw.rules else { return Ok(Rules::default()) };
+    Rules::parse(texts).map_err(|bad| {
+        let rule = format!("identity.rules[{}]", bad.index);
+        let key = if bad.field.is_empty() { rule } else { format!("{rule}.{}", bad.field) };
+        Fault { key, what: What::RefusedFor(bad.value, bad.wants) }
+    })
+}
+
+fn seal(raw: file::Seal) -> Result<Seal, Fault> {
+    let mut seen = HashSet::new();
+    let mut custodians = Vec::new();
+    for (index, raw) in raw.custodians.unwrap_or_default().into_iter().enumerate() {
+        let custodian = custodian(&format!("seal.custodians[{index}]"), raw)?;
+        if !seen.insert(custodian.name.clone()) {
+            return Err(Fault::refused(format!("seal.custodians[{index}].name"), custodian.name));
+        }
+        custodians.push(custodian);
+    }
+    Ok(Seal {
+        device: optional("seal.device", raw.device, device)?.unwrap_or_else(|| DEVICE_DEFAULT.into()),
+        probe_interval: optional("seal.probe_interval", raw.probe_interval, duration)?.unwrap_or(PROBE_INTERVAL_DEFAULT),
+        custodians,
+    })
+}
+
+fn custodian(at: &str, raw: file::Custodian) -> Result<Custodian, Fault> {
+    let name = required(&format!("{at}.name"), raw.name, |text| text.parse::<seal::Label>().ok())?.to_string();
+    let at = format!("{at}.pkcs11");
+    let raw = raw.pkcs11.ok_or_else(|| Fault::missing(&at))?;
+    let module = required(&format!("{at}.module"), raw.module, absolute)?;
+    let token_label = optional(&format!("{at}.token"), raw.token, |text| label(text, TOKEN_LABEL_BYTES_MAX))?;
+    let serial = optional(&format!("{at}.serial"), raw.serial, |text| label(text, TOKEN_SERIAL_BYTES_MAX))?;
+    let token = match (token_label, serial) {
+        (Some(label), None) => hsm::TokenName::Label(label),
+        (None, Some(serial)) => hsm::TokenName::Serial(serial),
+        (None, None) => return Err(Fault::missing(format!("{at}.token"))),
+        (Some(_), Some(serial)) => return Err(Fault::refused(format!("{at}.serial"), serial)),
+    };
+    let key = required(&format!("{at}.key"), raw.key, |text| label(text, KEY_LABEL_BYTES_MAX))?;
+    let pkcs11 = Pkcs11 {
+        token: hsm::Token { module, name: token },
+        key: hsm::KeyName { label: key, id: None },
+        pin: optional(&format!("{at}.pin"), raw.pin, credential)?,
+        environment: environment(&format!("{at}.environment"), raw.environment.unwrap_or_default())?,
+    };
+    Ok(Custodian { name, pkcs11 })
+}
+
+fn environment(at: &str, variables: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fault> {
+    let form = "a variable's name without `=`, and a value without NUL";
+    match variables.iter().find(|(name, value)| name.is_empty() || name.contains(['=', '\0']) || value.contains('\0')) {
+        Some((name, value)) => Err(Fault { key: at.to_owned(), what: What::RefusedFor(format!("{name}={value}"), form) }),
+        None => Ok(variables),
+    }
+}
+
+fn kmip(raw: file::Kmip) -> Result<Kmip, Fault> {
+    Ok(Kmip {
+        idle_timeout: optional("kmip.idle_timeout", raw.idle_timeout, duration)?.unwrap_or(IDLE_TIMEOUT_DEFAULT),
+        message_bytes_max: optional("kmip.message_max", raw.message_max, |text| size(text, &MESSAGE_BYTES))?
+            .unwrap_or(::kmip::MESSAGE_BYTES_MAX),
+        credentials: optional("kmip.credentials", raw.credentials, credentials)?.unwrap_or(Credentials::Ignore),
+    })
+}
+
+fn memory(raw: file::Memory) -> Result<secret::Settings, Fault> {
+    Ok(secret::Settings {
+        arena_bytes: optional("memory.arena", raw.arena, |text| size(text, &ARENA_BYTES))?.unwrap_or(ARENA_BYTES_DEFAULT),
+        require_secretmem: raw.require_secretmem.unwrap_or(false),
+    })
+}
+
+fn log(raw: file::Log) -> Result<Log, Fault> {
+    Ok(Log {
+        level: optional("log.level", raw.level, level)?.unwrap_or(tracing::Level::INFO),
+        format: optional("log.format", raw.format, format)?.unwrap_or(LogFormat::Text),
+    })
+}
+
+fn optional<T>(key: &str, text: Option<String>, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Fault> {
+    text.map(|text| parse(&text).ok_or_else(|| Fault::refused(key, text))).transpose()
+}
+
+fn required<T>(key: &str, text: Option<String>, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Fault> {
+    optional(key, text, parse)?.ok_or_else(|| Fault::missing(key))
+}
+
+fn absolute(text: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(text);
+    (path.is_absolute() && !text.contains('\0')).then_some(path)
+}
+
+fn device(text: &str) -> Option<PathBuf> {
+    let name = !text.is_empty() && !text.contains(['/', '\0']) && !matches!(text, "." | "..");
+    absolute(text).or_else(|| name.then(|| text.into()))
+}
+
+fn label(text: &str, bytes_max: usize) -> Option<String> {
+    let fits = !text.trim().is_empty() && text.len() <= bytes_max && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+fn cluster(text: &str) -> Option<String> {
+    let fits = !text.trim().is_empty() && text.chars().count() <= CLUSTER_CHARS_MAX && !text.chars().any(char::is_control);
+    fits.then(|| text.to_owned())
+}
+
+/// `credential:NAME`. A name that could leave the folder, or hide in it, is none.
+fn credential(text: &str) -> Option<Credential> {
+    let name = text.strip_prefix(CREDENTIAL)?;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'));
+    (plain && !name.is_empty() && !name.starts_with('.') && name.len() <= CREDENTIAL_NAME_BYTES_MAX).then(|| Credential(name.to_owned()))
+}
+
+impl Credential {
+    /// How the file refers to it.
+    pub(super) fn reference(&self) -> String {
+        format!("{CREDENTIAL}{}", self.0)
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    units::duration(text).filter(|duration| DURATIONS.contains(duration))
+}
+
+fn size(text: &str, range: &RangeInclusive<usize>) -> Option<usize> {
+    units::size(text).filter(|bytes| range.contains(bytes))
+}
+
+fn sync(text: &str) -> Option<SyncMode> {
+    match text {
+        "lifecycle" => Some(SyncMode::Lifecycle),
+        "always" => Some(SyncMode::Always),
+        _ => None,
+    }
+}
+
+fn credentials(text: &str) -> Option<Credentials> {
+    match text {
+        "ignore" => Some(Credentials::Ignore),
+        "refuse" => Some(Credentials::Refuse),
+        _ => None,
+    }
+}
+
+fn level(text: &str) -> Option<tracing::Level> {
+    use tracing::Level;
+    [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG, Level::TRACE].into_iter().find(|level| level.as_str().to_lowercase() == text)
+}
+
+fn format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}

@@ -1,0 +1,98 @@
+//! The configuration file as serde reads and prints it: nothing is checked or filled in here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::identity::RuleText;
+
+/// The whole file. A section that is not there is `None`; [`super::Config`] is what the program uses.
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub(super) role: Option<String>,
+    pub(super) data_dir: Option<String>,
+    pub(super) cluster: Option<String>,
+    pub(super) listeners: Option<Listeners>,
+    pub(super) identity: Option<Identity>,
+    pub(super) seal: Option<Seal>,
+    pub(super) kmip: Option<Kmip>,
+    pub(super) audit: Option<Audit>,
+    pub(super) memory: Option<Memory>,
+    pub(super) log: Option<Log>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listeners {
+    pub(super) kmip: Option<Listener>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) bind: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) client_ca: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Identity {
+    pub(super) rules: Option<Vec<RuleText>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Seal {
+    pub(super) device: Option<String>,
+    pub(super) probe_interval: Option<String>,
+    pub(super) custodians: Option<Vec<Custodian>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Custodian {
+    pub(super) name: Option<String>,
+    pub(super) pkcs11: Option<Pkcs11>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pkcs11 {
+    pub(super) module: Option<String>,
+    pub(super) token: Option<String>,
+    pub(super) serial: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) pin: Option<String>,
+    pub(super) environment: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kmip {
+    pub(super) idle_timeout: Option<String>,
+    pub(super) message_max: Option<String>,
+    pub(super) credentials: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Audit {
+    pub(super) sync: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Memory {
+    pub(super) arena: Option<String>,
+    pub(super) require_secretmem: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub(super) level: Option<String>,
+    pub(super) format: Option<String>,
+}

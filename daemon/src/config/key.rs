@@ -1,0 +1,228 @@
+//! Every key of the configuration file with its accepted form: one table for reading, for errors and for environment variables.
+
+/// Environment variables that override a key begin with this; its parts are joined by [`JOINT`].
+const PREFIX: &str = "STRONGROOM__";
+const JOINT: &str = "__";
+/// Two names are alike if the Jaro-Winkler measure says at least this.
+const ALIKE: f64 = 0.8;
+/// How many alike names an error proposes.
+const ALIKE_MAX: usize = 2;
+
+const ABSOLUTE_PATH: &str = "an absolute path";
+const PEM_FILE: &str = "the absolute path of a PEM file";
+const DURATION: &str = "a duration with its unit, from 1s to 1day, such as \"30s\" or \"1h 30m\"";
+const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeholder that takes a whole part";
+
+/// A value of the file.
+pub(super) struct Key {
+    /// Its place: names joined by `.`, `[]` for any element of a list, `*` for any name.
+    pub(super) path: &'static str,
+    /// What is accepted, to follow "give".
+    pub(super) form: &'static str,
+}
+
+const fn key(path: &'static str, form: &'static str) -> Key {
+    Key { path, form }
+}
+
+/// Every value of the file.
+pub(super) const KEYS: &[Key] = &[
+    key("role", "`core` (this release has no edge role)"),
+    key("data_dir", ABSOLUTE_PATH),
+    key("cluster", "a display name of 1 to 64 characters, none of them a control character"),
+    key("listeners.kmip.bind", "an IP address and port, such as \"0.0.0.0:5696\" or \"[::]:5696\""),
+    key("listeners.kmip.cert", PEM_FILE),
+    key("listeners.kmip.key", PEM_FILE),
+    key("listeners.kmip.client_ca", PEM_FILE),
+    key("identity.rules[].uri", TEMPLATE),
+    key("identity.rules[].dns", TEMPLATE),
+    key("identity.rules[].spki", "the SHA-256 of the public key (SubjectPublicKeyInfo) as 64 lower-case hex digits"),
+    key("identity.rules[].subject.*", TEMPLATE),
+    key("identity.rules[].tenant", "a tenant's name"),
+    key("identity.rules[].service", "a service's name"),
+    key("identity.rules[].role", "service, tenant-admin, edge, operator, custodian or auditor"),
+    key("seal.device", "an absolute path, or the name of a program in the daemon's own folder"),
+    key("seal.probe_interval", DURATION),
+    key("seal.custodians[].name", "a name of 1 to 64 bytes that no other custodian has; no UUID, no control character, no space at either end"),
+    key("seal.custodians[].pkcs11.module", "the absolute path of a PKCS#11 module"),
+    key("seal.custodians[].pkcs11.token", "the token's label, 1 to 32 bytes, or `serial` instead of it"),
+    key("seal.custodians[].pkcs11.serial", "the token's serial number, 1 to 16 characters, or `token` instead of it"),
+    key("seal.custodians[].pkcs11.key", "the label of the seal key on the token, 1 to 64 bytes"),
+    key("seal.custodians[].pkcs11.pin", "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY; a PIN is never written here"),
+    key("seal.custodians[].pkcs11.environment.*", "a text for a variable of the device process"),
+    key("kmip.idle_timeout", DURATION),
+    key("kmip.message_max", "a size with its unit, from 8KiB to 16MiB, such as \"1MiB\""),
+    key("kmip.credentials", "`ignore` or `refuse`"),
+    key("audit.sync", "`lifecycle` or `always`"),
+    key("memory.arena", "a size with its unit, from 64KiB to 1GiB, such as \"2MiB\""),
+    key("memory.require_secretmem", "`true` or `false`"),
+    key("log.level", "`error`, `warn`, `info`, `debug` or `trace`"),
+    key("log.format", "`text` or `json`"),
+];
+
+/// What stands at a place of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// One value.
+    Value,
+    /// A map of names.
+    Map,
+    /// A list.
+    List,
+    /// Nothing: no such key.
+    Unknown,
+}
+
+/// What the table has at `path`, given in the table's own spelling; the root is "".
+pub(super) fn shape(path: &str) -> Shape {
+    for key in KEYS {
+        let Some(rest) = key.path.strip_prefix(path) else { continue };
+        match rest.as_bytes().first() {
+            None => return Shape::Value,
+            Some(b'[') => return Shape::List,
+            Some(b'.') => return Shape::Map,
+            Some(_) if path.is_empty() => return Shape::Map,
+            Some(_) => {}
+        }
+    }
+    Shape::Unknown
+}
+
+/// The names that the table has below the map at `path`.
+pub(super) fn names(path: &str) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    for key in KEYS {
+        let rest = if path.is_empty() { Some(key.path) } else { key.path.strip_prefix(path).and_then(|rest| rest.strip_prefix('.')) };
+        let name = rest.map(|rest| rest.split(['.', '[']).next().expect("a split has a first part"));
+        names.extend(name.filter(|name| !names.contains(name)));
+    }
+    names
+}
+
+/// The table's spelling of `name` below the map at `path`.
+pub(super) fn join(path: &str, name: &str) -> String {
+    let name = if names(path) == ["*"] { "*" } else { name };
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The accepted form at `path`, in the table's spelling.
+pub(super) fn form(path: &str) -> &'static str {
+    match KEYS.iter().find(|key| key.path == path) {
+        Some(key) => key.form,
+        None if shape(path) == Shape::List => "a list",
+        None => "a map of names and values",
+    }
+}
+
+/// A key as written, `seal.custodians[0].name`, in the table's spelling.
+pub(super) fn spelling(written: &str) -> String {
+    let mut path = String::new();
+    for part in written.split('.') {
+        let (name, element) = part.split_once('[').map_or((part, ""), |(name, _)| (name, "[]"));
+        path = join(&path, name) + element;
+    }
+    path
+}
+
+/// Those of `accepted` that look like `name`, the likeliest first.
+pub(super) fn near(name: &str, accepted: &[String]) -> Vec<String> {
+    let mut alike: Vec<_> = accepted.iter().map(|other| (strsim::jaro_winkler(name, other), other)).filter(|(measure, _)| *measure >= ALIKE).collect();
+    alike.sort_by(|left, right| right.0.total_cmp(&left.0));
+    alike.into_iter().take(ALIKE_MAX).map(|(_, other)| other.clone()).collect()
+}
+
+/// Is this an environment variable for us?
+pub(super) fn is_ours(variable: &str) -> bool {
+    variable.starts_with(PREFIX)
+}
+
+/// The key that a variable overrides, as it would be written; where a part is unknown, the variables that would do there.
+pub(super) fn of_variable(variable: &str) -> Result<String, Vec<String>> {
+    let (mut written, mut path) = (String::new(), String::new());
+    let mut parts = variable.strip_prefix(PREFIX).unwrap_or_default().split(JOINT);
+    while let Some(part) = parts.next() {
+        match shape(&path) {
+            Shape::List if part.parse::<u8>().is_ok() => {
+                written += &format!("[{part}]");
+                path += "[]";
+            }
+            Shape::Map if names(&path) == ["*"] && !part.is_empty() => {
+                // The names of such a map are somebody else's: neither lower-cased nor split.
+                let name = parts.by_ref().fold(part.to_owned(), |name, part| name + JOINT + part);
+                written += &format!(".{name}");
+                path += ".*";
+            }
+            Shape::Map => {
+                let name = names(&path).into_iter().find(|name| name.to_uppercase() == part);
+                let name = name.ok_or_else(|| names(&path).into_iter().map(|name| variable_of(&dotted(&written, name))).collect::<Vec<_>>())?;
+                written = dotted(&written, name);
+                path = join(&path, name);
+            }
+            Shape::List => return Err(vec![variable_of(&(written + "[0]"))]),
+            Shape::Value | Shape::Unknown => return Err(vec![variable_of(&written)]),
+        }
+    }
+    Ok(written)
+}
+
+/// The variable that overrides a key as written.
+pub(super) fn variable_of(written: &str) -> String {
+    PREFIX.to_owned() + &written.replace('[', JOINT).replace(']', "").replace('.', JOINT).to_uppercase()
+}
+
+fn dotted(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_follow_the_table() {
+        for (path, wanted) in [
+            ("", Shape::Map),
+            ("role", Shape::Value),
+            ("listeners", Shape::Map),
+            ("listeners.kmip", Shape::Map),
+            ("identity.rules", Shape::List),
+            ("identity.rules[]", Shape::Map),
+            ("identity.rules[].subject", Shape::Map),
+            ("identity.rules[].subject.*", Shape::Value),
+            ("rol", Shape::Unknown),
+            ("listeners.km", Shape::Unknown),
+            ("listeners.https", Shape::Unknown),
+        ] {
+            assert_eq!(shape(path), wanted, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_variable_names_its_key() {
+        for (variable, key) in [
+            ("STRONGROOM__ROLE", "role"),
+            ("STRONGROOM__LISTENERS__KMIP__CLIENT_CA", "listeners.kmip.client_ca"),
+            ("STRONGROOM__IDENTITY__RULES", "identity.rules"),
+            ("STRONGROOM__SEAL__CUSTODIANS__0__PKCS11__PIN", "seal.custodians[0].pkcs11.pin"),
+            ("STRONGROOM__SEAL__CUSTODIANS__1__PKCS11__ENVIRONMENT__Soft__Conf", "seal.custodians[1].pkcs11.environment.Soft__Conf"),
+        ] {
+            assert_eq!(of_variable(variable).as_deref(), Ok(key));
+            assert_eq!(variable_of(key).to_uppercase(), variable.to_uppercase());
+        }
+    }
+
+    #[test]
+    fn a_variable_without_a_key_is_answered_with_those_that_would_do() {
+        for (variable, proposed) in [
+            ("STRONGROOM__ROLES", "STRONGROOM__ROLE"),
+            ("STRONGROOM__role", "STRONGROOM__ROLE"),
+            ("STRONGROOM__ROLE__X", "STRONGROOM__ROLE"),
+            ("STRONGROOM__", "STRONGROOM__ROLE"),
+            ("STRONGROOM__KMIP__IDLETIMEOUT", "STRONGROOM__KMIP__IDLE_TIMEOUT"),
+            ("STRONGROOM__IDENTITY__RULES__FIRST", "STRONGROOM__IDENTITY__RULES__0"),
+        ] {
+            let proposals = of_variable(variable).expect_err("there is no such key");
+            assert!(proposals.iter().any(|name| name == proposed), "{variable}: {proposals:?}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The effective configuration as YAML, in the order of the file.
+
+use std::path::Path;
+
+use audit::SyncMode;
+use ::kmip::Credentials;
+use keys::policy::NodeRole;
+use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
+
+use super::{Config, Custodian, Listener, LogFormat, file, units};
+
+impl From<&Config> for file::File {
+    fn from(config: &Config) -> Self {
+        let role = match config.role {
+            NodeRole::Core => "core",
+            NodeRole::Edge => "edge",
+        };
+        Self {
+            role: text(role),
+            data_dir: path(&config.data_dir),
+            cluster: text(&config.cluster),
+            listeners: Some(file::Listeners { kmip: config.listeners.kmip.as_ref().map(listener) }),
+            identity: Some(file::Identity { rules: Some(config.identity.texts().cloned().collect()) }),
+            seal: Some(file::Seal {
+                device: path(&config.seal.device),
+                probe_interval: Some(units::duration_text(config.seal.probe_interval)),
+                custodians: Some(config.seal.custodians.iter().map(custodian).collect()),
+            }),
+            kmip: Some(file::Kmip {
+                idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),
+                message_max: Some(units::size_text(config.kmip.message_bytes_max)),
+                credentials: text(match config.kmip.credentials {
+                    Credentials::Ignore => "ignore",
+                    Credentials::Refuse => "refuse",
+                }),
+            }),
+            audit: Some(file::Audit {
+                sync: text(match config.audit.sync {
+                    SyncMode::Lifecycle => "lifecycle",
+                    SyncMode::Always => "always",
+                }),
+            }),
+            memory: Some(file::Memory {
+                arena: Some(units::size_text(config.memory.arena_bytes)),
+                require_secretmem: Some(config.memory.require_secretmem),
+            }),
+            log: Some(file::Log {
+                level: Some(config.log.level.as_str().to_lowercase()),
+                format: text(match config.log.format {
+                    LogFormat::Text => "text",
+                    LogFormat::Json => "json",
+                }),
+            }),
+        }
+    }
+}
+
+fn listener(listener: &Listener) -> file::Listener {
+    file::Listener {
+        bind: Some(listener.bind.to_string()),
+        cert: path(&listener.cert),
+        key: path(&listener.key),
+        client_ca: path(&listener.client_ca),
+    }
+}
+
+fn custodian(custodian: &Custodian) -> file::Custodian {
+    let pkcs11 = &custodian.pkcs11;
+    let (token, serial) = match &pkcs11.token.name {
+        hsm::TokenName::Label(label) => (text(label), None),
+        hsm::TokenName::Serial(serial) => (None, text(serial)),
+    };
+    file::Custodian {
+        name: text(&custodian.name),
+        pkcs11: Some(file::Pkcs11 {
+            module: path(&pkcs11.token.module),
+            token,
+            serial,
+            key: text(&pkcs11.key.label),
+            pin: pkcs11.pin.as_ref().map(super::Credential::reference),
+            environment: Some(pkcs11.environment.clone()),
+        }),
+    }
+}
+
+fn text(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn path(path: &Path) -> Option<String> {
+    // Every path was text in the file.
+    Some(path.to_string_lossy().into_owned())
+}
+
+/// Prints a file without the keys that it does not have.
+pub(super) fn yaml(file: &file::File) -> String {
+    // JSON is YAML: the loader keeps its order, which is that of the struct's fields.
+    let json = serde_json::to_string(file).expect("texts, truth values, lists and maps of them always print");
+    let documents = YamlLoader::load_from_str(&json).expect("every JSON text is a YAML document");
+    let mut output = String::new();
+    for document in documents {
+        YamlEmitter::new(&mut output).dump(&without_nulls(document)).expect("writing into a String does not fail");
+    }
+    output.trim_start_matches("---\n").to_owned() + "\n"
+}
+
+fn without_nulls(yaml: Yaml) -> Yaml {
+    match yaml {
+        Yaml::Hash(map) => Yaml::Hash(map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, without_nulls(value))).collect()),
+        Yaml::Array(list) => Yaml::Array(list.into_iter().map(without_nulls).collect()),
+        scalar => scalar,
+    }
+}

@@ -1,0 +1,328 @@
+//! Whole files with whole environments: what loads, what is refused, and in which words.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::kmip::Credentials;
+use serde_json::Value;
+
+use super::key::KEYS;
+use super::{Config, ConfigError, File, LogFormat, source};
+
+const EXAMPLE: &str = include_str!("../../../docs/config.example.yaml");
+const LEAST: &str = "role: core\ndata_dir: /var/lib/strongroom\n";
+const CUSTODIAN: &str = "seal: {custodians: [{name: a, pkcs11: {module: /m.so, token: t, key: k, pin: 'credential:p'}}]}\n";
+const KMIP: &str = "listeners: {kmip: {bind: '127.0.0.1:0', cert: /c, key: /k, client_ca: /ca}}\n";
+
+fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, text).expect("the file can be written");
+    Config::load(&file, environment.iter().map(|(name, value)| (name.into(), value.into())))
+}
+
+/// The refusal of [`LEAST`] with `more` behind it, as one line.
+#[track_caller]
+fn refused(more: &str, environment: &[(&str, &str)]) -> String {
+    load(&(LEAST.to_owned() + more), environment).expect_err("it must be refused").to_string()
+}
+
+#[track_caller]
+fn says(error: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(error.contains(part), "`{error}` does not say `{part}`");
+    }
+}
+
+/// The example with every key that is commented out put in place: `#key`, or `#  key` further down in an indented block.
+fn whole_example() -> String {
+    let uncommented = |line: &str| match line.trim_start().strip_prefix('#') {
+        Some(rest) if !rest.is_empty() && (!rest.starts_with(' ') || (line.starts_with(' ') && rest.starts_with("  "))) => line.replacen('#', "", 1),
+        _ => line.to_owned(),
+    };
+    EXAMPLE.lines().map(uncommented).collect::<Vec<_>>().join("\n")
+}
+
+fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>, names: &mut BTreeSet<String>) {
+    let free = path.ends_with(".subject") || path.ends_with(".environment");
+    match value {
+        Value::Object(map) => {
+            for (name, value) in map {
+                let name = if free { "*" } else { name };
+                leaves(value, &if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }, found, names);
+            }
+        }
+        Value::Array(list) => list.iter().for_each(|value| leaves(value, &format!("{path}[]"), found, names)),
+        Value::Null => {
+            names.insert(path.to_owned());
+        }
+        _ => {
+            names.insert(path.to_owned());
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn the_example_sets_every_key_of_the_file_and_of_the_table() {
+    let (_, file) = source::Layers::read(Path::new("example"), &whole_example(), []).expect("the whole example is well-formed");
+    let json = serde_json::to_value(&file).expect("a file always prints");
+    let (mut found, mut names) = (BTreeSet::new(), BTreeSet::new());
+    leaves(&json, "", &mut found, &mut names);
+    // A key that is somewhere null and somewhere set, as in two custodians, is set. A null map or list would show up as a name here.
+    let unset: Vec<_> = names.iter().filter(|name| !found.iter().any(|key| key == *name || key.starts_with(&format!("{name}.")))).collect();
+    assert_eq!(unset, Vec::<&String>::new(), "keys of the file that the example does not set");
+    let table: BTreeSet<_> = KEYS.iter().map(|key| key.path.to_owned()).collect();
+    assert_eq!(found, table);
+    Config::try_from(file).expect("the whole example is accepted");
+}
+
+#[test]
+fn the_example_loads_as_it_stands() {
+    let config = load(EXAMPLE, &[]).expect("the example loads");
+    assert_eq!(config.data_dir, Path::new("/var/lib/strongroom"));
+    assert_eq!(config.seal.custodians.len(), 1);
+}
+
+#[test]
+fn the_commented_values_of_the_example_are_the_defaults() {
+    let head = |text: &str| load(text, &[]).expect("it loads");
+    let (plain, mut whole) = (head(EXAMPLE), head(&whole_example()));
+    whole.seal.custodians.truncate(1);
+    whole.identity = plain.identity.clone();
+    assert_eq!(format!("{plain:?}"), format!("{whole:?}"));
+}
+
+#[test]
+fn role_and_data_dir_are_enough() {
+    let config = load(LEAST, &[]).expect("the least file loads");
+    assert!(config.listeners.kmip.is_none());
+    assert!(config.seal.custodians.is_empty());
+    assert_eq!(config.seal.probe_interval, Duration::from_secs(60));
+    assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
+    assert_eq!(config.kmip.idle_timeout, Duration::from_secs(3600));
+    assert_eq!(config.kmip.message_bytes_max, 1 << 20);
+    assert_eq!(config.kmip.credentials, Credentials::Ignore);
+    assert_eq!(config.memory.arena_bytes, 2 << 20);
+    assert!(!config.memory.require_secretmem);
+    assert_eq!(config.log.format, LogFormat::Text);
+    assert_eq!(config.identity.texts().count(), 1);
+}
+
+#[test]
+fn what_is_shown_loads_as_the_same_configuration() {
+    let odd = "cluster: 'yes: \"no\" # 0123'\nmemory: {arena: 96KiB, require_secretmem: true}\n";
+    for text in [LEAST.to_owned(), whole_example(), EXAMPLE.to_owned(), LEAST.to_owned() + odd + CUSTODIAN + KMIP] {
+        let config = load(&text, &[]).expect("it loads");
+        let shown = config.to_yaml();
+        let again = load(&shown, &[]).expect("what is shown loads");
+        assert_eq!(format!("{again:?}"), format!("{config:?}"), "{shown}");
+        assert_eq!(again.to_yaml(), shown);
+        assert!(shown.starts_with("role: core\ndata_dir:"), "{shown}");
+        assert!(!shown.contains('~') && !shown.contains("null"), "{shown}");
+    }
+}
+
+#[test]
+fn a_variable_overrides_a_value() {
+    let text = LEAST.to_owned() + CUSTODIAN + KMIP;
+    let set = |name, value| load(&text, &[(name, value)]).expect("it loads");
+    assert_eq!(set("STRONGROOM__DATA_DIR", "/srv/x").data_dir, Path::new("/srv/x"));
+    let kmip = set("STRONGROOM__LISTENERS__KMIP__BIND", "[::1]:5696").listeners.kmip.expect("there is a listener");
+    assert_eq!((kmip.bind.to_string().as_str(), kmip.cert.as_path()), ("[::1]:5696", Path::new("/c")));
+    assert_eq!(set("STRONGROOM__KMIP__IDLE_TIMEOUT", "5m").kmip.idle_timeout, Duration::from_secs(300));
+    assert_eq!(set("STRONGROOM__CLUSTER", "42").cluster, "42");
+    assert!(set("STRONGROOM__MEMORY__REQUIRE_SECRETMEM", "true").memory.require_secretmem);
+    assert_eq!(set("STRONGROOM__SEAL__CUSTODIANS__0__NAME", "hsm-z").seal.custodians[0].name, "hsm-z");
+    let custodians = set("STRONGROOM__SEAL__CUSTODIANS__0__PKCS11__ENVIRONMENT__SOFTHSM2_CONF", "/x").seal.custodians;
+    assert_eq!(custodians[0].pkcs11.environment.get("SOFTHSM2_CONF").map(String::as_str), Some("/x"));
+    assert_eq!(custodians[0].name, "a");
+}
+
+#[test]
+fn a_variable_gives_a_whole_list_or_map_and_another_one_an_element_of_it() {
+    let rules = "[{uri: 'x://{tenant}/{service}', role: service}, {dns: '{service}.example', tenant: acme, role: service}]";
+    let environment = [("STRONGROOM__IDENTITY__RULES", rules), ("STRONGROOM__IDENTITY__RULES__1__TENANT", "globex"), ("PATH", "/bin")];
+    let config = load(LEAST, &environment).expect("it loads");
+    let texts: Vec<_> = config.identity.texts().collect();
+    assert_eq!(texts.len(), 2);
+    assert_eq!(texts[1].tenant.as_deref(), Some("globex"));
+    let json = r#"{"bind":"127.0.0.1:1","cert":"/c","key":"/k","client_ca":"/a"}"#;
+    assert!(load(LEAST, &[("STRONGROOM__LISTENERS__KMIP", json)]).expect("it loads").listeners.kmip.is_some());
+    assert_eq!(load(EXAMPLE, &[("STRONGROOM__IDENTITY__RULES", "[]")]).expect("it loads").identity.texts().count(), 0);
+}
+
+#[test]
+fn a_misspelt_key_is_answered_with_the_nearest() {
+    says(&refused("kmip: {idle_timout: 1h}\n", &[]), &["config.yaml", "`kmip.idle_timout`", "did you mean `idle_timeout`", "message_max"]);
+    says(&refused("listners: {}\n", &[]), &["unknown key `listners`", "did you mean `listeners`"]);
+    says(&refused(&CUSTODIAN.replace("token", "tokn"), &[]), &["`seal.custodians[0].pkcs11.tokn`", "`token`"]);
+    says(&refused("identity: {rules: [{url: x}]}\n", &[]), &["`identity.rules[0].url`", "`uri`"]);
+    says(&refused("Role: core\n", &[]), &["unknown key `Role`"]);
+}
+
+#[test]
+fn sections_that_this_release_does_not_have_are_unknown_keys() {
+    for section in ["listeners: {https: {bind: '0.0.0.0:443'}}", "keystores: {}", "edge: {upstreams: []}", "ivk: {}", "routing: []", "l1: {}"] {
+        says(&refused(section, &[]), &["unknown key", "accepted here"]);
+    }
+    says(&refused("kmip: {gcm_caller_iv: refuse}", &[]), &["unknown key `kmip.gcm_caller_iv`"]);
+}
+
+#[test]
+fn a_misspelt_variable_is_refused_by_its_name() {
+    let error = refused("", &[("STRONGROOM__KMIP__IDLE_TIMOUT", "1h")]);
+    says(&error, &["environment variable STRONGROOM__KMIP__IDLE_TIMOUT", "did you mean `STRONGROOM__KMIP__IDLE_TIMEOUT`"]);
+    for name in ["STRONGROOM__", "STRONGROOM__role", "STRONGROOM__ROLE__X", "STRONGROOM__EDGE__GROUP", "STRONGROOM__SEAL__CUSTODIANS__X__NAME"] {
+        says(&refused("", &[(name, "x")]), &["environment variable", name, "unknown key"]);
+    }
+}
+
+#[test]
+fn a_bad_value_of_a_variable_names_the_variable_and_not_the_file() {
+    let error = refused("kmip: {idle_timeout: 1h}\n", &[("STRONGROOM__KMIP__IDLE_TIMEOUT", "30")]);
+    says(&error, &["environment variable STRONGROOM__KMIP__IDLE_TIMEOUT", "`kmip.idle_timeout` is \"30\"", "with its unit"]);
+    assert!(!error.contains("config.yaml"), "{error}");
+    let rules = refused("", &[("STRONGROOM__IDENTITY__RULES", "[{uri: 'x*', role: service}]")]);
+    says(&rules, &["STRONGROOM__IDENTITY__RULES", "`identity.rules[0].uri` is \"x*\""]);
+    says(&refused("", &[("STRONGROOM__IDENTITY__RULES", "[{")]), &["STRONGROOM__IDENTITY__RULES", "YAML on one line"]);
+    says(&refused("", &[("STRONGROOM__IDENTITY__RULES", "core")]), &["STRONGROOM__IDENTITY__RULES", "give a list"]);
+    says(&refused("", &[("STRONGROOM__SEAL__CUSTODIANS__1__NAME", "b")]), &["`seal.custodians[0]` is empty"]);
+}
+
+#[test]
+fn a_variable_that_is_not_text_is_refused_by_its_name() {
+    use std::os::unix::ffi::OsStringExt;
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, LEAST).expect("the file can be written");
+    let bytes = std::ffi::OsString::from_vec(vec![0x2f, 0xff]);
+    let error = Config::load(&file, [("STRONGROOM__DATA_DIR".into(), bytes.clone())]).expect_err("it must be refused");
+    says(&error.to_string(), &["STRONGROOM__DATA_DIR", "not UTF-8"]);
+    Config::load(&file, [("OTHER".into(), bytes)]).expect("a stranger's variable is nothing to us");
+}
+
+#[test]
+fn numbers_without_a_unit_and_texts_without_quotes_are_refused() {
+    says(&refused("kmip: {idle_timeout: 30}", &[]), &["config.yaml", "`kmip.idle_timeout` is the number 30", "such as \"30s\""]);
+    says(&refused("kmip: {message_max: 1048576}", &[]), &["is the number 1048576", "\"1MiB\""]);
+    says(&refused("memory: {arena: '4M'}", &[]), &["`memory.arena` is \"4M\"", "with its unit"]);
+    says(&refused("cluster: 42", &[]), &["`cluster` is the number 42", "a display name"]);
+    says(&refused("memory: {require_secretmem: yes}", &[]), &["\"yes\"", "`true` or `false`"]);
+    says(&refused("memory: {require_secretmem: 1}", &[]), &["the number 1", "`true` or `false`"]);
+}
+
+#[test]
+fn values_out_of_range_are_refused() {
+    for (text, key) in [
+        ("kmip: {idle_timeout: 0s}", "kmip.idle_timeout"),
+        ("kmip: {idle_timeout: 999ms}", "kmip.idle_timeout"),
+        ("kmip: {idle_timeout: 2days}", "kmip.idle_timeout"),
+        ("kmip: {message_max: 8191B}", "kmip.message_max"),
+        ("kmip: {message_max: 17MiB}", "kmip.message_max"),
+        ("kmip: {credentials: accept}", "kmip.credentials"),
+        ("memory: {arena: 63KiB}", "memory.arena"),
+        ("memory: {arena: 2GiB}", "memory.arena"),
+        ("seal: {probe_interval: 0s}", "seal.probe_interval"),
+        ("seal: {device: ../x}", "seal.device"),
+        ("seal: {device: ''}", "seal.device"),
+        ("audit: {sync: never}", "audit.sync"),
+        ("log: {level: INFO}", "log.level"),
+        ("log: {format: xml}", "log.format"),
+        ("cluster: ''", "cluster"),
+        ("cluster: \"a\\nb\"", "cluster"),
+        ("listeners: {kmip: {bind: 'localhost:5696', cert: /c, key: /k, client_ca: /a}}", "listeners.kmip.bind"),
+        ("listeners: {kmip: {bind: '127.0.0.1', cert: /c, key: /k, client_ca: /a}}", "listeners.kmip.bind"),
+        ("listeners: {kmip: {bind: '127.0.0.1:1', cert: c, key: /k, client_ca: /a}}", "listeners.kmip.cert"),
+    ] {
+        says(&refused(text, &[]), &["config.yaml", &format!("`{key}` is "), "give "]);
+    }
+}
+
+#[test]
+fn an_edge_is_refused_because_this_release_has_none() {
+    let error = load("role: edge\ndata_dir: /d\n", &[]).expect_err("it must be refused");
+    says(&error.to_string(), &["`role` is \"edge\"", "this release has no edge role"]);
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_form() {
+    says(&load("", &[]).expect_err("empty").to_string(), &["`role` is missing", "give `core`"]);
+    says(&load("role: core\n", &[]).expect_err("no folder").to_string(), &["`data_dir` is missing", "an absolute path"]);
+    says(&load("role: core\ndata_dir: relative\n", &[]).expect_err("relative").to_string(), &["`data_dir` is \"relative\""]);
+    says(&refused(&KMIP.replace(", key: /k", ""), &[]), &["`listeners.kmip.key` is missing", "PEM"]);
+    says(&refused(&CUSTODIAN.replace(", token: t", ""), &[]), &["`seal.custodians[0].pkcs11.token` is missing", "`serial` instead"]);
+    says(&refused("seal: {custodians: [{name: a}]}", &[]), &["`seal.custodians[0].pkcs11` is missing"]);
+}
+
+#[test]
+fn a_custodian_is_one_token_under_one_name() {
+    says(&refused(&CUSTODIAN.replace("token: t", "token: t, serial: '1'"), &[]), &["pkcs11.serial` is \"1\"", "`token` instead"]);
+    says(&refused(&CUSTODIAN.replace("token: t", "token: t23456789012345678901234567890123"), &[]), &["pkcs11.token`"]);
+    says(&refused(&CUSTODIAN.replace("/m.so", "m.so"), &[]), &["pkcs11.module` is \"m.so\""]);
+    for name in ["' '", "'a '", "9f1c7b1e-6f0a-4f43-9d57-0f6d5b1a2c3d"] {
+        says(&refused(&CUSTODIAN.replace("name: a", &format!("name: {name}")), &[]), &["seal.custodians[0].name`", "no UUID"]);
+    }
+    let element = CUSTODIAN.trim_start_matches("seal: {custodians: [").trim_end_matches("]}\n");
+    says(&refused(&format!("seal: {{custodians: [{element}, {element}]}}"), &[]), &["`seal.custodians[1].name` is \"a\"", "no other"]);
+}
+
+#[test]
+fn a_pin_is_a_reference_and_a_pin_in_its_place_is_not_repeated() {
+    let config = load(&(LEAST.to_owned() + CUSTODIAN), &[]).expect("it loads");
+    let pin = config.seal.custodians[0].pkcs11.pin.as_ref().expect("there is a reference");
+    assert_eq!(pin.path(Some(Path::new("/run/credentials"))).expect("it resolves"), PathBuf::from("/run/credentials/p"));
+    says(&pin.path(None).expect_err("nothing to resolve by").to_string(), &["credential `p`", "CREDENTIALS_DIRECTORY"]);
+    for pin in ["918273", "'918273'", "'credential:../918273'", "'credential:918273/x'", "'credential:.918273'", "'Credential:918273'", "[918273]"] {
+        let error = refused(&CUSTODIAN.replace("'credential:p'", pin), &[]);
+        says(&error, &["seal.custodians[0].pkcs11.pin` is (not shown)", "credential:NAME"]);
+        assert!(!error.contains("918273"), "{error}");
+    }
+    let error = refused(CUSTODIAN, &[("STRONGROOM__SEAL__CUSTODIANS__0__PKCS11__PIN", "918273")]);
+    assert!(!error.contains("918273"), "{error}");
+    assert!(load(&(LEAST.to_owned() + &CUSTODIAN.replace(", pin: 'credential:p'", "")), &[]).is_ok(), "a PIN can be typed");
+}
+
+#[test]
+fn texts_that_are_not_one_map_in_yaml_are_refused_with_the_file() {
+    for text in ["- role", "role", "role: core\n role: x", "role: [", "role: core\n---\nrole: core\n", "role: core\nrole: core\ndata_dir: /d\n", "\u{0}"] {
+        let error = load(text, &[]).expect_err("it must be refused");
+        says(&error.to_string(), &["config.yaml"]);
+    }
+    says(&refused("kmip: []\n", &[]), &["`kmip` is a list", "a map"]);
+    says(&refused("identity: {rules: {}}\n", &[]), &["`identity.rules` is a map", "give a list"]);
+    says(&refused("cluster: {a: b}\n", &[]), &["`cluster` is a map"]);
+    let error = Config::load(Path::new("/nonexistent/config.yaml"), []).expect_err("there is no such file");
+    says(&error.to_string(), &["/nonexistent/config.yaml", "No such file"]);
+}
+
+#[test]
+fn bad_rules_are_named_by_index_and_field() {
+    for (rule, parts) in [
+        ("{role: service}", &["`identity.rules[0]`", "exactly one of uri, dns, spki and subject"][..]),
+        ("{uri: 'x://{tenant}/{service}', dns: a, role: service}", &["exactly one of"]),
+        ("{uri: 'x://{tenant}/{service}'}", &["rules[0].role`", "once"]),
+        ("{uri: 'x://{tenant}/{service}/{role}', role: service}", &["rules[0].role`", "once"]),
+        ("{uri: 'x://{tenant}/{tenant}/{service}', role: service}", &["rules[0].tenant`", "once"]),
+        ("{uri: 'x://{tenant}', role: service}", &["rules[0].service`", "has one"]),
+        ("{uri: 'x://{service}', role: tenant-admin}", &["rules[0].tenant`", "has one"]),
+        ("{uri: 'x://{service}', tenant: acme, role: operator}", &["rules[0].tenant` is \"acme\"", "stands for none"]),
+        ("{uri: 'x://{service}', tenant: Acme, role: service}", &["rules[0].tenant` is \"Acme\""]),
+        ("{uri: 'x://{tenant}/{service}', role: root}", &["rules[0].role` is \"root\""]),
+        ("{uri: 'x://a{tenant}/{service}', role: service}", &["rules[0].uri`", "whole part"]),
+        ("{dns: '*.{tenant}.{service}', role: service}", &["rules[0].dns`", "no `*`"]),
+        ("{spki: abc, tenant: a, service: b, role: service}", &["rules[0].spki` is \"abc\"", "64 lower-case hex"]),
+        ("{subject: {CN: '{service}', Org: '{tenant}'}, role: service}", &["rules[0].subject`", "short names"]),
+        ("{subject: {}, tenant: a, service: b, role: service}", &["rules[0].subject`", "at least one"]),
+    ] {
+        says(&refused(&format!("identity: {{rules: [{rule}]}}"), &[]), parts);
+    }
+}
+
+#[test]
+fn a_file_reads_back_from_what_it_prints() {
+    let config = load(EXAMPLE, &[]).expect("the example loads");
+    let again = Config::try_from(File::from(&config)).expect("its own file is accepted");
+    assert_eq!(format!("{again:?}"), format!("{config:?}"));
+}

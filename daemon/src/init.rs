@@ -1,0 +1,177 @@
+//! `strongroom init`: makes a cluster. The MasterKey, its first slot, the roots; then, last and atomically, the node's identity.
+//!
+//! Until `node.json` is there nothing exists: an init that was cut off is discarded by the next one, whatever it had done.
+
+use std::sync::Arc;
+
+use audit::{Log, LogId};
+use keys::cluster::{self, Genesis};
+use keys::entropy::Randomness;
+use keys::hierarchy::MasterKey;
+use keys::id::{ClusterId, OutboxSeq, SessionId, Time};
+use keys::policy::{Action, NodeRole};
+use keys::port::{AuditSink, Clock, Keystore};
+use keys::record::{Origin, Outcome, Record, SessionRecord};
+use keys::vault::{Parts, Vault};
+use seal::{Consent, Expected, Label, NewSlot, Roster, Seal};
+use secret::Bytes;
+use storage::embedded::Embedded;
+use uuid::Uuid;
+
+use crate::boot::{self, BootError};
+use crate::config::Config;
+use crate::layout::{Identity, Layout};
+use crate::system::{SystemClock, SystemEntropy};
+
+/// The session under which `init` writes its records: the first of the log.
+const INIT_SESSION: SessionId = SessionId(1);
+
+/// What the operator decides.
+pub struct InitOptions {
+    /// The custodian of the first slot; the only one if none is named.
+    pub custodian: Option<Label>,
+    /// Make the key on the token if it has none of that name.
+    pub make_key: bool,
+    /// The token's PIN, where no credential holds it.
+    pub pin: Option<Bytes>,
+    /// Who approves ceremonies.
+    pub roster: Roster,
+}
+
+/// What was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitReport {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// Label of the first slot.
+    pub slot: String,
+    /// Public half of the audit signing key, to be kept elsewhere for `audit verify --key`.
+    pub audit_key: [u8; 32],
+}
+
+/// Why there is no cluster.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// The node's files, memory, seal, store or log.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// No custodian, or more than one and none named.
+    #[error("{count} custodians are configured under seal.custodians: name the one for the first slot with --custodian")]
+    WhichCustodian {
+        /// How many.
+        count: usize,
+    },
+    /// The roots could not be made or stored.
+    #[error(transparent)]
+    Domain(#[from] keys::Error),
+    /// What was just stored does not open again.
+    #[error("what was just stored does not open again: {what}; nothing was initialised")]
+    ReadBack {
+        /// What failed.
+        what: String,
+    },
+}
+
+impl From<seal::Error> for InitError {
+    fn from(error: seal::Error) -> Self {
+        Self::Boot(error.into())
+    }
+}
+
+/// Makes a cluster in `config.data_dir`. Call [`boot::prepare_process`] before.
+///
+/// # Errors
+/// [`InitError`]; the folder then holds no cluster, and the next try starts anew.
+pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, InitError> {
+    let layout = Layout::new(&config.data_dir);
+    layout.prepare().map_err(BootError::from)?;
+    layout.discard_unfinished().map_err(BootError::from)?;
+    layout.prepare().map_err(BootError::from)?;
+    let custodian = which_custodian(config, options.custodian.as_ref())?;
+    let randomness = Randomness::new(Arc::new(SystemEntropy));
+    let now = SystemClock.now();
+    let cluster = ClusterId::new(random_uuid(&randomness)?);
+    let log_id = LogId(random_uuid(&randomness)?.into_bytes());
+
+    let master = MasterKey::generate(&randomness).map_err(keys::Error::from)?;
+    let genesis = cluster::found(cluster, &master, &randomness, now, options.roster.hash())?;
+    let mut seal = boot::open_seal(config, &layout)?;
+    let consent = Consent { pin: options.pin.as_ref(), make_key: options.make_key, ..Consent::default() };
+    let new = NewSlot { label: custodian.clone(), custodian, cluster, generation: 1, roster: options.roster, created: now };
+    let slot = seal.add(new, &master, &randomness, consent)?;
+    drop(master);
+    seal.write_table(genesis.registry.integrity())?;
+
+    let audit_key = genesis.cluster.audit_keys[0];
+    let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store()).map_err(BootError::from)?);
+    store_roots(&layout, log_id, genesis, &store, now).await?;
+    read_back(&seal, &store, cluster, options.pin.as_ref(), &slot).await?;
+    layout.write_identity(Identity { cluster, log: log_id }).map_err(BootError::from)?;
+    Ok(InitReport { cluster, slot: slot.header.label.to_string(), audit_key })
+}
+
+fn which_custodian(config: &Config, named: Option<&Label>) -> Result<Label, InitError> {
+    match (named, &*config.seal.custodians) {
+        (Some(named), _) => Ok(named.clone()),
+        (None, [only]) => Ok(only.name.parse()?),
+        (None, several) => Err(InitError::WhichCustodian { count: several.len() }),
+    }
+}
+
+fn random_uuid(randomness: &Randomness) -> Result<Uuid, InitError> {
+    Ok(uuid::Builder::from_random_bytes(randomness.array().map_err(keys::Error::from)?).into_uuid())
+}
+
+/// Roots and the first audit record in one transaction, as every later change.
+async fn store_roots(layout: &Layout, log_id: LogId, genesis: Genesis, store: &Arc<dyn Keystore>, now: Time) -> Result<(), InitError> {
+    let (log, _fresh) = Log::open(&layout.audit(), audit::Settings::default(), log_id).map_err(BootError::from)?;
+    let log = Arc::new(log);
+    log.set_key(genesis.audit_seed).map_err(BootError::from)?;
+    log.session(&SessionRecord {
+        time: now,
+        session: INIT_SESSION,
+        origin: Origin::System,
+        role: None,
+        tenant: String::new(),
+        service: String::new(),
+        certificate: [0; 32],
+        peer: format!("strongroom init {}", env!("CARGO_PKG_VERSION")),
+    })
+    .map_err(keys::Error::from)?;
+    let (vault, writer) = Vault::core(Parts {
+        node: NodeRole::Core,
+        registry: genesis.registry,
+        store: Arc::clone(store),
+        audit: Arc::<Log>::clone(&log),
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        system: INIT_SESSION,
+        next_outbox: OutboxSeq(1),
+        not_before: now,
+    })?;
+    let writing = tokio::spawn(writer.run());
+    let mut unit = vault.begin(INIT_SESSION);
+    vault.stage_genesis(&mut unit, genesis.rows);
+    unit.record(Record {
+        time: now,
+        session: INIT_SESSION,
+        action: Action::Init,
+        object: Some(cluster::cluster_row()),
+        version: None,
+        generation: None,
+        outcome: Outcome::Success,
+    });
+    let _receipt = unit.commit().await.map_err(keys::Error::from)?;
+    drop(vault);
+    let _ended = writing.await;
+    Ok(log.flush().map_err(keys::Error::from)?)
+}
+
+/// C18: the slot and the roots are opened from what is on the medium before anybody relies on them.
+async fn read_back(seal: &Seal, store: &Arc<dyn Keystore>, cluster: ClusterId, pin: Option<&Bytes>, slot: &seal::Slot) -> Result<(), InitError> {
+    let typed = pin.map(|pin| seal::TypedPin { custodian: &slot.header.custodian, pin });
+    let failed = |what: String| InitError::ReadBack { what };
+    let opened = seal.unseal(Expected { cluster: Some(cluster), generation: Some(1) }, typed).map_err(|error| failed(error.to_string()))?;
+    let roots = cluster::load(store, cluster, &opened.master).await.map_err(|error| failed(error.to_string()))?;
+    seal.check_table(roots.registry.integrity()).map_err(|error| failed(error.to_string()))
+}

@@ -1,0 +1,222 @@
+//! What lies where in `data_dir`, and who this node is.
+//!
+//! ```text
+//! data_dir/node.json        cluster id and log id, written last by `strongroom init`: with it the node exists
+//! data_dir/store.redb       the embedded keystore
+//! data_dir/audit/           the audit log's segments
+//! data_dir/slots/           seal slots
+//! data_dir/latch/           marks of refused PINs
+//! data_dir/strongroom.sock  the admin socket
+//! ```
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use audit::LogId;
+use keys::id::ClusterId;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+const FORMAT: u32 = 1;
+
+/// Paths below one `data_dir`.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    data_dir: PathBuf,
+}
+
+/// Who this node is; nothing of it is secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its audit log.
+    pub log: LogId,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityFile {
+    format: u32,
+    cluster: Uuid,
+    log: Uuid,
+}
+
+/// Why the node's own files cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// No `node.json`.
+    #[error("{data_dir} holds no cluster yet: run `strongroom init` with the same configuration first", data_dir = .data_dir.display())]
+    Uninitialised {
+        /// Where it was looked for.
+        data_dir: PathBuf,
+    },
+    /// `node.json` is there already.
+    #[error("{data_dir} holds a cluster already: use another data_dir, or keep this one", data_dir = .data_dir.display())]
+    Initialised {
+        /// Where it was found.
+        data_dir: PathBuf,
+    },
+    /// `node.json` does not read.
+    #[error("{path} is damaged or of a newer release: restore it from a copy", path = .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file or folder could not be read or written.
+    #[error("{path}: {source}", path = .path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Layout {
+    /// The layout below `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned() }
+    }
+
+    /// The embedded keystore.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.data_dir.join("store.redb")
+    }
+
+    /// The audit log's folder.
+    #[must_use]
+    pub fn audit(&self) -> PathBuf {
+        self.data_dir.join("audit")
+    }
+
+    /// The seal slots' folder.
+    #[must_use]
+    pub fn slots(&self) -> PathBuf {
+        self.data_dir.join("slots")
+    }
+
+    /// The PIN latches' folder.
+    #[must_use]
+    pub fn latch(&self) -> PathBuf {
+        self.data_dir.join("latch")
+    }
+
+    /// The admin socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.data_dir.join("strongroom.sock")
+    }
+
+    fn node(&self) -> PathBuf {
+        self.data_dir.join("node.json")
+    }
+
+    /// Makes the folders of a new node, readable by its user alone.
+    ///
+    /// # Errors
+    /// [`LayoutError::Initialised`] if a node is there; [`LayoutError::Io`].
+    pub fn prepare(&self) -> Result<(), LayoutError> {
+        if self.node().exists() {
+            return Err(LayoutError::Initialised { data_dir: self.data_dir.clone() });
+        }
+        for folder in [self.data_dir.clone(), self.audit(), self.slots(), self.latch()] {
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+            made.map_err(|source| LayoutError::Io { path: folder, source })?;
+        }
+        Ok(())
+    }
+
+    /// Removes what an `init` that did not finish has left: its keystore, log and slots never served anybody.
+    ///
+    /// # Errors
+    /// [`LayoutError::Initialised`] if a node is there; [`LayoutError::Io`].
+    pub fn discard_unfinished(&self) -> Result<(), LayoutError> {
+        if self.node().exists() {
+            return Err(LayoutError::Initialised { data_dir: self.data_dir.clone() });
+        }
+        for folder in [self.audit(), self.slots()] {
+            remove(&folder, |path| fs::remove_dir_all(path))?;
+        }
+        remove(&self.store(), |path| fs::remove_file(path))
+    }
+
+    /// Who this node is.
+    ///
+    /// # Errors
+    /// [`LayoutError::Uninitialised`], [`LayoutError::Damaged`], [`LayoutError::Io`].
+    pub fn identity(&self) -> Result<Identity, LayoutError> {
+        let path = self.node();
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(LayoutError::Uninitialised { data_dir: self.data_dir.clone() });
+            }
+            Err(source) => return Err(LayoutError::Io { path, source }),
+        };
+        match serde_json::from_slice::<IdentityFile>(&text) {
+            Ok(IdentityFile { format: FORMAT, cluster, log }) => {
+                Ok(Identity { cluster: ClusterId::new(cluster), log: LogId(log.into_bytes()) })
+            }
+            Ok(_) | Err(_) => Err(LayoutError::Damaged { path }),
+        }
+    }
+
+    /// Writes who this node is; from then on it exists. Atomic and durable.
+    ///
+    /// # Errors
+    /// [`LayoutError::Io`].
+    pub fn write_identity(&self, identity: Identity) -> Result<(), LayoutError> {
+        let path = self.node();
+        let file = IdentityFile {
+            format: FORMAT,
+            cluster: Uuid::from_bytes(*identity.cluster.as_bytes()),
+            log: Uuid::from_bytes(identity.log.0),
+        };
+        let text = serde_json::to_vec_pretty(&file).expect("three plain fields always print");
+        self.replace(&path, &text).map_err(|source| LayoutError::Io { path, source })
+    }
+
+    fn replace(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
+        let temporary = path.with_extension("new");
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(text)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(&self.data_dir)?.sync_all()
+    }
+}
+
+fn remove(path: &Path, remove: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), LayoutError> {
+    match remove(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(LayoutError::Io { path: path.to_owned(), source }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_what_init_wrote_and_nothing_else() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let layout = Layout::new(dir.path());
+        assert!(matches!(layout.identity(), Err(LayoutError::Uninitialised { .. })));
+        layout.prepare().expect("the folder is ours");
+        let identity = Identity { cluster: ClusterId::new(Uuid::from_bytes([1; 16])), log: LogId([2; 16]) };
+        layout.write_identity(identity).expect("the folder is ours");
+        assert_eq!(layout.identity().expect("it was written"), identity);
+        assert!(matches!(layout.prepare(), Err(LayoutError::Initialised { .. })));
+        assert!(matches!(layout.discard_unfinished(), Err(LayoutError::Initialised { .. })));
+        for damaged in [&b"{}"[..], b"", b"{\"format\":2,\"cluster\":\"00000000-0000-0000-0000-000000000000\",\"log\":\"00000000-0000-0000-0000-000000000000\"}"] {
+            fs::write(layout.node(), damaged).expect("the folder is ours");
+            assert!(matches!(layout.identity(), Err(LayoutError::Damaged { .. })));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The daemon and its command line: everything that touches the world.
+
+pub mod admin;
+pub mod boot;
+pub mod certs;
+pub mod config;
+pub mod identity;
+pub mod init;
+pub mod kmip_client;
+pub mod layout;
+pub mod listener;
+pub mod node;
+pub mod session;
+pub mod sessions;
+pub mod stop;
+pub mod system;
+pub mod tls;

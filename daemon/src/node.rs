@@ -1,0 +1,416 @@
+//! One running node: its store, log and seal, and whether it is open or sealed.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use audit::Log;
+use keys::cluster;
+use keys::id::{OutboxSeq, SessionId, Time};
+use keys::policy::{Action, NodeRole, Principal};
+use keys::port::{AuditSink, AuditUnavailable, Clock, Keystore};
+use keys::record::{AUDIT_TEXT_BYTES_MAX, Origin, Outcome, Record, SessionRecord};
+use keys::unit::Unit;
+use keys::vault::{Parts, Vault};
+use keys::hierarchy::MasterKey;
+use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
+use secret::Bytes;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::layout::Identity;
+use crate::sessions::Sessions;
+use crate::system::{SystemClock, SystemEntropy};
+
+/// Records that one look into the outbox brings.
+const OUTBOX_PAGE_RECORDS: usize = 1000;
+/// How long sealing waits for requests under way.
+const SEAL_WITHIN: Duration = Duration::from_secs(5);
+
+/// A node of a cluster, from start to stop.
+pub struct Node {
+    /// What it was told.
+    pub config: Config,
+    /// Who it is.
+    pub identity: Identity,
+    /// How its key memory is protected.
+    pub memory: secret::Report,
+    /// Where its rows are.
+    pub store: Arc<dyn Keystore>,
+    /// Its log.
+    pub audit: Arc<Log>,
+    /// Its slots.
+    pub seal: Arc<Seal>,
+    /// Numbers for connections.
+    pub sessions: Sessions,
+    /// The appliance's own session.
+    pub system: SessionId,
+    /// Where the admin socket is.
+    pub socket: PathBuf,
+    state: RwLock<State>,
+    slots: Mutex<Slots>,
+    /// No outbox number up to this one is used again.
+    last_outbox: Mutex<OutboxSeq>,
+    /// One unseal or seal at a time; holds the writer of the open domain.
+    writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Sealed is a state, not an error.
+enum State {
+    Sealed { since: Time, reason: String },
+    Open(Arc<Open>),
+}
+
+/// An unsealed node's keys. Dropping the last one wipes them.
+pub struct Open {
+    /// The domain.
+    pub vault: Arc<Vault>,
+    /// Since when.
+    pub since: Time,
+}
+
+/// What is known of the slots, by the last time each was tried.
+struct Slots {
+    attempts: Vec<Attempt>,
+    residency: Residency,
+    /// Kept only while the residency rule says so.
+    master: Option<MasterKey>,
+    /// What is wrong with the table of slots, if anything.
+    table: Option<String>,
+}
+
+/// Why a node did not become open.
+#[derive(Debug, thiserror::Error)]
+pub enum UnsealError {
+    /// No slot opened.
+    #[error(transparent)]
+    Slots(#[from] seal::Error),
+    /// A slot opened, but the roots in the store did not.
+    #[error(transparent)]
+    Roots(#[from] keys::Error),
+    /// The audit log does not take the key or the record.
+    #[error("audit log: {what}")]
+    Audit {
+        /// Why.
+        what: String,
+    },
+}
+
+/// What a node is built from, once its files are open.
+pub struct NodeParts {
+    /// What it was told.
+    pub config: Config,
+    /// Who it is.
+    pub identity: Identity,
+    /// How its key memory is protected.
+    pub memory: secret::Report,
+    /// Where its rows are.
+    pub store: Arc<dyn Keystore>,
+    /// Its log.
+    pub audit: Arc<Log>,
+    /// Its slots.
+    pub seal: Arc<Seal>,
+    /// Numbers for connections.
+    pub sessions: Sessions,
+    /// The highest outbox number in the log.
+    pub last_outbox: OutboxSeq,
+    /// Where the admin socket is.
+    pub socket: PathBuf,
+}
+
+impl Node {
+    /// A sealed node.
+    #[must_use]
+    pub fn new(parts: NodeParts) -> Self {
+        let system = parts.sessions.next();
+        Self {
+            config: parts.config,
+            identity: parts.identity,
+            memory: parts.memory,
+            store: parts.store,
+            audit: parts.audit,
+            seal: parts.seal,
+            sessions: parts.sessions,
+            system,
+            socket: parts.socket,
+            state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
+            slots: Mutex::new(Slots {
+                attempts: Vec::new(),
+                residency: Residency::of(&[]),
+                master: None,
+                table: None,
+            }),
+            last_outbox: Mutex::new(parts.last_outbox),
+            writer: tokio::sync::Mutex::new(None),
+        }
+    }
+
+    /// The open domain, if the node is unsealed.
+    #[must_use]
+    pub fn open(&self) -> Option<Arc<Open>> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(open) => Some(Arc::clone(open)),
+            State::Sealed { .. } => None,
+        }
+    }
+
+    /// Since when and why the node is sealed, if it is.
+    #[must_use]
+    pub fn sealed(&self) -> Option<(Time, String)> {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
+            State::Open(_) => None,
+            State::Sealed { since, reason } => Some((*since, reason.clone())),
+        }
+    }
+
+    fn become_state(&self, state: State) {
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+    }
+
+    /// A unit for `session`, on an open or a sealed node.
+    #[must_use]
+    pub fn begin(&self, session: SessionId) -> Unit {
+        match self.open() {
+            Some(open) => open.vault.begin(session),
+            None => Unit::new(session, Arc::<Log>::clone(&self.audit), None),
+        }
+    }
+
+    /// Opens a session in the audit log and returns its number.
+    ///
+    /// # Errors
+    /// The log cannot be written: the peer is not served.
+    pub fn session(&self, origin: Origin, principal: Option<&Principal>, peer: &str) -> Result<SessionId, UnsealError> {
+        let session = self.sessions.next();
+        self.audit.session(&session_record(session, origin, principal, peer)).map_err(log_error)?;
+        Ok(session)
+    }
+
+    /// Writes the appliance's own session and that it has started.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn record_start(&self) -> Result<(), UnsealError> {
+        let peer = format!("strongroomd {} pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
+        self.audit.session(&session_record(self.system, Origin::System, None, &peer)).map_err(log_error)?;
+        self.note(self.system, Action::Start, Outcome::Success)
+    }
+
+    /// Writes one record that concerns no object.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note(&self, session: SessionId, action: Action, outcome: Outcome) -> Result<(), UnsealError> {
+        let record = Record { time: SystemClock.now(), session, action, object: None, version: None, generation: None, outcome };
+        self.audit.append(&[record]).map_err(log_error)
+    }
+
+    /// Opens the MasterKey by the first slot that yields it, then the roots, then the domain. A typed PIN serves the custodian that needs one.
+    ///
+    /// # Errors
+    /// [`UnsealError`] says slot by slot why not; the node stays sealed.
+    pub async fn unseal(&self, session: SessionId, typed: Option<(Label, Bytes)>) -> Result<(), UnsealError> {
+        let mut writer = self.writer.lock().await;
+        if self.open().is_some() {
+            return Ok(());
+        }
+        match self.try_unseal(typed).await {
+            Ok((open, running)) => {
+                self.note(session, Action::Unseal, Outcome::Success)?;
+                *writer = Some(running);
+                self.become_state(State::Open(Arc::new(open)));
+                Ok(())
+            }
+            Err(error) => {
+                self.become_state(State::Sealed { since: SystemClock.now(), reason: error.to_string() });
+                self.note(session, Action::Unseal, Outcome::Unavailable)?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_unseal(&self, typed: Option<(Label, Bytes)>) -> Result<(Open, JoinHandle<()>), UnsealError> {
+        let started = Instant::now();
+        let seal = Arc::clone(&self.seal);
+        let expected = self.expected();
+        let opened = blocking(move || {
+            let typed = typed.as_ref().map(|(custodian, pin)| TypedPin { custodian, pin });
+            seal.unseal(expected, typed)
+        })
+        .await?;
+        let roots = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
+        self.audit.set_key(roots.audit_seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
+        let table = self.seal.check_table(roots.registry.integrity()).err().map(|error| error.to_string());
+        let next_outbox = self.reconcile().await?;
+        let (vault, writer) = Vault::core(Parts {
+            node: NodeRole::Core,
+            registry: roots.registry,
+            store: Arc::clone(&self.store),
+            audit: Arc::<Log>::clone(&self.audit),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            system: self.system,
+            next_outbox,
+            not_before: Time::default(),
+        })?;
+        let running = tokio::spawn(writer.run());
+        tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
+        let residency = Residency::of(&opened.attempts);
+        let master = (residency != Residency::WipedAfterJobs).then_some(opened.master);
+        *self.slots() = Slots { attempts: opened.attempts, residency, master, table };
+        Ok((Open { vault, since: SystemClock.now() }, running))
+    }
+
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expected(&self) -> Expected {
+        Expected { cluster: Some(self.identity.cluster), generation: None }
+    }
+
+    /// Opens every slot that needs no person, by real device jobs, and decides anew whether the MasterKey may leave memory.
+    pub async fn probe_slots(&self) {
+        let seal = Arc::clone(&self.seal);
+        let expected = self.expected();
+        let attempts = match blocking(move || seal.probe(expected)).await {
+            Ok(attempts) => attempts,
+            Err(error) => return tracing::error!(%error, "slots not probed"),
+        };
+        for Attempt { label, failure, .. } in &attempts {
+            if let Some(failure) = failure {
+                tracing::error!(slot = %label, %failure, "slot does not open");
+            }
+        }
+        let residency = Residency::of(&attempts);
+        let mut slots = self.slots();
+        if residency == Residency::WipedAfterJobs {
+            slots.master = None;
+        }
+        (slots.attempts, slots.residency) = (attempts, residency);
+    }
+
+    /// Test-opens one slot in a fresh device process.
+    ///
+    /// # Errors
+    /// Why it does not open.
+    pub async fn verify_slot(&self, name: String, retry_pin: bool) -> Result<seal::Slot, seal::Error> {
+        let seal = Arc::clone(&self.seal);
+        let expected = self.expected();
+        blocking(move || seal.verify(&name, expected, Consent { retry_pin, ..Consent::default() })).await
+    }
+
+    /// Does the MasterKey stay in memory, and why?
+    #[must_use]
+    pub fn masterkey(&self) -> String {
+        let slots = self.slots();
+        match (&slots.residency, &slots.master) {
+            (Residency::Resident { why }, Some(_)) => format!("resident ({why})"),
+            // A probe failed after the key was wiped: it cannot be called back, only a slot can.
+            (Residency::Resident { why }, None) => format!("wiped after each job, but {why}"),
+            (Residency::WipedAfterJobs, _) => "wiped after each job".to_owned(),
+        }
+    }
+
+    /// How the last try of a slot went, if it was tried since start.
+    #[must_use]
+    pub fn last_try(&self, slot: seal::SlotId) -> String {
+        let slots = self.slots();
+        let last = slots.attempts.iter().find(|attempt| attempt.slot == slot);
+        last.map_or_else(|| "not probed".to_owned(), |last| last.failure.as_ref().map_or_else(|| "good".to_owned(), |why| format!("failed: {why}")))
+    }
+
+    /// Standing warnings, each with what to do.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.slots().table.iter().cloned().collect();
+        match self.seal.list() {
+            Ok(listing) => {
+                warnings.extend(listing.too_few().map(|few| few.to_string()));
+                warnings.extend(listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
+            }
+            Err(error) => warnings.push(error.to_string()),
+        }
+        if self.memory.backing == secret::Backing::Mlock {
+            warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
+        }
+        if self.config.listeners.kmip.is_none() {
+            warnings.push("no KMIP listener: set listeners.kmip".to_owned());
+        }
+        warnings
+    }
+
+    /// Brings records that became durable with their change, but not yet to the log, into the log; returns the first unused outbox number.
+    ///
+    /// # Errors
+    /// The store's or the log's.
+    pub async fn reconcile(&self) -> Result<OutboxSeq, UnsealError> {
+        let mut last = self.audit.settled();
+        loop {
+            let page = self.store.outbox(last, OUTBOX_PAGE_RECORDS).await.map_err(keys::Error::from)?;
+            let Some(entry) = page.last() else { break };
+            last = entry.seq;
+            self.audit.reconcile(&page).map_err(log_error)?;
+        }
+        let mut used = self.last_outbox.lock().unwrap_or_else(PoisonError::into_inner);
+        *used = last.max(*used);
+        Ok(OutboxSeq(used.0 + 1))
+    }
+
+    /// Forgets every key. Requests under way end first; the log signs what it has, then forgets its key too.
+    ///
+    /// # Errors
+    /// The log cannot be written: the node seals all the same.
+    pub async fn seal(&self, session: SessionId) -> Result<(), UnsealError> {
+        let mut writer = self.writer.lock().await;
+        let noted = match self.open() {
+            Some(_) => self.note(session, Action::Seal, Outcome::Success),
+            None => return Ok(()),
+        };
+        self.become_state(State::Sealed { since: SystemClock.now(), reason: "sealed by request".to_owned() });
+        if let Some(running) = writer.take() {
+            // The writer ends with the last request that holds the domain; after that nobody can change the store.
+            let _ended = tokio::time::timeout(SEAL_WITHIN, running).await;
+        }
+        self.slots().master = None;
+        self.flush_audit().await;
+        self.audit.clear_key();
+        noted
+    }
+
+    /// Signs and syncs the log's open group, and closes gaps that failed commits have left in the outbox's numbers.
+    pub async fn flush_audit(&self) {
+        let audit = Arc::clone(&self.audit);
+        if let Err(error) = blocking(move || audit.flush()).await {
+            tracing::error!(%error, "audit log not flushed");
+        }
+        if self.audit.needs_reconcile()
+            && let Err(error) = self.reconcile().await
+        {
+            tracing::error!(%error, "audit log not reconciled with the outbox");
+        }
+    }
+}
+
+/// Runs what waits for devices or disks on a thread that may wait.
+async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
+    tokio::task::spawn_blocking(work).await.expect("the work does not panic")
+}
+
+fn log_error(error: AuditUnavailable) -> UnsealError {
+    UnsealError::Audit { what: error.to_string() }
+}
+
+fn session_record(session: SessionId, origin: Origin, principal: Option<&Principal>, peer: &str) -> SessionRecord {
+    let text = |name: Option<&keys::id::ScopeName>| name.map(ToString::to_string).unwrap_or_default();
+    SessionRecord {
+        time: SystemClock.now(),
+        session,
+        origin,
+        role: principal.map(|principal| principal.role),
+        tenant: text(principal.and_then(|principal| principal.tenant.as_ref())),
+        service: text(principal.and_then(|principal| principal.service.as_ref())),
+        certificate: principal.map_or([0; 32], |principal| principal.certificate),
+        peer: peer.chars().filter(|c| !c.is_control()).take(AUDIT_TEXT_BYTES_MAX / 4).collect(),
+    }
+}

@@ -1,0 +1,87 @@
+//! What one operation works with: the vault, the client's rights, the message's unit, and what its audit record is to say.
+
+use std::borrow::Cow;
+
+use keys::id::{Generation, KeyVersion, Layer, RowId};
+use keys::policy::{Authorized, Grants, Verb};
+use keys::row::Header;
+use keys::unit::Unit;
+use keys::vault::Vault;
+
+use crate::failure::Failure;
+use crate::schema::Rules;
+
+/// The surroundings of one batch item.
+pub(crate) struct Context<'c> {
+    /// The open domain.
+    pub(crate) vault: &'c Vault,
+    /// What the client may do.
+    pub(crate) grants: Grants,
+    /// Where changes are staged.
+    pub(crate) unit: &'c mut Unit,
+    /// How the payload is read and answered.
+    pub(crate) rules: Rules,
+    /// The ID Placeholder of section 4.
+    pub(crate) placeholder: &'c mut Option<RowId>,
+    /// What the item is about.
+    pub(crate) subject: &'c mut Subject,
+}
+
+/// The object of one item, as far as it is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Subject {
+    /// What was asked for, there or not.
+    pub(crate) object: Option<RowId>,
+    /// Its version, once the client may know it.
+    pub(crate) version: Option<KeyVersion>,
+    /// Its generation after the item.
+    pub(crate) generation: Option<Generation>,
+}
+
+/// An object that the client named and may do `V` to.
+pub(crate) struct Named<'r, V: Verb> {
+    /// Its header as this unit sees it.
+    pub(crate) header: Header,
+    /// The proof.
+    pub(crate) authorized: Authorized<V>,
+    /// Its identifier as the response repeats it.
+    pub(crate) text: Cow<'r, str>,
+}
+
+impl Context<'_> {
+    /// The object that the request names, or the one of the ID Placeholder, if the client may do `V` to it.
+    ///
+    /// An unknown, a malformed and another owner's identifier have the same answer. An L4's is told from its spelling, so what the
+    /// policy table says of the layer is the answer, whether or not there is such an object anywhere.
+    pub(crate) async fn object<'r, V: Verb>(&mut self, given: Option<&'r str>) -> Result<Named<'r, V>, Failure> {
+        let (id, text) = match given {
+            Some(text) => (text.parse::<RowId>().map_err(|_| Failure::not_found())?, Cow::Borrowed(text)),
+            None => {
+                let id = self.placeholder.ok_or_else(no_placeholder)?;
+                (id, Cow::Owned(id.to_string()))
+            }
+        };
+        self.subject.object = Some(id);
+        if id.layer == Layer::L4 {
+            self.grants.check_plain(V::ACTION, Some(Layer::L4)).map_err(|_| Failure::held_by_edge())?;
+        }
+        let header = self.vault.header(self.unit, id).await?;
+        let authorized = self.grants.check::<V>(&header)?;
+        self.is_about(&header);
+        Ok(Named { header, authorized, text })
+    }
+
+    /// Notes for the audit record which object, in which generation, the item was done to.
+    pub(crate) fn is_about(&mut self, header: &Header) {
+        let Header { id, version, generation, .. } = *header;
+        *self.subject = Subject { object: Some(id), version: Some(version), generation: Some(generation) };
+    }
+}
+
+/// Item Not Found in other words: nobody's object is meant.
+fn no_placeholder() -> Failure {
+    Failure {
+        message: "no Unique Identifier is given, and no earlier item of the batch made or found one object".into(),
+        ..Failure::not_found()
+    }
+}

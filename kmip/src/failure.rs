@@ -1,0 +1,87 @@
+//! Why one operation did not succeed: what the client is told, and what the audit log says.
+
+use std::borrow::Cow;
+
+use keys::policy::Refusal;
+use keys::record::Outcome;
+
+use crate::enums::ResultReason;
+use crate::error::Error;
+use crate::reason::{domain_reason, reason};
+
+/// An operation that failed, its effects not yet taken back.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    /// Result Reason, not yet narrowed to the version.
+    pub(crate) reason: ResultReason,
+    /// How the record tells it.
+    pub(crate) outcome: Outcome,
+    /// Result Message.
+    pub(crate) message: Cow<'static, str>,
+}
+
+impl Failure {
+    /// What the caller did wrong, by the standard's reason.
+    pub(crate) fn invalid(reason: ResultReason, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason, outcome: Outcome::Invalid, message: message.into() }
+    }
+
+    /// A field whose value cannot be meant.
+    pub(crate) fn field(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::invalid(ResultReason::InvalidField, message)
+    }
+
+    /// A field that the operation cannot do without.
+    pub(crate) fn missing(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::invalid(ResultReason::InvalidMessage, message)
+    }
+
+    /// Something legal that is not offered here.
+    pub(crate) fn unsupported(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::invalid(ResultReason::FeatureNotSupported, message)
+    }
+
+    /// The one answer to an unknown, malformed or foreign identifier.
+    pub(crate) fn not_found() -> Self {
+        keys::Error::NotFound.into()
+    }
+
+    /// The request is for an edge; told from its syntax alone.
+    pub(crate) fn held_by_edge() -> Self {
+        keys::Error::Denied { why: "L4 objects are held by an edge" }.into()
+    }
+
+    /// Ciphertext, tag or padding did not verify; which of them is nobody's business.
+    pub(crate) fn not_decrypted() -> Self {
+        let message = Cow::Borrowed("the data cannot be decrypted");
+        Self { reason: ResultReason::CryptographicFailure, outcome: Outcome::Refused, message }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::invalid(reason(&error), error.to_string())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        keys::Error::from(refusal).into()
+    }
+}
+
+impl From<keys::Error> for Failure {
+    fn from(error: keys::Error) -> Self {
+        let message = match &error {
+            // What is broken where is for the operator, not for the client.
+            keys::Error::Unavailable { .. } => "a part of the appliance is unavailable; try again later".into(),
+            keys::Error::Corrupt { .. } => {
+                "the stored object does not verify and is refused; its operator finds it named in the audit log".into()
+            }
+            keys::Error::NotFound => "no such object".into(),
+            keys::Error::Denied { why } => (*why).into(),
+            other => other.to_string().into(),
+        };
+        Self { reason: domain_reason(&error), outcome: error.outcome(), message }
+    }
+}

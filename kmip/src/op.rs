@@ -1,0 +1,103 @@
+//! The operations offered, one file each: a typed request, a few verbs of the vault, the response payload.
+
+mod activate;
+mod create;
+mod decrypt;
+mod destroy;
+mod discover_versions;
+mod encrypt;
+mod get_attribute_list;
+mod get_attributes;
+mod locate;
+mod query;
+mod revoke;
+
+use keys::id::{Layer, RowId};
+use keys::policy::Action;
+
+use crate::context::Context;
+use crate::enums::{ObjectType, Operation, ResultReason};
+use crate::failure::Failure;
+use crate::message::{OperationNumber, RequestBatchItem};
+use crate::payload::{
+    ActivateRequest, CreateRequest, DecryptRequest, DestroyRequest, DiscoverVersionsRequest, EncryptRequest, GetAttributeListRequest,
+    GetAttributesRequest, LocateRequest, QueryRequest, RevokeRequest,
+};
+use crate::schema::Decode;
+use crate::tag::Tag;
+use crate::ttlv::{Item, Writer};
+use crate::version::ProtocolVersion;
+
+/// What a core offers, and under which action it is allowed and recorded; Query lists it.
+pub(crate) const OFFERED: &[(Operation, Action)] = &[
+    (Operation::Create, Action::Create),
+    (Operation::Locate, Action::Locate),
+    (Operation::GetAttributes, Action::GetAttributes),
+    (Operation::GetAttributeList, Action::GetAttributeList),
+    (Operation::Activate, Action::Activate),
+    (Operation::Revoke, Action::Revoke),
+    (Operation::Destroy, Action::Destroy),
+    (Operation::Query, Action::Query),
+    (Operation::DiscoverVersions, Action::DiscoverVersions),
+    (Operation::Encrypt, Action::Encrypt),
+    (Operation::Decrypt, Action::Decrypt),
+];
+
+/// The object types a core keeps.
+pub(crate) const OBJECT_TYPES: &[ObjectType] = &[ObjectType::SymmetricKey];
+
+/// Under which action an item is recorded.
+pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Action {
+    let known = operation.known_in(version);
+    OFFERED.iter().find(|row| Some(row.0) == known).map_or(Action::Unsupported, |row| row.1)
+}
+
+/// Whether the operation would leave an object in the ID Placeholder, so that its failure has to empty it: what follows in the batch was meant
+/// for that object and no other.
+pub(crate) fn sets_placeholder(operation: OperationNumber) -> bool {
+    [Operation::Create, Operation::Locate].into_iter().any(|maker| operation == maker.into())
+}
+
+/// Does one item and writes the response payload. What it wrote or staged before it failed is the caller's to take back.
+pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let (rules, payload) = (context.rules, item.payload);
+    match item.operation.known_in(rules.version) {
+        Some(Operation::Create) => create::run(context, CreateRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Locate) => locate::run(context, LocateRequest::decode(payload, rules.locating())?, out).await,
+        Some(Operation::GetAttributes) => get_attributes::run(context, GetAttributesRequest::decode(payload, rules)?, out).await,
+        Some(Operation::GetAttributeList) => get_attribute_list::run(context, GetAttributeListRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Activate) => activate::run(context, ActivateRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Revoke) => revoke::run(context, RevokeRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Destroy) => destroy::run(context, DestroyRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Query) => query::run(context, &QueryRequest::decode(payload, rules)?, out),
+        Some(Operation::DiscoverVersions) => discover_versions::run(context, &DiscoverVersionsRequest::decode(payload, rules)?, out),
+        Some(Operation::Encrypt) => encrypt::run(context, EncryptRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Decrypt) => decrypt::run(context, DecryptRequest::decode(payload, rules)?, out).await,
+        unoffered => Err(refusal(unoffered, payload)),
+    }
+}
+
+/// Why an operation is not done here. What plainly is for an edge gets an answer that says so.
+fn refusal(operation: Option<Operation>, payload: Item<'_>) -> Failure {
+    let makes_pair = operation == Some(Operation::CreateKeyPair);
+    if operation.is_some() && (makes_pair || names_l4(payload).unwrap_or(false)) {
+        return Failure::held_by_edge();
+    }
+    Failure::invalid(ResultReason::OperationNotSupported, "this operation is not offered by a core in this protocol version")
+}
+
+/// Whether a payload that is not decoded names an L4 or a type of object that only edges keep.
+fn names_l4(payload: Item<'_>) -> Result<bool, crate::error::Error> {
+    let mut fields = payload.fields()?;
+    while let Some(field) = fields.next_item()? {
+        let is_l4 = match field.tag {
+            Tag::UNIQUE_IDENTIFIER => field.text()?.parse::<RowId>().is_ok_and(|id| id.layer == Layer::L4),
+            Tag::OBJECT_TYPE => field.enumeration()? != ObjectType::SymmetricKey.number(),
+            _ => false,
+        };
+        if is_l4 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,61 @@
+//! Create, 4.1: at a core, a further key of one of the tenant's services.
+
+use keys::id::{Layer, TenantId};
+use keys::policy::{Action, Role};
+use keys::tenancy::{NewServiceKey, Service};
+
+use crate::context::Context;
+use crate::enums::ObjectType;
+use crate::failure::Failure;
+use crate::payload::{CreateRequest, CreateResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::template::Template;
+use crate::ttlv::Writer;
+
+/// How many of a tenant's services an error lists.
+const LISTED_SERVICES_MAX: usize = 10;
+
+pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let tenant = may_create(context, request.object_type)?;
+    let Template { bits, mut attributes } = Template::read(&request.template_attribute)?;
+    let service = service(context, tenant, &attributes.object_groups).await?;
+    if attributes.object_groups.is_empty() {
+        attributes.object_groups.push(service.name.to_string());
+    }
+    let header = context.vault.create_service_key(context.unit, NewServiceKey { service: service.id, bits, attributes }).await?;
+    context.is_about(&header);
+    *context.placeholder = Some(header.id);
+    let response = CreateResponse { object_type: request.object_type, unique_identifier: &header.id.to_string(), template_attribute: None };
+    response.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// Whose key it would be. A service's own objects, and all that are no symmetric keys, are L4.
+fn may_create(context: &Context<'_>, object_type: ObjectType) -> Result<TenantId, Failure> {
+    let grants = &context.grants;
+    if grants.role() == Role::Service || object_type != ObjectType::SymmetricKey {
+        grants.check_plain(Action::Create, Some(Layer::L4)).map_err(|_| Failure::held_by_edge())?;
+    }
+    grants.check_plain(Action::Create, Some(Layer::L3))?;
+    let unknown = keys::Error::Denied { why: "the tenant that the certificate names does not exist" };
+    Ok(grants.tenant().ok_or(unknown)?)
+}
+
+/// The service that an Object Group names; without any group, the tenant's only service.
+async fn service(context: &Context<'_>, tenant: TenantId, groups: &[String]) -> Result<Service, Failure> {
+    let mut services = context.vault.services(tenant).await?;
+    if !groups.is_empty() {
+        services.retain(|service| groups.iter().any(|group| group == service.name.as_str()));
+    }
+    match services.pop() {
+        Some(service) if services.is_empty() => Ok(service),
+        _ => Err(which(&context.vault.services(tenant).await?)),
+    }
+}
+
+fn which(services: &[Service]) -> Failure {
+    let names: Vec<&str> = services.iter().take(LISTED_SERVICES_MAX).map(|service| service.name.as_str()).collect();
+    let more = if services.len() > names.len() { ", ..." } else { "" };
+    Failure::field(format!("Object Group: name one service of the tenant: {}{more}", names.join(", ")))
+}

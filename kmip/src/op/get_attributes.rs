@@ -1,0 +1,28 @@
+//! Get Attributes, 4.12.
+
+use keys::policy::verb;
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::failure::Failure;
+use crate::payload::{GetAttributesRequest, GetAttributesResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::ttlv::Writer;
+use crate::view::{self, Surroundings};
+
+/// Names that the object or the version does not have are no error: they are not in the answer.
+pub(super) async fn run(context: &mut Context<'_>, request: GetAttributesRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::GetAttributes>(request.unique_identifier).await?;
+    let names = &request.attribute_names;
+    if names.iter().enumerate().any(|(index, name)| names[..index].contains(name)) {
+        return Err(Error::Duplicate { offset: 0, field: Tag::ATTRIBUTE_NAME.name() }.into());
+    }
+    let wanted = |name: &str| names.is_empty() || names.contains(&name);
+    let object = context.vault.attributes(context.unit, named.authorized).await?;
+    let around = Surroundings::of(context, &object, wanted).await?;
+    let mut attributes = view::attributes(&object, &around);
+    attributes.retain(|attribute| wanted(attribute.value.name()));
+    GetAttributesResponse { unique_identifier: &named.text, attributes }.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! Locate, 4.9.
+
+use keys::policy::Action;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::payload::{LocateRequest, LocateResponse};
+use crate::schema::Encode;
+use crate::search::Search;
+use crate::tag::Tag;
+use crate::ttlv::Writer;
+
+pub(super) async fn run(context: &mut Context<'_>, request: LocateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    context.grants.check_plain(Action::Locate, None)?;
+    let offset = count("Offset Items", request.offset_items)?.unwrap_or(0);
+    let most = count("Maximum Items", request.maximum_items)?.unwrap_or(usize::MAX);
+    let mut search = Search::read(context, &request).await?;
+    let terms = std::mem::take(&mut search.terms);
+    let found = context.vault.find(context.unit, &context.grants, search.layer, terms, |view| search.fits(view)).await?;
+    let located_items = i32::try_from(found.len()).ok();
+    let page: Vec<_> = found.iter().skip(offset).take(most).collect();
+    // What the rest of the batch may be about: the one object that matched, or the one that was wanted.
+    *context.placeholder = match *page {
+        [only] if found.len() == 1 || most == 1 => Some(*only),
+        _ => None,
+    };
+    let texts: Vec<String> = page.iter().map(ToString::to_string).collect();
+    let unique_identifiers = texts.iter().map(String::as_str).collect();
+    LocateResponse { located_items, unique_identifiers }.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+fn count(field: &'static str, items: Option<i32>) -> Result<Option<usize>, Failure> {
+    let count = items.map(|items| usize::try_from(items).map_err(|_| Failure::field(format!("{field}: it is not negative"))));
+    count.transpose()
+}

@@ -1,0 +1,67 @@
+//! Query, 4.25.
+
+use keys::policy::Action;
+
+use super::{OBJECT_TYPES, OFFERED};
+use crate::context::Context;
+use crate::enums::{DestroyAction, QueryFunction, RngAlgorithm};
+use crate::failure::Failure;
+use crate::object::{CapabilityInformation, RngParameters};
+use crate::payload::{QueryRequest, QueryResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::ttlv::Writer;
+
+/// Vendor Identification: the product and its version, nothing about where it runs.
+const VENDOR: &str = concat!("strongroom ", env!("CARGO_PKG_VERSION"));
+
+pub(super) fn run(context: &Context<'_>, request: &QueryRequest, out: &mut Writer<'_>) -> Result<(), Failure> {
+    context.grants.check_plain(Action::Query, None)?;
+    let mut response = QueryResponse::default();
+    for function in &request.functions {
+        match function {
+            QueryFunction::QueryOperations => response.operations = OFFERED.iter().map(|row| row.0).collect(),
+            QueryFunction::QueryObjects => response.object_types = OBJECT_TYPES.to_vec(),
+            QueryFunction::QueryServerInformation => response.vendor_identification = Some(VENDOR),
+            QueryFunction::QueryRNGs => response.rng_parameters = vec![generator()],
+            QueryFunction::QueryCapabilities => response.capability_information = vec![capabilities()],
+            // Nothing to list: no namespaces, extensions, attestation, validations, profiles or registration methods.
+            QueryFunction::QueryApplicationNamespaces
+            | QueryFunction::QueryExtensionList
+            | QueryFunction::QueryExtensionMap
+            | QueryFunction::QueryAttestationTypes
+            | QueryFunction::QueryValidations
+            | QueryFunction::QueryProfiles
+            | QueryFunction::QueryClientRegistrationMethods => {}
+            QueryFunction::Extension(_) => return Err(Failure::field("Query Function: there is no such function")),
+        }
+    }
+    response.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// The system's generator: the standard has no name for it.
+fn generator() -> RngParameters {
+    RngParameters {
+        rng_algorithm: RngAlgorithm::Unspecified,
+        cryptographic_algorithm: None,
+        cryptographic_length: None,
+        hashing_algorithm: None,
+        drbg_algorithm: None,
+        recommended_curve: None,
+        fips186_variation: None,
+        prediction_resistance: None,
+    }
+}
+
+fn capabilities() -> CapabilityInformation {
+    CapabilityInformation {
+        streaming: Some(false),
+        asynchronous: Some(false),
+        attestation: Some(false),
+        batch_undo: Some(true),
+        batch_continue: Some(true),
+        destroy_action: Some(DestroyAction::KeyMaterialDeleted),
+        ..CapabilityInformation::default()
+    }
+}

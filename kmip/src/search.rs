@@ -1,0 +1,351 @@
+//! What a Locate request asks for: blind terms for the store, and criteria for what the store cannot see.
+
+use keys::attributes::Other;
+use keys::id::{Layer, RowId, ServiceId, TenantId, Time};
+use keys::lifecycle;
+use keys::row::{ParentRef, Term};
+use keys::terms::TermMaker;
+use keys::vault::View;
+
+use crate::attribute::{AttributeName, AttributeValue};
+use crate::context::Context;
+use crate::enums::{ObjectGroupMember, State};
+use crate::failure::Failure;
+use crate::mask::StorageStatusMask;
+use crate::object::{Name, RevocationReason};
+use crate::payload::LocateRequest;
+use crate::template::encoded;
+use crate::ttlv::{DateTime, Item, ItemType, Value};
+use crate::view;
+
+/// A search: what matches carries all terms and meets all criteria.
+pub(crate) struct Search {
+    /// Whose objects are searched: a layer of core's keys.
+    pub(crate) layer: Layer,
+    /// For the store, the most selective first.
+    pub(crate) terms: Vec<Term>,
+    criteria: Vec<Criterion>,
+    dates: Vec<(AttributeName, i64)>,
+    storage: StorageStatusMask,
+    with_destroyed: bool,
+}
+
+/// What an object has to be like.
+enum Criterion {
+    /// Nothing here is.
+    Never,
+    Id(RowId),
+    /// One of these.
+    Ids(Vec<RowId>),
+    Name {
+        value: Option<String>,
+        kind: Option<u32>,
+    },
+    ObjectType(u32),
+    Algorithm(u32),
+    Length(i32),
+    /// All these bits.
+    Mask(u32),
+    State(State),
+    Revocation {
+        code: Option<u32>,
+        message: Option<String>,
+    },
+    Group(String),
+    Fresh(bool),
+    Sensitive(bool),
+    Extractable(bool),
+    Service(ServiceId),
+    Version(i32),
+    Parent(ParentRef),
+    /// An attribute that is only kept, given in whole or in part.
+    Kept {
+        name: String,
+        value: Vec<u8>,
+    },
+    /// Within two dates, both included, in seconds.
+    Between {
+        name: AttributeName,
+        first: i64,
+        last: i64,
+    },
+}
+
+impl Search {
+    /// Reads the request; attributes count the same bare or in a Template-Attribute.
+    ///
+    /// # Errors
+    /// Invalid Field for attributes that nobody here understands.
+    pub(crate) async fn read(context: &Context<'_>, request: &LocateRequest<'_>) -> Result<Self, Failure> {
+        let storage = request.storage_status_mask.unwrap_or(StorageStatusMask::ON_LINE);
+        let (criteria, dates) = (Vec::new(), Vec::new());
+        let mut search = Self { layer: Layer::L3, terms: Vec::new(), criteria, dates, storage, with_destroyed: false };
+        let template = request.template_attribute.as_ref();
+        // There are no Templates to name here, so a name that stands where one would is the object's.
+        for name in template.iter().flat_map(|template| &template.names) {
+            search.name(context, name);
+        }
+        for attribute in request.attributes.iter().chain(template.iter().flat_map(|template| &template.attributes)) {
+            search.add(context, &attribute.value).await?;
+        }
+        search.add_dates()?;
+        search.add_member(context, request).await?;
+        Ok(search)
+    }
+
+    /// Whether an object is one of those that were asked for.
+    pub(crate) fn fits(&self, view: &View) -> bool {
+        let is_archived = view.state == lifecycle::State::Retired;
+        let place = if is_archived { StorageStatusMask::ARCHIVAL } else { StorageStatusMask::ON_LINE };
+        let is_wanted = self.with_destroyed || !view.state.is_destroyed();
+        self.storage.has(place) && is_wanted && self.criteria.iter().all(|criterion| criterion.fits(view))
+    }
+
+    async fn add(&mut self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
+        use AttributeValue as A;
+        let criterion = match value {
+            A::UniqueIdentifier(id) => {
+                self.with_destroyed = true;
+                Some(id.parse().map_or(Criterion::Never, Criterion::Id))
+            }
+            A::Name(name) => Some(self.name(context, name)),
+            A::ObjectType(kind) => Some(Criterion::ObjectType(kind.number())),
+            A::CryptographicAlgorithm(algorithm) => Some(Criterion::Algorithm(algorithm.number())),
+            A::CryptographicLength(bits) => Some(Criterion::Length(*bits)),
+            A::CryptographicUsageMask(mask) => Some(Criterion::Mask(mask.0.cast_unsigned())),
+            A::State(state) => {
+                self.with_destroyed = true;
+                Some(Criterion::State(*state))
+            }
+            A::RevocationReason(RevocationReason { code, message }) => {
+                Some(Criterion::Revocation { code: code.map(|code| code.number()), message: message.map(ToOwned::to_owned) })
+            }
+            A::ObjectGroup(group) => {
+                self.term(context, |terms, tenant| terms.object_group(tenant, group));
+                Some(Criterion::Group((*group).to_owned()))
+            }
+            A::Fresh(fresh) => Some(Criterion::Fresh(*fresh)),
+            A::Sensitive(value) | A::AlwaysSensitive(value) => Some(Criterion::Sensitive(*value)),
+            A::Extractable(value) => Some(Criterion::Extractable(*value)),
+            A::NeverExtractable(value) => Some(Criterion::Extractable(!*value)),
+            A::StorageStatusMask(mask) => {
+                self.storage = *mask;
+                None
+            }
+            A::InitialDate(date)
+            | A::ActivationDate(date)
+            | A::ProcessStartDate(date)
+            | A::ProtectStopDate(date)
+            | A::DeactivationDate(date)
+            | A::CompromiseOccurrenceDate(date)
+            | A::CompromiseDate(date)
+            | A::ArchiveDate(date)
+            | A::LastChangeDate(date)
+            | A::OriginalCreationDate(date)
+            | A::DestroyDate(date) => {
+                self.date(value, *date);
+                None
+            }
+            A::Custom(name, value) if name.starts_with("y-") => self.place(context, name, value).await?,
+            A::Custom(..)
+            | A::AlternativeName(_)
+            | A::ApplicationSpecificInformation(_)
+            | A::Comment(_)
+            | A::ContactInformation(_)
+            | A::CryptographicParameters(_)
+            | A::Description(_)
+            | A::Link(_)
+            | A::OperationPolicyName(_) => Some(self.kept(context, value)),
+            // No key of a core has any of these, or (Digest) nobody may know.
+            A::CertificateIdentifier(_)
+            | A::CertificateIssuer(_)
+            | A::CertificateLength(_)
+            | A::CertificateSubject(_)
+            | A::CertificateType(_)
+            | A::CryptographicDomainParameters(_)
+            | A::Digest(_)
+            | A::DigitalSignatureAlgorithm(_)
+            | A::KeyValueLocation(_)
+            | A::KeyValuePresent(_)
+            | A::LeaseTime(_)
+            | A::Pkcs12FriendlyName(_)
+            | A::RandomNumberGenerator(_)
+            | A::UsageLimits(_)
+            | A::X509CertificateIdentifier(_)
+            | A::X509CertificateIssuer(_)
+            | A::X509CertificateSubject(_) => Some(Criterion::Never),
+        };
+        self.criteria.extend(criterion);
+        Ok(())
+    }
+
+    fn name(&mut self, context: &Context<'_>, name: &Name<'_>) -> Criterion {
+        if let Some(value) = name.value {
+            self.term(context, |terms, tenant| terms.name(tenant, value));
+        }
+        let (value, kind) = (name.value.map(ToOwned::to_owned), name.name_type.map(|kind| kind.number()));
+        Criterion::Name { value, kind }
+    }
+
+    fn date(&mut self, value: &AttributeValue<'_>, DateTime(seconds): DateTime) {
+        if let Some(name) = value.standard() {
+            self.with_destroyed |= name == AttributeName::DestroyDate;
+            self.dates.push((name, seconds));
+        }
+    }
+
+    /// The attributes that say where an object stands; the layer is a place to search and leaves nothing to compare.
+    async fn place(&mut self, context: &Context<'_>, name: &str, value: &Value<'_>) -> Result<Option<Criterion>, Failure> {
+        let criterion = match (name, value) {
+            (view::Y_LAYER, Value::TextString(text)) => {
+                let named = [Layer::L2, Layer::L21, Layer::L3].into_iter().find(|layer| view::layer_name(*layer) == *text);
+                if let Some(layer) = named {
+                    self.layer = layer;
+                    return Ok(None);
+                }
+                None
+            }
+            (view::Y_SERVICE, Value::TextString(text)) => service(context, text).await?.map(Criterion::Service),
+            (view::Y_VERSION, Value::Integer(version)) => Some(Criterion::Version(*version)),
+            (view::Y_PARENT, Value::TextString(text)) => parent(context, text).await?.map(Criterion::Parent),
+            (view::Y_LAYER | view::Y_SERVICE | view::Y_VERSION | view::Y_PARENT, _) => None,
+            _ => return Err(Failure::field("Attribute Name: the server makes no such attribute")),
+        };
+        Ok(criterion.or(Some(Criterion::Never)))
+    }
+
+    /// An attribute that is only kept. A whole value has a term; a structure may be given in part, so it is compared field by field.
+    fn kept(&mut self, context: &Context<'_>, value: &AttributeValue<'_>) -> Criterion {
+        let (name, value) = (value.name().to_owned(), encoded(value));
+        if Item::only(&value).is_ok_and(|item| item.kind != ItemType::Structure) {
+            self.term(context, |terms, tenant| terms.other(tenant, &name, &value));
+        }
+        Criterion::Kept { name, value }
+    }
+
+    fn term(&mut self, context: &Context<'_>, make: impl FnOnce(&TermMaker, TenantId) -> Term) {
+        let terms = &context.vault.registry().integrity().terms;
+        self.terms.extend(context.grants.tenant().map(|tenant| make(terms, tenant)));
+    }
+
+    /// One date of a kind is that date, two are a range.
+    fn add_dates(&mut self) -> Result<(), Failure> {
+        let mut dates = std::mem::take(&mut self.dates);
+        while let Some((name, one)) = dates.pop() {
+            let others: Vec<i64> = dates.iter().filter(|date| date.0 == name).map(|date| date.1).collect();
+            let (first, last) = match *others.as_slice() {
+                [] => (one, one),
+                [other] => (one.min(other), one.max(other)),
+                _ => return Err(Failure::field(format!("{}: give one date, or two for a range", name.row().name))),
+            };
+            dates.retain(|date| date.0 != name);
+            self.criteria.push(Criterion::Between { name, first, last });
+        }
+        Ok(())
+    }
+
+    /// Object Group Member: every key of a core is fresh, and a service's default is its default key.
+    async fn add_member(&mut self, context: &Context<'_>, request: &LocateRequest<'_>) -> Result<(), Failure> {
+        match request.object_group_member {
+            None | Some(ObjectGroupMember::GroupMemberFresh) => {}
+            Some(ObjectGroupMember::GroupMemberDefault) => {
+                let services = match context.grants.tenant() {
+                    Some(tenant) => context.vault.services(tenant).await?,
+                    None => Vec::new(),
+                };
+                self.criteria.push(Criterion::Ids(services.into_iter().map(|service| service.default_key).collect()));
+            }
+            Some(ObjectGroupMember::Extension(_)) => return Err(Failure::field("Object Group Member: there is no such member")),
+        }
+        Ok(())
+    }
+}
+
+/// The client's service of this name.
+async fn service(context: &Context<'_>, text: &str) -> Result<Option<ServiceId>, Failure> {
+    let (Some(tenant), Ok(name)) = (context.grants.tenant(), text.parse()) else { return Ok(None) };
+    Ok(context.vault.service_by_name(tenant, &name).await?.map(|service| service.id))
+}
+
+/// The key version with this identifier, if it is the client's tenant's.
+async fn parent(context: &Context<'_>, text: &str) -> Result<Option<ParentRef>, Failure> {
+    let Ok(id) = text.parse::<RowId>() else { return Ok(None) };
+    match context.vault.header(context.unit, id).await {
+        Ok(header) if Some(header.owner.tenant) == context.grants.tenant() => {
+            Ok(Some(ParentRef { chain: header.chain, version: header.version }))
+        }
+        Ok(_) | Err(keys::Error::NotFound) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Criterion {
+    fn fits(&self, view: &View) -> bool {
+        let (header, attributes) = (&view.header, &view.attributes);
+        match self {
+            Self::Never => false,
+            Self::Id(id) => header.id == *id,
+            Self::Ids(ids) => ids.contains(&header.id),
+            Self::Name { value, kind } => attributes
+                .names
+                .iter()
+                .any(|name| value.as_ref().is_none_or(|value| name.value == *value) && kind.is_none_or(|kind| name.kind == kind)),
+            Self::ObjectType(kind) => header.object_type.0 == *kind,
+            Self::Algorithm(algorithm) => header.algorithm.0 == *algorithm,
+            Self::Length(bits) => view::bits(view) == *bits,
+            Self::Mask(mask) => attributes.usage_mask & mask == *mask,
+            Self::State(state) => view::state(view.state) == *state,
+            Self::Revocation { code, message } => attributes.revocation.as_ref().is_some_and(|revocation| {
+                code.is_none_or(|code| revocation.code == code) && (message.is_none() || revocation.message == *message)
+            }),
+            Self::Group(group) => attributes.object_groups.contains(group),
+            Self::Fresh(fresh) => *fresh == view::FRESH,
+            Self::Sensitive(sensitive) => attributes.sensitive == *sensitive,
+            Self::Extractable(extractable) => attributes.extractable == *extractable,
+            Self::Service(service) => header.owner.service == Some(*service),
+            Self::Version(version) => i32::try_from(header.version.0) == Ok(*version),
+            Self::Parent(parent) => header.parent == *parent,
+            Self::Kept { name, value } => attributes.others.iter().any(|other| other.name == *name && includes(other, value)),
+            Self::Between { name, first, last } => (*first..=*last).contains(&seconds(view, *name)),
+        }
+    }
+}
+
+/// Whether a kept value is `wanted`, or a structure with all its fields.
+fn includes(other: &Other, wanted: &[u8]) -> bool {
+    let fields = |bytes| {
+        let mut fields = Item::only(bytes).and_then(|item| item.fields()).ok()?;
+        Some(std::iter::from_fn(|| fields.next_item().ok().flatten()).collect::<Vec<_>>())
+    };
+    match (fields(&other.value), fields(wanted)) {
+        (Some(has), Some(wanted)) => wanted.iter().all(|field| has.contains(field)),
+        (None, None) => other.value == wanted,
+        _ => false,
+    }
+}
+
+/// A date of an object in seconds; one that is not set is the largest there is (4.9).
+fn seconds(view: &View, name: AttributeName) -> i64 {
+    let dates = &view.attributes.dates;
+    let date = match name {
+        AttributeName::InitialDate => Some(dates.initial),
+        AttributeName::LastChangeDate => Some(dates.last_change),
+        AttributeName::ActivationDate => dates.activation,
+        AttributeName::ProcessStartDate => dates.process_start,
+        AttributeName::ProtectStopDate => dates.protect_stop,
+        AttributeName::DeactivationDate => dates.deactivation,
+        AttributeName::DestroyDate => dates.destroy,
+        AttributeName::CompromiseOccurrenceDate => dates.compromise_occurrence,
+        AttributeName::CompromiseDate => dates.compromise,
+        AttributeName::OriginalCreationDate => original_creation(view),
+        _ => None,
+    };
+    date.map_or(i64::MAX, Time::seconds)
+}
+
+fn original_creation(view: &View) -> Option<Time> {
+    view.attributes.others.iter().find_map(|other| match view::stored(other) {
+        Some(AttributeValue::OriginalCreationDate(DateTime(seconds))) => Some(Time::from_seconds(seconds)),
+        _ => None,
+    })
+}

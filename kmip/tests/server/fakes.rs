@@ -1,0 +1,128 @@
+//! Fakes behind the domain's ports.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use keys::id::{OutboxSeq, RowId, Time};
+use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Query, StoreError};
+use keys::record::{Record, SessionRecord};
+use keys::row::Row;
+
+/// Rows in a map; may be told to fail.
+#[derive(Default)]
+pub(crate) struct FakeStore {
+    rows: Mutex<BTreeMap<RowId, Row>>,
+    pub(crate) commits: AtomicU64,
+    pub(crate) full: AtomicBool,
+}
+
+impl FakeStore {
+    pub(crate) fn rows(&self) -> MutexGuard<'_, BTreeMap<RowId, Row>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Keystore for FakeStore {
+    async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows().get(&id).cloned())
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        let fits = |row: &&Row| {
+            row.header.id.layer == query.layer
+                && query.before.is_none_or(|before| row.header.id < before)
+                && query.terms.iter().all(|term| row.terms.contains(term))
+        };
+        Ok(self.rows().values().rev().filter(fits).take(query.limit).cloned().collect())
+    }
+
+    async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(StoreError::Full { at: "/secret/path".to_owned() });
+        }
+        let mut rows = self.rows();
+        for change in &batch.changes {
+            if rows.get(&change.id()).map(|row| row.header.generation) != change.expected() {
+                return Err(StoreError::Conflict { id: change.id() });
+            }
+        }
+        for change in batch.changes {
+            match change.row() {
+                Some(row) => rows.insert(row.header.id, row.clone()),
+                None => rows.remove(&change.id()),
+            };
+        }
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn outbox(&self, _after: OutboxSeq, _limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Keeps records in memory; may be told to refuse.
+#[derive(Default)]
+pub(crate) struct FakeAudit {
+    records: Mutex<Vec<Record>>,
+    pub(crate) down: AtomicBool,
+}
+
+impl FakeAudit {
+    pub(crate) fn records(&self) -> MutexGuard<'_, Vec<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AuditSink for FakeAudit {
+    fn ready(&self) -> Result<(), AuditUnavailable> {
+        if self.down.load(Ordering::Relaxed) { Err(AuditUnavailable { why: "told to".to_owned() }) } else { Ok(()) }
+    }
+
+    fn session(&self, _session: &SessionRecord) -> Result<(), AuditUnavailable> {
+        self.ready()
+    }
+
+    fn append(&self, records: &[Record]) -> Result<(), AuditUnavailable> {
+        self.ready()?;
+        self.records().extend_from_slice(records);
+        Ok(())
+    }
+
+    fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable> {
+        self.ready()?;
+        self.records().extend(entries.iter().map(|entry| entry.record));
+        Ok(())
+    }
+
+    fn settled(&self) -> OutboxSeq {
+        OutboxSeq(0)
+    }
+}
+
+/// A clock that stands where it is put, in seconds.
+pub(crate) struct FakeClock(pub(crate) AtomicI64);
+
+impl Clock for FakeClock {
+    fn now(&self) -> Time {
+        Time::from_seconds(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Distinct, not random.
+#[derive(Default)]
+pub(crate) struct Counting(AtomicU64);
+
+impl Entropy for Counting {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        for chunk in buffer.chunks_mut(8) {
+            let number = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            let mixed = (number ^ (number >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes();
+            chunk.copy_from_slice(&mixed[..chunk.len()]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! The server's half, from the bytes of a request to the bytes of its answer and its audit records, on a founded core with fakes around it.
+
+mod attributes;
+mod batch;
+mod create;
+mod crypto;
+mod fakes;
+mod hostile;
+mod lifecycle;
+mod locate;
+mod messages;
+mod policy;
+mod world;

@@ -1,0 +1,292 @@
+//! A founded core with two tenants, and clients that speak to it through the client half.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use futures_executor::block_on;
+use keys::cluster;
+use keys::entropy::Randomness;
+use keys::hierarchy::MasterKey;
+use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
+use keys::policy::{Action, NodeRole, Principal, Role};
+use keys::port::{AuditSink, Clock, Entropy};
+use keys::record::{Outcome, Record};
+use keys::unit::{CommitError, Unit};
+use keys::vault::{Parts, Vault};
+use kmip::ttlv::DateTime;
+use kmip::*;
+
+use crate::fakes::{Counting, FakeAudit, FakeClock, FakeStore};
+
+/// When the tests begin, in seconds.
+pub(crate) const START: i64 = 1_800_000_000;
+/// Encrypt and Decrypt.
+pub(crate) const DATA: i32 = 12;
+
+/// Tenant `acme` with the services `billing` and `payroll`, and tenant `globex` with `billing`.
+pub(crate) struct World {
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) audit: Arc<FakeAudit>,
+    pub(crate) clock: Arc<FakeClock>,
+}
+
+/// A connected client.
+pub(crate) struct Client<'w> {
+    pub(crate) world: &'w World,
+    pub(crate) caller: Caller,
+    pub(crate) sealed: bool,
+}
+
+/// How an operation failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failed {
+    pub(crate) reason: ResultReason,
+    pub(crate) message: String,
+}
+
+impl World {
+    pub(crate) fn found() -> Self {
+        block_on(found())
+    }
+
+    pub(crate) fn client(&self, role: Role, tenant: &str, service: &str) -> Client<'_> {
+        self.client_with(role, tenant, service, Credentials::Ignore)
+    }
+
+    pub(crate) fn client_with(&self, role: Role, tenant: &str, service: &str, credentials: Credentials) -> Client<'_> {
+        let scope = |text: &str| Some(text).filter(|text| !text.is_empty()).map(scope);
+        let principal = Principal { role, tenant: scope(tenant), service: scope(service), certificate: [0; 32] };
+        Client { world: self, caller: Caller::new(principal, SessionId(7), credentials), sealed: false }
+    }
+
+    pub(crate) fn admin(&self) -> Client<'_> {
+        self.client(Role::TenantAdmin, "acme", "")
+    }
+
+    pub(crate) fn service(&self) -> Client<'_> {
+        self.client(Role::Service, "acme", "billing")
+    }
+
+    pub(crate) fn stranger(&self) -> Client<'_> {
+        self.client(Role::Service, "globex", "billing")
+    }
+
+    /// An Active AES-256 key of acme's billing.
+    pub(crate) fn key(&self) -> String {
+        let mut admin = self.admin();
+        let id = admin.create(ProtocolVersion::V1_2, &wish("billing", &[])).expect("a plain key");
+        admin.activate(&id).expect("a new key activates");
+        id
+    }
+
+    /// The default key of acme's billing.
+    pub(crate) fn default_key(&self) -> String {
+        block_on(async {
+            let tenant = self.vault.tenant_by_name(&scope("acme")).await.expect("the store is well").expect("it was made");
+            let service = self.vault.service_by_name(tenant.id, &scope("billing")).await.expect("the store is well");
+            service.expect("it was made").default_key.to_string()
+        })
+    }
+
+    pub(crate) fn wait(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.0.load(Ordering::Relaxed)
+    }
+
+    /// The records since the last look, but those of the appliance itself.
+    pub(crate) fn take_records(&self) -> Vec<Record> {
+        let mut records = std::mem::take(&mut *self.audit.records());
+        records.retain(|record| record.session == SessionId(7));
+        records
+    }
+
+    /// What the records since the last look say was done, and how it ended.
+    pub(crate) fn outcomes(&self) -> Vec<(Action, Outcome)> {
+        self.take_records().iter().map(|record| (record.action, record.outcome)).collect()
+    }
+}
+
+async fn found() -> World {
+    let entropy = Arc::new(Counting::default());
+    let randomness = Randomness::new(Arc::clone(&entropy) as Arc<dyn Entropy>);
+    let master = MasterKey::generate(&randomness).expect("the arena has room");
+    let clock = Arc::new(FakeClock(AtomicI64::new(START)));
+    let (store, audit) = (Arc::new(FakeStore::default()), Arc::new(FakeAudit::default()));
+    let cluster = ClusterId::new(uuid::Uuid::from_bytes([0xC1; 16]));
+    let genesis = cluster::found(cluster, &master, &randomness, clock.now(), [0; 32]).expect("the arena has room");
+    let parts = Parts {
+        node: NodeRole::Core,
+        registry: genesis.registry,
+        store: Arc::<FakeStore>::clone(&store),
+        audit: Arc::<FakeAudit>::clone(&audit),
+        clock: Arc::<FakeClock>::clone(&clock),
+        entropy,
+        system: SessionId(1),
+        next_outbox: OutboxSeq(1),
+        not_before: Time::default(),
+    };
+    let (vault, writer) = Vault::core(parts).expect("the arena has room");
+    std::thread::spawn(move || block_on(writer.run()));
+    let mut unit = vault.begin(SessionId(1));
+    vault.stage_genesis(&mut unit, genesis.rows);
+    commit(unit).await;
+    let world = World { vault, store, audit, clock };
+    for (tenant, services) in [("acme", ["billing", "payroll"].as_slice()), ("globex", &["billing"])] {
+        world.settle(tenant, services).await;
+    }
+    world
+}
+
+impl World {
+    pub(crate) async fn settle(&self, tenant: &str, services: &[&str]) {
+        let mut unit = self.vault.begin(SessionId(1));
+        self.vault.create_tenant(&mut unit, &scope(tenant)).await.expect("the name is free");
+        commit(unit).await;
+        for service in services {
+            let mut unit = self.vault.begin(SessionId(1));
+            self.vault.create_service(&mut unit, &scope(tenant), &scope(service)).await.expect("the name is free");
+            commit(unit).await;
+        }
+    }
+}
+
+async fn commit(unit: Unit) {
+    let _receipt = unit.commit().await.expect("the fakes are well");
+}
+
+fn scope(text: &str) -> ScopeName {
+    text.parse().expect("the test's names are names")
+}
+
+impl Client<'_> {
+    /// The answer to a message, committed, or withheld with the reason for that. Every item answered has left one record.
+    pub(crate) fn try_ask(&mut self, message: &[u8]) -> (Vec<u8>, Option<CommitError>) {
+        let vault = (!self.sealed).then_some(&*self.world.vault);
+        let audit: Arc<dyn AuditSink> = Arc::<FakeAudit>::clone(&self.world.audit);
+        let unit = vault.map_or_else(|| Unit::new(self.caller.session(), audit, None), |vault| vault.begin(self.caller.session()));
+        block_on(async {
+            let (response, unit) = dispatch(vault, &mut self.caller, unit, message, self.world.clock.now(), b"left over".to_vec()).await;
+            match unit.commit().await {
+                Ok(receipt) => (response.release(receipt), None),
+                Err(error) => (response.withhold(&error), Some(error)),
+            }
+        })
+    }
+
+    pub(crate) fn ask(&mut self, message: &[u8]) -> Vec<u8> {
+        let before = self.recorded();
+        let (answer, withheld) = self.try_ask(message);
+        assert_eq!(withheld, None);
+        let items = ResponseMessage::read(&answer).expect("answers are legal in their version").items.len();
+        let records = self.recorded() - before;
+        let is_replaced = items == 1 && records > 1;
+        assert!(records == items || is_replaced, "{items} items left {records} records");
+        answer
+    }
+
+    fn recorded(&self) -> usize {
+        self.world.audit.records().iter().filter(|record| record.session == SessionId(7)).count()
+    }
+
+    /// Does one operation and reads its answer as strictly as the version demands.
+    pub(crate) fn call<C: Call, R>(
+        &mut self,
+        version: ProtocolVersion,
+        call: &C,
+        read: impl FnOnce(C::Answer<'_>) -> R,
+    ) -> Result<R, Failed> {
+        let mut batch = Batch::new(version);
+        let slot = batch.push(call).expect("the version has the operation");
+        let sent = batch.finish();
+        let answer = self.ask(&sent.bytes);
+        let answers = sent.answers(&answer).map_err(failed)?;
+        let answer = answers.get(&slot).map_err(failed)?;
+        Ok(read(answer))
+    }
+
+    pub(crate) fn create(&mut self, version: ProtocolVersion, attributes: &[AttributeValue<'_>]) -> Result<String, Failed> {
+        self.call(version, &create_request(attributes), |answer| answer.unique_identifier.to_owned())
+    }
+
+    pub(crate) fn activate(&mut self, id: &str) -> Result<String, Failed> {
+        let request = ActivateRequest { unique_identifier: Some(id) };
+        self.call(ProtocolVersion::V1_0, &request, |answer| answer.unique_identifier.to_owned())
+    }
+
+    pub(crate) fn revoke(&mut self, id: &str, code: RevocationReasonCode) -> Result<String, Failed> {
+        self.call(ProtocolVersion::V1_0, &revoke_request(id, code), |answer| answer.unique_identifier.to_owned())
+    }
+
+    pub(crate) fn destroy(&mut self, id: &str) -> Result<String, Failed> {
+        let request = DestroyRequest { unique_identifier: Some(id) };
+        self.call(ProtocolVersion::V1_0, &request, |answer| answer.unique_identifier.to_owned())
+    }
+
+    pub(crate) fn state(&mut self, id: &str) -> State {
+        let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: vec!["State"] };
+        let state = self.call(ProtocolVersion::V1_0, &request, |answer| match answer.attributes.as_slice() {
+            [Attribute { value: AttributeValue::State(state), .. }] => *state,
+            other => panic!("not one State: {other:?}"),
+        });
+        state.expect("the key is the client's")
+    }
+
+    pub(crate) fn locate(&mut self, version: ProtocolVersion, attributes: &[AttributeValue<'_>]) -> Result<Vec<String>, Failed> {
+        let attributes = attributes.iter().cloned().map(bare).collect();
+        let request = LocateRequest { attributes, ..LocateRequest::default() };
+        self.call(version, &request, |answer| answer.unique_identifiers.iter().map(ToString::to_string).collect())
+    }
+}
+
+pub(crate) fn failed(error: Error) -> Failed {
+    match error {
+        Error::Refused { status: ResultStatus::OperationFailed, reason: Some(reason), message, .. } => Failed { reason, message },
+        other => panic!("not a failed operation: {other}"),
+    }
+}
+
+/// The reason of a failure.
+pub(crate) fn why<T: std::fmt::Debug>(result: Result<T, Failed>) -> ResultReason {
+    result.expect_err("this is refused").reason
+}
+
+pub(crate) fn bare(value: AttributeValue<'_>) -> Attribute<'_> {
+    Attribute { index: None, value }
+}
+
+/// AES-256 for Encrypt and Decrypt, of this service, with some attributes more.
+pub(crate) fn wish<'a>(service: &'a str, more: &[AttributeValue<'a>]) -> Vec<AttributeValue<'a>> {
+    let mut attributes = vec![
+        AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes),
+        AttributeValue::CryptographicLength(256),
+        AttributeValue::CryptographicUsageMask(CryptographicUsageMask(DATA)),
+        AttributeValue::ObjectGroup(service),
+    ];
+    attributes.extend_from_slice(more);
+    attributes
+}
+
+pub(crate) fn named(value: &str) -> AttributeValue<'_> {
+    AttributeValue::Name(Name { value: Some(value), name_type: Some(NameType::UninterpretedTextString) })
+}
+
+pub(crate) fn create_request<'a>(attributes: &[AttributeValue<'a>]) -> CreateRequest<'a> {
+    let attributes = attributes.iter().cloned().map(bare).collect();
+    CreateRequest { object_type: ObjectType::SymmetricKey, template_attribute: TemplateAttribute { names: vec![], attributes } }
+}
+
+pub(crate) fn revoke_request(id: &str, code: RevocationReasonCode) -> RevokeRequest<'_> {
+    RevokeRequest {
+        unique_identifier: Some(id),
+        revocation_reason: RevocationReason { code: Some(code), message: Some("said the test") },
+        compromise_occurrence_date: Some(DateTime(0)),
+    }
+}
+
+pub(crate) fn row_id(text: &str) -> RowId {
+    text.parse().expect("the server's identifiers are identifiers")
+}

@@ -1,0 +1,230 @@
+//! A whole appliance under test: `strongroom dev` in a temporary folder, stopped by process id when the value is dropped.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use daemon::kmip_client::{Endpoint, KmipClient};
+use kmip::ProtocolVersion;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::binary;
+
+/// How long a start, a restart or a stop may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at again.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// `strongroom dev`, serving.
+pub struct Appliance {
+    dev: Child,
+    dir: TempDir,
+}
+
+/// Who a client certificate of `dev` stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// acme/billing, service.
+    Service,
+    /// globex/billing, service.
+    OtherService,
+    /// acme, tenant-admin.
+    TenantAdmin,
+    /// The appliance's auditor.
+    Auditor,
+    /// The appliance's operator.
+    Operator,
+}
+
+impl Who {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Service => "CLIENT",
+            Self::OtherService => "CLIENT2",
+            Self::TenantAdmin => "TENANT_ADMIN",
+            Self::Auditor => "AUDITOR",
+            Self::Operator => "OPERATOR",
+        }
+    }
+}
+
+impl Appliance {
+    /// Starts a new appliance and waits until it serves.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), &[])
+    }
+
+    /// Starts `dev` with further options on a folder that may hold an appliance already.
+    ///
+    /// # Panics
+    /// If it does not serve.
+    #[must_use]
+    pub fn start_in(dir: TempDir, options: &[&str]) -> Self {
+        let ready = dir.path().join("dev.env");
+        let before = fs::read(&ready).ok();
+        let mut dev = Command::new(binary("strongroom", "daemon"))
+            .args(["dev", "--dir"])
+            .arg(dir.path())
+            .args(options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary is there");
+        let serves = wait_for(|| fs::read(&ready).is_ok_and(|now| Some(now) != before) || dev.try_wait().is_ok_and(|ended| ended.is_some()));
+        let ended = dev.try_wait().expect("it is our child");
+        assert!(serves && ended.is_none(), "strongroom dev does not serve: {ended:?}");
+        Self { dev, dir }
+    }
+
+    /// Stops in good order and hands the folder back.
+    ///
+    /// # Panics
+    /// If the exit status is not 0.
+    #[must_use]
+    pub fn stop(mut self) -> TempDir {
+        signal(self.dev.id(), Signal::SIGTERM);
+        let mut status = None;
+        assert!(wait_for(|| { status = self.dev.try_wait().expect("it is our child"); status.is_some() }), "strongroom dev does not stop");
+        assert_eq!(status.and_then(|status| status.code()), Some(0), "strongroom dev exits with 0 on SIGTERM");
+        std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// What `dev.env` says now.
+    ///
+    /// # Panics
+    /// If the file is not of the form NAME=VALUE.
+    #[must_use]
+    pub fn env(&self) -> BTreeMap<String, String> {
+        let text = fs::read_to_string(self.dir.path().join("dev.env")).expect("dev.env is written before anybody is told to read it");
+        text.lines().map(|line| line.split_once('=').expect("NAME=VALUE")).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    /// One value of `dev.env`.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> String {
+        self.env().remove(name).unwrap_or_else(|| panic!("dev.env has no {name}"))
+    }
+
+    /// The core's process.
+    ///
+    /// # Panics
+    /// If dev.env names none.
+    #[must_use]
+    pub fn core_pid(&self) -> u32 {
+        self.value("CORE_PID").parse().expect("a process id")
+    }
+
+    /// Where and as whom to connect to the core.
+    #[must_use]
+    pub fn endpoint(&self, who: Who) -> Endpoint {
+        Endpoint {
+            server: self.value("KMIP_CORE"),
+            server_name: None,
+            ca: self.value("CA_CERT").into(),
+            cert: self.value(&format!("{}_CERT", who.prefix())).into(),
+            key: self.value(&format!("{}_KEY", who.prefix())).into(),
+        }
+    }
+
+    /// A connection to the core.
+    ///
+    /// # Panics
+    /// If the core does not take it.
+    #[must_use]
+    pub fn connect(&self, who: Who) -> KmipClient {
+        KmipClient::connect(&self.endpoint(who), ProtocolVersion::V1_4).expect("the core serves")
+    }
+
+    /// Runs the operator's command line against this appliance, with the KMIP options of `who`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn cli(&self, who: Who, arguments: &[&str]) -> Output {
+        let Endpoint { server, ca, cert, key, .. } = self.endpoint(who);
+        Command::new(binary("strongroom", "daemon"))
+            .args(arguments)
+            .arg("--config")
+            .arg(self.value("CORE_CONFIG"))
+            .env("KMIP_CORE", server)
+            .env("CA_CERT", ca)
+            .env("CLIENT_CERT", cert)
+            .env("CLIENT_KEY", key)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary is there")
+    }
+
+    /// Kills the core as a crash would.
+    pub fn kill_core(&self) {
+        signal(self.core_pid(), Signal::SIGKILL);
+    }
+
+    /// Waits until `dev` has brought up another core than `before`.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wait_for_restart(&self, before: u32) {
+        assert!(wait_for(|| self.core_pid() != before), "the core is not restarted");
+    }
+
+    /// Every file below the core's data folder.
+    #[must_use]
+    pub fn data_files(&self) -> Vec<PathBuf> {
+        files_below(&self.dir.path().join("core"))
+    }
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if self.dev.try_wait().is_ok_and(|ended| ended.is_none()) {
+            signal(self.dev.id(), Signal::SIGTERM);
+            let _reaped = self.dev.wait();
+        }
+    }
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
+/// Sends a signal to a process that we, or `dev` for us, have started.
+///
+/// # Panics
+/// If the number is no process id.
+pub fn signal(process: u32, signal: Signal) {
+    let _gone_already = kill(Pid::from_raw(i32::try_from(process).expect("a process id")), signal);
+}
+
+/// Looks until `condition` holds; `false` if it does not within a minute.
+pub fn wait_for(mut condition: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + PATIENCE;
+    // A channel that nobody sends on is the timer.
+    let (_keep, timer) = mpsc::channel::<()>();
+    while Instant::now() < until {
+        if condition() {
+            return true;
+        }
+        let _elapsed = timer.recv_timeout(LOOK_EVERY);
+    }
+    condition()
+}

@@ -1,0 +1,165 @@
+//! One core under test without its supervisor: `strongroomd` on a folder that `strongroom dev` has prepared.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::Signal;
+use tempfile::TempDir;
+
+use crate::appliance::{Appliance, signal, wait_for};
+use crate::binary;
+
+/// A prepared folder, with or without a core running on it.
+pub struct Core {
+    dir: TempDir,
+    daemon: Option<Child>,
+}
+
+impl Core {
+    /// A folder as `dev` leaves it: cluster, tenants, certificates; nothing runs.
+    #[must_use]
+    pub fn prepared() -> Self {
+        Self { dir: Appliance::start().stop(), daemon: None }
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The core's configuration.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("core.yaml")
+    }
+
+    /// A value of `dev.env`, as it was when `dev` ran.
+    ///
+    /// # Panics
+    /// If there is none of that name.
+    #[must_use]
+    pub fn value(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.dir.path().join("dev.env")).expect("dev has written it");
+        let found = text.lines().filter_map(|line| line.split_once('=')).find(|(known, _)| *known == name);
+        found.unwrap_or_else(|| panic!("dev.env has no {name}")).1.to_owned()
+    }
+
+    /// The command that starts the core, for tests that change its surroundings.
+    #[must_use]
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(binary("strongroomd", "daemon"));
+        command.arg("--config").arg(self.config()).env("CREDENTIALS_DIRECTORY", self.credentials()).stdin(Stdio::null());
+        command
+    }
+
+    /// Starts the core and waits until its admin socket answers and it has tried to unseal.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn start(&mut self) {
+        let mut daemon = self.command().stderr(Stdio::null()).spawn().expect("the binary is there");
+        let answers = wait_for(|| daemon.try_wait().is_ok_and(|ended| ended.is_some()) || self.has_settled());
+        assert!(answers && daemon.try_wait().is_ok_and(|ended| ended.is_none()), "the core does not run");
+        self.daemon = Some(daemon);
+    }
+
+    fn has_settled(&self) -> bool {
+        let status = self.cli(&["--json", "status"]);
+        status.status.success() && !String::from_utf8_lossy(&status.stdout).contains("not unsealed since start")
+    }
+
+    /// Runs the core until it ends by itself; returns what it printed.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn run_to_its_end(&self) -> Output {
+        self.command().output().expect("the binary is there")
+    }
+
+    /// Runs the operator's command line against this core.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary("strongroom", "daemon"));
+        command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
+        command.output().expect("the binary is there")
+    }
+
+    /// What the operator's command line prints on success.
+    ///
+    /// # Panics
+    /// If it fails.
+    #[must_use]
+    pub fn ask(&self, arguments: &[&str]) -> String {
+        let Output { status, stdout, stderr } = self.cli(arguments);
+        assert!(status.success(), "strongroom {}: {}", arguments.join(" "), String::from_utf8_lossy(&stderr));
+        String::from_utf8_lossy(&stdout).into_owned()
+    }
+
+    /// Puts another PIN into the credential; the token's own stays as it is. Returns the one before.
+    ///
+    /// # Panics
+    /// If the folder is gone.
+    #[must_use]
+    pub fn write_pin(&self, pin: &str) -> String {
+        let path = self.credentials().join("hsm-pin");
+        let before = fs::read_to_string(&path).expect("dev has written it");
+        fs::remove_file(&path).expect("it is ours");
+        fs::write(&path, pin).expect("it is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("it is ours");
+        before
+    }
+
+    /// Takes the token away, as if it were unplugged.
+    ///
+    /// # Panics
+    /// If it is away already.
+    pub fn pull_token(&self) {
+        fs::rename(self.tokens(), self.tokens().with_extension("away")).expect("the token is there");
+        fs::create_dir(self.tokens()).expect("the folder is ours");
+    }
+
+    /// Puts back what [`Core::pull_token`] took away.
+    ///
+    /// # Panics
+    /// If it is not away.
+    pub fn return_token(&self) {
+        fs::remove_dir_all(self.tokens()).expect("the folder is ours");
+        fs::rename(self.tokens().with_extension("away"), self.tokens()).expect("the token is away");
+    }
+
+    fn credentials(&self) -> PathBuf {
+        self.dir.path().join("softhsm/credentials")
+    }
+
+    fn tokens(&self) -> PathBuf {
+        self.dir.path().join("softhsm/tokens")
+    }
+
+    /// Stops the core in good order.
+    ///
+    /// # Panics
+    /// If its exit status is not 0.
+    pub fn stop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            signal(daemon.id(), Signal::SIGTERM);
+            let ended = daemon.wait().expect("it is our child");
+            assert!(ended.success(), "a core that is told to stop ends with {ended}");
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            signal(daemon.id(), Signal::SIGKILL);
+            let _reaped = daemon.wait();
+        }
+    }
+}

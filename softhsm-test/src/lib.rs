@@ -1,0 +1,29 @@
+//! Fixtures for tests with real parts: a private SoftHSM, a whole appliance, one core, and where our own binaries are.
+//!
+//! Whatever is missing fails the test with the command that provides it; nothing is skipped.
+
+mod appliance;
+mod core;
+mod soak;
+mod softhsm;
+
+pub use appliance::{Appliance, Who, signal, wait_for};
+pub use core::Core;
+pub use soak::{Tally, kill_campaign};
+pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
+
+use std::env;
+use std::path::PathBuf;
+
+/// Path of a binary of ours, beside the running test's own executable.
+///
+/// Cargo does not build the binaries of other packages for a test, so this fails with the command that does.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn binary(name: &str, package: &str) -> PathBuf {
+    let this = env::current_exe().expect("a test has an executable");
+    let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
+    beside.unwrap_or_else(|| panic!("{name} is not beside {}: run `cargo build -p {package}`", this.display()))
+}

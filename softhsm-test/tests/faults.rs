@@ -1,0 +1,141 @@
+//! Bad input and faults against a whole core: each has a precise error, and loses nothing.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Command;
+
+use softhsm_test::Core;
+
+fn reason(core: &Core) -> String {
+    let status: serde_json::Value = serde_json::from_str(&core.ask(&["--json", "status"])).expect("status is JSON");
+    format!("{}: {}", status["state"].as_str().unwrap_or_default(), status["reason"].as_str().unwrap_or_default())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once_then_latched_until_an_operator_says_so() {
+    let mut core = Core::prepared();
+    let right = core.write_pin("not-the-pin");
+    core.start();
+    let first = reason(&core);
+    assert!(first.starts_with("sealed: ") && first.contains("PIN"), "{first}");
+    // The right PIN alone does not help: no login is tried before somebody has looked.
+    let _wrong = core.write_pin(&right);
+    let refused = core.cli(&["unseal"]);
+    assert!(!refused.status.success());
+    assert!(text(&refused.stderr).contains("--retry-pin"), "{}", text(&refused.stderr));
+    let slots: serde_json::Value = serde_json::from_str(&core.ask(&["--json", "slot", "list"])).expect("a list in JSON");
+    let slot = slots[0]["id"].as_str().expect("there is one slot").to_owned();
+    let _verified = core.ask(&["slot", "verify", &slot, "--retry-pin"]);
+    let _unsealed = core.ask(&["unseal"]);
+    assert_eq!(reason(&core), "unsealed: ");
+    core.stop();
+}
+
+#[test]
+fn a_missing_token_leaves_the_core_sealed_and_serving_its_status() {
+    let mut core = Core::prepared();
+    core.pull_token();
+    core.start();
+    let why = reason(&core);
+    assert!(why.starts_with("sealed: ") && why.contains("token"), "{why}");
+    assert_eq!(core.cli(&["tenant", "list"]).status.code(), Some(3), "a sealed node exits with 3");
+    core.return_token();
+    let _unsealed = core.ask(&["unseal"]);
+    assert!(core.ask(&["tenant", "list"]).contains("acme"));
+    core.stop();
+}
+
+#[test]
+fn a_token_pulled_while_serving_stops_nobody() {
+    let mut core = Core::prepared();
+    core.start();
+    core.pull_token();
+    let slots: serde_json::Value = serde_json::from_str(&core.ask(&["--json", "slot", "list"])).expect("a list in JSON");
+    let slot = slots[0]["id"].as_str().expect("there is one slot");
+    assert!(!core.cli(&["slot", "verify", slot]).status.success(), "a slot verifies without its token");
+    let _made = core.ask(&["tenant", "create", "initech"]);
+    core.return_token();
+    let _verified = core.ask(&["slot", "verify", slot]);
+    core.stop();
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let core = Core::prepared();
+    let _holder = TcpListener::bind(core.value("KMIP_CORE")).expect("the port is free while nothing runs");
+    let ended = core.run_to_its_end();
+    assert!(!ended.status.success());
+    let said = text(&ended.stderr);
+    assert!(said.contains("listeners.kmip.bind") && said.contains(&core.value("KMIP_CORE")), "{said}");
+}
+
+#[test]
+fn a_misspelt_config_key_is_named_with_what_was_meant() {
+    let core = Core::prepared();
+    let config = fs::read_to_string(core.config()).expect("dev has written it");
+    fs::write(core.config(), config.replace("data_dir:", "data_dri:")).expect("the folder is ours");
+    for output in [core.run_to_its_end(), core.cli(&["config", "check"])] {
+        let said = text(&output.stderr);
+        assert!(!output.status.success() && said.contains("data_dri") && said.contains("data_dir"), "{said}");
+    }
+}
+
+#[test]
+fn a_second_daemon_on_the_same_data_is_refused() {
+    let mut core = Core::prepared();
+    core.start();
+    let second = core.run_to_its_end();
+    assert!(!second.status.success() && text(&second.stderr).contains("another"), "{}", text(&second.stderr));
+    core.stop();
+}
+
+#[test]
+fn init_does_not_touch_a_folder_that_holds_a_cluster() {
+    let core = Core::prepared();
+    let before = fs::read(core.dir().join("core/store.redb")).expect("there is a store");
+    let refused = core.cli(&["init", "--make-key"]);
+    assert!(!refused.status.success() && text(&refused.stderr).contains("holds a cluster already"), "{}", text(&refused.stderr));
+    assert_eq!(fs::read(core.dir().join("core/store.redb")).expect("there is a store"), before);
+}
+
+#[test]
+fn a_lost_keystore_is_not_replaced_by_an_empty_one() {
+    let core = Core::prepared();
+    fs::remove_file(core.dir().join("core/store.redb")).expect("there is a store");
+    let ended = core.run_to_its_end();
+    assert!(!ended.status.success() && text(&ended.stderr).contains("is missing"), "{}", text(&ended.stderr));
+    assert!(!core.dir().join("core/store.redb").exists());
+}
+
+/// CAP_IPC_LOCK lifts the limit for root, so it is dropped with all other capabilities.
+#[test]
+fn too_small_a_memory_limit_is_a_start_up_error_that_names_it() {
+    let core = Core::prepared();
+    let daemon = core.command();
+    let ended = Command::new("setpriv")
+        .args(["--bounding-set=-all", "--inh-caps=-all", "prlimit", "--memlock=65536:65536"])
+        .arg(daemon.get_program())
+        .args(daemon.get_args())
+        .output()
+        .expect("util-linux is on every Debian");
+    let said = text(&ended.stderr);
+    assert!(!ended.status.success() && said.contains("RLIMIT_MEMLOCK is 65536") && said.contains("memory.arena"), "{said}");
+}
+
+#[test]
+fn a_stopped_core_leaves_a_log_that_verifies_and_a_torn_one_is_told_apart() {
+    let core = Core::prepared();
+    let verified = core.ask(&["audit", "verify"]);
+    assert!(verified.contains("records"), "{verified}");
+    let log = fs::read_dir(core.dir().join("core/audit")).expect("there is a log").flatten().map(|entry| entry.path());
+    let log = log.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().expect("it has a segment");
+    let mut bytes = fs::read(&log).expect("it reads");
+    bytes[200] ^= 1;
+    fs::write(&log, bytes).expect("the folder is ours");
+    let refused = core.cli(&["audit", "verify"]);
+    assert_eq!(refused.status.code(), Some(4), "{}", text(&refused.stderr));
+}
