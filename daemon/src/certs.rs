@@ -11,8 +11,8 @@ use std::time::Duration;
 use keys::id::{ScopeName, Time};
 use keys::policy::Role;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
-    SanType, SerialNumber, SubjectPublicKeyInfo, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo, date_time_ymd,
 };
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::pem::parse_x509_pem;
@@ -93,7 +93,9 @@ impl Validity {
     pub fn between(not_before: Time, not_after: Time) -> Result<Self, CertError> {
         let (from, to) = (not_before.seconds(), not_after.seconds());
         match (u64::try_from(from), u64::try_from(to)) {
-            (Ok(not_before_seconds), Ok(not_after_seconds)) if from < to && to <= LAST_SECOND => Ok(Self { not_before_seconds, not_after_seconds }),
+            (Ok(not_before_seconds), Ok(not_after_seconds)) if from < to && to <= LAST_SECOND => {
+                Ok(Self { not_before_seconds, not_after_seconds })
+            }
             _ => Err(CertError::Validity),
         }
     }
@@ -303,3 +305,6 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), CertError> {
     };
     write().map_err(|source| CertError::Io { path: path.to_owned(), source })
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,13 +59,9 @@ impl Rules {
     /// the TLS side's business.
     ///
     /// # Errors
-    /// [`Explain`]: its `Display` is one line for the log.
-    pub fn principal(&self, certificate: &[u8]) -> Result<(Principal, usize), Explain> {
-        let explain = self.explain(certificate);
-        match explain.outcome {
-            Ok(decided) => Ok(decided),
-            Err(_) => Err(explain),
-        }
+    /// [`Refusal`]: one line for the log.
+    pub fn principal(&self, certificate: &[u8]) -> Result<(Principal, usize), Refusal> {
+        self.explain(certificate).outcome
     }
 
     /// What each rule makes of a certificate (DER), up to the one that decides.

@@ -1,5 +1,6 @@
 //! `strongroomd`: reads its configuration, prepares the process, and runs the node until it is told to stop.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,7 +41,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// Logs to standard error, where the service manager's journal takes it; with defaults while there is no configuration.
 fn start_log(config: Option<&Config>) {
     let level = config.map_or(tracing::Level::INFO, |config| config.log.level);
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
     match config.map_or(LogFormat::Text, |config| config.log.format) {
         LogFormat::Json => log.json().init(),
         LogFormat::Text => log.init(),

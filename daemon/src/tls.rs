@@ -133,7 +133,9 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn rejected(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {
     match error {
-        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::KeyMismatch { cert: cert.to_owned(), key: key.to_owned() },
+        rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            TlsError::KeyMismatch { cert: cert.to_owned(), key: key.to_owned() }
+        }
         rustls::Error::InvalidCertificate(_) => TlsError::Certificate { file: cert.to_owned() },
         error => TlsError::Rejected { file: key.to_owned(), what: error.to_string() },
     }
@@ -158,3 +160,6 @@ fn unix(time: Time) -> UnixTime {
     // Before 1970 every certificate is not yet valid, and so it is in 1970.
     UnixTime::since_unix_epoch(std::time::Duration::from_secs(u64::try_from(time.seconds()).unwrap_or(0)))
 }
+
+#[cfg(test)]
+mod tests;

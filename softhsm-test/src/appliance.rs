@@ -79,7 +79,8 @@ impl Appliance {
             .stdout(Stdio::null())
             .spawn()
             .expect("the binary is there");
-        let serves = wait_for(|| fs::read(&ready).is_ok_and(|now| Some(now) != before) || dev.try_wait().is_ok_and(|ended| ended.is_some()));
+        let serves =
+            wait_for(|| fs::read(&ready).is_ok_and(|now| Some(now) != before) || dev.try_wait().is_ok_and(|ended| ended.is_some()));
         let ended = dev.try_wait().expect("it is our child");
         assert!(serves && ended.is_none(), "strongroom dev does not serve: {ended:?}");
         Self { dev, dir }
@@ -93,7 +94,13 @@ impl Appliance {
     pub fn stop(mut self) -> TempDir {
         signal(self.dev.id(), Signal::SIGTERM);
         let mut status = None;
-        assert!(wait_for(|| { status = self.dev.try_wait().expect("it is our child"); status.is_some() }), "strongroom dev does not stop");
+        assert!(
+            wait_for(|| {
+                status = self.dev.try_wait().expect("it is our child");
+                status.is_some()
+            }),
+            "strongroom dev does not stop"
+        );
         assert_eq!(status.and_then(|status| status.code()), Some(0), "strongroom dev exits with 0 on SIGTERM");
         std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
     }
@@ -111,7 +118,10 @@ impl Appliance {
     #[must_use]
     pub fn env(&self) -> BTreeMap<String, String> {
         let text = fs::read_to_string(self.dir.path().join("dev.env")).expect("dev.env is written before anybody is told to read it");
-        text.lines().map(|line| line.split_once('=').expect("NAME=VALUE")).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+        text.lines()
+            .map(|line| line.split_once('=').expect("NAME=VALUE"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
     }
 
     /// One value of `dev.env`.

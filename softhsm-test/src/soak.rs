@@ -140,9 +140,9 @@ fn cut<T>(outcome: Result<T, KmipError>) -> Option<T> {
 fn create(client: &mut KmipClient, name: &str) -> Result<String, KmipError> {
     let attribute = |value| Attribute { index: None, value };
     let attributes = vec![
-        attribute(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::AES)),
+        attribute(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes)),
         attribute(AttributeValue::CryptographicLength(256)),
-        attribute(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::ENCRYPT | CryptographicUsageMask::DECRYPT)),
+        attribute(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::ENCRYPT.with(CryptographicUsageMask::DECRYPT))),
         attribute(AttributeValue::Name(Name { value: Some(name), name_type: Some(NameType::UninterpretedTextString) })),
     ];
     let template_attribute = TemplateAttribute { names: Vec::new(), attributes };
@@ -152,7 +152,7 @@ fn create(client: &mut KmipClient, name: &str) -> Result<String, KmipError> {
 
 fn gcm<'a>() -> CryptographicParameters<'a> {
     CryptographicParameters {
-        block_cipher_mode: Some(BlockCipherMode::GCM),
+        block_cipher_mode: Some(BlockCipherMode::Gcm),
         padding_method: Some(PaddingMethod::None),
         ..CryptographicParameters::default()
     }

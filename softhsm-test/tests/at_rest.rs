@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use audit::{Log, LogId};
+use daemon::system::{SystemClock, SystemEntropy};
 use keys::attributes::{Attributes, Name, Other};
 use keys::cluster;
 use keys::entropy::Randomness;
@@ -15,7 +16,6 @@ use keys::port::{AuditSink, Clock};
 use keys::record::{Origin, SessionRecord};
 use keys::tenancy::NewServiceKey;
 use keys::vault::{Parts, Vault};
-use daemon::system::{SystemClock, SystemEntropy};
 use storage::embedded::Embedded;
 use uuid::Uuid;
 

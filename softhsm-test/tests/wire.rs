@@ -4,7 +4,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::certs::{Ca, ClientName, Holder, Validity};
@@ -86,7 +85,10 @@ fn an_l4_is_refused_by_its_syntax() {
     let bare = "01890a5d-ac96-774b-bcce-b302099a8057";
     for who in [Who::Service, Who::TenantAdmin] {
         let mut client = appliance.connect(who);
-        assert_eq!(refusal(client.call(&ActivateRequest { unique_identifier: Some(bare) }).map(drop)), Some(ResultReason::PermissionDenied));
+        assert_eq!(
+            refusal(client.call(&ActivateRequest { unique_identifier: Some(bare) }).map(drop)),
+            Some(ResultReason::PermissionDenied)
+        );
         assert_eq!(refusal(client.call(&DestroyRequest { unique_identifier: Some(bare) }).map(drop)), Some(ResultReason::PermissionDenied));
     }
 }
@@ -108,7 +110,10 @@ fn truncated_oversized_and_deeply_nested_requests_are_cut_off_and_others_served(
     for (what, bytes) in cases {
         let answer = exchange_until_answer(&endpoint, &bytes);
         assert!(answer.is_empty() || answer.starts_with(&[0x42, 0x00, 0x7B, 0x01]), "{what}: {answer:?}");
-        appliance.connect(Who::Service).call(&GetAttributesRequest { unique_identifier: Some(&appliance.value("L3_ID")), attribute_names: Vec::new() }).expect("others are served");
+        appliance
+            .connect(Who::Service)
+            .call(&GetAttributesRequest { unique_identifier: Some(&appliance.value("L3_ID")), attribute_names: Vec::new() })
+            .expect("others are served");
     }
     // Cut in the middle of a frame: no answer, no harm.
     let mut stream = tls(&endpoint);
@@ -142,7 +147,8 @@ fn certificates_that_do_not_hold_are_not_served() {
     let ours = Ca::load(Path::new(&appliance.value("CA_CERT")), Path::new(&appliance.value("CA_KEY"))).expect("dev's CA is good");
     let valid = Validity::starting(now(), FAR).expect("an hour");
     let (foreign, _) = Ca::create("another CA", valid).expect("a CA");
-    let expired = Validity::between(Time::from_seconds(now().seconds() - 7200), Time::from_seconds(now().seconds() - 3600)).expect("an hour");
+    let expired =
+        Validity::between(Time::from_seconds(now().seconds() - 7200), Time::from_seconds(now().seconds() - 3600)).expect("an hour");
     let parse = |text: &str| text.parse().expect("a name");
     let service = Holder::Client(ClientName::new(Some(parse("acme")), parse("billing"), Role::Service).expect("a service has a tenant"));
     let server_only = Holder::Server { names: Vec::new() };
@@ -190,7 +196,8 @@ fn the_command_line_does_with_gcm_what_other_clients_do() {
     assert!(run(Who::Service, &["kmip", "attributes", &key]).contains("Active"));
     assert!(run(Who::OtherService, &["kmip", "locate", "--name", "cli"]).is_empty());
     run(Who::TenantAdmin, &["kmip", "revoke", &key, "--reason", "cessation-of-operation"]);
-    let refused = appliance.cli(Who::Service, &["kmip", "encrypt", &key, "--mode", "gcm", "--in", &path("plain"), "--out", &path("sealed")]);
+    let refused =
+        appliance.cli(Who::Service, &["kmip", "encrypt", &key, "--mode", "gcm", "--in", &path("plain"), "--out", &path("sealed")]);
     assert!(!refused.status.success(), "a revoked key encrypts");
     run(Who::TenantAdmin, &["kmip", "destroy", &key]);
     assert!(run(Who::TenantAdmin, &["kmip", "attributes", &key]).contains("Destroyed"));

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use audit::SyncMode;
 use ::kmip::Credentials;
+use audit::SyncMode;
 use keys::policy::NodeRole;
 use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 

@@ -102,7 +102,9 @@ pub enum ConfigError {
         form: &'static str,
     },
     /// A credential is needed and the service manager has passed none.
-    #[error("credential `{name}` is not there: add LoadCredential={name}:PATH to the unit, or set CREDENTIALS_DIRECTORY to the folder that holds it")]
+    #[error(
+        "credential `{name}` is not there: add LoadCredential={name}:PATH to the unit, or set CREDENTIALS_DIRECTORY to the folder that holds it"
+    )]
     NoCredentials {
         /// The credential's name.
         name: String,

@@ -43,7 +43,10 @@ pub(super) const KEYS: &[Key] = &[
     key("identity.rules[].role", "service, tenant-admin, edge, operator, custodian or auditor"),
     key("seal.device", "an absolute path, or the name of a program in the daemon's own folder"),
     key("seal.probe_interval", DURATION),
-    key("seal.custodians[].name", "a name of 1 to 64 bytes that no other custodian has; no UUID, no control character, no space at either end"),
+    key(
+        "seal.custodians[].name",
+        "a name of 1 to 64 bytes that no other custodian has; no UUID, no control character, no space at either end",
+    ),
     key("seal.custodians[].pkcs11.module", "the absolute path of a PKCS#11 module"),
     key("seal.custodians[].pkcs11.token", "the token's label, 1 to 32 bytes, or `serial` instead of it"),
     key("seal.custodians[].pkcs11.serial", "the token's serial number, 1 to 16 characters, or `token` instead of it"),
@@ -126,7 +129,8 @@ pub(super) fn spelling(written: &str) -> String {
 
 /// Those of `accepted` that look like `name`, the likeliest first.
 pub(super) fn near(name: &str, accepted: &[String]) -> Vec<String> {
-    let mut alike: Vec<_> = accepted.iter().map(|other| (strsim::jaro_winkler(name, other), other)).filter(|(measure, _)| *measure >= ALIKE).collect();
+    let mut alike: Vec<_> =
+        accepted.iter().map(|other| (strsim::jaro_winkler(name, other), other)).filter(|(measure, _)| *measure >= ALIKE).collect();
     alike.sort_by(|left, right| right.0.total_cmp(&left.0));
     alike.into_iter().take(ALIKE_MAX).map(|(_, other)| other.clone()).collect()
 }
@@ -154,7 +158,8 @@ pub(super) fn of_variable(variable: &str) -> Result<String, Vec<String>> {
             }
             Shape::Map => {
                 let name = names(&path).into_iter().find(|name| name.to_uppercase() == part);
-                let name = name.ok_or_else(|| names(&path).into_iter().map(|name| variable_of(&dotted(&written, name))).collect::<Vec<_>>())?;
+                let name =
+                    name.ok_or_else(|| names(&path).into_iter().map(|name| variable_of(&dotted(&written, name))).collect::<Vec<_>>())?;
                 written = dotted(&written, name);
                 path = join(&path, name);
             }

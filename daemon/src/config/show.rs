@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use audit::SyncMode;
 use ::kmip::Credentials;
+use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
@@ -106,7 +106,9 @@ pub(super) fn yaml(file: &file::File) -> String {
 
 fn without_nulls(yaml: Yaml) -> Yaml {
     match yaml {
-        Yaml::Hash(map) => Yaml::Hash(map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, without_nulls(value))).collect()),
+        Yaml::Hash(map) => {
+            Yaml::Hash(map.into_iter().filter(|(_, value)| !value.is_null()).map(|(key, value)| (key, without_nulls(value))).collect())
+        }
         Yaml::Array(list) => Yaml::Array(list.into_iter().map(without_nulls).collect()),
         scalar => scalar,
     }

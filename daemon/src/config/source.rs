@@ -42,7 +42,8 @@ impl<'a> Layers<'a> {
     ) -> Result<(Self, File), ConfigError> {
         let mut layers = Self { file, overrides: Vec::new() };
         let syntax = |error: &config::ConfigError| ConfigError::Syntax { place: Place::File(file.to_owned()), what: error.to_string() };
-        let yaml = config::Config::builder().add_source(config::File::from_str(text, FileFormat::Yaml)).build().map_err(|error| syntax(&error))?;
+        let yaml =
+            config::Config::builder().add_source(config::File::from_str(text, FileFormat::Yaml)).build().map_err(|error| syntax(&error))?;
         let mut builder = config::Config::builder().add_source(yaml);
         for (variable, text) in ours(environment)? {
             let layer = override_of(&variable, &text)?;
@@ -74,15 +75,22 @@ impl<'a> Layers<'a> {
                 entries.into_iter().try_for_each(|(name, value)| {
                     let written = if written.is_empty() { name.clone() } else { format!("{written}.{name}") };
                     let below = key::join(path, name);
-                    if key::shape(&below) == Shape::Unknown { Err(self.unknown(&written, name, path)) } else { self.check(value, &written, &below) }
+                    if key::shape(&below) == Shape::Unknown {
+                        Err(self.unknown(&written, name, path))
+                    } else {
+                        self.check(value, &written, &below)
+                    }
                 })
             }
-            (Shape::List, ValueKind::Array(list)) => {
-                list.iter().enumerate().try_for_each(|(index, value)| self.check(value, &format!("{written}[{index}]"), &format!("{path}[]")))
-            }
+            (Shape::List, ValueKind::Array(list)) => list
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, value)| self.check(value, &format!("{written}[{index}]"), &format!("{path}[]"))),
             // A key without a value, as when all below it is commented out, is as good as no key. An element of a list has to be there.
             (Shape::Map | Shape::List | Shape::Value, ValueKind::Nil) if !path.ends_with("[]") => Ok(()),
-            (Shape::Value, ValueKind::String(text)) if path != "memory.require_secretmem" || matches!(text.as_str(), "true" | "false") => Ok(()),
+            (Shape::Value, ValueKind::String(text)) if path != "memory.require_secretmem" || matches!(text.as_str(), "true" | "false") => {
+                Ok(())
+            }
             (Shape::Value, ValueKind::Boolean(_)) if path == "memory.require_secretmem" => Ok(()),
             (_, kind) => Err(self.invalid(written, Shown::described(written, in_words(kind)), None)),
         }

@@ -38,7 +38,9 @@ fn says(error: &str, parts: &[&str]) {
 /// The example with every key that is commented out put in place: `#key`, or `#  key` further down in an indented block.
 fn whole_example() -> String {
     let uncommented = |line: &str| match line.trim_start().strip_prefix('#') {
-        Some(rest) if !rest.is_empty() && (!rest.starts_with(' ') || (line.starts_with(' ') && rest.starts_with("  "))) => line.replacen('#', "", 1),
+        Some(rest) if !rest.is_empty() && (!rest.starts_with(' ') || (line.starts_with(' ') && rest.starts_with("  "))) => {
+            line.replacen('#', "", 1)
+        }
         _ => line.to_owned(),
     };
     EXAMPLE.lines().map(uncommented).collect::<Vec<_>>().join("\n")
@@ -164,7 +166,9 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {https: {bind: '0.0.0.0:443'}}", "keystores: {}", "edge: {upstreams: []}", "ivk: {}", "routing: []", "l1: {}"] {
+    for section in
+        ["listeners: {https: {bind: '0.0.0.0:443'}}", "keystores: {}", "edge: {upstreams: []}", "ivk: {}", "routing: []", "l1: {}"]
+    {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_caller_iv: refuse}", &[]), &["unknown key `kmip.gcm_caller_iv`"]);
@@ -174,7 +178,9 @@ fn sections_that_this_release_does_not_have_are_unknown_keys() {
 fn a_misspelt_variable_is_refused_by_its_name() {
     let error = refused("", &[("STRONGROOM__KMIP__IDLE_TIMOUT", "1h")]);
     says(&error, &["environment variable STRONGROOM__KMIP__IDLE_TIMOUT", "did you mean `STRONGROOM__KMIP__IDLE_TIMEOUT`"]);
-    for name in ["STRONGROOM__", "STRONGROOM__role", "STRONGROOM__ROLE__X", "STRONGROOM__EDGE__GROUP", "STRONGROOM__SEAL__CUSTODIANS__X__NAME"] {
+    for name in
+        ["STRONGROOM__", "STRONGROOM__role", "STRONGROOM__ROLE__X", "STRONGROOM__EDGE__GROUP", "STRONGROOM__SEAL__CUSTODIANS__X__NAME"]
+    {
         says(&refused("", &[(name, "x")]), &["environment variable", name, "unknown key"]);
     }
 }
@@ -274,7 +280,9 @@ fn a_pin_is_a_reference_and_a_pin_in_its_place_is_not_repeated() {
     let pin = config.seal.custodians[0].pkcs11.pin.as_ref().expect("there is a reference");
     assert_eq!(pin.path(Some(Path::new("/run/credentials"))).expect("it resolves"), PathBuf::from("/run/credentials/p"));
     says(&pin.path(None).expect_err("nothing to resolve by").to_string(), &["credential `p`", "CREDENTIALS_DIRECTORY"]);
-    for pin in ["918273", "'918273'", "'credential:../918273'", "'credential:918273/x'", "'credential:.918273'", "'Credential:918273'", "[918273]"] {
+    for pin in
+        ["918273", "'918273'", "'credential:../918273'", "'credential:918273/x'", "'credential:.918273'", "'Credential:918273'", "[918273]"]
+    {
         let error = refused(&CUSTODIAN.replace("'credential:p'", pin), &[]);
         says(&error, &["seal.custodians[0].pkcs11.pin` is (not shown)", "credential:NAME"]);
         assert!(!error.contains("918273"), "{error}");
@@ -286,7 +294,15 @@ fn a_pin_is_a_reference_and_a_pin_in_its_place_is_not_repeated() {
 
 #[test]
 fn texts_that_are_not_one_map_in_yaml_are_refused_with_the_file() {
-    for text in ["- role", "role", "role: core\n role: x", "role: [", "role: core\n---\nrole: core\n", "role: core\nrole: core\ndata_dir: /d\n", "\u{0}"] {
+    for text in [
+        "- role",
+        "role",
+        "role: core\n role: x",
+        "role: [",
+        "role: core\n---\nrole: core\n",
+        "role: core\nrole: core\ndata_dir: /d\n",
+        "\u{0}",
+    ] {
         let error = load(text, &[]).expect_err("it must be refused");
         says(&error.to_string(), &["config.yaml"]);
     }

@@ -1,8 +1,8 @@
 //! The names in a certificate, read so that no two readers can disagree: anything doubtful is a flaw, not a guess.
 
 use x509_parser::asn1_rs::Tag;
-use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
@@ -79,7 +79,9 @@ impl Names {
     /// One line per name, for people.
     pub(super) fn lines(&self) -> Vec<String> {
         let subject = match &self.subject {
-            Ok(attributes) => attributes.iter().map(|(name, value)| format!("{name}={}", Quoted::new(value))).collect::<Vec<_>>().join(", "),
+            Ok(attributes) => {
+                attributes.iter().map(|(name, value)| format!("{name}={}", Quoted::new(value))).collect::<Vec<_>>().join(", ")
+            }
             Err(flaw) => flaw.to_string(),
         };
         let uris = self.uris.iter().map(|uri| format!("URI {}", Quoted::new(uri)));

@@ -40,7 +40,9 @@ pub enum Refusal {
         text: Quoted,
     },
     /// What was captured as tenant, service or personal name cannot be one.
-    #[error("identity.rules[{rule}] matches, but {text} is not a {what}: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit")]
+    #[error(
+        "identity.rules[{rule}] matches, but {text} is not a {what}: 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit"
+    )]
     NotAName {
         /// The rule.
         rule: usize,

@@ -97,36 +97,11 @@ impl fmt::Display for Finding<'_> {
 
 impl Rule {
     pub(super) fn parse(index: usize, text: RuleText) -> Result<Self, BadRule> {
-        let matcher = Matcher::parse(&text).map_err(|(field, value, wants)| BadRule { index, field, value, wants })?;
-        let bad = |field: &'static str, value: &Option<String>, wants| BadRule { index, field, value: value.clone().unwrap_or_default(), wants };
-        let captured: Vec<_> = matcher.slots();
-        for slot in Slot::ALL {
-            let fixed = text.fixed(slot);
-            let sources = captured.iter().filter(|other| **other == slot).count() + usize::from(fixed.is_some());
-            if sources > 1 || (slot == Slot::Role && sources == 0) {
-                return Err(bad(slot.name(), fixed, ONE_SOURCE));
-            }
-            let good = fixed.as_deref().is_none_or(|value| if slot == Slot::Role { Role::from_name(value).is_some() } else { is_name(value) });
-            if !good {
-                return Err(bad(slot.name(), fixed, if slot == Slot::Role { "the name of a role" } else { "1 to 63 of a-z, 0-9 and -" }));
-            }
-        }
-        let has = |slot| captured.contains(&slot) || text.fixed(slot).is_some();
-        let (needs_tenant, needs_service, forbids_tenant) = match text.role.as_deref().and_then(Role::from_name) {
-            None => (false, false, false),
-            Some(Role::Service) => (true, true, false),
-            Some(Role::TenantAdmin) => (true, false, false),
-            Some(Role::Edge | Role::Operator | Role::Custodian | Role::Auditor) => (false, false, text.tenant.is_some()),
-        };
-        if forbids_tenant {
-            return Err(bad("tenant", &text.tenant, "no tenant: this role stands for none"));
-        }
-        if needs_tenant && !has(Slot::Tenant) {
-            return Err(bad("tenant", &text.tenant, "a tenant, fixed or as {tenant}: this role has one"));
-        }
-        if needs_service && !has(Slot::Service) {
-            return Err(bad("service", &text.service, "a service, fixed or as {service}: this role has one"));
-        }
+        let bad = |(field, value, wants)| BadRule { index, field, value, wants };
+        let matcher = Matcher::parse(&text).map_err(bad)?;
+        let captured = matcher.slots();
+        Slot::ALL.into_iter().try_for_each(|slot| text.check_source(slot, &captured)).map_err(bad)?;
+        text.check_role(&captured).map_err(bad)?;
         Ok(Self { text, matcher })
     }
 
@@ -182,21 +157,14 @@ impl Rule {
     }
 }
 
-fn is_name(text: &str) -> bool {
-    text.parse::<ScopeName>().is_ok()
-}
-
+/// Field, value and what is accepted.
 type Refused = (&'static str, String, &'static str);
 
 impl Matcher {
     fn parse(text: &RuleText) -> Result<Self, Refused> {
         match (&text.uri, &text.dns, &text.spki, &text.subject) {
-            (Some(uri), None, None, None) => {
-                Template::parse(uri, '/').map(Self::Uri).ok_or_else(|| ("uri", uri.clone(), TEMPLATE))
-            }
-            (None, Some(dns), None, None) => {
-                Template::parse(dns, '.').map(Self::Dns).ok_or_else(|| ("dns", dns.clone(), TEMPLATE))
-            }
+            (Some(uri), None, None, None) => Template::parse(uri, '/').map(Self::Uri).ok_or_else(|| ("uri", uri.clone(), TEMPLATE)),
+            (None, Some(dns), None, None) => Template::parse(dns, '.').map(Self::Dns).ok_or_else(|| ("dns", dns.clone(), TEMPLATE)),
             (None, None, Some(spki), None) => {
                 digest(spki).map(Self::Spki).ok_or_else(|| ("spki", spki.clone(), "SHA-256 of the public key as 64 lower-case hex digits"))
             }
@@ -209,7 +177,9 @@ impl Matcher {
         match self {
             Self::Uri(template) | Self::Dns(template) => template.slots().collect(),
             Self::Spki(_) => Vec::new(),
-            Self::Subject(wanted) => wanted.iter().filter_map(|(_, part)| if let Part::Capture(slot) = part { Some(*slot) } else { None }).collect(),
+            Self::Subject(wanted) => {
+                wanted.iter().filter_map(|(_, part)| if let Part::Capture(slot) = part { Some(*slot) } else { None }).collect()
+            }
         }
     }
 }
@@ -221,7 +191,9 @@ fn attributes(subject: &BTreeMap<String, String>) -> Result<Vec<(&'static str, P
     }
     let one = |(name, value): (&String, &String)| {
         let known = ATTRIBUTES.iter().find(|(known, _)| known == name);
-        let known = known.ok_or_else(|| ("subject", printed(), "attributes by their short names: CN, O, OU, C, ST, L, UID, serialNumber, emailAddress"))?;
+        let known = known.ok_or_else(|| {
+            ("subject", printed(), "attributes by their short names: CN, O, OU, C, ST, L, UID, serialNumber, emailAddress")
+        })?;
         let part = Part::parse(value).filter(|_| !value.is_empty()).ok_or_else(|| ("subject", printed(), TEMPLATE))?;
         Ok((known.0, part))
     };
@@ -236,6 +208,41 @@ fn digest(text: &str) -> Option<[u8; 32]> {
 }
 
 impl RuleText {
+    /// A slot is filled once, and by a good value if a fixed one. The role is always filled.
+    fn check_source(&self, slot: Slot, captured: &[Slot]) -> Result<(), Refused> {
+        let fixed = self.fixed(slot);
+        let sources = captured.iter().filter(|other| **other == slot).count() + usize::from(fixed.is_some());
+        if sources > 1 || (slot == Slot::Role && sources == 0) {
+            return Err(self.refused(slot, ONE_SOURCE));
+        }
+        let (good, wants): (fn(&str) -> bool, _) = match slot {
+            Slot::Role => (|text| Role::from_name(text).is_some(), "the name of a role"),
+            Slot::Tenant | Slot::Service => (|text| text.parse::<ScopeName>().is_ok(), "1 to 63 of a-z, 0-9 and -"),
+        };
+        if fixed.as_deref().is_none_or(good) { Ok(()) } else { Err(self.refused(slot, wants)) }
+    }
+
+    /// A fixed role has the names that it needs and no tenant that it cannot have.
+    fn check_role(&self, captured: &[Slot]) -> Result<(), Refused> {
+        let has = |slot| captured.contains(&slot) || self.fixed(slot).is_some();
+        match self.role.as_deref().and_then(Role::from_name) {
+            Some(Role::Service | Role::TenantAdmin) if !has(Slot::Tenant) => {
+                Err(self.refused(Slot::Tenant, "a tenant, fixed or as {tenant}: this role has one"))
+            }
+            Some(Role::Service) if !has(Slot::Service) => {
+                Err(self.refused(Slot::Service, "a service, fixed or as {service}: this role has one"))
+            }
+            Some(Role::Edge | Role::Operator | Role::Custodian | Role::Auditor) if self.tenant.is_some() => {
+                Err(self.refused(Slot::Tenant, "no tenant: this role stands for none"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refused(&self, slot: Slot, wants: &'static str) -> Refused {
+        (slot.name(), self.fixed(slot).clone().unwrap_or_default(), wants)
+    }
+
     fn fixed(&self, slot: Slot) -> &Option<String> {
         match slot {
             Slot::Tenant => &self.tenant,
@@ -253,7 +260,8 @@ impl fmt::Display for RuleText {
         put("uri", self.uri.as_deref());
         put("dns", self.dns.as_deref());
         put("spki", self.spki.as_deref());
-        let subject = |map: &BTreeMap<String, String>| map.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
+        let subject =
+            |map: &BTreeMap<String, String>| map.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ");
         put("subject", self.subject.as_ref().map(subject).as_deref());
         put("tenant", self.tenant.as_deref());
         put("service", self.service.as_deref());

@@ -30,7 +30,11 @@ fn with_uri(uri: &str) -> Vec<u8> {
 }
 
 fn with_subject(o: &str, ou: &str, cn: &str) -> Vec<u8> {
-    certificate(&[], &[], &[(DnType::OrganizationName, o.into()), (DnType::OrganizationalUnitName, ou.into()), (DnType::CommonName, cn.into())])
+    certificate(
+        &[],
+        &[],
+        &[(DnType::OrganizationName, o.into()), (DnType::OrganizationalUnitName, ou.into()), (DnType::CommonName, cn.into())],
+    )
 }
 
 fn subject_rule(attributes: &[(&str, &str)]) -> RuleText {
@@ -80,8 +84,11 @@ fn the_subject_names_the_principal() {
     enters(&both(), &with_subject("acme", "service", "billing"), Role::Service, "acme", "billing");
     enters(&both(), &with_subject("-", "operator", "bob"), Role::Operator, "", "");
     let printable = |text: &str| DnValue::PrintableString(PrintableString::try_from(text).expect("printable"));
-    let subject =
-        [(DnType::CommonName, printable("billing")), (DnType::OrganizationalUnitName, printable("service")), (DnType::OrganizationName, printable("acme"))];
+    let subject = [
+        (DnType::CommonName, printable("billing")),
+        (DnType::OrganizationalUnitName, printable("service")),
+        (DnType::OrganizationName, printable("acme")),
+    ];
     enters(&both(), &certificate(&[], &[], &subject), Role::Service, "acme", "billing");
 }
 
@@ -123,7 +130,11 @@ fn uris_that_only_look_like_ours_match_no_rule() {
 #[test]
 fn captured_texts_that_are_no_names_are_refused_and_do_not_fall_through() {
     // The subject would get in by the second rule; the first one has decided already.
-    let good = [(DnType::OrganizationName, "acme".into()), (DnType::OrganizationalUnitName, "service".into()), (DnType::CommonName, "billing".into())];
+    let good = [
+        (DnType::OrganizationName, "acme".into()),
+        (DnType::OrganizationalUnitName, "service".into()),
+        (DnType::CommonName, "billing".into()),
+    ];
     for (uri, wanted) in [
         ("strongroom://Acme/billing/service", "tenant"),
         ("strongroom:///billing/service", "tenant"),
@@ -190,17 +201,21 @@ fn of_several_uris_the_matching_one_counts_and_two_different_ones_are_refused() 
     let good = "strongroom://acme/billing/service";
     enters(&both(), &certificate(&["spiffe://x/y", good, "https://example.com"], &["a.example"], &[]), Role::Service, "acme", "billing");
     enters(&both(), &certificate(&[good, good], &[], &[]), Role::Service, "acme", "billing");
-    for other in ["strongroom://acme/billing/tenant-admin", "strongroom://globex/billing/service", "strongroom://acme/ledger/service", "strongroom:////"] {
-        if other.split('/').count() == 5 {
-            assert_eq!(who(&both(), &certificate(&[good, other], &[], &[])), Err(Refusal::Ambiguous { rule: 0 }), "{other}");
-            assert_eq!(who(&both(), &certificate(&[other, good], &[], &[])), Err(Refusal::Ambiguous { rule: 0 }), "{other}");
-        }
+    for other in [
+        "strongroom://acme/billing/tenant-admin",
+        "strongroom://globex/billing/service",
+        "strongroom://acme/ledger/service",
+        "strongroom:////",
+    ] {
+        assert_eq!(who(&both(), &certificate(&[good, other], &[], &[])), Err(Refusal::Ambiguous { rule: 0 }), "{other}");
+        assert_eq!(who(&both(), &certificate(&[other, good], &[], &[])), Err(Refusal::Ambiguous { rule: 0 }), "{other}");
     }
 }
 
 #[test]
 fn the_first_rule_that_matches_decides() {
-    let fixed = RuleText { tenant: Some("globex".to_owned()), role: Some("service".to_owned()), ..uri_rule("strongroom://acme/{service}/service") };
+    let fixed =
+        RuleText { tenant: Some("globex".to_owned()), role: Some("service".to_owned()), ..uri_rule("strongroom://acme/{service}/service") };
     let der = with_uri("strongroom://acme/billing/service");
     enters(&rules([fixed.clone(), uri_rule(URI_RULE)]), &der, Role::Service, "globex", "billing");
     enters(&rules([uri_rule(URI_RULE), fixed]), &der, Role::Service, "acme", "billing");
@@ -208,7 +223,11 @@ fn the_first_rule_that_matches_decides() {
 
 #[test]
 fn literals_of_a_template_are_equal_or_nothing() {
-    let tied = rules([RuleText { tenant: Some("acme".to_owned()), role: Some("service".to_owned()), ..uri_rule("spiffe://corp.example/ns/prod/sa/{service}") }]);
+    let tied = rules([RuleText {
+        tenant: Some("acme".to_owned()),
+        role: Some("service".to_owned()),
+        ..uri_rule("spiffe://corp.example/ns/prod/sa/{service}")
+    }]);
     enters(&tied, &with_uri("spiffe://corp.example/ns/prod/sa/billing"), Role::Service, "acme", "billing");
     for uri in [
         "spiffe://corp.example.evil/ns/prod/sa/billing",
@@ -224,7 +243,11 @@ fn literals_of_a_template_are_equal_or_nothing() {
 
 #[test]
 fn a_dns_name_is_compared_label_by_label() {
-    let rule = RuleText { dns: Some("{service}.{tenant}.clients.example.com".to_owned()), role: Some("service".to_owned()), ..RuleText::default() };
+    let rule = RuleText {
+        dns: Some("{service}.{tenant}.clients.example.com".to_owned()),
+        role: Some("service".to_owned()),
+        ..RuleText::default()
+    };
     let rules = rules([rule]);
     let with_dns = |names: &[&str]| certificate(&[], names, &[]);
     enters(&rules, &with_dns(&["www.example.org", "billing.acme.clients.example.com"]), Role::Service, "acme", "billing");
@@ -259,14 +282,26 @@ fn a_public_key_is_pinned_whatever_the_names_are() {
     enters(&rules([pin(certificate::hex(&spki))]), &der, Role::Service, "acme", "billing");
     let other = with_uri("spiffe://whatever");
     assert_eq!(who(&rules([pin(certificate::hex(&spki))]), &other), Err(Refusal::NoRule));
-    for bad in [String::new(), "00".repeat(31), "00".repeat(33), "AB".repeat(32), "0g".repeat(32), "+1".repeat(32), format!("0x{}", "00".repeat(31))] {
+    for bad in [
+        String::new(),
+        "00".repeat(31),
+        "00".repeat(33),
+        "AB".repeat(32),
+        "0g".repeat(32),
+        "+1".repeat(32),
+        format!("0x{}", "00".repeat(31)),
+    ] {
         assert!(Rules::parse(vec![pin(bad.clone())]).is_err(), "{bad}");
     }
 }
 
 #[test]
 fn a_subject_matches_as_a_whole_or_not_at_all() {
-    let tied = rules([RuleText { tenant: Some("acme".to_owned()), role: Some("service".to_owned()), ..subject_rule(&[("O", "Acme Corp"), ("CN", "{service}")]) }]);
+    let tied = rules([RuleText {
+        tenant: Some("acme".to_owned()),
+        role: Some("service".to_owned()),
+        ..subject_rule(&[("O", "Acme Corp"), ("CN", "{service}")])
+    }]);
     let with = |attributes: &[(DnType, &str)]| {
         let values: Vec<_> = attributes.iter().map(|(kind, value)| (kind.clone(), DnValue::from(*value))).collect();
         certificate(&[], &[], &values)
@@ -352,7 +387,8 @@ fn doubtful_subjects_are_refused_by_a_subject_rule_and_nothing_to_another() {
     let part = |kind, value: &str| attribute(kind, UTF8, value.as_bytes());
     let good = with_rdns(&[&rdn(&[part(O, "acme")]), &rdn(&[part(OU, "service")]), &rdn(&[part(CN, "billing")])]);
     enters(&both(), &good, Role::Service, "acme", "billing");
-    let twice = with_rdns(&[&rdn(&[part(O, "acme")]), &rdn(&[part(OU, "service")]), &rdn(&[part(OU, "operator")]), &rdn(&[part(CN, "billing")])]);
+    let twice =
+        with_rdns(&[&rdn(&[part(O, "acme")]), &rdn(&[part(OU, "service")]), &rdn(&[part(OU, "operator")]), &rdn(&[part(CN, "billing")])]);
     let multi = with_rdns(&[&rdn(&[part(O, "acme")]), &rdn(&[part(OU, "service"), part(CN, "billing")])]);
     let latin = with_rdns(&[&rdn(&[part(O, "acme")]), &rdn(&[part(OU, "service")]), &rdn(&[attribute(CN, T61, b"billing")])]);
     let broken = with_rdns(&[&rdn(&[part(O, "acme")]), &rdn(&[part(OU, "service")]), &rdn(&[attribute(CN, UTF8, b"billin\xff")])]);
@@ -366,7 +402,8 @@ fn doubtful_subjects_are_refused_by_a_subject_rule_and_nothing_to_another() {
         enters(&rules([pinned(&der), subject_rule(&SUBJECT_RULE)]), &der, Role::Service, "acme", "billing");
     }
     let wide = DnValue::BmpString(BmpString::try_from("billing").expect("it fits"));
-    let subject = [(DnType::OrganizationName, "acme".into()), (DnType::OrganizationalUnitName, "service".into()), (DnType::CommonName, wide)];
+    let subject =
+        [(DnType::OrganizationName, "acme".into()), (DnType::OrganizationalUnitName, "service".into()), (DnType::CommonName, wide)];
     assert_eq!(who(&both(), &certificate(&[], &[], &subject)), Err(Refusal::Certificate(Flaw::NotText)));
 }
 
@@ -379,7 +416,9 @@ fn alternative_names_beyond_ascii_or_without_sense_refuse_the_certificate() {
         params.custom_extensions = vec![extension];
         signed(params)
     };
-    let uri = |text: &[u8]| [&[0x30, u8::try_from(text.len() + 2).expect("short"), 0x86, u8::try_from(text.len()).expect("short")], text].concat();
+    let uri = |text: &[u8]| {
+        [&[0x30, u8::try_from(text.len() + 2).expect("short"), 0x86, u8::try_from(text.len()).expect("short")], text].concat()
+    };
     enters(&both(), &raw(uri(b"strongroom://acme/billing/service")), Role::Service, "acme", "billing");
     let flaw = Err(Refusal::Certificate(Flaw::AlternativeName));
     assert_eq!(who(&both(), &raw(uri("strongroom://\u{430}cme/billing/service".as_bytes()))), flaw);
@@ -401,7 +440,9 @@ fn what_is_not_one_certificate_is_refused() {
 fn the_explanation_tells_each_rule_and_the_decision() {
     let lines: Vec<_> = both().explain(&with_subject("acme", "service", "billing")).lines().collect();
     assert!(lines.iter().any(|line| line.starts_with("subject") && line.contains("O=\"acme\"")), "{lines:#?}");
-    assert!(lines.iter().any(|line| line.starts_with("identity.rules[0] (uri strongroom://") && line.contains("does not match: the certificate has no URI")));
+    assert!(lines.iter().any(
+        |line| line.starts_with("identity.rules[0] (uri strongroom://") && line.contains("does not match: the certificate has no URI")
+    ));
     assert!(lines.iter().any(|line| line.starts_with("identity.rules[1]") && line.ends_with("matches")));
     assert_eq!(lines.last().map(String::as_str), Some("role service, tenant acme, service billing, by identity.rules[1]"));
     let refused = both().principal(&with_uri("strongroom://Acme/billing/service")).expect_err("it is refused").to_string();

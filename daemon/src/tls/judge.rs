@@ -147,7 +147,9 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCertificate => f.write_str("the client showed no certificate"),
-            Self::UnknownIssuer => f.write_str("the client's certificate is not from a CA in client_ca, or an intermediate certificate is missing"),
+            Self::UnknownIssuer => {
+                f.write_str("the client's certificate is not from a CA in client_ca, or an intermediate certificate is missing")
+            }
             Self::Expired { since } => write!(f, "the client's certificate has expired on {}", rfc3339(*since)),
             Self::NotYetValid { from } => write!(f, "the client's certificate is valid from {} only", rfc3339(*from)),
             Self::NotForClients => f.write_str("the extended key usage of the client's certificate does not allow clients"),

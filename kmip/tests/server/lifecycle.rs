@@ -36,14 +36,14 @@ fn a_key_lives_from_create_to_destroy_in_every_version() {
         let id = admin.create(version, &wish("billing", &[named(&name)])).expect("a plain key");
         assert!(id.starts_with("L3-"), "{id}");
         assert_eq!(admin.state(&id), State::PreActive);
-        let at = |id| Some(id);
-        let active = admin.call(version, &ActivateRequest { unique_identifier: at(&id) }, |answer| answer.unique_identifier.to_owned());
+        let given = Some(id.as_str());
+        let active = admin.call(version, &ActivateRequest { unique_identifier: given }, |answer| answer.unique_identifier.to_owned());
         assert_eq!(active.as_deref(), Ok(id.as_str()));
         assert_eq!(admin.state(&id), State::Active);
         assert_eq!(service.locate(version, &[named(&name)]), Ok(vec![id.clone()]));
-        let list = GetAttributeListRequest { unique_identifier: at(&id) };
+        let list = GetAttributeListRequest { unique_identifier: given };
         let names = service.call(version, &list, |answer| answer.attribute_names.iter().map(ToString::to_string).collect::<Vec<_>>());
-        let all = GetAttributesRequest { unique_identifier: at(&id), attribute_names: vec![] };
+        let all = GetAttributesRequest { unique_identifier: given, attribute_names: vec![] };
         let attributes = service.call(version, &all, |answer| {
             let mut names: Vec<_> = answer.attributes.iter().map(|attribute| attribute.value.name().to_owned()).collect();
             names.dedup();
@@ -56,7 +56,7 @@ fn a_key_lives_from_create_to_destroy_in_every_version() {
         let revoked = admin.call(version, &request, |answer| answer.unique_identifier.to_owned());
         assert_eq!(revoked.as_deref(), Ok(id.as_str()));
         assert_eq!(admin.state(&id), State::Deactivated);
-        let destroyed = admin.call(version, &DestroyRequest { unique_identifier: at(&id) }, |answer| answer.unique_identifier.to_owned());
+        let destroyed = admin.call(version, &DestroyRequest { unique_identifier: given }, |answer| answer.unique_identifier.to_owned());
         assert_eq!(destroyed.as_deref(), Ok(id.as_str()));
         assert_eq!(admin.state(&id), State::Destroyed);
         assert_eq!(service.locate(version, &[named(&name)]), Ok(vec![]));

@@ -13,7 +13,7 @@ use keys::port::{AuditSink, Clock, Entropy};
 use keys::record::{Outcome, Record};
 use keys::unit::{CommitError, Unit};
 use keys::vault::{Parts, Vault};
-use kmip::ttlv::DateTime;
+use kmip::ttlv::{DateTime, Writer};
 use kmip::*;
 
 use crate::fakes::{Counting, FakeAudit, FakeClock, FakeStore};
@@ -289,4 +289,38 @@ pub(crate) fn revoke_request(id: &str, code: RevocationReasonCode) -> RevokeRequ
 
 pub(crate) fn row_id(text: &str) -> RowId {
     text.parse().expect("the server's identifiers are identifiers")
+}
+
+/// A message written by hand: what stands in the header between Protocol Version and Batch Count, and the items.
+pub(crate) fn message(number: VersionNumber, header: impl Fn(&mut Writer<'_>), items: &[&dyn Fn(&mut Writer<'_>)]) -> Vec<u8> {
+    let mut bytes = vec![];
+    let mut out = Writer::new(&mut bytes, ProtocolVersion::LATEST);
+    let message = out.open(Tag::REQUEST_MESSAGE);
+    let open = out.open(Tag::REQUEST_HEADER);
+    number.encode(Tag::PROTOCOL_VERSION, &mut out);
+    header(&mut out);
+    out.integer(Tag::BATCH_COUNT, i32::try_from(items.len()).expect("few"));
+    out.close(open);
+    for write in items {
+        let item = out.open(Tag::BATCH_ITEM);
+        write(&mut out);
+        out.close(item);
+    }
+    out.close(message);
+    bytes
+}
+
+/// An item without an identifier of its own, written by hand.
+pub(crate) fn item(out: &mut Writer<'_>, operation: u32, payload: &dyn Encode) {
+    out.enumeration(Tag::OPERATION, operation);
+    payload.encode(Tag::REQUEST_PAYLOAD, out);
+}
+
+/// Status, reason and message of the only item of an answer.
+pub(crate) fn only_item(answer: &[u8]) -> (Option<OperationNumber>, ResultStatus, Option<ResultReason>, String) {
+    let message = ResponseMessage::read(answer).expect("answers are legal in their version");
+    match message.items.as_slice() {
+        [item] => (item.operation, item.result_status, item.result_reason, item.result_message.unwrap_or_default().to_owned()),
+        items => panic!("{} items", items.len()),
+    }
 }

@@ -17,7 +17,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::failure::{Failure, Kind};
-use crate::output::{Output, pairs};
+use crate::output::pairs;
 
 const DAY_SECONDS: u64 = 86_400;
 
@@ -94,12 +94,17 @@ struct Explained {
 /// Runs `cert ...`.
 pub(crate) fn run(context: &Context, command: &Cert) -> Result<(), Failure> {
     match command {
-        Cert::Issue(issue) => self::issue(context.out, issue),
+        Cert::Issue(args) => {
+            let name = issue(args)?;
+            let issued = json!({"out": args.out, "out_key": args.out_key, "name": name, "days": args.days});
+            context.out.show(&issued, |_| format!("{}: {name}, valid for {} days", args.out.display(), args.days))
+        }
         Cert::Explain { cert } => explain(context, cert),
     }
 }
 
-fn issue(out: Output, args: &Issue) -> Result<(), Failure> {
+/// Issues a certificate, and returns whom it names.
+fn issue(args: &Issue) -> Result<String, Failure> {
     let holder = args.holder.parse()?;
     let validity = validity(args.not_before, args.days, SystemClock.now())?;
     let ca = Ca::load(&args.ca, &args.ca_key)?;
@@ -111,12 +116,10 @@ fn issue(out: Output, args: &Issue) -> Result<(), Failure> {
         (None, Some(key)) => ca.issue(&holder, validity)?.write(&args.out, key)?,
         (None, None) => return Err(Failure::usage("give --out-key FILE, or --csr FILE")),
     }
-    let named = match &holder {
+    Ok(match holder {
         Holder::Client(client) => client.uri(),
-        Holder::Server { names } => format!("localhost {}", names.join(" ")),
-    };
-    let issued = json!({"out": args.out, "out_key": args.out_key, "name": named, "days": args.days});
-    out.show(&issued, |_| format!("{}: {}, valid for {} days", args.out.display(), named.trim_end(), args.days))
+        Holder::Server { names } => [vec!["localhost".to_owned()], names].concat().join(" "),
+    })
 }
 
 impl Whom {
@@ -214,7 +217,7 @@ pub(crate) mod tests {
     fn an_issued_certificate_names_whom_it_was_issued_for() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let args = to_issue(dir.path(), service());
-        issue(Output { json: true }, &args).expect("it is issued");
+        issue(&args).expect("it is issued");
         let found = tls::chain(&args.out).expect("it was written");
         let (from, to) = tls::dates(&args.out, &found[0]).expect("it is whole");
         assert_eq!(to.seconds() - from.seconds(), 2 * 86_400);
@@ -229,7 +232,7 @@ pub(crate) mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let past = "2020-01-01T00:00:00Z".parse().expect("a time");
         let args = Issue { not_before: Some(past), ..to_issue(dir.path(), service()) };
-        issue(Output { json: true }, &args).expect("it is issued");
+        issue(&args).expect("it is issued");
         let (_, to) = tls::dates(&args.out, &tls::chain(&args.out).expect("it was written")[0]).expect("it is whole");
         assert_eq!(rfc3339(to), "2020-01-03T00:00:00Z");
     }

@@ -21,6 +21,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Core {
     child: Child,
     pid: u32,
+    /// Held so that the core can also say that it is stopping.
+    _notify: UnixDatagram,
 }
 
 /// What a core is started from.
@@ -55,7 +57,7 @@ impl CoreCommand {
             }
             ended = child.wait() => return Err(Failure::failed(format!("the core ended before it was ready: {}", ended.map_err(told("its end"))?))),
         }
-        Ok(Core { child, pid })
+        Ok(Core { child, pid, _notify: socket })
     }
 }
 

@@ -139,6 +139,7 @@ mod tests {
     #[test]
     fn a_data_folder_that_others_can_enter_is_bad() {
         let dir = tempfile::tempdir().expect("a temporary folder");
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o700)).expect("the folder is ours");
         check(&data_dir(dir.path()), Verdict::Good, "0700");
         check(&data_dir(&dir.path().join("absent")), Verdict::Bad, "data_dir");
         check(&data_dir(&file(dir.path(), 0o600)), Verdict::Bad, "no folder");

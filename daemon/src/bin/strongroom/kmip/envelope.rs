@@ -235,7 +235,6 @@ mod tests {
         assert_eq!(with(0, b'X'), Err(Damaged::Foreign));
         assert_eq!(with(8, 2), Err(Damaged::Version(2)));
         assert_eq!(with(9, 3), Err(Damaged::Part("mode")));
-        assert_eq!(with(10, 0), Err(Damaged::Part("identifier")));
         assert_eq!(with(11, 0xFF), Err(Damaged::Part("identifier")));
         assert_eq!(with(10, 255), Err(Damaged::Cut));
     }
@@ -266,6 +265,9 @@ mod tests {
             Envelope::new("k".to_owned(), Mode::Cbc, vec![0; iv], vec![0; tag], vec![0; data]).err()
         };
         assert_eq!(cbc(16, 0, 16), None);
+        let id = |id: String| Envelope::new(id, Mode::Gcm, vec![0; 12], vec![0; 16], vec![]).err();
+        assert_eq!((id("k".repeat(255)), id("k".repeat(256))), (None, Some(Damaged::Part("identifier"))));
+        assert_eq!((id(String::new()), id("a\nb".to_owned())), (Some(Damaged::Part("identifier")), Some(Damaged::Part("identifier"))));
         assert_eq!(cbc(12, 0, 16), Some(Damaged::Part("initialization vector")));
         assert_eq!(cbc(16, 16, 16), Some(Damaged::Part("tag")));
         assert_eq!((cbc(16, 0, 0), cbc(16, 0, 17)), (Some(Damaged::Part("ciphertext")), Some(Damaged::Part("ciphertext"))));

@@ -3,7 +3,7 @@
 use ::kmip::ttlv::DateTime;
 use ::kmip::{
     ActivateRequest, Attribute, AttributeValue as Value, CreateRequest, CryptographicAlgorithm, CryptographicUsageMask, DestroyRequest,
-    GetAttributesRequest, LocateRequest, Name, NameType, ObjectType, RevocationReason, RevocationReasonCode, RevokeRequest,
+    GetAttributeListRequest, GetAttributesRequest, LocateRequest, Name, NameType, ObjectType, RevocationReason, RevocationReasonCode, RevokeRequest,
     TemplateAttribute,
 };
 use clap::Args;
@@ -139,7 +139,13 @@ pub(super) fn activate(out: Output, client: &mut KmipClient, args: &Identified) 
 
 /// Get Attributes.
 pub(super) fn attributes(out: Output, client: &mut KmipClient, args: &Attributes) -> Result<(), Failure> {
-    let attribute_names = args.names.iter().map(String::as_str).collect();
+    let mut names = args.names.clone();
+    if names.is_empty() {
+        // Where a key stands (`y-layer` and so on) is listed, but told only to who asks for it by name.
+        let list = client.call(&GetAttributeListRequest { unique_identifier: Some(&args.id) })?;
+        names = list.attribute_names.iter().map(|name| (*name).to_owned()).collect();
+    }
+    let attribute_names = names.iter().map(String::as_str).collect();
     let answer = client.call(&GetAttributesRequest { unique_identifier: Some(&args.id), attribute_names })?;
     let attributes = answer.attributes.iter().map(Shown::of).collect();
     out.show(&Described { id: answer.unique_identifier.to_owned(), attributes }, attributes_text)
