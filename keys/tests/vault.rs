@@ -14,6 +14,7 @@ use keys::policy::verb::{Activate, Decrypt, Destroy, Encrypt, GetAttributes, Rev
 use keys::policy::{Grants, Refusal};
 use keys::row::Row;
 use keys::tenancy::NewServiceKey;
+use keys::unit::Unit;
 use keys::vault::Vault;
 
 const MASK: u32 = 0x0C;
@@ -304,10 +305,18 @@ fn waiting_units_share_a_commit() {
     block_on(async {
         let (world, vault) = World::found().await;
         let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let mut units = Vec::new();
+        for n in 0..64 {
+            let mut unit = vault.begin(SessionId(2));
+            let attributes = named(&format!("k{n}"));
+            let new = NewServiceKey { service: service.service().expect("a service"), bits: 256, attributes };
+            vault.create_service_key(&mut unit, new).await.expect("every name is free");
+            units.push(unit);
+        }
         let before = world.store.commits.load(Ordering::Relaxed);
-        let creates = (0..64).map(|n| create(&vault, &service, named(&format!("k{n}"))));
-        for made in futures_util::future::join_all(creates).await {
-            made.expect("every name is free");
+        // All are staged, so that they reach the writer faster than it can take them one by one.
+        for made in futures_util::future::join_all(units.into_iter().map(Unit::commit)).await {
+            let _receipt = made.expect("the fakes are well");
         }
         let commits = world.store.commits.load(Ordering::Relaxed) - before;
         assert!(commits <= 32, "64 units took {commits} commits");
@@ -340,5 +349,26 @@ fn attributes_show_the_present_state() {
         let view = vault.attributes(&unit, admin.check::<GetAttributes>(&header).expect("its own")).await.expect("it opens");
         assert_eq!((view.state, view.attributes.names[0].value.as_str()), (State::PreActive, "k"));
         assert!(view.attributes.digest.is_some());
+    });
+}
+
+#[test]
+fn a_stage_that_is_rewound_is_what_it_was_at_the_mark() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let new = |name: &str| NewServiceKey { service: service.service().expect("a service"), bits: 256, attributes: named(name) };
+        let mut unit = vault.begin(SessionId(2));
+        let kept = vault.create_service_key(&mut unit, new("kept")).await.expect("the name is free");
+        let mark = unit.mark();
+        let authorized = admin.check::<Activate>(&kept).expect("it is the admin's");
+        vault.change(&mut unit, authorized, Event::Activate, |_, _| ()).await.expect("a new key activates");
+        vault.create_service_key(&mut unit, new("dropped")).await.expect("the name is free");
+        assert!(vault.create_service_key(&mut unit, new("kept")).await.is_err());
+        unit.rewind(mark);
+        assert_eq!(vault.header(&unit, kept.id).await.expect("it is staged"), kept);
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        assert!(matches!(encrypts(&vault, &service, kept.id).await, Err(Error::WrongState { is: State::PreActive, .. })));
+        create(&vault, &service, named("dropped")).await.expect("nobody holds the name");
     });
 }

@@ -49,6 +49,8 @@ fn a_key_lives_from_create_to_destroy_in_every_version() {
             names.dedup();
             names
         });
+        let (mut names, attributes) = (names.expect("it is the service's"), attributes.expect("it is the service's"));
+        names.retain(|name| !name.starts_with("y-"));
         assert_eq!(names, attributes);
         let sealed = encrypts(&mut service, &id).expect("an Active key encrypts");
         assert_eq!(decrypts(&mut service, &id, &sealed).as_deref(), Ok(b"an invoice".as_slice()));
@@ -108,7 +110,9 @@ fn the_dates_of_a_revocation_are_those_that_the_standard_says() {
     let dates = |client: &mut Client<'_>, id: &str| {
         let names = vec!["Compromise Date", "Compromise Occurrence Date", "Deactivation Date", "Revocation Reason"];
         let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: names };
-        client.call(V1_4, &request, |answer| format!("{:?}", answer.attributes.iter().map(|a| &a.value).collect::<Vec<_>>())).expect("its own")
+        client
+            .call(V1_4, &request, |answer| format!("{:?}", answer.attributes.iter().map(|a| &a.value).collect::<Vec<_>>()))
+            .expect("its own")
     };
     let created = world.now();
     let [one, two, three] = [world.key(), world.key(), world.key()];
@@ -126,7 +130,8 @@ fn the_dates_of_a_revocation_are_those_that_the_standard_says() {
     admin.call(V1_0, &request, |_| ()).expect("revoked");
     let told = dates(&mut admin, &three);
     assert!(told.contains(&format!("CompromiseOccurrenceDate(DateTime({created}))")), "{told}");
-    let never = RevokeRequest { compromise_occurrence_date: Some(DateTime(i64::MAX)), ..revoke_request(&one, RevocationReasonCode::KeyCompromise) };
+    let never =
+        RevokeRequest { compromise_occurrence_date: Some(DateTime(i64::MAX)), ..revoke_request(&one, RevocationReasonCode::KeyCompromise) };
     assert_eq!(why(admin.call(V1_0, &never, |_| ())), ResultReason::InvalidField);
 }
 

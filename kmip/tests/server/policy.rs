@@ -40,11 +40,22 @@ fn naming(id: &str) -> Vec<(Operation, Vec<u8>)> {
 fn anothers_an_unknown_and_a_malformed_identifier_get_the_same_bytes() {
     let world = World::found();
     let (own, default) = (world.key(), world.default_key());
-    let l2 = world.admin().locate(V1_0, &[AttributeValue::Custom("y-layer", ttlv::Value::TextString("L2"))]).expect("an admin looks")[0].clone();
+    let l2 =
+        world.admin().locate(V1_0, &[AttributeValue::Custom("y-layer", ttlv::Value::TextString("L2"))]).expect("an admin looks")[0].clone();
     let long = "L3-".repeat(10_000);
     let upper = UNKNOWN.to_uppercase();
-    let bad = [own.as_str(), &default, &l2, UNKNOWN, "", "1", "L3-", &upper, &long, "L9-01890a5d-ac96-774b-bcce-b302099a8057", "\u{0}'; --"];
-    for (role, tenant) in [(Role::Service, "globex"), (Role::TenantAdmin, "globex"), (Role::Service, "nobody"), (Role::Operator, ""), (Role::Auditor, "acme"), (Role::Edge, "acme"), (Role::Custodian, "")] {
+    world.take_records();
+    let bad =
+        [own.as_str(), &default, &l2, UNKNOWN, "", "1", "L3-", &upper, &long, "L9-01890a5d-ac96-774b-bcce-b302099a8057", "\u{0}'; --"];
+    for (role, tenant) in [
+        (Role::Service, "globex"),
+        (Role::TenantAdmin, "globex"),
+        (Role::Service, "nobody"),
+        (Role::Operator, ""),
+        (Role::Auditor, "acme"),
+        (Role::Edge, "acme"),
+        (Role::Custodian, ""),
+    ] {
         let mut stranger = world.client(role, tenant, "billing");
         let wanted = naming(UNKNOWN);
         for id in bad {
@@ -144,7 +155,7 @@ fn an_operation_that_is_not_offered_says_so_unless_it_is_plainly_for_an_edge() {
     // Legal elsewhere, but not in this version.
     assert_eq!(ask(V1_0, Operation::Encrypt.number(), &|_| ()), unsupported);
     assert_eq!(ask(V1_0, Operation::DiscoverVersions.number(), &|_| ()), unsupported);
-    assert!(world.outcomes().iter().all(|record| *record == (Action::Unsupported, Outcome::Invalid)));
+    assert!(world.outcomes().iter().all(|(action, _)| *action == Action::Unsupported));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A founded core with two tenants, and clients that speak to it through the client half.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use futures_executor::block_on;
 use keys::cluster;
@@ -20,6 +20,8 @@ use crate::fakes::{Counting, FakeAudit, FakeClock, FakeStore};
 
 /// When the tests begin, in seconds.
 pub(crate) const START: i64 = 1_800_000_000;
+/// The appliance's own session.
+const SYSTEM: SessionId = SessionId(1);
 /// Encrypt and Decrypt.
 pub(crate) const DATA: i32 = 12;
 
@@ -29,6 +31,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<FakeStore>,
     pub(crate) audit: Arc<FakeAudit>,
     pub(crate) clock: Arc<FakeClock>,
+    sessions: AtomicU64,
 }
 
 /// A connected client.
@@ -57,7 +60,8 @@ impl World {
     pub(crate) fn client_with(&self, role: Role, tenant: &str, service: &str, credentials: Credentials) -> Client<'_> {
         let scope = |text: &str| Some(text).filter(|text| !text.is_empty()).map(scope);
         let principal = Principal { role, tenant: scope(tenant), service: scope(service), certificate: [0; 32] };
-        Client { world: self, caller: Caller::new(principal, SessionId(7), credentials), sealed: false }
+        let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
+        Client { world: self, caller: Caller::new(principal, session, credentials), sealed: false }
     }
 
     pub(crate) fn admin(&self) -> Client<'_> {
@@ -66,10 +70,6 @@ impl World {
 
     pub(crate) fn service(&self) -> Client<'_> {
         self.client(Role::Service, "acme", "billing")
-    }
-
-    pub(crate) fn stranger(&self) -> Client<'_> {
-        self.client(Role::Service, "globex", "billing")
     }
 
     /// An Active AES-256 key of acme's billing.
@@ -100,7 +100,7 @@ impl World {
     /// The records since the last look, but those of the appliance itself.
     pub(crate) fn take_records(&self) -> Vec<Record> {
         let mut records = std::mem::take(&mut *self.audit.records());
-        records.retain(|record| record.session == SessionId(7));
+        records.retain(|record| record.session != SYSTEM);
         records
     }
 
@@ -125,16 +125,16 @@ async fn found() -> World {
         audit: Arc::<FakeAudit>::clone(&audit),
         clock: Arc::<FakeClock>::clone(&clock),
         entropy,
-        system: SessionId(1),
+        system: SYSTEM,
         next_outbox: OutboxSeq(1),
         not_before: Time::default(),
     };
     let (vault, writer) = Vault::core(parts).expect("the arena has room");
     std::thread::spawn(move || block_on(writer.run()));
-    let mut unit = vault.begin(SessionId(1));
+    let mut unit = vault.begin(SYSTEM);
     vault.stage_genesis(&mut unit, genesis.rows);
     commit(unit).await;
-    let world = World { vault, store, audit, clock };
+    let world = World { vault, store, audit, clock, sessions: AtomicU64::new(2) };
     for (tenant, services) in [("acme", ["billing", "payroll"].as_slice()), ("globex", &["billing"])] {
         world.settle(tenant, services).await;
     }
@@ -143,11 +143,11 @@ async fn found() -> World {
 
 impl World {
     pub(crate) async fn settle(&self, tenant: &str, services: &[&str]) {
-        let mut unit = self.vault.begin(SessionId(1));
+        let mut unit = self.vault.begin(SYSTEM);
         self.vault.create_tenant(&mut unit, &scope(tenant)).await.expect("the name is free");
         commit(unit).await;
         for service in services {
-            let mut unit = self.vault.begin(SessionId(1));
+            let mut unit = self.vault.begin(SYSTEM);
             self.vault.create_service(&mut unit, &scope(tenant), &scope(service)).await.expect("the name is free");
             commit(unit).await;
         }
@@ -178,18 +178,15 @@ impl Client<'_> {
     }
 
     pub(crate) fn ask(&mut self, message: &[u8]) -> Vec<u8> {
-        let before = self.recorded();
+        let before = self.world.audit.records().len();
         let (answer, withheld) = self.try_ask(message);
         assert_eq!(withheld, None);
         let items = ResponseMessage::read(&answer).expect("answers are legal in their version").items.len();
-        let records = self.recorded() - before;
+        let session = self.caller.session();
+        let records = self.world.audit.records()[before..].iter().filter(|record| record.session == session).count();
         let is_replaced = items == 1 && records > 1;
         assert!(records == items || is_replaced, "{items} items left {records} records");
         answer
-    }
-
-    fn recorded(&self) -> usize {
-        self.world.audit.records().iter().filter(|record| record.session == SessionId(7)).count()
     }
 
     /// Does one operation and reads its answer as strictly as the version demands.

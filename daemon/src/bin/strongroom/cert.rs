@@ -147,10 +147,13 @@ fn role(text: &str) -> Result<Role, String> {
 
 fn explain(context: &Context, path: &Path) -> Result<(), Failure> {
     let certificate = tls::chain(path)?.swap_remove(0);
+    let (not_before, not_after) = tls::dates(path, &certificate)?;
     let explain = context.config()?.identity.explain(&certificate);
-    context.out.show(&explained(path, tls::dates(path, &certificate)?, &explain), explained_text)?;
+    context.out.show(&explained(path, (not_before, not_after), &explain), explained_text)?;
+    let valid = (not_before..=not_after).contains(&SystemClock.now());
     match explain.outcome() {
-        Ok(_) => Ok(()),
+        Ok(_) if valid => Ok(()),
+        Ok(_) => Err(Failure::unverified(format!("{} is not valid now: nobody gets in with it", path.display()))),
         Err(refusal) => Err(Failure::unverified(format!("{} names nobody here: {refusal}", path.display()))),
     }
 }

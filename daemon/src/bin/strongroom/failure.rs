@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_failure_is_one_line_for_people_and_one_object_for_programs() {
         let failure = Failure::unavailable("first\nsecond \u{1b}[31m");
-        assert_eq!(failure.render(false), "strongroom: first second \\u{1b}[31m");
+        assert_eq!(failure.render(false), "strongroom: first; second \\u{1b}[31m");
         let read: serde_json::Value = serde_json::from_str(&failure.render(true)).expect("an object");
         assert_eq!(read, json!({"error": {"kind": "unavailable", "exit_code": 3, "message": "first\nsecond \u{1b}[31m"}}));
     }

@@ -18,6 +18,7 @@ mod shell;
 mod slot;
 mod tenant;
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -140,7 +141,7 @@ fn init(context: &Context, args: init::InitArgs) -> Result<(), Failure> {
 
 /// The supervisor tells what it does as a daemon would.
 fn dev(args: &dev::DevArgs) -> Result<(), Failure> {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
     dev::run(args)
 }
 

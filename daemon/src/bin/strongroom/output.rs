@@ -41,10 +41,13 @@ impl Output {
     }
 }
 
-/// Text that moves no cursor: line breaks become spaces, other control characters are spelt out.
+/// Text on one line that moves no cursor: lines are joined by semicolons, other control characters are spelt out.
 pub(crate) fn clean(text: &str) -> String {
     let spelt = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    text.chars().map(|c| if c == '\n' { " ".to_owned() } else { spelt(c) }).collect()
+    let line = |line: &str| line.chars().map(spelt).collect::<String>();
+    let mut lines = text.trim_end_matches('\n').split('\n');
+    let first = lines.next().map(line).into_iter();
+    first.chain(lines.map(|next| line(next.trim_start()))).collect::<Vec<_>>().join("; ")
 }
 
 /// Lines of `name  value` with aligned values; a name may repeat.
@@ -97,6 +100,6 @@ mod tests {
 
     #[test]
     fn what_comes_from_outside_moves_no_cursor() {
-        assert_eq!(pairs(&[("name", "x\u{1b}[2J\r\ny\t".to_owned())]), "name  x\\u{1b}[2J\\r y\\t\n");
+        assert_eq!(pairs(&[("name", "x\u{1b}[2J\r\ny\t".to_owned())]), "name  x\\u{1b}[2J\\r; y\\t\n");
     }
 }

@@ -8,9 +8,6 @@ use nix::unistd::Uid;
 use crate::doctor::Finding;
 use crate::failure::Failure;
 
-/// With fewer slots one lost device loses every key.
-const SLOTS_MIN: usize = 2;
-
 /// Socket, state, memory, slots, and what the node itself warns of.
 pub(super) fn check(config: &Config, status: Result<&Status, &Failure>, slots: Result<&[SlotInfo], &Failure>) -> Vec<Finding> {
     let mut findings = match status {
@@ -39,8 +36,16 @@ fn answered(status: &Status) -> Vec<Finding> {
             backing => Finding::warning("memory", format!("keys are protected by {backing} only"), "boot with secretmem.enable=1 to hide them"),
         },
     ];
-    findings.extend(status.warnings.iter().map(|warning| Finding::warning("node", warning.clone(), "see `strongroom status`")));
+    findings.extend(status.warnings.iter().map(|warning| own_words(warning)));
     findings
+}
+
+/// A standing warning of the node says itself what to do: `what: why: do`.
+fn own_words(warning: &str) -> Finding {
+    match warning.rsplit_once(": ") {
+        Some((detail, todo)) => Finding::warning("node", detail, todo),
+        None => Finding::warning("node", warning, "see `strongroom status`"),
+    }
 }
 
 /// Could this machine's limits hold the arena? Root may lock what it likes.
@@ -77,11 +82,8 @@ fn slots_check(slots: &[SlotInfo]) -> Vec<Finding> {
     let whole = slots.iter().filter(|slot| slot.generation.is_some()).count();
     findings.push(match whole {
         0 => Finding::bad("slots", "no slot can open this node", "restore the slots folder from a copy"),
-        few if few < SLOTS_MIN => {
-            let todo = "keep copies of the device and its PIN: without the device every key is lost";
-            Finding::warning("slots", format!("{few} slot; at least {SLOTS_MIN} independent ones are safe"), todo)
-        }
-        enough => Finding::good("slots", format!("{enough} slots")),
+        // Whether they are enough, the node itself knows: two on one device are one.
+        count => Finding::good("slots", format!("{count} that can be read")),
     });
     findings
 }
@@ -134,10 +136,9 @@ mod tests {
     }
 
     #[test]
-    fn one_slot_is_a_warning_and_none_is_bad() {
+    fn a_node_without_slots_is_bad() {
         assert_eq!(verdicts(&slots_check(&[])), [("slots", Verdict::Bad)]);
-        assert_eq!(verdicts(&slots_check(&[slot()])), [("slots", Verdict::Warning)]);
-        assert_eq!(verdicts(&slots_check(&[slot(), slot()])), [("slots", Verdict::Good)]);
+        assert_eq!(verdicts(&slots_check(&[slot()])), [("slots", Verdict::Good)]);
     }
 
     #[test]
@@ -145,7 +146,7 @@ mod tests {
         let failed = SlotInfo { probe: "failed: no token".to_owned(), ..slot() };
         let unreadable = SlotInfo { generation: None, probe: "cut short".to_owned(), ..slot() };
         let findings = slots_check(&[failed, unreadable]);
-        assert_eq!(verdicts(&findings), [("slots", Verdict::Bad), ("slots", Verdict::Bad), ("slots", Verdict::Warning)]);
+        assert_eq!(verdicts(&findings), [("slots", Verdict::Bad), ("slots", Verdict::Bad), ("slots", Verdict::Good)]);
         assert!(findings[1].detail.contains("cut short"), "{findings:?}");
     }
 }
