@@ -15,8 +15,8 @@ use keys::policy::Role;
 use keys::port::Clock;
 use kmip::ttlv::{DateTime, Item, Writer};
 use kmip::{
-    DiscoverVersionsRequest, DiscoverVersionsResponse, Encode, Frames, Framing, ProtocolVersion, Request, ResponseBatchItem, ResponseHeader,
-    ResponseMessage, ResultReason, ResultStatus, Tag, VersionNumber,
+    DiscoverVersionsRequest, DiscoverVersionsResponse, Encode, Frames, Framing, ProtocolVersion, Request, ResponseBatchItem,
+    ResponseHeader, ResponseMessage, ResultReason, ResultStatus, Tag, VersionNumber,
 };
 use rustls::{ServerConnection, StreamOwned};
 use tempfile::TempDir;
@@ -51,7 +51,8 @@ impl Pki {
 
     /// Serves one connection: answers the first request with what `answer` makes of it; no answer closes.
     fn serve(&self, client_ca: &Path, answer: fn(&[u8]) -> Vec<u8>) -> (String, JoinHandle<()>) {
-        let tls = ServerTls::load(&self.path("server.pem"), &self.path("server.key"), client_ca, Arc::new(SystemClock)).expect("files that fit");
+        let tls =
+            ServerTls::load(&self.path("server.pem"), &self.path("server.key"), client_ca, Arc::new(SystemClock)).expect("files that fit");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let serving = std::thread::spawn(move || {

@@ -60,15 +60,24 @@ impl Core {
     /// # Panics
     /// If it ends instead.
     pub fn start(&mut self) {
-        let mut daemon = self.command().stderr(Stdio::null()).spawn().expect("the binary is there");
-        let answers = wait_for(|| daemon.try_wait().is_ok_and(|ended| ended.is_some()) || self.has_settled());
-        assert!(answers && daemon.try_wait().is_ok_and(|ended| ended.is_none()), "the core does not run");
-        self.daemon = Some(daemon);
+        self.daemon = Some(self.command().stderr(Stdio::null()).spawn().expect("the binary is there"));
+        let settled = wait_for(|| self.has_ended() || self.has_settled());
+        assert!(settled && !self.has_ended(), "the core does not run");
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().is_ok_and(|ended| ended.is_some()))
     }
 
     fn has_settled(&self) -> bool {
-        let status = self.cli(&["--json", "status"]);
-        status.status.success() && !String::from_utf8_lossy(&status.stdout).contains("not unsealed since start")
+        let said = self.status();
+        said.contains("\"state\"") && !said.contains("not unsealed since start")
+    }
+
+    /// What `strongroom status` says, as JSON; its exit status is 3 while the node is sealed.
+    #[must_use]
+    pub fn status(&self) -> String {
+        String::from_utf8_lossy(&self.cli(&["--json", "status"]).stdout).into_owned()
     }
 
     /// Runs the core until it ends by itself; returns what it printed.

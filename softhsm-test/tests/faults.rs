@@ -7,7 +7,7 @@ use std::process::Command;
 use softhsm_test::Core;
 
 fn reason(core: &Core) -> String {
-    let status: serde_json::Value = serde_json::from_str(&core.ask(&["--json", "status"])).expect("status is JSON");
+    let status: serde_json::Value = serde_json::from_str(&core.status()).expect("status is JSON");
     format!("{}: {}", status["state"].as_str().unwrap_or_default(), status["reason"].as_str().unwrap_or_default())
 }
 

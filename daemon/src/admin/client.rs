@@ -323,9 +323,10 @@ mod tests {
     async fn a_typed_pin_travels_as_the_whole_body_with_its_custodian_named() {
         let pin = secret::Bytes::init_with(4, |pin| pin.copy_from_slice(b"4321")).expect("room in the arena");
         let refusal = r#"{"title":"Service Unavailable","status":503,"detail":"wrong PIN"}"#;
-        let (refused, request) =
-            against(&http("503 Service Unavailable", "application/problem+json", refusal), async |client| client.unseal(Some(("the hsm", &pin))).await)
-                .await;
+        let (refused, request) = against(&http("503 Service Unavailable", "application/problem+json", refusal), async |client| {
+            client.unseal(Some(("the hsm", &pin))).await
+        })
+        .await;
         assert!(request.starts_with("POST /api/v1/unseal?custodian=the%20hsm HTTP/1.1\r\n"), "{request}");
         assert!(request.ends_with("\r\n\r\n4321"), "{request}");
         let error = refused.expect_err("the node refused");

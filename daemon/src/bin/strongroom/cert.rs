@@ -110,7 +110,8 @@ fn issue(args: &Issue) -> Result<String, Failure> {
     let ca = Ca::load(&args.ca, &args.ca_key)?;
     match (&args.csr, &args.out_key) {
         (Some(csr), _) => {
-            let request = std::fs::read_to_string(csr).map_err(|error| Failure::failed(format!("cannot read {}: {error}", csr.display())))?;
+            let request =
+                std::fs::read_to_string(csr).map_err(|error| Failure::failed(format!("cannot read {}: {error}", csr.display())))?;
             write_private(&args.out, ca.sign(&request, &holder, validity)?.as_bytes())?;
         }
         (None, Some(key)) => ca.issue(&holder, validity)?.write(&args.out, key)?,
@@ -225,7 +226,10 @@ pub(crate) mod tests {
         let (from, to) = tls::dates(&args.out, &found[0]).expect("it is whole");
         assert_eq!(to.seconds() - from.seconds(), 2 * 86_400);
         let explained = explained(&args.out, (from, to), &daemon::identity::Rules::default().explain(&found[0]));
-        assert_eq!((explained.role, explained.tenant.as_deref(), explained.service.as_deref()), (Some("service"), Some("acme"), Some("billing")));
+        assert_eq!(
+            (explained.role, explained.tenant.as_deref(), explained.service.as_deref()),
+            (Some("service"), Some("acme"), Some("billing"))
+        );
         assert_eq!(explained.rule, Some(0));
         assert!(explained_text(&explained).contains("identity.rules[0]"));
     }

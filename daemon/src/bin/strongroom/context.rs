@@ -62,10 +62,10 @@ impl Context {
     pub(crate) fn layout(&self) -> Result<Layout, Failure> {
         match self.data_dir()? {
             Some(dir) => Ok(Layout::new(&dir)),
-            None => self.config().map(|config| Layout::new(&config.data_dir)).map_err(|failure| Failure {
-                message: format!("{}; or say where the node is by --data-dir", failure.message),
-                ..failure
-            }),
+            None => self
+                .config()
+                .map(|config| Layout::new(&config.data_dir))
+                .map_err(|failure| Failure { message: format!("{}; or say where the node is by --data-dir", failure.message), ..failure }),
         }
     }
 

@@ -45,6 +45,11 @@ impl Finding {
         Self { check, verdict: Verdict::Warning, detail: detail.into(), todo: Some(todo.into()) }
     }
 
+    /// A warning that says itself what to do.
+    fn said(check: &'static str, detail: impl Into<String>) -> Self {
+        Self { check, verdict: Verdict::Warning, detail: detail.into(), todo: None }
+    }
+
     fn bad(check: &'static str, detail: impl Into<String>, todo: impl Into<String>) -> Self {
         Self { check, verdict: Verdict::Bad, detail: detail.into(), todo: Some(todo.into()) }
     }

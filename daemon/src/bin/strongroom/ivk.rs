@@ -43,9 +43,6 @@ mod tests {
             created: "2026".to_owned(),
             rotated: None,
         };
-        assert_eq!(
-            ivk_text(&[ivk]),
-            "IVK  STATUS  ALGORITHM    BITS  CREATED  ROTATED\n1    active  AES-256-GCM  256   2026     -\n"
-        );
+        assert_eq!(ivk_text(&[ivk]), "IVK  STATUS  ALGORITHM    BITS  CREATED  ROTATED\n1    active  AES-256-GCM  256   2026     -\n");
     }
 }

@@ -70,7 +70,8 @@ fn asked(custodian: &str) -> Result<Bytes, Failure> {
 }
 
 fn only_custodian(client: &Client) -> Result<String, Failure> {
-    let custodians: BTreeSet<String> = wait(client.slots())?.into_iter().map(|slot| slot.custodian).filter(|name| !name.is_empty()).collect();
+    let custodians: BTreeSet<String> =
+        wait(client.slots())?.into_iter().map(|slot| slot.custodian).filter(|name| !name.is_empty()).collect();
     match (custodians.len(), custodians.first()) {
         (1, Some(only)) => Ok(only.clone()),
         _ => Err(Failure::usage("say whose PIN it is by --custodian NAME; `strongroom slot list` shows the names")),

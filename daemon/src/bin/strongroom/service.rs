@@ -58,12 +58,8 @@ mod tests {
 
     #[test]
     fn a_service_is_shown_alone_or_as_a_row() {
-        let billing = ServiceInfo {
-            tenant: "acme".to_owned(),
-            name: "billing".to_owned(),
-            id: "s1".to_owned(),
-            default_key: "L3-1".to_owned(),
-        };
+        let billing =
+            ServiceInfo { tenant: "acme".to_owned(), name: "billing".to_owned(), id: "s1".to_owned(), default_key: "L3-1".to_owned() };
         assert_eq!(service_text(&billing), "service      billing\ntenant       acme\nid           s1\ndefault key  L3-1\n");
         assert_eq!(services_text(&[billing]), "SERVICE  ID  DEFAULT KEY\nbilling  s1  L3-1\n");
     }

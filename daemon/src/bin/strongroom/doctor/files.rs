@@ -36,7 +36,9 @@ fn data_dir(dir: &Path) -> Finding {
     let check = "data folder";
     let path = dir.display();
     match std::fs::metadata(dir) {
-        Err(error) => Finding::bad(check, format!("{path}: {error}"), "make it, owned by the daemon's user with mode 0700, or correct data_dir"),
+        Err(error) => {
+            Finding::bad(check, format!("{path}: {error}"), "make it, owned by the daemon's user with mode 0700, or correct data_dir")
+        }
         Ok(found) if !found.is_dir() => Finding::bad(check, format!("{path} is no folder"), "correct data_dir"),
         Ok(found) if found.mode() & OTHERS != 0 => {
             Finding::bad(check, format!("{path} is open to others ({})", mode(&found)), format!("chmod 0700 {path}"))
@@ -48,7 +50,8 @@ fn data_dir(dir: &Path) -> Finding {
 /// A file in the folder that belongs to another user than the folder does.
 fn strangers(dir: &Path, folder: &Metadata) -> Option<Finding> {
     let entries = std::fs::read_dir(dir).ok()?.filter_map(Result::ok);
-    let stranger = entries.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() != folder.uid())).map(|entry| entry.path()).next()?;
+    let stranger =
+        entries.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() != folder.uid())).map(|entry| entry.path()).next()?;
     let detail = format!("{} belongs to another user than the folder", stranger.display());
     Some(Finding::bad("data folder", detail, format!("chown -R {}:{} {}", folder.uid(), folder.gid(), dir.display())))
 }

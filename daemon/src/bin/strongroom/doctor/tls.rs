@@ -18,7 +18,7 @@ const SOON_SECONDS: i64 = 30 * 86_400;
 pub(super) fn check(config: &Config) -> Vec<Finding> {
     match &config.listeners.kmip {
         Some(listener) => listener_check(listener, SystemClock.now()),
-        None => vec![Finding::warning("KMIP", "no listener is configured: nobody is served", "set listeners.kmip")],
+        None => vec![Finding::unknown("TLS", "no KMIP listener is configured")],
     }
 }
 
@@ -63,14 +63,10 @@ mod tests {
         const DAY: i64 = 86_400;
         let dates = (Time::from_seconds(10 * DAY), Time::from_seconds(100 * DAY));
         let on = |day: i64| judged("c", Path::new("f"), dates, "renew", Time::from_seconds(day * DAY)).verdict;
-        assert_eq!([on(9), on(10), on(70), on(71), on(100), on(101)], [
-            Verdict::Bad,
-            Verdict::Good,
-            Verdict::Good,
-            Verdict::Warning,
-            Verdict::Warning,
-            Verdict::Bad
-        ]);
+        assert_eq!(
+            [on(9), on(10), on(70), on(71), on(100), on(101)],
+            [Verdict::Bad, Verdict::Good, Verdict::Good, Verdict::Warning, Verdict::Warning, Verdict::Bad]
+        );
     }
 
     #[test]

@@ -83,8 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_option_and_variable() {
-        let connection =
-            Connection { server: None, server_name: None, ca: None, cert: None, key: None, protocol: ProtocolVersion::V1_4 };
+        let connection = Connection { server: None, server_name: None, ca: None, cert: None, key: None, protocol: ProtocolVersion::V1_4 };
         assert_eq!(connection.endpoint().expect_err("nothing is given"), Failure::usage("give --server HOST:PORT, or set KMIP_CORE"));
         let connection = Connection { server: Some("a:1".to_owned()), ca: Some("ca".into()), cert: Some("cert".into()), ..connection };
         assert_eq!(connection.endpoint().expect_err("no key"), Failure::usage("give --key FILE, or set CLIENT_KEY"));

@@ -206,7 +206,8 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 
 /// Writes a file that its owner alone may read.
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let written = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).and_then(|mut file| file.write_all(bytes));
+    let written =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).and_then(|mut file| file.write_all(bytes));
     written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))
 }
 

@@ -260,10 +260,12 @@ mod tests {
         let gcm = |iv: usize, tag: usize| Envelope::new("k".to_owned(), Mode::Gcm, vec![0; iv], vec![0; tag], vec![]).err();
         assert_eq!((gcm(12, 12), gcm(12, 16)), (None, None));
         assert_eq!(gcm(0, 16), Some(Damaged::Part("initialization vector")));
-        assert_eq!((gcm(12, 0), gcm(12, 11), gcm(12, 17)), (Some(Damaged::Part("tag")), Some(Damaged::Part("tag")), Some(Damaged::Part("tag"))));
-        let cbc = |iv: usize, tag: usize, data: usize| {
-            Envelope::new("k".to_owned(), Mode::Cbc, vec![0; iv], vec![0; tag], vec![0; data]).err()
-        };
+        assert_eq!(
+            (gcm(12, 0), gcm(12, 11), gcm(12, 17)),
+            (Some(Damaged::Part("tag")), Some(Damaged::Part("tag")), Some(Damaged::Part("tag")))
+        );
+        let cbc =
+            |iv: usize, tag: usize, data: usize| Envelope::new("k".to_owned(), Mode::Cbc, vec![0; iv], vec![0; tag], vec![0; data]).err();
         assert_eq!(cbc(16, 0, 16), None);
         let id = |id: String| Envelope::new(id, Mode::Gcm, vec![0; 12], vec![0; 16], vec![]).err();
         assert_eq!((id("k".repeat(255)), id("k".repeat(256))), (None, Some(Damaged::Part("identifier"))));

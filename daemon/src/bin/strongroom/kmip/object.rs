@@ -3,8 +3,8 @@
 use ::kmip::ttlv::DateTime;
 use ::kmip::{
     ActivateRequest, Attribute, AttributeValue as Value, CreateRequest, CryptographicAlgorithm, CryptographicUsageMask, DestroyRequest,
-    GetAttributeListRequest, GetAttributesRequest, LocateRequest, Name, NameType, ObjectType, RevocationReason, RevocationReasonCode, RevokeRequest,
-    TemplateAttribute,
+    GetAttributeListRequest, GetAttributesRequest, LocateRequest, Name, NameType, ObjectType, RevocationReason, RevocationReasonCode,
+    RevokeRequest, TemplateAttribute,
 };
 use clap::Args;
 use daemon::kmip_client::KmipClient;
@@ -117,11 +117,8 @@ pub(super) fn create(out: Output, client: &mut KmipClient, args: &Create) -> Res
 
 fn wanted(args: &Create) -> Vec<Attribute<'_>> {
     let mask = args.mask.iter().fold(CryptographicUsageMask(0), |mask, bit| mask.with(*bit));
-    let mut values = vec![
-        Value::CryptographicAlgorithm(args.algorithm),
-        Value::CryptographicLength(args.length),
-        Value::CryptographicUsageMask(mask),
-    ];
+    let mut values =
+        vec![Value::CryptographicAlgorithm(args.algorithm), Value::CryptographicLength(args.length), Value::CryptographicUsageMask(mask)];
     values.extend(args.name.as_deref().map(named));
     values.extend(args.object_group.as_deref().map(Value::ObjectGroup));
     values.into_iter().map(|value| Attribute { index: None, value }).collect()
