@@ -11,8 +11,8 @@ use hsm::{Device, DeviceProcess, ProcessSettings};
 use keys::policy::Action;
 use keys::port::Keystore;
 use keys::record::Outcome;
-use seal::{CustodianSettings, Means, Pkcs11Settings, PinSource, Seal, SealSettings};
 use sd_notify::NotifyState;
+use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings};
 use storage::embedded::Embedded;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -102,6 +102,7 @@ pub fn prepare_process(config: &Config) -> Result<secret::Report, BootError> {
     let memory = secret::arena::init(config.memory)?;
     system::harden()?;
     cipher::selftest::run()?;
+    keys::wrap::self_test()?;
     Ok(memory)
 }
 

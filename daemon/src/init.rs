@@ -168,7 +168,13 @@ async fn store_roots(layout: &Layout, log_id: LogId, genesis: Genesis, store: &A
 }
 
 /// C18: the slot and the roots are opened from what is on the medium before anybody relies on them.
-async fn read_back(seal: &Seal, store: &Arc<dyn Keystore>, cluster: ClusterId, pin: Option<&Bytes>, slot: &seal::Slot) -> Result<(), InitError> {
+async fn read_back(
+    seal: &Seal,
+    store: &Arc<dyn Keystore>,
+    cluster: ClusterId,
+    pin: Option<&Bytes>,
+    slot: &seal::Slot,
+) -> Result<(), InitError> {
     let typed = pin.map(|pin| seal::TypedPin { custodian: &slot.header.custodian, pin });
     let failed = |what: String| InitError::ReadBack { what };
     let opened = seal.unseal(Expected { cluster: Some(cluster), generation: Some(1) }, typed).map_err(|error| failed(error.to_string()))?;

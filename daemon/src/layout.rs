@@ -173,11 +173,8 @@ impl Layout {
     /// [`LayoutError::Io`].
     pub fn write_identity(&self, identity: Identity) -> Result<(), LayoutError> {
         let path = self.node();
-        let file = IdentityFile {
-            format: FORMAT,
-            cluster: Uuid::from_bytes(*identity.cluster.as_bytes()),
-            log: Uuid::from_bytes(identity.log.0),
-        };
+        let file =
+            IdentityFile { format: FORMAT, cluster: Uuid::from_bytes(*identity.cluster.as_bytes()), log: Uuid::from_bytes(identity.log.0) };
         let text = serde_json::to_vec_pretty(&file).expect("three plain fields always print");
         self.replace(&path, &text).map_err(|source| LayoutError::Io { path, source })
     }
@@ -214,7 +211,11 @@ mod tests {
         assert_eq!(layout.identity().expect("it was written"), identity);
         assert!(matches!(layout.prepare(), Err(LayoutError::Initialised { .. })));
         assert!(matches!(layout.discard_unfinished(), Err(LayoutError::Initialised { .. })));
-        for damaged in [&b"{}"[..], b"", b"{\"format\":2,\"cluster\":\"00000000-0000-0000-0000-000000000000\",\"log\":\"00000000-0000-0000-0000-000000000000\"}"] {
+        for damaged in [
+            &b"{}"[..],
+            b"",
+            b"{\"format\":2,\"cluster\":\"00000000-0000-0000-0000-000000000000\",\"log\":\"00000000-0000-0000-0000-000000000000\"}",
+        ] {
             fs::write(layout.node(), damaged).expect("the folder is ours");
             assert!(matches!(layout.identity(), Err(LayoutError::Damaged { .. })));
         }

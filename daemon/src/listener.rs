@@ -20,7 +20,7 @@ use crate::node::Node;
 use crate::session::{self, Peer};
 use crate::stop::Stop;
 use crate::system::SystemClock;
-use crate::tls::{ClientJudge, ServerTls, Why};
+use crate::tls::{ClientJudge, ServerTls, Why, handshake_failure};
 
 /// A TLS handshake must be over within this time.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
@@ -102,9 +102,10 @@ impl KmipListener {
         async move {
             let stream = match handshake(acceptor, stream).await {
                 Ok(stream) => stream,
-                Err(error) => return tracing::info!(%address, %error, "TLS handshake failed"),
+                Err(error) => return tracing::info!(%address, why = handshake_failure(&error), "TLS handshake failed"),
             };
-            let chain: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
+            let chain: Vec<_> =
+                stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
             let mut gate = Gate { judge, chain, minute: i64::MIN };
             let peer = match admit(&node, &mut gate, address) {
                 Ok(peer) => peer,

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use audit::Log;
 use keys::cluster;
+use keys::hierarchy::MasterKey;
 use keys::id::{OutboxSeq, SessionId, Time};
 use keys::policy::{Action, NodeRole, Principal};
 use keys::port::{AuditSink, AuditUnavailable, Clock, Keystore};
 use keys::record::{AUDIT_TEXT_BYTES_MAX, Origin, Outcome, Record, SessionRecord};
 use keys::unit::Unit;
 use keys::vault::{Parts, Vault};
-use keys::hierarchy::MasterKey;
 use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
 use secret::Bytes;
 use tokio::task::JoinHandle;
@@ -134,12 +134,7 @@ impl Node {
             system,
             socket: parts.socket,
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
-            slots: Mutex::new(Slots {
-                attempts: Vec::new(),
-                residency: Residency::of(&[]),
-                master: None,
-                table: None,
-            }),
+            slots: Mutex::new(Slots { attempts: Vec::new(), residency: Residency::of(&[]), master: None, table: None }),
             last_outbox: Mutex::new(parts.last_outbox),
             writer: tokio::sync::Mutex::new(None),
         }
@@ -203,6 +198,13 @@ impl Node {
     pub fn note(&self, session: SessionId, action: Action, outcome: Outcome) -> Result<(), UnsealError> {
         let record = Record { time: SystemClock.now(), session, action, object: None, version: None, generation: None, outcome };
         self.audit.append(&[record]).map_err(log_error)
+    }
+
+    /// Writes the records of what was not done; a log that cannot take them says so itself, and nobody is told of a success.
+    pub fn note_all(&self, records: &[Record]) {
+        if let Err(error) = self.audit.append(records) {
+            tracing::error!(%error, "refused requests are not in the audit log");
+        }
     }
 
     /// Opens the MasterKey by the first slot that yields it, then the roots, then the domain. A typed PIN serves the custodian that needs one.
@@ -317,7 +319,10 @@ impl Node {
     pub fn last_try(&self, slot: seal::SlotId) -> String {
         let slots = self.slots();
         let last = slots.attempts.iter().find(|attempt| attempt.slot == slot);
-        last.map_or_else(|| "not probed".to_owned(), |last| last.failure.as_ref().map_or_else(|| "good".to_owned(), |why| format!("failed: {why}")))
+        last.map_or_else(
+            || "not probed".to_owned(),
+            |last| last.failure.as_ref().map_or_else(|| "good".to_owned(), |why| format!("failed: {why}")),
+        )
     }
 
     /// Standing warnings, each with what to do.
@@ -333,6 +338,9 @@ impl Node {
         }
         if self.memory.backing == secret::Backing::Mlock {
             warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
+        }
+        for (key, ivs) in self.open().iter().flat_map(|open| open.vault.keys_short_of_ivs()) {
+            warnings.push(format!("{key} has reserved {ivs} random IVs of {}: rotate it", keys::budget::IVS_MAX));
         }
         if self.config.listeners.kmip.is_none() {
             warnings.push("no KMIP listener: set listeners.kmip".to_owned());

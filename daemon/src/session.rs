@@ -109,6 +109,7 @@ async fn answer(node: &Node, caller: &mut Caller, message: &[u8], output: &mut V
         let unit = node.begin(caller.session());
         let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
         let had_credentials = response.request_had_credentials();
+        let lost = unit.lost();
         match unit.commit().await {
             Ok(receipt) => *output = response.release(receipt),
             Err(CommitError::Conflict { .. }) if attempt < ATTEMPTS_MAX => {
@@ -117,6 +118,7 @@ async fn answer(node: &Node, caller: &mut Caller, message: &[u8], output: &mut V
             }
             Err(error) => {
                 tracing::warn!(%error, session = caller.session().0, "request not committed");
+                node.note_all(&lost);
                 *output = response.withhold(&error);
             }
         }

@@ -3,7 +3,7 @@
 //! Source: SECURITY C4, NIST SP 800-38D §8.3. A block is reserved by a durable compare-and-swap on a row of its own before its first IV is drawn;
 //! what a node has not used of a block when it stops is lost, which errs to the safe side.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use crate::vault::Vault;
 
 /// IVs reserved at a time.
 pub const IV_BLOCK: u64 = 1 << 16;
-/// From this many on, the key should be rotated: a warning is due.
+/// From this many on, the key should be rotated: [`Vault::keys_short_of_ivs`] names it.
 pub const IVS_WARN: u64 = 1 << 31;
 /// No more than this many under one key: the probability of a repeated IV stays below 2^-34.
 pub const IVS_MAX: u64 = 3_865_470_566;
@@ -31,6 +31,7 @@ const RESERVE_ATTEMPTS_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Budgets {
     left: Mutex<HashMap<RowId, u64>>,
+    short: Mutex<BTreeMap<RowId, u64>>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -83,6 +84,12 @@ impl Vault {
         if self.budgets.take(key) { Ok(Some(self.randomness.array()?)) } else { Ok(None) }
     }
 
+    /// Keys that have reserved [`IVS_WARN`] random IVs or more since this node was unsealed, with how many: they should be rotated.
+    #[must_use]
+    pub fn keys_short_of_ivs(&self) -> Vec<(RowId, u64)> {
+        self.budgets.short.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|(id, ivs)| (*id, *ivs)).collect()
+    }
+
     async fn reserve_ivs(&self, key: &Header) -> Result<u64, Error> {
         let id = RowId::new(Layer::IvBudget, key.id.uuid);
         let stored = match self.stored_row(id).await {
@@ -94,7 +101,7 @@ impl Vault {
             Some(row) => self.content::<Reserved>(row).await?.ivs,
             None => 0,
         };
-        let block = IV_BLOCK.min(IVS_MAX.saturating_sub(used));
+        let block = block_after(used);
         if block == 0 {
             return Err(Error::IvsExhausted { used });
         }
@@ -116,6 +123,9 @@ impl Vault {
             outcome: Outcome::Success,
         });
         let _receipt = unit.commit().await?;
+        if used + block >= IVS_WARN {
+            self.budgets.short.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id, used + block);
+        }
         Ok(block)
     }
 
@@ -138,6 +148,11 @@ impl Vault {
     }
 }
 
+/// How many IVs may be reserved on top of `used`.
+fn block_after(used: u64) -> u64 {
+    IV_BLOCK.min(IVS_MAX.saturating_sub(used))
+}
+
 /// Where a record row goes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RowHeader {
@@ -147,4 +162,16 @@ pub(crate) struct RowHeader {
     pub(crate) owner: crate::id::TenantId,
     /// The stored generation, `None` for a new row.
     pub(crate) expected: Option<Generation>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_block_ends_exactly_at_the_limit() {
+        assert_eq!(block_after(0), IV_BLOCK);
+        assert_eq!(block_after(IVS_MAX - 1), 1);
+        assert_eq!((block_after(IVS_MAX), block_after(u64::MAX)), (0, 0));
+    }
 }

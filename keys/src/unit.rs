@@ -149,6 +149,20 @@ impl Unit {
         }
     }
 
+    /// What the log is to say if the commit fails: what had succeeded was not available after all. Nothing for a unit without changes, whose
+    /// commit is the log's own.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Record> {
+        if self.staged.is_empty() {
+            return Vec::new();
+        }
+        let lost = |record: &Record| match record.outcome {
+            Outcome::Success => Record { outcome: Outcome::Unavailable, ..*record },
+            _ => *record,
+        };
+        self.records.iter().map(lost).collect()
+    }
+
     /// Makes changes and records safe. Once begun it is not cancelled: the writer owns the unit, the caller only waits.
     ///
     /// # Errors

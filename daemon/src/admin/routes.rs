@@ -56,7 +56,12 @@ struct Call {
 }
 
 /// Lets operators in, each call under a session of its own, so that the log says which process asked.
-async fn admit(State(node): State<Arc<Node>>, ConnectInfo(peer): ConnectInfo<LocalPeer>, mut request: Request, next: Next) -> Answer<Response> {
+async fn admit(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(peer): ConnectInfo<LocalPeer>,
+    mut request: Request,
+    next: Next,
+) -> Answer<Response> {
     let who = format!("uid {} pid {}", peer.user.map_or(-1, |user| i64::from(user.as_raw())), peer.process);
     let session = node.operator_session(&who, peer.is_operator())?;
     if !peer.is_operator() {
@@ -69,8 +74,7 @@ async fn admit(State(node): State<Arc<Node>>, ConnectInfo(peer): ConnectInfo<Loc
 
 impl Node {
     fn operator_session(&self, who: &str, is_operator: bool) -> Answer<SessionId> {
-        let operator =
-            keys::policy::Principal { role: Role::Operator, tenant: None, service: None, certificate: [0; 32] };
+        let operator = keys::policy::Principal { role: Role::Operator, tenant: None, service: None, certificate: [0; 32] };
         Ok(self.session(Origin::Socket, is_operator.then_some(&operator), who)?)
     }
 
@@ -100,7 +104,8 @@ async fn act<T>(node: &Node, call: Call, action: Action, work: impl AsyncFnOnce(
         generation: None,
         outcome: outcome.as_ref().err().map_or(Outcome::Success, |refused| refused.outcome),
     });
-    let _receipt = unit.commit().await.map_err(keys::Error::from)?;
+    let lost = unit.lost();
+    let _receipt = unit.commit().await.inspect_err(|_| node.note_all(&lost)).map_err(keys::Error::from)?;
     outcome
 }
 
@@ -287,10 +292,7 @@ impl Node {
             since: rfc3339(since),
             reason,
             masterkey: open.as_ref().map(|_| self.masterkey()),
-            memory: Memory {
-                backing: format!("{:?}", self.memory.backing).to_lowercase(),
-                arena_bytes: self.memory.arena_bytes,
-            },
+            memory: Memory { backing: format!("{:?}", self.memory.backing).to_lowercase(), arena_bytes: self.memory.arena_bytes },
             kmip: self.config.listeners.kmip.as_ref().map(|listener| listener.bind.to_string()),
             audit: self.audit.ready().map_or_else(|error| error.to_string(), |()| "writable".to_owned()),
             warnings: self.warnings(),

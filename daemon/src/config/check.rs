@@ -19,7 +19,7 @@ const CLUSTER_DEFAULT: &str = "strongroom";
 const CLUSTER_CHARS_MAX: usize = 64;
 /// Lies in the daemon's own folder.
 const DEVICE_DEFAULT: &str = "strongroom-device";
-const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 const DURATIONS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const MESSAGE_BYTES: RangeInclusive<usize> = 8 << 10..=16 << 20;

@@ -3,6 +3,7 @@
 mod files;
 mod log;
 mod node;
+mod slots;
 mod tls;
 
 use std::fmt;
@@ -87,7 +88,8 @@ fn all(context: &Context, config: &Config) -> Vec<Finding> {
     findings.extend(tls::check(config));
     let status = context.client().and_then(|client| Ok(wait(client.status())?));
     let slots = context.client().and_then(|client| Ok(wait(client.slots())?));
-    findings.extend(node::check(config, status.as_ref(), slots.as_deref()));
+    findings.extend(node::check(config, status.as_ref()));
+    findings.extend(slots.map_or_else(|_| slots::check(&layout), |slots| node::slots(&slots)));
     findings.extend(log::check(&layout, status.as_ref().ok()));
     findings
 }

@@ -72,7 +72,8 @@ impl Pki {
             let client = ClientName::new(tenant.map(parse), parse(person), role)?;
             ca.issue(&Holder::Client(client), validity)?.write(&self.cert(name), &self.key(name))?;
         }
-        let both = [self.cert("CLIENT"), self.key("CLIENT")].map(|path| std::fs::read(&path).map_err(|source| CertError::Io { path, source }));
+        let both =
+            [self.cert("CLIENT"), self.key("CLIENT")].map(|path| std::fs::read(&path).map_err(|source| CertError::Io { path, source }));
         let [cert, key] = both;
         write_private(&self.client_pem(), &[cert?, key?].concat())
     }

@@ -50,7 +50,8 @@ impl DevToken {
         // Left by a start that was cut off before the PIN was written: nobody can open it.
         let _nothing_there = fs::remove_dir_all(&tokens);
         let text = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", tokens.display());
-        let written = fs::create_dir_all(&tokens).and_then(|()| fs::create_dir_all(self.credentials())).and_then(|()| fs::write(self.conf(), text));
+        let written =
+            fs::create_dir_all(&tokens).and_then(|()| fs::create_dir_all(self.credentials())).and_then(|()| fs::write(self.conf(), text));
         written.map_err(told(self.root.display()))?;
         let pin = random_pin()?;
         let made = Command::new("softhsm2-util")

@@ -1,4 +1,4 @@
-//! The running node: does it answer, is it open, is its memory safe, and would it open again?
+//! The running node: does it answer, is it open, is its memory safe, do its slots open?
 
 use daemon::admin::types::{SlotInfo, Status};
 use daemon::config::Config;
@@ -8,17 +8,15 @@ use nix::unistd::Uid;
 use crate::doctor::Finding;
 use crate::failure::Failure;
 
-/// Socket, state, memory, slots, and what the node itself warns of.
-pub(super) fn check(config: &Config, status: Result<&Status, &Failure>, slots: Result<&[SlotInfo], &Failure>) -> Vec<Finding> {
-    let mut findings = match status {
+/// Socket, state, memory, and what the node itself warns of.
+pub(super) fn check(config: &Config, status: Result<&Status, &Failure>) -> Vec<Finding> {
+    match status {
         Ok(status) => answered(status),
         Err(failure) => vec![
             Finding::bad("node", failure.message.clone(), "`systemctl status strongroomd` and `journalctl -u strongroomd` say why"),
             memory_limit(config.memory.arena_bytes, limit()),
         ],
-    };
-    findings.extend(slots.map_or_else(|_| vec![Finding::unknown("slots", "the node was not asked")], slots_check));
-    findings
+    }
 }
 
 fn answered(status: &Status) -> Vec<Finding> {
@@ -64,7 +62,8 @@ fn limit() -> Option<u64> {
     getrlimit(Resource::RLIMIT_MEMLOCK).ok().map(|(soft, _)| soft).filter(|soft| *soft != nix::libc::RLIM_INFINITY)
 }
 
-fn slots_check(slots: &[SlotInfo]) -> Vec<Finding> {
+/// The slots as the node sees them, with their last probes.
+pub(super) fn slots(slots: &[SlotInfo]) -> Vec<Finding> {
     let broken = slots.iter().filter(|slot| slot.probe.starts_with("failed") || slot.generation.is_none());
     let mut findings: Vec<Finding> = broken
         .map(|slot| {
@@ -122,15 +121,15 @@ mod tests {
 
     #[test]
     fn a_node_without_slots_is_bad() {
-        assert_eq!(verdicts(&slots_check(&[])), [("slots", Verdict::Bad)]);
-        assert_eq!(verdicts(&slots_check(&[slot()])), [("slots", Verdict::Good)]);
+        assert_eq!(verdicts(&slots(&[])), [("slots", Verdict::Bad)]);
+        assert_eq!(verdicts(&slots(&[slot()])), [("slots", Verdict::Good)]);
     }
 
     #[test]
     fn a_slot_that_does_not_open_or_read_is_bad() {
         let failed = SlotInfo { probe: "failed: no token".to_owned(), ..slot() };
         let unreadable = SlotInfo { generation: None, probe: "cut short".to_owned(), ..slot() };
-        let findings = slots_check(&[failed, unreadable]);
+        let findings = slots(&[failed, unreadable]);
         assert_eq!(verdicts(&findings), [("slots", Verdict::Bad), ("slots", Verdict::Bad), ("slots", Verdict::Good)]);
         assert!(findings[1].detail.contains("cut short"), "{findings:?}");
     }
