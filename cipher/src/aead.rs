@@ -36,6 +36,16 @@ impl Aead {
     /// Every algorithm, in the order of the numbers.
     pub const ALL: [Self; 3] = [Self::Aes256Gcm, Self::XChaCha20Poly1305, Self::Aes256GcmSiv];
 
+    /// The name that the literature uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aes256Gcm => "AES-256-GCM",
+            Self::XChaCha20Poly1305 => "XChaCha20-Poly1305",
+            Self::Aes256GcmSiv => "AES-256-GCM-SIV",
+        }
+    }
+
     /// The number in a record header.
     #[must_use]
     pub const fn number(self) -> u16 {

@@ -216,11 +216,16 @@ impl Node {
         if self.open().is_some() {
             return Ok(());
         }
+        let was_typed = typed.is_some();
         match self.try_unseal(typed).await {
             Ok((open, running)) => {
                 self.note(session, Action::Unseal, Outcome::Success)?;
                 *writer = Some(running);
                 self.become_state(State::Open(Arc::new(open)));
+                if was_typed {
+                    // A person opened one slot; whether another opens without one decides what becomes of the MasterKey.
+                    self.probe_slots().await;
+                }
                 Ok(())
             }
             Err(error) => {

@@ -42,6 +42,17 @@ pub enum Who {
 }
 
 impl Who {
+    /// Where and as whom to connect to a core, by the values of its `dev.env`.
+    pub(crate) fn endpoint(self, value: impl Fn(&str) -> String) -> Endpoint {
+        Endpoint {
+            server: value("KMIP_CORE"),
+            server_name: None,
+            ca: value("CA_CERT").into(),
+            cert: value(&format!("{}_CERT", self.prefix())).into(),
+            key: value(&format!("{}_KEY", self.prefix())).into(),
+        }
+    }
+
     fn prefix(self) -> &'static str {
         match self {
             Self::Service => "CLIENT",
@@ -145,13 +156,7 @@ impl Appliance {
     /// Where and as whom to connect to the core.
     #[must_use]
     pub fn endpoint(&self, who: Who) -> Endpoint {
-        Endpoint {
-            server: self.value("KMIP_CORE"),
-            server_name: None,
-            ca: self.value("CA_CERT").into(),
-            cert: self.value(&format!("{}_CERT", who.prefix())).into(),
-            key: self.value(&format!("{}_KEY", who.prefix())).into(),
-        }
+        who.endpoint(|name| self.value(name))
     }
 
     /// A connection to the core.

@@ -5,10 +5,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use daemon::kmip_client::KmipClient;
+use kmip::ProtocolVersion;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::appliance::{Appliance, signal, wait_for};
+use crate::appliance::{Appliance, Who, signal, wait_for};
 use crate::binary;
 
 /// A prepared folder, with or without a core running on it.
@@ -45,6 +47,15 @@ impl Core {
         let text = fs::read_to_string(self.dir.path().join("dev.env")).expect("dev has written it");
         let found = text.lines().filter_map(|line| line.split_once('=')).find(|(known, _)| *known == name);
         found.unwrap_or_else(|| panic!("dev.env has no {name}")).1.to_owned()
+    }
+
+    /// A KMIP connection to the running core.
+    ///
+    /// # Panics
+    /// If the core does not take it.
+    #[must_use]
+    pub fn connect(&self, who: Who) -> KmipClient {
+        KmipClient::connect(&who.endpoint(|name| self.value(name)), ProtocolVersion::V1_4).expect("the core serves")
     }
 
     /// The command that starts the core, for tests that change its surroundings.

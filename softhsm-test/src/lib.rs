@@ -9,7 +9,7 @@ mod softhsm;
 
 pub use appliance::{Appliance, Who, signal, wait_for};
 pub use core::Core;
-pub use soak::{Tally, kill_campaign};
+pub use soak::{Tally, create, kill_campaign};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 
 use std::env;

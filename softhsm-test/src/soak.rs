@@ -137,7 +137,11 @@ fn cut<T>(outcome: Result<T, KmipError>) -> Option<T> {
     }
 }
 
-fn create(client: &mut KmipClient, name: &str) -> Result<String, KmipError> {
+/// Creates an AES-256 key of that name for Encrypt and Decrypt; returns its identifier.
+///
+/// # Errors
+/// The client's, or the core's refusal.
+pub fn create(client: &mut KmipClient, name: &str) -> Result<String, KmipError> {
     let attribute = |value| Attribute { index: None, value };
     let attributes = vec![
         attribute(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes)),

@@ -266,7 +266,7 @@ fn service_info(tenant: &str, service: Service) -> ServiceInfo {
 fn ivk_info(status: &keys::cluster::IvkStatus) -> IvkInfo {
     IvkInfo {
         version: status.version.0,
-        algorithm: format!("{:?}", status.aead),
+        algorithm: status.aead.name().to_owned(),
         bits: 256,
         status: format!("{:?}", status.state).to_lowercase(),
         created: rfc3339(status.created),

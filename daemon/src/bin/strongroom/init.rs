@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use daemon::config::Config;
 use daemon::{boot, init};
+use data_encoding::HEXLOWER_PERMISSIVE;
 use seal::{CustodianKey, Label, Roster};
 
 use crate::dev::told;
@@ -45,15 +46,6 @@ pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, F
 }
 
 fn custodian_key(text: &str) -> Result<CustodianKey, String> {
-    let wrong = || "64 hex digits: the SHA-256 of the custodian's SPKI".to_owned();
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return Err(wrong());
-    }
-    let mut key = [0; 32];
-    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| wrong())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| wrong())?;
-    }
-    Ok(CustodianKey(key))
+    let digest = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    digest.map(CustodianKey).ok_or_else(|| "64 hex digits: the SHA-256 of the custodian's SPKI".to_owned())
 }
