@@ -1,7 +1,8 @@
 //! `strongroom init`: makes a cluster. The MasterKey, its first slot, the roots; then, last and atomically, the node's identity.
 //!
-//! Until `node.json` is there nothing exists: an init that was cut off is discarded by the next one, whatever it had done.
+//! Until `node.json` is there nothing exists: what an init that was cut off has left is moved aside by the next one.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use audit::{Log, LogId};
@@ -45,6 +46,8 @@ pub struct InitReport {
     pub cluster: ClusterId,
     /// Label of the first slot.
     pub slot: String,
+    /// Where something that looked like an unfinished init went.
+    pub aside: Option<PathBuf>,
     /// Public half of the audit signing key, to be kept elsewhere for `audit verify --key`.
     pub audit_key: [u8; 32],
 }
@@ -85,7 +88,7 @@ impl From<seal::Error> for InitError {
 pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, InitError> {
     let layout = Layout::new(&config.data_dir);
     layout.prepare().map_err(BootError::from)?;
-    layout.discard_unfinished().map_err(BootError::from)?;
+    let aside = layout.set_unfinished_aside(SystemClock.now()).map_err(BootError::from)?;
     layout.prepare().map_err(BootError::from)?;
     let custodian = which_custodian(config, options.custodian.as_ref())?;
     let randomness = Randomness::new(Arc::new(SystemEntropy));
@@ -107,7 +110,7 @@ pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, In
     store_roots(&layout, log_id, genesis, &store, now).await?;
     read_back(&seal, &store, cluster, options.pin.as_ref(), &slot).await?;
     layout.write_identity(Identity { cluster, log: log_id }).map_err(BootError::from)?;
-    Ok(InitReport { cluster, slot: slot.header.label.to_string(), audit_key })
+    Ok(InitReport { cluster, slot: slot.header.label.to_string(), aside, audit_key })
 }
 
 fn which_custodian(config: &Config, named: Option<&Label>) -> Result<Label, InitError> {

@@ -15,7 +15,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use audit::LogId;
-use keys::id::ClusterId;
+use keys::id::{ClusterId, Time};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -132,18 +132,32 @@ impl Layout {
         Ok(())
     }
 
-    /// Removes what an `init` that did not finish has left: its keystore, log and slots never served anybody.
+    /// Moves what an `init` that did not finish has left into `aside-MILLISECONDS`: never deleted, because a lost `node.json` looks the same.
+    ///
+    /// Returns where it went, if there was anything.
     ///
     /// # Errors
     /// [`LayoutError::Initialised`] if a node is there; [`LayoutError::Io`].
-    pub fn discard_unfinished(&self) -> Result<(), LayoutError> {
+    pub fn set_unfinished_aside(&self, now: Time) -> Result<Option<PathBuf>, LayoutError> {
         if self.node().exists() {
             return Err(LayoutError::Initialised { data_dir: self.data_dir.clone() });
         }
-        for folder in [self.audit(), self.slots()] {
-            remove(&folder, |path| fs::remove_dir_all(path))?;
+        let left = [self.store(), self.audit(), self.slots()].into_iter().filter(|path| path.exists());
+        let left: Vec<PathBuf> = left.filter(|path| fs::read_dir(path).map_or(true, |mut folder| folder.next().is_some())).collect();
+        if left.is_empty() {
+            return Ok(None);
         }
-        remove(&self.store(), |path| fs::remove_file(path))
+        let aside = self.data_dir.join(format!("aside-{}", now.millis()));
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LayoutError::Io { path, source }
+        };
+        fs::DirBuilder::new().mode(0o700).create(&aside).map_err(io(&aside))?;
+        for path in left {
+            let name = path.file_name().expect("every path of the layout has a name");
+            fs::rename(&path, aside.join(name)).map_err(io(&path))?;
+        }
+        Ok(Some(aside))
     }
 
     /// Who this node is.
@@ -189,13 +203,6 @@ impl Layout {
     }
 }
 
-fn remove(path: &Path, remove: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), LayoutError> {
-    match remove(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(LayoutError::Io { path: path.to_owned(), source }),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,7 +217,7 @@ mod tests {
         layout.write_identity(identity).expect("the folder is ours");
         assert_eq!(layout.identity().expect("it was written"), identity);
         assert!(matches!(layout.prepare(), Err(LayoutError::Initialised { .. })));
-        assert!(matches!(layout.discard_unfinished(), Err(LayoutError::Initialised { .. })));
+        assert!(matches!(layout.set_unfinished_aside(Time::default()), Err(LayoutError::Initialised { .. })));
         for damaged in [
             &b"{}"[..],
             b"",
@@ -219,5 +226,19 @@ mod tests {
             fs::write(layout.node(), damaged).expect("the folder is ours");
             assert!(matches!(layout.identity(), Err(LayoutError::Damaged { .. })));
         }
+    }
+
+    #[test]
+    fn what_an_unfinished_init_left_is_moved_and_not_deleted() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let layout = Layout::new(dir.path());
+        layout.prepare().expect("the folder is ours");
+        assert_eq!(layout.set_unfinished_aside(Time::from_millis(7)).expect("nothing is there"), None);
+        fs::write(layout.store(), "rows").expect("the folder is ours");
+        fs::write(layout.slots().join("a.slot"), "slot").expect("the folder is ours");
+        let aside = layout.set_unfinished_aside(Time::from_millis(7)).expect("the folder is ours").expect("something was there");
+        assert_eq!(fs::read(aside.join("store.redb")).expect("it was moved"), b"rows");
+        assert_eq!(fs::read(aside.join("slots/a.slot")).expect("it was moved"), b"slot");
+        assert!(!layout.store().exists());
     }
 }

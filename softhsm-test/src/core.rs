@@ -66,6 +66,15 @@ impl Core {
         command
     }
 
+    /// The command that makes a cluster on this folder.
+    #[must_use]
+    pub fn init_command(&self) -> Command {
+        let mut command = Command::new(binary("strongroom", "daemon"));
+        command.arg("--config").arg(self.config()).args(["init", "--make-key"]);
+        command.env("CREDENTIALS_DIRECTORY", self.credentials()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
     /// Starts the core and waits until its admin socket answers and it has tried to unseal.
     ///
     /// # Panics

@@ -3,8 +3,11 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
+use std::sync::mpsc;
+use std::time::Duration;
 
-use softhsm_test::Core;
+use nix::sys::signal::Signal;
+use softhsm_test::{Core, signal};
 
 fn reason(core: &Core) -> String {
     let status: serde_json::Value = serde_json::from_str(&core.status()).expect("status is JSON");
@@ -100,6 +103,47 @@ fn init_does_not_touch_a_folder_that_holds_a_cluster() {
     let refused = core.cli(&["init", "--make-key"]);
     assert!(!refused.status.success() && text(&refused.stderr).contains("holds a cluster already"), "{}", text(&refused.stderr));
     assert_eq!(fs::read(core.dir().join("core/store.redb")).expect("there is a store"), before);
+}
+
+#[test]
+fn an_init_killed_at_any_moment_leaves_no_cluster_or_a_whole_one() {
+    let mut core = Core::prepared();
+    let data = core.dir().join("core");
+    fs::remove_dir_all(&data).expect("the folder is ours");
+    let (mut cut_off, mut whole) = (0, 0);
+    for millis in (1..).step_by(4) {
+        let mut init = core.init_command().spawn().expect("the binary is there");
+        let (_keep, timer) = mpsc::channel::<()>();
+        let _elapsed = timer.recv_timeout(Duration::from_millis(millis));
+        signal(init.id(), Signal::SIGKILL);
+        let finished = init.wait().expect("it is our child").success();
+        if data.join("node.json").exists() {
+            core.start();
+            assert_eq!(reason(&core), "unsealed: ", "an init of {millis} ms");
+            core.stop();
+            fs::remove_dir_all(&data).expect("the folder is ours");
+            whole += 1;
+        } else {
+            assert!(!finished, "an init that ends well makes a cluster");
+            cut_off += 1;
+        }
+        if finished {
+            break;
+        }
+    }
+    assert!(cut_off > 5 && whole > 0, "{cut_off} cut off, {whole} whole");
+}
+
+#[test]
+fn a_lost_node_file_does_not_cost_the_keys() {
+    let core = Core::prepared();
+    fs::rename(core.dir().join("core/node.json"), core.dir().join("node.json")).expect("it is there");
+    let before = fs::read(core.dir().join("core/store.redb")).expect("there is a store");
+    assert!(core.init_command().status().expect("the binary is there").success(), "an init on what looks unfinished");
+    let aside = fs::read_dir(core.dir().join("core")).expect("a folder").flatten().map(|entry| entry.path());
+    let aside = aside.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("aside-"))).max();
+    let kept = aside.expect("what was there is kept").join("store.redb");
+    assert_eq!(fs::read(kept).expect("the store is kept"), before);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod slot;
 mod tenant;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -128,14 +129,19 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
 fn init(context: &Context, args: init::InitArgs) -> Result<(), Failure> {
     let made = init::run(&context.config()?, args)?;
     let audit_key = HEXLOWER.encode(&made.audit_key);
-    let value = json!({"cluster": made.cluster.to_string(), "slot": made.slot, "audit_key": audit_key});
+    let value = json!({"cluster": made.cluster.to_string(), "slot": made.slot, "audit_key": audit_key, "aside": made.aside});
     context.out.show(&value, |_| {
-        output::pairs(&[
+        let mut rows = vec![
             ("cluster", made.cluster.to_string()),
             ("first slot", made.slot),
             ("audit key", format!("{audit_key}; keep it elsewhere, for `strongroom audit verify --key`")),
             ("next", "start strongroomd: it unseals by itself if the slot needs no person".to_owned()),
-        ])
+        ];
+        let kept = |aside: PathBuf| {
+            ("kept", format!("{}: what an init that did not finish, or a node without its node.json, had left", aside.display()))
+        };
+        rows.extend(made.aside.map(kept));
+        output::pairs(&rows)
     })
 }
 
