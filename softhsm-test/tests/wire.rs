@@ -171,6 +171,31 @@ fn certificates_that_do_not_hold_are_not_served() {
     assert!(is_served(&Endpoint { cert, key, ..appliance.endpoint(Who::Service) }), "the test's own certificates are good");
 }
 
+/// The second rule of `dev`: a certificate without our URI, but with the subject that the rule names.
+#[test]
+fn a_certificate_is_known_by_its_subject_where_a_rule_says_so() {
+    let appliance = Appliance::start();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let openssl = |arguments: &[&str]| {
+        let run = std::process::Command::new("openssl").args(arguments).output().expect("openssl is on every Debian");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    };
+    let subject = ["-subj", "/O=acme/OU=service/CN=billing"];
+    let request = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", &path("key"), "-out", &path("csr")];
+    openssl(&[&request[..], &subject].concat());
+    let (ca, ca_key) = (appliance.value("CA_CERT"), appliance.value("CA_KEY"));
+    // Without any extension openssl would write X.509 version 1, which TLS libraries refuse.
+    std::fs::write(path("ext"), "basicConstraints=CA:FALSE").expect("the folder is ours");
+    let sign =
+        ["x509", "-req", "-in", &path("csr"), "-CA", &ca, "-CAkey", &ca_key, "-set_serial", "7", "-days", "1", "-extfile", &path("ext")];
+    openssl(&[&sign[..], &["-out", &path("cert")]].concat());
+    let endpoint = Endpoint { cert: path("cert").into(), key: path("key").into(), ..appliance.endpoint(Who::Service) };
+    let mut client = KmipClient::connect(&endpoint, ProtocolVersion::V1_4).expect("the second rule matches");
+    let request = GetAttributesRequest { unique_identifier: Some(&appliance.value("L3_ID")), attribute_names: Vec::new() };
+    assert_eq!(client.call(&request).expect("it is the service's own key").unique_identifier, appliance.value("L3_ID"));
+}
+
 fn is_served(endpoint: &Endpoint) -> bool {
     let Ok(mut client) = KmipClient::connect(endpoint, ProtocolVersion::V1_4) else { return false };
     client.call(&kmip::DiscoverVersionsRequest::default()).is_ok()

@@ -215,6 +215,10 @@ listeners:
     cert: {cert:?}
     key: {key:?}
     client_ca: {ca:?}
+identity:
+  rules:
+    - uri: "strongroom://{{tenant}}/{{service}}/{{role}}"
+    - subject: {{ O: "{{tenant}}", OU: "{{role}}", CN: "{{service}}" }}
 seal:
   custodians:
     - name: softhsm
