@@ -19,6 +19,9 @@ const SETTINGS: Settings = Settings { segment_bytes: 60_000, reserve_bytes: 64 <
 fn main() {
     match env::args().nth(1).as_deref() {
         Some("write") => write(Path::new(&env::args().nth(2).expect("the directory is the second argument"))),
+        // A test runner asks which tests there are, and then again which of them are to be passed over: none.
+        Some("--list") if env::args().any(|argument| argument == "--ignored") => {}
+        Some("--list") => std::io::stdout().write_all(b"killed_writers_lose_nothing: test\n").expect("the runner listens"),
         _ => killed_writers_lose_nothing(),
     }
 }
