@@ -18,7 +18,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use cipher::sign;
-use keys::id::OutboxSeq;
+use keys::id::{OutboxSeq, Time};
 use keys::policy::Action;
 use keys::port::{AuditSink, AuditUnavailable, OutboxEntry};
 use keys::record::{Origin, Record, SessionRecord};
@@ -95,6 +95,9 @@ pub struct OpenReport {
     pub outbox_last: OutboxSeq,
     /// The highest session number so far.
     pub last_session: u64,
+    /// The highest time in the newest segment that has a record or session: a clock that goes on must not be behind it.
+    /// [`Time::default`] in a new log.
+    pub last_time: Time,
 }
 
 /// The node's log. One process at a time has it open.
@@ -157,6 +160,7 @@ impl Log {
             outbox: OutboxSeq(outbox),
             outbox_last: OutboxSeq(chain.outbox.last()),
             last_session: chain.last_session,
+            last_time: opened.last_time,
         };
         let log = Self {
             dir: dir.to_owned(),
@@ -210,6 +214,7 @@ impl Log {
         let _turn = self.syncing.try_lock_for(ANSWER_WITHIN).ok_or_else(stuck)?;
         let (unsynced, signed) = {
             let mut writer = self.lock()?;
+            let _watch = self.write_stall.watch();
             let signed = self.sign(&mut writer);
             if !writer.is_dirty() {
                 return signed;
@@ -333,6 +338,7 @@ impl Log {
     /// Closes the segment and begins the next; callers wait meanwhile. Called with `syncing` held.
     fn next_segment(&self) -> Result<(), AuditUnavailable> {
         let mut writer = self.lock()?;
+        let _watch = self.write_stall.watch();
         // A header can only say up to where the outbox is complete.
         if !writer.chain.outbox.is_contiguous() {
             return Ok(());

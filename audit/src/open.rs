@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
+use keys::id::Time;
+
 use crate::chain::{Chain, check_signature, push_line};
 use crate::error::{AuditError, Finding, Flaw, Hex};
 use crate::file::SegmentFile;
@@ -17,6 +19,8 @@ use crate::writer::Writer;
 pub(crate) struct Opened {
     pub(crate) writer: Writer,
     pub(crate) repaired_bytes: u64,
+    /// The highest time in the newest segment that has any.
+    pub(crate) last_time: Time,
     pub(crate) lock: DirLock,
 }
 
@@ -39,7 +43,7 @@ pub(crate) fn open(dir: &Path, log_id: LogId, wrap: &dyn Fn(File) -> Arc<dyn Seg
     let lock = lock(dir)?;
     let numbers = segment::list(dir)?;
     let Some(newest) = numbers.last().copied() else {
-        return Ok(Opened { writer: make(dir, 1, Chain::new(log_id), wrap)?, repaired_bytes: 0, lock });
+        return Ok(Opened { writer: make(dir, 1, Chain::new(log_id), wrap)?, repaired_bytes: 0, last_time: Time::default(), lock });
     };
     let (chain, tail) = read(dir, log_id, &numbers)?;
     let (writer, repaired_bytes) = match tail {
@@ -51,7 +55,9 @@ pub(crate) fn open(dir: &Path, log_id: LogId, wrap: &dyn Fn(File) -> Arc<dyn Seg
             return Err(place.broken(Flaw::SegmentMissing(newest + 1)));
         }
     };
-    Ok(Opened { writer, repaired_bytes, lock })
+    // Only now is a torn tail gone, whose bytes may look like a time.
+    let last_time = last_time(dir, &numbers)?;
+    Ok(Opened { writer, repaired_bytes, last_time, lock })
 }
 
 /// Makes the file of a segment under its temporary name, with its header, on disk.
@@ -124,6 +130,16 @@ fn read(dir: &Path, log_id: LogId, numbers: &[u64]) -> Result<(Chain, Tail), Aud
         check_signature(&signed, log_id).map_err(|flaw| AuditError::Broken(Finding { file, offset, seq: signed.last, flaw }))?;
     }
     Ok((chain, tail))
+}
+
+/// Goes back as far as it must: a segment that has just been begun holds no record yet.
+fn last_time(dir: &Path, numbers: &[u64]) -> Result<Time, AuditError> {
+    for number in numbers.iter().rev() {
+        if let Some(time) = segment::last_time(dir, *number)? {
+            return Ok(time);
+        }
+    }
+    Ok(Time::default())
 }
 
 /// Opens the newest segment for appending behind its last whole line, which is on disk when this returns.

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use crate::chain::Chain;
+use keys::id::Time;
+
+use crate::chain::{Chain, link};
 use crate::error::{AuditError, Finding, Flaw};
 use crate::record::{FRAME_BYTES, HEADER, Header, LINK_BYTES, Line, is_chained, length_range};
 
@@ -120,6 +122,34 @@ pub(crate) fn walk(
         }
         return Err(place.broken(flaw));
     }
+}
+
+/// The highest time of the records and sessions in a segment, as far as each line follows the one before; `None` if there are none.
+///
+/// # Errors
+/// [`AuditError::Io`]: flaws are for the walk and the verifier to name.
+pub(crate) fn last_time(dir: &Path, number: u64) -> Result<Option<Time>, AuditError> {
+    let file = path(dir, number);
+    let mut reader = Reader::open(&file)?;
+    let (mut head, mut last) = ([0; LINK_BYTES], None);
+    while let Next::Line { kind, body, link: stored } = reader.next().map_err(AuditError::io("read", &file))? {
+        let Ok(line) = Line::decode(kind, &body) else { break };
+        if let Line::Header(header) = &line {
+            head = header.head;
+        }
+        if is_chained(kind) {
+            if stored != link(&head, kind, &body) {
+                break;
+            }
+            head = stored;
+        }
+        last = match line {
+            Line::Record(line) => last.max(Some(line.record.time)),
+            Line::Session(line) => last.max(Some(line.session.time)),
+            _ => last,
+        };
+    }
+    Ok(last)
 }
 
 /// What comes next in a file.

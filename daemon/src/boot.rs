@@ -1,13 +1,18 @@
 //! The boot road: memory, self-tests, files, unseal, listeners, ready; and the way back down.
 
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Log;
 use hsm::{Device, DeviceProcess, ProcessSettings};
+use keys::id::Time;
 use keys::policy::Action;
 use keys::port::Keystore;
 use keys::record::Outcome;
@@ -15,13 +20,15 @@ use sd_notify::NotifyState;
 use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings};
 use storage::embedded::Embedded;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::{Id, JoinSet};
+use tokio::time::timeout;
 
 use crate::admin::server;
 use crate::config::{self, Config};
 use crate::layout::{Layout, LayoutError};
 use crate::listener::KmipListener;
-use crate::node::{Node, NodeParts, UnsealError};
+use crate::node::{Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
 use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
 use crate::system::{self, SystemClock};
@@ -32,7 +39,14 @@ const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 /// How long connections may finish what they are at when the node stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
-/// Why the node does not start.
+/// How long a start waits for the first unseal before it says that it is ready.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long each of the last steps may take.
+const END_WITHIN: Duration = Duration::from_secs(5);
+/// Longer, because sealing itself waits for requests under way and for the log.
+const SEAL_WITHIN: Duration = Duration::from_secs(12);
+
+/// Why the node does not start, or not stop in good order.
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// Key memory cannot be had.
@@ -89,6 +103,22 @@ pub enum BootError {
         #[source]
         source: io::Error,
     },
+    /// A part of the node ended by itself.
+    #[error("{what} has failed ({why}): the node ends and has to be started again")]
+    Fallen {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// A step of the way down did not end.
+    #[error("{what} took longer than {limit:?}: look at the disk below data_dir and at the devices")]
+    Late {
+        /// Which step.
+        what: &'static str,
+        /// How long it may take.
+        limit: Duration,
+    },
     /// The runtime failed.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -136,50 +166,83 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
 /// Runs a node until it is told to stop.
 ///
 /// # Errors
-/// [`BootError`] says what to mend.
+/// [`BootError`] says what to mend; [`BootError::Fallen`] that the node has to be started again.
 pub async fn run(config: Config, memory: secret::Report) -> Result<(), BootError> {
-    let (stopper, stop) = stop::stop();
-    let node = Arc::new(open_node(config, memory)?);
+    let mut signals = Signals::catch()?;
+    let descriptors = system::raise_descriptors()?;
+    let layout = Layout::new(&config.data_dir);
+    let _lock = layout.lock()?;
+    let node = Arc::new(open_node(config, memory, &layout).await?);
     node.reconcile().await?;
     node.record_start()?;
-    let flusher = tokio::spawn(flush_audit(Arc::clone(&node), stop.clone()));
 
     let admin = server::bind(&node.socket);
     let admin = admin.map_err(|source| BootError::Socket { path: node.socket.display().to_string(), source })?;
-    let kmip = bind_kmip(&node).await?;
-    let admin = tokio::spawn(server::serve(admin, Arc::clone(&node), stop.clone()));
-    if let Err(error) = node.unseal(node.system, None).await {
-        tracing::error!(%error, "starting sealed");
+    let kmip = bind_kmip(&node, descriptors).await?;
+    let ((stopper, stop), (keepers_stopper, keepers_stop)) = (stop::stop(), stop::stop());
+    let (mut listeners, mut keepers) = (Tasks::default(), Tasks::default());
+    keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop));
+    listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
+    if let Some(kmip) = kmip {
+        listeners.spawn("the KMIP listener", async move {
+            kmip.run(stop, DRAIN_WITHIN).await;
+            Ok(())
+        });
     }
-    let kmip = kmip.map(|kmip| tokio::spawn(kmip.run(stop.clone())));
-    let prober = tokio::spawn(probe_slots(Arc::clone(&node), stop.clone()));
-    tell(&[NotifyState::Ready, NotifyState::Status(&node.status().state)]);
-    tracing::info!(state = node.status().state, "ready");
 
-    wait_for_stop().await?;
+    let served = tokio::select! {
+        () = signals.stop() => Ok(()),
+        fallen = listeners.fallen() => Err(fallen),
+        fallen = keepers.fallen() => Err(fallen),
+        never = open_and_tell(&node) => match never {},
+    };
     tell(&[NotifyState::Stopping]);
     stopper.stop();
-    let sessions = async {
-        if let Some(kmip) = kmip {
-            let _ended = kmip.await;
-        }
-        let _ended = admin.await;
-    };
-    if tokio::time::timeout(DRAIN_WITHIN, sessions).await.is_err() {
-        tracing::warn!("connections cut that did not finish in time");
-    }
-    prober.abort();
-    let _ended = flusher.await;
-    let noted = node.note(node.system, Action::Stop, Outcome::Success);
-    node.seal(node.system).await?;
-    node.flush_audit().await;
-    Ok(noted?)
+    listeners.finish(DRAIN_WITHIN + END_WITHIN).await;
+    keepers_stopper.stop();
+    keepers.finish(END_WITHIN).await;
+    let ended = end(&node).await;
+    served.and(ended)
 }
 
-fn open_node(config: Config, memory: secret::Report) -> Result<Node, BootError> {
-    let layout = Layout::new(&config.data_dir);
+/// Tries to unseal and says that the node is ready, sealed or not; a device that does not answer does not delay that for ever.
+async fn open_and_tell(node: &Node) -> Infallible {
+    let mut unseal = pin!(node.unseal(node.system, None));
+    let within = timeout(READY_WITHIN, &mut unseal).await;
+    let in_time = within.is_ok();
+    if let Ok(Err(error)) = within {
+        tracing::error!(%error, "starting sealed");
+    }
+    tell(&[NotifyState::Ready, NotifyState::Status(&node.status().state)]);
+    tracing::info!(state = node.status().state, "ready");
+    if !in_time {
+        if let Err(error) = unseal.await {
+            tracing::error!(%error, "still sealed");
+        }
+        tell(&[NotifyState::Status(&node.status().state)]);
+    }
+    pending().await
+}
+
+/// The last records, and every key forgotten.
+async fn end(node: &Arc<Node>) -> Result<(), BootError> {
+    let noting = Arc::clone(node);
+    let noted = tokio::task::spawn_blocking(move || noting.note(noting.system, Action::Stop, Outcome::Success));
+    let noted = bounded("recording the stop", END_WITHIN, noted).await;
+    let sealed = bounded("sealing", SEAL_WITHIN, node.seal(node.system)).await;
+    bounded("flushing the audit log", END_WITHIN, node.flush_audit()).await?;
+    noted?.map_err(io::Error::from)??;
+    Ok(sealed??)
+}
+
+async fn bounded<T>(what: &'static str, limit: Duration, work: impl Future<Output = T>) -> Result<T, BootError> {
+    timeout(limit, work).await.map_err(|_| BootError::Late { what, limit })
+}
+
+async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> Result<Node, BootError> {
     let identity = layout.identity()?;
-    let seal = Arc::new(open_seal(&config, &layout)?);
+    let seal = Arc::new(open_seal(&config, layout)?);
     if !layout.store().exists() {
         return Err(BootError::StoreMissing { path: layout.store() });
     }
@@ -188,48 +251,124 @@ fn open_node(config: Config, memory: secret::Report) -> Result<Node, BootError> 
     if report.repaired_bytes > 0 {
         tracing::warn!(bytes = report.repaired_bytes, "audit log: a torn last line was removed");
     }
-    let sessions = Sessions::after(report.last_session);
-    let last_outbox = report.outbox_last;
-    Ok(Node::new(NodeParts { last_outbox, config, identity, memory, store, audit: Arc::new(log), seal, sessions, socket: layout.socket() }))
+    let (last_session, last_time) = last_seen(&store, &report).await?;
+    Ok(Node::new(NodeParts {
+        config,
+        identity,
+        memory,
+        store,
+        audit: Arc::new(log),
+        seal,
+        sessions: Sessions::after(last_session),
+        last_outbox: report.outbox_last,
+        last_time,
+        socket: layout.socket(),
+    }))
 }
 
-async fn bind_kmip(node: &Arc<Node>) -> Result<Option<KmipListener>, BootError> {
+/// The highest session number and the latest time, also of records that became durable with their change but have not reached the log.
+async fn last_seen(store: &Arc<dyn Keystore>, report: &audit::OpenReport) -> Result<(u64, Time), BootError> {
+    let (mut session, mut time, mut after) = (report.last_session, report.last_time, report.outbox);
+    loop {
+        let page = store.outbox(after, OUTBOX_PAGE_RECORDS).await?;
+        let Some(last) = page.last() else { return Ok((session, time)) };
+        after = last.seq;
+        for entry in &page {
+            session = session.max(entry.record.session.0);
+            time = time.max(entry.record.time);
+        }
+    }
+}
+
+async fn bind_kmip(node: &Arc<Node>, descriptors: u64) -> Result<Option<KmipListener>, BootError> {
     let Some(listener) = &node.config.listeners.kmip else { return Ok(None) };
     let tls = ServerTls::load(&listener.cert, &listener.key, &listener.client_ca, Arc::new(SystemClock))?;
     let address = listener.bind;
     let socket = TcpListener::bind(address).await.map_err(|source| BootError::Bind { address, source })?;
-    Ok(Some(KmipListener::new(socket, tls, Arc::clone(node))))
+    Ok(Some(KmipListener::new(socket, tls, Arc::clone(node), descriptors)))
 }
 
 /// Signs and syncs the audit log when a group is due.
-async fn flush_audit(node: Arc<Node>, mut stop: Stop) {
+async fn flush_audit(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
     loop {
         tokio::select! {
             () = tokio::time::sleep(audit::FLUSH_INTERVAL) => {}
-            () = stop.requested() => return,
+            () = stop.requested() => return Ok(()),
         }
         node.flush_audit().await;
     }
 }
 
 /// Opens every unattended slot from time to time, so that a lost device is noticed while another slot still opens (F11).
-async fn probe_slots(node: Arc<Node>, mut stop: Stop) {
+async fn probe_slots(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
     loop {
         tokio::select! {
             () = tokio::time::sleep(node.config.seal.probe_interval) => node.probe_slots().await,
-            () = stop.requested() => return,
+            () = stop.requested() => return Ok(()),
         }
     }
 }
 
-async fn wait_for_stop() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// The signals that a service manager or a person sends.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// From now on none of them ends the process by itself.
+    fn catch() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
-    Ok(())
+
+    /// Waits for one that means stop.
+    async fn stop(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::info!("SIGHUP: nothing to reload in this release"),
+            }
+        }
+    }
+}
+
+/// Tasks that run until they are told to stop: one that ends before leaves a node that only looks whole.
+#[derive(Default)]
+struct Tasks {
+    running: JoinSet<io::Result<()>>,
+    names: HashMap<Id, &'static str>,
+}
+
+impl Tasks {
+    fn spawn(&mut self, name: &'static str, work: impl Future<Output = io::Result<()>> + Send + 'static) {
+        let id = self.running.spawn(work).id();
+        self.names.insert(id, name);
+    }
+
+    /// Waits for the first that ends untold.
+    async fn fallen(&mut self) -> BootError {
+        let (id, why) = match self.running.join_next_with_id().await {
+            None => return pending().await,
+            Some(Ok((id, Ok(())))) => (id, "it ended".to_owned()),
+            Some(Ok((id, Err(error)))) => (id, error.to_string()),
+            Some(Err(error)) => (error.id(), error.to_string()),
+        };
+        BootError::Fallen { what: self.names.get(&id).copied().unwrap_or("a task"), why }
+    }
+
+    /// Waits for all of them, which were told to stop, and cuts what is left.
+    async fn finish(mut self, limit: Duration) {
+        let all = async { while self.running.join_next().await.is_some() {} };
+        if timeout(limit, all).await.is_err() {
+            tracing::warn!(tasks = self.running.len(), "cut what did not finish within {limit:?}");
+        }
+    }
 }
 
 /// Tells the service manager, if there is one.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::io::Read;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -160,7 +162,31 @@ impl Config {
     /// [`ConfigError`] names the file or variable, the key, the value and the accepted form.
     pub fn load(file: &Path, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
-        let (layers, raw) = source::Layers::read(file, &text, environment)?;
+        Self::parse(file, &text, environment)
+    }
+
+    /// Like [`Config::load`], for a process that acts on the file: nobody but root and the process's own user can have written it.
+    ///
+    /// # Errors
+    /// [`ConfigError::Writable`], [`ConfigError::Owner`], and those of [`Config::load`].
+    pub fn load_guarded(file: &Path, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable { file: file.to_owned(), source };
+        let mut opened = std::fs::File::open(file).map_err(unreadable)?;
+        let about = opened.metadata().map_err(unreadable)?;
+        if about.mode() & 0o022 != 0 {
+            return Err(ConfigError::Writable { file: file.to_owned(), mode: about.mode() & 0o7777 });
+        }
+        let user = nix::unistd::Uid::effective().as_raw();
+        if about.uid() != 0 && about.uid() != user {
+            return Err(ConfigError::Owner { file: file.to_owned(), owner: about.uid(), user });
+        }
+        let mut text = String::new();
+        opened.read_to_string(&mut text).map_err(unreadable)?;
+        Self::parse(file, &text, environment)
+    }
+
+    fn parse(file: &Path, text: &str, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let (layers, raw) = source::Layers::read(file, text, environment)?;
         Self::try_from(raw).map_err(|fault| fault.at(&layers))
     }
 

@@ -87,7 +87,9 @@ impl From<seal::Error> for InitError {
 /// [`InitError`]; the folder then holds no cluster, and the next try starts anew.
 pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, InitError> {
     let layout = Layout::new(&config.data_dir);
+    layout.check_socket().map_err(BootError::from)?;
     layout.prepare().map_err(BootError::from)?;
+    let _lock = layout.lock().map_err(BootError::from)?;
     let aside = layout.set_unfinished_aside(SystemClock.now()).map_err(BootError::from)?;
     layout.prepare().map_err(BootError::from)?;
     let custodian = which_custodian(config, options.custodian.as_ref())?;
@@ -178,7 +180,7 @@ async fn read_back(
     pin: Option<&Bytes>,
     slot: &seal::Slot,
 ) -> Result<(), InitError> {
-    let typed = pin.map(|pin| seal::TypedPin { custodian: &slot.header.custodian, pin });
+    let typed = pin.map(|pin| seal::TypedPin { custodian: &slot.header.custodian, pin, retry_pin: false });
     let failed = |what: String| InitError::ReadBack { what };
     let opened = seal.unseal(Expected { cluster: Some(cluster), generation: Some(1) }, typed).map_err(|error| failed(error.to_string()))?;
     let roots = cluster::load(store, cluster, &opened.master).await.map_err(|error| failed(error.to_string()))?;

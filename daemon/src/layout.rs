@@ -7,6 +7,7 @@
 //! data_dir/slots/           seal slots
 //! data_dir/latch/           marks of refused PINs
 //! data_dir/strongroom.sock  the admin socket
+//! data_dir/lock             held by the one process that uses the rest
 //! ```
 
 use std::fs;
@@ -16,15 +17,25 @@ use std::path::{Path, PathBuf};
 
 use audit::LogId;
 use keys::id::{ClusterId, Time};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 const FORMAT: u32 = 1;
+/// unix(7): `sun_path` has 108 bytes, the last of them NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Paths below one `data_dir`.
 #[derive(Debug, Clone)]
 pub struct Layout {
     data_dir: PathBuf,
+}
+
+/// The right to use a `data_dir`, until dropped or the process ends in whatever way.
+#[derive(Debug)]
+pub struct DataLock {
+    _file: Flock<fs::File>,
 }
 
 /// Who this node is; nothing of it is secret.
@@ -58,6 +69,20 @@ pub enum LayoutError {
     Initialised {
         /// Where it was found.
         data_dir: PathBuf,
+    },
+    /// The folder is in use.
+    #[error("another strongroomd or init is using {data_dir}: stop it first", data_dir = .data_dir.display())]
+    InUse {
+        /// The folder.
+        data_dir: PathBuf,
+    },
+    /// The admin socket could never be bound.
+    #[error("{path} has {bytes} bytes, a socket's path at most {SOCKET_PATH_BYTES_MAX}: choose a shorter data_dir", path = .path.display())]
+    SocketPath {
+        /// Where the socket would be.
+        path: PathBuf,
+        /// Its length.
+        bytes: usize,
     },
     /// `node.json` does not read.
     #[error("{path} is damaged or of a newer release: restore it from a copy", path = .path.display())]
@@ -111,6 +136,38 @@ impl Layout {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.data_dir.join("strongroom.sock")
+    }
+
+    /// Does the path of the admin socket fit into a socket's address?
+    ///
+    /// # Errors
+    /// [`LayoutError::SocketPath`].
+    pub fn check_socket(&self) -> Result<(), LayoutError> {
+        let path = self.socket();
+        match path.as_os_str().len() {
+            0..=SOCKET_PATH_BYTES_MAX => Ok(()),
+            bytes => Err(LayoutError::SocketPath { path, bytes }),
+        }
+    }
+
+    /// Takes the folder for this process; to be held as long as anything in it is used.
+    ///
+    /// # Errors
+    /// [`LayoutError::InUse`], [`LayoutError::Uninitialised`] if there is no folder, [`LayoutError::Io`].
+    pub fn lock(&self) -> Result<DataLock, LayoutError> {
+        let path = self.data_dir.join("lock");
+        let file = match fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Err(LayoutError::Uninitialised { data_dir: self.data_dir.clone() });
+            }
+            Err(source) => return Err(LayoutError::Io { path, source }),
+        };
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(file) => Ok(DataLock { _file: file }),
+            Err((_, Errno::EWOULDBLOCK)) => Err(LayoutError::InUse { data_dir: self.data_dir.clone() }),
+            Err((_, error)) => Err(LayoutError::Io { path, source: error.into() }),
+        }
     }
 
     fn node(&self) -> PathBuf {
@@ -226,6 +283,26 @@ mod tests {
             fs::write(layout.node(), damaged).expect("the folder is ours");
             assert!(matches!(layout.identity(), Err(LayoutError::Damaged { .. })));
         }
+    }
+
+    #[test]
+    fn a_folder_is_used_by_one_at_a_time() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let layout = Layout::new(dir.path());
+        let first = layout.lock().expect("nobody else is there");
+        let refused = layout.lock().expect_err("the first is still there").to_string();
+        assert!(refused.contains("another") && refused.contains(&dir.path().display().to_string()), "{refused}");
+        drop(first);
+        layout.lock().expect("the first is gone");
+        let nowhere = Layout::new(&dir.path().join("nowhere"));
+        assert!(matches!(nowhere.lock(), Err(LayoutError::Uninitialised { .. })));
+    }
+
+    #[test]
+    fn a_folder_too_deep_for_its_socket_is_refused() {
+        let long = |bytes: usize| Layout::new(&Path::new("/").join("d".repeat(bytes - "//strongroom.sock".len()))).check_socket();
+        long(107).expect("107 bytes fit");
+        assert!(matches!(long(108), Err(LayoutError::SocketPath { bytes: 108, .. })));
     }
 
     #[test]

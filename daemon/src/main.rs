@@ -3,11 +3,17 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
 use daemon::boot;
 use daemon::config::{Config, LogFormat};
+
+/// Fewest threads for requests: on a small machine one that waits must not hold up the others.
+const WORKERS_MIN: usize = 4;
+/// How long a device or a disk that does not answer may hold up the end of the process.
+const JOBS_END_WITHIN: Duration = Duration::from_secs(2);
 
 /// The Strongroom daemon.
 #[derive(Parser)]
@@ -30,12 +36,16 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let config = Config::load(&arguments.config, std::env::vars_os());
+    let config = Config::load_guarded(&arguments.config, std::env::vars_os());
     start_log(config.as_ref().ok());
     let config = config?;
     let memory = boot::prepare_process(&config)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime does not start")?;
-    Ok(runtime.block_on(boot::run(config, memory))?)
+    let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get().max(WORKERS_MIN));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
+    let runtime = runtime.context("the runtime does not start")?;
+    let ended = runtime.block_on(boot::run(config, memory));
+    runtime.shutdown_timeout(JOBS_END_WITHIN);
+    Ok(ended?)
 }
 
 /// Logs to standard error, where the service manager's journal takes it; with defaults while there is no configuration.

@@ -1,6 +1,7 @@
 //! One running node: its store, log and seal, and whether it is open or sealed.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use keys::vault::{Parts, Vault};
 use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
 use secret::Bytes;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::layout::Identity;
@@ -23,7 +25,7 @@ use crate::sessions::Sessions;
 use crate::system::{SystemClock, SystemEntropy};
 
 /// Records that one look into the outbox brings.
-const OUTBOX_PAGE_RECORDS: usize = 1000;
+pub(crate) const OUTBOX_PAGE_RECORDS: usize = 1000;
 /// How long sealing waits for requests under way.
 const SEAL_WITHIN: Duration = Duration::from_secs(5);
 
@@ -49,6 +51,8 @@ pub struct Node {
     pub socket: PathBuf,
     state: RwLock<State>,
     slots: Mutex<Slots>,
+    /// The domain's clock never shows less, also after a seal or a restart.
+    newest_millis: AtomicI64,
     /// No outbox number up to this one is used again.
     last_outbox: Mutex<OutboxSeq>,
     /// One unseal or seal at a time; holds the writer of the open domain.
@@ -79,9 +83,22 @@ struct Slots {
     table: Option<String>,
 }
 
+/// A PIN that an operator typed.
+pub struct Typed {
+    /// Whose PIN.
+    pub custodian: Label,
+    /// The PIN.
+    pub pin: Bytes,
+    /// Try it once although an earlier one was refused.
+    pub retry_pin: bool,
+}
+
 /// Why a node did not become open.
 #[derive(Debug, thiserror::Error)]
 pub enum UnsealError {
+    /// A commit that was under way when the node was sealed has not ended.
+    #[error("a change from before the seal has not ended yet: try again; if it never ends, restart strongroomd")]
+    StillClosing,
     /// No slot opened.
     #[error(transparent)]
     Slots(#[from] seal::Error),
@@ -114,6 +131,8 @@ pub struct NodeParts {
     pub sessions: Sessions,
     /// The highest outbox number in the log.
     pub last_outbox: OutboxSeq,
+    /// The latest time in the log.
+    pub last_time: Time,
     /// Where the admin socket is.
     pub socket: PathBuf,
 }
@@ -135,6 +154,7 @@ impl Node {
             socket: parts.socket,
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
             slots: Mutex::new(Slots { attempts: Vec::new(), residency: Residency::of(&[]), master: None, table: None }),
+            newest_millis: AtomicI64::new(parts.last_time.millis()),
             last_outbox: Mutex::new(parts.last_outbox),
             writer: tokio::sync::Mutex::new(None),
         }
@@ -211,37 +231,52 @@ impl Node {
     ///
     /// # Errors
     /// [`UnsealError`] says slot by slot why not; the node stays sealed.
-    pub async fn unseal(&self, session: SessionId, typed: Option<(Label, Bytes)>) -> Result<(), UnsealError> {
+    pub async fn unseal(&self, session: SessionId, typed: Option<Typed>) -> Result<(), UnsealError> {
         let mut writer = self.writer.lock().await;
         if self.open().is_some() {
             return Ok(());
         }
+        if let Some(running) = writer.as_mut() {
+            // It may still commit what was under way when the node was sealed, under numbers that must not be used twice.
+            timeout(SEAL_WITHIN, running).await.map_err(|_| UnsealError::StillClosing)?.map_err(|_| UnsealError::StillClosing)?;
+            *writer = None;
+        }
         let was_typed = typed.is_some();
-        match self.try_unseal(typed).await {
+        let unsealed = match self.try_unseal(typed).await {
+            Ok(unsealed) => self.note(session, Action::Unseal, Outcome::Success).map(|()| unsealed),
+            Err(error) => Err(self.note(session, Action::Unseal, Outcome::Unavailable).err().unwrap_or(error)),
+        };
+        match unsealed {
             Ok((open, running)) => {
-                self.note(session, Action::Unseal, Outcome::Success)?;
                 *writer = Some(running);
                 self.become_state(State::Open(Arc::new(open)));
-                if was_typed {
-                    // A person opened one slot; whether another opens without one decides what becomes of the MasterKey.
-                    self.probe_slots().await;
-                }
-                Ok(())
             }
             Err(error) => {
+                self.forget();
                 self.become_state(State::Sealed { since: SystemClock.now(), reason: error.to_string() });
-                self.note(session, Action::Unseal, Outcome::Unavailable)?;
-                Err(error)
+                return Err(error);
             }
         }
+        drop(writer);
+        if was_typed {
+            // A person opened one slot; whether another opens without one decides what becomes of the MasterKey.
+            self.probe_slots().await;
+        }
+        Ok(())
     }
 
-    async fn try_unseal(&self, typed: Option<(Label, Bytes)>) -> Result<(Open, JoinHandle<()>), UnsealError> {
+    /// Drops what the node itself holds of the keys; the domain goes with its last user.
+    fn forget(&self) {
+        self.slots().master = None;
+        self.audit.clear_key();
+    }
+
+    async fn try_unseal(&self, typed: Option<Typed>) -> Result<(Open, JoinHandle<()>), UnsealError> {
         let started = Instant::now();
         let seal = Arc::clone(&self.seal);
         let expected = self.expected();
         let opened = blocking(move || {
-            let typed = typed.as_ref().map(|(custodian, pin)| TypedPin { custodian, pin });
+            let typed = typed.as_ref().map(|Typed { custodian, pin, retry_pin }| TypedPin { custodian, pin, retry_pin: *retry_pin });
             seal.unseal(expected, typed)
         })
         .await?;
@@ -258,7 +293,7 @@ impl Node {
             entropy: Arc::new(SystemEntropy),
             system: self.system,
             next_outbox,
-            not_before: Time::default(),
+            not_before: Time::from_millis(self.newest_millis.load(Ordering::Relaxed)),
         })?;
         let running = tokio::spawn(writer.run());
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
@@ -376,18 +411,23 @@ impl Node {
     /// The log cannot be written: the node seals all the same.
     pub async fn seal(&self, session: SessionId) -> Result<(), UnsealError> {
         let mut writer = self.writer.lock().await;
-        let noted = match self.open() {
-            Some(_) => self.note(session, Action::Seal, Outcome::Success),
-            None => return Ok(()),
+        let Some(open) = self.open() else {
+            self.forget();
+            return Ok(());
         };
+        self.newest_millis.fetch_max(open.vault.now().millis(), Ordering::Relaxed);
+        drop(open);
+        let noted = self.note(session, Action::Seal, Outcome::Success);
         self.become_state(State::Sealed { since: SystemClock.now(), reason: "sealed by request".to_owned() });
-        if let Some(running) = writer.take() {
-            // The writer ends with the last request that holds the domain; after that nobody can change the store.
-            let _ended = tokio::time::timeout(SEAL_WITHIN, running).await;
-        }
         self.slots().master = None;
-        self.flush_audit().await;
-        self.audit.clear_key();
+        // The writer ends with the last request that holds the domain. One that hangs in a commit is kept, and no unseal goes past it.
+        if let Some(running) = writer.as_mut()
+            && timeout(SEAL_WITHIN, running).await.is_ok()
+        {
+            *writer = None;
+        }
+        let _late = timeout(SEAL_WITHIN, self.flush_audit()).await;
+        self.forget();
         noted
     }
 

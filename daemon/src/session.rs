@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keys::id::SessionId;
-use keys::policy::Principal;
+use keys::policy::{Action, Principal};
 use keys::port::Clock;
-use keys::unit::CommitError;
+use keys::record::{Outcome, Record};
+use keys::unit::{CommitError, Receipt};
 use kmip::{Caller, Frames, Framing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -21,6 +22,8 @@ use crate::system::SystemClock;
 const FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// An answer must be taken by the peer within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// A commit must be known to be done within this time, or the request is answered as not done.
+const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 /// Read buffer of an idle connection, in bytes; grown for a frame and given back after it.
 const BUFFER_BYTES: usize = 4096;
 /// How often a request is tried whose rows another request changes first.
@@ -83,10 +86,13 @@ where
     loop {
         let frame = tokio::select! {
             biased;
-            frame = next_frame(&mut stream, &frames, &mut input, node.config.kmip.idle_timeout) => frame?,
+            // First, so that a peer that always has a next request hears it too.
             () = stop.requested() => return Err(Ended::Stopping),
+            frame = next_frame(&mut stream, &frames, &mut input, node.config.kmip.idle_timeout) => frame?,
         };
-        gate.check(SystemClock.now()).map_err(|why| Ended::Refused { why: why.to_string() })?;
+        if let Err(why) = gate.check(SystemClock.now()) {
+            return Err(refused(&node, caller.session(), why.to_string()));
+        }
         if answer(&node, &mut caller, &input[..frame], &mut output).await {
             input[..frame].zeroize();
         }
@@ -98,10 +104,18 @@ where
     }
 }
 
+/// The end of a connection whose certificate no longer holds; it is recorded like one that is refused at once.
+fn refused(node: &Node, session: SessionId, why: String) -> Ended {
+    if let Err(error) = node.note(session, Action::Connect, Outcome::Denied) {
+        tracing::error!(%error, session = session.0, "a refused certificate is not in the audit log");
+    }
+    Ended::Refused { why }
+}
+
 /// Answers one whole message into `output`: dispatch, commit, release. Returns whether the message has credentials to be wiped.
 ///
 /// A message that lost a race for a row left nothing behind, so it is done again.
-async fn answer(node: &Node, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
+async fn answer(node: &Arc<Node>, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
     let open = node.open();
     let vault = open.as_ref().map(|open| &*open.vault);
     let mut attempt = 1;
@@ -110,19 +124,35 @@ async fn answer(node: &Node, caller: &mut Caller, message: &[u8], output: &mut V
         let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
         let had_credentials = response.request_had_credentials();
         let lost = unit.lost();
-        match unit.commit().await {
-            Ok(receipt) => *output = response.release(receipt),
-            Err(CommitError::Conflict { .. }) if attempt < ATTEMPTS_MAX => {
+        let mut commit = Box::pin(unit.commit());
+        match timeout(COMMIT_WITHIN, &mut commit).await {
+            Ok(Ok(receipt)) => *output = response.release(receipt),
+            Ok(Err(CommitError::Conflict { .. })) if attempt < ATTEMPTS_MAX => {
                 attempt += 1;
                 continue;
             }
-            Err(error) => {
+            Ok(Err(error)) => {
                 tracing::warn!(%error, session = caller.session().0, "request not committed");
                 node.note_all(&lost);
                 *output = response.withhold(&error);
             }
+            Err(_) => {
+                let what =
+                    format!("the store did not confirm within {COMMIT_WITHIN:?}; look whether the change was made before repeating it");
+                tracing::error!(session = caller.session().0, "request not confirmed within {COMMIT_WITHIN:?}");
+                tokio::spawn(late(Arc::clone(node), commit, lost));
+                *output = response.withhold(&CommitError::Unavailable { what });
+            }
         }
         return had_credentials;
+    }
+}
+
+/// Waits for a commit that nobody waits for any more: only now it is known whether its records stand or are to be written as lost.
+async fn late(node: Arc<Node>, commit: impl Future<Output = Result<Receipt, CommitError>>, lost: Vec<Record>) {
+    if let Err(error) = commit.await {
+        tracing::warn!(%error, "request not committed");
+        node.note_all(&lost);
     }
 }
 

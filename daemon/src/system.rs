@@ -2,7 +2,7 @@
 
 use keys::id::Time;
 use keys::port::{Clock, Entropy, EntropyError};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The time of day.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +31,16 @@ impl Entropy for SystemEntropy {
 pub fn harden() -> Result<(), nix::Error> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     nix::sys::prctl::set_dumpable(false)
+}
+
+/// Lets the process open as many files and sockets as it may at all; returns that number.
+///
+/// # Errors
+/// The system call that failed.
+pub fn raise_descriptors() -> Result<u64, nix::Error> {
+    let (_soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    Ok(hard)
 }
 
 /// Time as RFC 3339 in UTC, with whole seconds.

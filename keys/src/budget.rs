@@ -92,7 +92,7 @@ impl Vault {
 
     async fn reserve_ivs(&self, key: &Header) -> Result<u64, Error> {
         let id = RowId::new(Layer::IvBudget, key.id.uuid);
-        let stored = match self.stored_row(id).await {
+        let stored = match self.shelf.existing(id).await {
             Ok(row) => Some(row),
             Err(Error::NotFound) => None,
             Err(error) => return Err(error),
@@ -132,19 +132,19 @@ impl Vault {
     /// The sealed content of a record row.
     pub(crate) async fn content<T: for<'de> Deserialize<'de>>(&self, row: &Row) -> Result<T, Error> {
         let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no content", row.header.id))?;
-        let opened = self.parent.unwrap(row.header.parent, &[(self.registry.attributes_binding(&row.header), blob)]).await?;
+        let opened = self.parent.unwrap(row.header.parent, &[(self.shelf.registry.attributes_binding(&row.header), blob)]).await?;
         opened[0].expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))
     }
 
     /// A record row with sealed content, new or of the next generation.
     pub(crate) async fn record_row<T: Serialize>(&self, place: RowHeader, content: &T, terms: Vec<crate::row::Term>) -> Result<Row, Error> {
-        let mut header = record_header(place.id, self.registry.records(), place.owner);
+        let mut header = record_header(place.id, self.shelf.registry.records(), place.owner);
         header.generation = place.expected.map_or(Generation::FIRST, Generation::next);
         header.attributes_seq = header.generation.0;
         let content = attributes::encode(content);
         let content = secret::Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?;
-        let blob = self.parent.wrap(header.parent, &[(self.registry.attributes_binding(&header), &content)]).await?.pop();
-        Ok(self.registry.seal_row(header, None, blob, terms))
+        let blob = self.parent.wrap(header.parent, &[(self.shelf.registry.attributes_binding(&header), &content)]).await?.pop();
+        Ok(self.shelf.registry.seal_row(header, None, blob, terms))
     }
 }
 

@@ -6,12 +6,12 @@ use async_trait::async_trait;
 use secret::Bytes;
 
 use crate::entropy::Randomness;
-use crate::freshness::Seen;
 use crate::id::Layer;
 use crate::lifecycle::{Purpose, State};
-use crate::port::{Keystore, Parent, Query, StoreError};
-use crate::registry::{Registry, unusable};
+use crate::port::{Parent, Query};
+use crate::registry::unusable;
 use crate::row::{ParentRef, Row};
+use crate::shelf::Shelf;
 use crate::wrap::{Binding, ParentKey, WrapError};
 
 /// Most tenant parent keys kept extracted in locked memory, 64 bytes each.
@@ -19,10 +19,8 @@ pub const PARENT_KEYS_MAX: usize = 4096;
 
 /// The chain above L3, on a core.
 pub struct Chain {
-    registry: Arc<Registry>,
-    store: Arc<dyn Keystore>,
+    shelf: Shelf,
     randomness: Arc<Randomness>,
-    seen: Arc<Seen>,
     links: quick_cache::sync::Cache<ParentRef, Arc<Link>>,
 }
 
@@ -35,8 +33,8 @@ struct Link {
 impl Chain {
     /// A chain that opens links as they are asked for.
     #[must_use]
-    pub fn new(registry: Arc<Registry>, store: Arc<dyn Keystore>, randomness: Arc<Randomness>, seen: Arc<Seen>) -> Self {
-        Self { registry, store, randomness, seen, links: quick_cache::sync::Cache::new(PARENT_KEYS_MAX) }
+    pub(crate) fn new(shelf: Shelf, randomness: Arc<Randomness>) -> Self {
+        Self { shelf, randomness, links: quick_cache::sync::Cache::new(PARENT_KEYS_MAX) }
     }
 
     /// Runs `use_it` with the parent's key, which must be fit for `purpose`.
@@ -46,7 +44,7 @@ impl Chain {
         purpose: Purpose,
         use_it: impl FnOnce(&ParentKey) -> Result<R, WrapError>,
     ) -> Result<R, WrapError> {
-        if let Some(root) = self.registry.root(parent, purpose)? {
+        if let Some(root) = self.shelf.registry.root(parent, purpose)? {
             return use_it(root);
         }
         let link = match self.links.get(&parent) {
@@ -62,18 +60,18 @@ impl Chain {
     async fn open_link(&self, parent: ParentRef) -> Result<Arc<Link>, WrapError> {
         // L2 hangs under the IVK and L2.1 under L2, so a chain has at most two links to open.
         let row = self.find_row(parent).await?;
-        let key = match self.registry.root(row.header.parent, Purpose::Process)? {
+        let key = match self.shelf.registry.root(row.header.parent, Purpose::Process)? {
             Some(root) => self.open_row(root, &row)?,
             None => {
                 let above = self.find_row(row.header.parent).await?;
-                let root = self.registry.root(above.header.parent, Purpose::Process)?;
+                let root = self.shelf.registry.root(above.header.parent, Purpose::Process)?;
                 let root = root.ok_or_else(|| unusable(parent, "its chain does not end in an IVK"))?;
                 self.open_row(&self.open_row(root, &above)?, &row)?
             }
         };
         let link = Arc::new(Link { key, state: row.header.state });
         self.links.insert(parent, Arc::clone(&link));
-        if !self.seen.is_current(row.header.id, row.header.generation) {
+        if !self.shelf.seen.is_current(row.header.id, row.header.generation) {
             self.links.remove(&parent);
         }
         Ok(link)
@@ -82,19 +80,18 @@ impl Chain {
     fn open_row(&self, above: &ParentKey, row: &Row) -> Result<ParentKey, WrapError> {
         let parent = ParentRef { chain: row.header.chain, version: row.header.version };
         let blob = row.material.as_deref().ok_or_else(|| unusable(parent, "its material is destroyed"))?;
-        let key = above.unwrap(&self.registry.material_binding(&row.header), blob)?;
-        Ok(key.expose(|bytes| ParentKey::new(self.registry.cluster(), bytes, row.header.aead))?)
+        let key = above.unwrap(&self.shelf.registry.material_binding(&row.header), blob)?;
+        Ok(key.expose(|bytes| ParentKey::new(self.shelf.registry.cluster(), bytes, row.header.aead))?)
     }
 
     async fn find_row(&self, parent: ParentRef) -> Result<Row, WrapError> {
-        let term = self.registry.integrity().terms.version(parent);
+        let term = self.shelf.registry.integrity().terms.version(parent);
         for layer in [Layer::L2, Layer::L21] {
             let query = Query { layer, terms: vec![term], before: None, limit: 1 };
-            let Some(row) = self.store.find(&query).await?.pop() else { continue };
-            let refused = |error: crate::error::Error| StoreError::Corrupt { what: error.to_string(), at: row.header.id.to_string() };
-            self.registry.check_row(&row).map_err(refused)?;
-            self.seen.check(&row).map_err(refused)?;
-            if (row.header.chain, row.header.version) == (parent.chain, parent.version) {
+            let found = self.shelf.newest(query).await.map_err(|error| unusable(parent, &error.to_string()))?;
+            if let Some(row) = found
+                && (row.header.chain, row.header.version) == (parent.chain, parent.version)
+            {
                 return Ok(row);
             }
         }

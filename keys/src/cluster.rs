@@ -267,11 +267,11 @@ impl Vault {
     /// [`Error::Corrupt`] names the record that does not verify; the store's.
     pub async fn ivk_status(&self) -> Result<Vec<IvkStatus>, Error> {
         let mut all = Vec::new();
-        for row in rows_of(&self.store, Layer::Ivk, IVKS_MAX).await? {
-            self.registry.check_row(&row)?;
-            self.seen.check(&row)?;
+        for row in rows_of(&self.shelf.store, Layer::Ivk, IVKS_MAX).await? {
+            self.shelf.registry.check_row(&row)?;
+            self.shelf.seen.check(&row)?;
             let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no dates", row.header.id))?;
-            let content = self.registry.integrity().records.unwrap(&dates_binding(&self.registry, &row.header), blob)?;
+            let content = self.shelf.registry.integrity().records.unwrap(&dates_binding(&self.shelf.registry, &row.header), blob)?;
             let Attributes { dates, .. } =
                 content.expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
             let Header { version, aead, state, .. } = row.header;

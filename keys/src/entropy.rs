@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use secret::scrubbed;
+
 use crate::port::{Entropy, EntropyError};
 
 /// How many leading bytes of consecutive draws are compared; a sound source repeats them once in 2^96 draws.
@@ -10,7 +12,13 @@ const COMPARED_BYTES: usize = 12;
 /// The checked source that everything in the domain draws from.
 pub struct Randomness {
     source: Arc<dyn Entropy>,
-    last: Mutex<Last>,
+    last: Mutex<Watch>,
+}
+
+/// What is kept of the last draw: a MAC of it under a key of this process, because a draw is somebody's key.
+struct Watch {
+    key: Option<[u8; 32]>,
+    last: Last,
 }
 
 /// What the last draw was.
@@ -30,7 +38,7 @@ impl Randomness {
     /// Wraps a source.
     #[must_use]
     pub fn new(source: Arc<dyn Entropy>) -> Self {
-        Self { source, last: Mutex::new(Last::Nothing) }
+        Self { source, last: Mutex::new(Watch { key: None, last: Last::Nothing }) }
     }
 
     /// Fills `buffer` with fresh random bytes.
@@ -38,21 +46,29 @@ impl Randomness {
     /// # Errors
     /// [`EntropyError`] if the source fails, and from the first repeated draw on for ever (C17, F26).
     pub fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        let mut watch = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = match watch.key {
+            Some(key) => key,
+            None => {
+                let mut key = [0; 32];
+                self.source.fill(&mut key)?;
+                *watch.key.insert(key)
+            }
+        };
         self.source.fill(buffer)?;
-        // Only a digest is kept, because a draw is somebody's key.
-        let seen: [u8; COMPARED_BYTES] = *cipher::mac::sha256(&[buffer]).first_chunk().expect("a digest has 32 bytes");
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let stopped = match &*last {
+        let seen = scrubbed(|| cipher::mac::hmac_sha256(&key, &[buffer]));
+        let seen: [u8; COMPARED_BYTES] = *seen.first_chunk().expect("a MAC has 32 bytes");
+        let stopped = match &watch.last {
             Last::Nothing => false,
             Last::Drawn(before) => *before == seen && buffer.len() >= COMPARED_BYTES,
             Last::Repeated => true,
         };
         if stopped {
-            *last = Last::Repeated;
+            watch.last = Last::Repeated;
             buffer.fill(0);
             return Err(EntropyError { why: "two consecutive draws were equal; restart once the system's generator is sound".to_owned() });
         }
-        *last = Last::Drawn(seen);
+        watch.last = Last::Drawn(seen);
         Ok(())
     }
 
@@ -87,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_repeated_draw_stops_the_source_for_good() {
-        let randomness = Randomness::new(Arc::new(Sticky { next: AtomicU8::new(0), sticks_at: 2 }));
+        let randomness = Randomness::new(Arc::new(Sticky { next: AtomicU8::new(0), sticks_at: 3 }));
         let drawn: Vec<bool> = (0..5).map(|_| randomness.array::<32>().is_ok()).collect();
         assert_eq!(drawn, [true, true, true, false, false]);
     }

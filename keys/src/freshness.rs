@@ -60,6 +60,11 @@ impl Seen {
         self.shard(id).get(&id).is_none_or(|mark| mark.generation <= generation)
     }
 
+    /// True if the row has been seen and was not removed in good order.
+    pub fn knows(&self, id: RowId) -> bool {
+        self.shard(id).contains_key(&id)
+    }
+
     /// A row was removed in good order: should its id be used again, it starts anew.
     pub fn forget(&self, id: RowId) {
         self.shard(id).remove(&id);

@@ -18,6 +18,7 @@ pub mod port;
 pub mod record;
 pub mod registry;
 pub mod row;
+mod shelf;
 pub mod tenancy;
 pub mod terms;
 pub mod unit;

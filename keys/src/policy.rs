@@ -265,7 +265,7 @@ impl Grants {
     }
 
     /// A service owns what is its service's; a tenant-admin, all of its tenant. Nobody else owns objects.
-    fn owns(&self, owner: &Owner) -> bool {
+    pub(crate) fn owns(&self, owner: &Owner) -> bool {
         let Some(tenant) = self.tenant.filter(|tenant| *tenant == owner.tenant && *tenant != TenantId::SYSTEM) else {
             return false;
         };

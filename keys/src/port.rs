@@ -16,7 +16,10 @@ pub trait Keystore: Send + Sync {
     /// One row by its id, or `None`.
     async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError>;
 
-    /// Rows of one layer that carry all the terms asked for, newest id first, a page at a time.
+    /// Rows of one layer that carry all the terms asked for, newest id first, a page at a time. A page shorter than its limit is the last one.
+    ///
+    /// A row whose stored bytes cannot be read as that row is left out, so that it does not hide the others; [`Keystore::retrieve`] of its id
+    /// says [`StoreError::Corrupt`].
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError>;
 
     /// Applies all of a batch in one durable transaction, or nothing of it.

@@ -10,7 +10,7 @@ use crate::id::{ChainId, KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantI
 use crate::lifecycle::{Dates, State};
 use crate::policy::{Grants, Principal};
 use crate::port::{Change, Query};
-use crate::row::{Algorithm, Header, Owner, ParentRef, Row};
+use crate::row::{Algorithm, Header, Owner, ParentRef};
 use crate::unit::{Unit, record_header};
 use crate::vault::{NewKey, Vault, key_header};
 
@@ -84,11 +84,11 @@ impl Vault {
         let chain = ChainId::new(self.new_uuid()?);
         let key = RowId::new(Layer::L2, self.new_uuid()?);
         let owner = Owner { tenant, service: None };
-        let header = key_header(key, chain, owner, self.registry.active_ivk(), Aead::Aes256Gcm);
+        let header = key_header(key, chain, owner, self.shelf.registry.active_ivk(), Aead::Aes256Gcm);
         self.insert(unit, NewKey { header, attributes: self.fresh_attributes(0) }).await?;
         let record = Tenant { id: tenant, name: name.clone(), key, parent: ParentRef { chain, version: KeyVersion::FIRST } };
         let place = RowHeader { id: RowId::new(Layer::Tenant, uuid), owner: tenant, expected: None };
-        let terms = vec![self.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str())];
+        let terms = vec![self.shelf.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str())];
         unit.stage(Change::Insert(self.record_row(place, &record, terms).await?));
         Ok(record)
     }
@@ -109,7 +109,7 @@ impl Vault {
         let attributes = Attributes { object_groups: vec![name.to_string()], ..self.fresh_attributes(MASK_ENCRYPT_DECRYPT) };
         self.insert(unit, NewKey { header, attributes }).await?;
         let record = Service { id: service, tenant: tenant.id, name: name.clone(), default_key };
-        let maker = &self.registry.integrity().terms;
+        let maker = &self.shelf.registry.integrity().terms;
         let terms = vec![maker.scope_name(tenant.id, name.as_str()), maker.tenant(tenant.id)];
         unit.stage(Change::Insert(self.record_row(RowHeader { id, owner: tenant.id, expected: None }, &record, terms).await?));
         Ok(record)
@@ -121,7 +121,7 @@ impl Vault {
     /// [`Error::Invalid`], [`Error::NameTaken`]; the parent's and the store's.
     pub async fn create_service_key(&self, unit: &mut Unit, new: NewServiceKey) -> Result<Header, Error> {
         let service = self.service(new.service).await?;
-        let tenant: Tenant = self.content(&self.stored_row(tenant_row(service.tenant)).await?).await?;
+        let tenant: Tenant = self.content(&self.shelf.existing(tenant_row(service.tenant)).await?).await?;
         let owner = Owner { tenant: tenant.id, service: Some(service.id) };
         let id = RowId::new(Layer::L3, self.new_uuid()?);
         let header = key_header(id, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
@@ -139,7 +139,7 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn tenant_by_name(&self, name: &ScopeName) -> Result<Option<Tenant>, Error> {
-        let term = self.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str());
+        let term = self.shelf.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str());
         let found: Option<Tenant> = self.only(Layer::Tenant, term).await?;
         Ok(found.filter(|tenant| tenant.name == *name))
     }
@@ -149,7 +149,7 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn service_by_name(&self, tenant: TenantId, name: &ScopeName) -> Result<Option<Service>, Error> {
-        let term = self.registry.integrity().terms.scope_name(tenant, name.as_str());
+        let term = self.shelf.registry.integrity().terms.scope_name(tenant, name.as_str());
         let found: Option<Service> = self.only(Layer::Service, term).await?;
         Ok(found.filter(|service| service.tenant == tenant && service.name == *name))
     }
@@ -159,7 +159,7 @@ impl Vault {
     /// # Errors
     /// [`Error::NotFound`]; the store's.
     pub async fn service(&self, id: ServiceId) -> Result<Service, Error> {
-        let row = self.stored_row(RowId::new(Layer::Service, uuid::Uuid::from_bytes(*id.as_bytes()))).await?;
+        let row = self.shelf.existing(RowId::new(Layer::Service, uuid::Uuid::from_bytes(*id.as_bytes()))).await?;
         self.content(&row).await
     }
 
@@ -176,38 +176,51 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn services(&self, tenant: TenantId) -> Result<Vec<Service>, Error> {
-        let terms = vec![self.registry.integrity().terms.tenant(tenant)];
+        let terms = vec![self.shelf.registry.integrity().terms.tenant(tenant)];
         self.listed(Query { layer: Layer::Service, terms, before: None, limit: LISTED_MAX }).await
     }
 
+    /// The newest `limit` services of a tenant, for who must know whether there are more than one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] names a record that does not verify, because leaving it out would change the answer; the store's.
+    pub async fn newest_services(&self, tenant: TenantId, limit: usize) -> Result<Vec<Service>, Error> {
+        let terms = vec![self.shelf.registry.integrity().terms.tenant(tenant)];
+        let mut services = Vec::new();
+        for hint in self.shelf.store.find(&Query { layer: Layer::Service, terms, before: None, limit }).await? {
+            services.push(self.content(&self.shelf.existing(hint.header.id).await?).await?);
+        }
+        Ok(services)
+    }
+
+    /// Records that do not verify are left out: they are refused by name when they are asked for.
     async fn listed<T: for<'de> Deserialize<'de>>(&self, query: Query) -> Result<Vec<T>, Error> {
         let mut records = Vec::new();
-        for row in self.store.find(&query).await? {
-            records.push(self.checked_content(&row).await?);
+        for hint in self.shelf.store.find(&query).await? {
+            let row = match self.shelf.row(hint.header.id).await {
+                Ok(Some(row)) => row,
+                Ok(None) | Err(Error::Corrupt { .. }) => continue,
+                Err(error) => return Err(error),
+            };
+            records.push(self.content(&row).await?);
         }
         Ok(records)
     }
 
     async fn only<T: for<'de> Deserialize<'de>>(&self, layer: Layer, term: crate::row::Term) -> Result<Option<T>, Error> {
-        match self.store.find(&Query { layer, terms: vec![term], before: None, limit: 1 }).await?.pop() {
-            Some(row) => Ok(Some(self.checked_content(&row).await?)),
+        match self.shelf.newest(Query { layer, terms: vec![term], before: None, limit: 1 }).await? {
+            Some(row) => Ok(Some(self.content(&row).await?)),
             None => Ok(None),
         }
     }
 
-    async fn checked_content<T: for<'de> Deserialize<'de>>(&self, row: &Row) -> Result<T, Error> {
-        self.registry.check_row(row)?;
-        self.seen.check(row)?;
-        self.content(row).await
-    }
-
     async fn claim_scope(&self, unit: &mut Unit, owner: TenantId, name: &ScopeName, holder: RowId) -> Result<(), Error> {
-        let claim = self.registry.integrity().terms.claim(owner, None, &format!("scope {name}"));
+        let claim = self.shelf.registry.integrity().terms.claim(owner, None, &format!("scope {name}"));
         let id = RowId::new(Layer::Name, uuid::Uuid::from_bytes(claim));
-        if self.store.retrieve(id).await?.is_some() || unit.staged(id).is_some() {
+        if self.shelf.store.retrieve(id).await?.is_some() || unit.staged(id).is_some() {
             return Err(Error::NameTaken { name: name.to_string() });
         }
-        unit.stage(Change::Insert(self.claim_row(id, &record_header(holder, self.registry.records(), owner))));
+        unit.stage(Change::Insert(self.claim_row(id, &record_header(holder, self.shelf.registry.records(), owner))));
         Ok(())
     }
 

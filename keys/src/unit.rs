@@ -14,12 +14,12 @@ use futures_util::{SinkExt, StreamExt};
 use crate::cache::Cache;
 use crate::entropy::Randomness;
 use crate::error::Error;
-use crate::freshness::{Bucket, Seen, bucket_of, bucket_row, row_mac};
+use crate::freshness::{Bucket, bucket_of, bucket_row, row_mac};
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId};
-use crate::port::{AuditSink, Batch, Change, Keystore, OutboxEntry, Parent, StoreError};
+use crate::port::{AuditSink, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::{Outcome, Record};
-use crate::registry::Registry;
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
+use crate::shelf::Shelf;
 use crate::{attributes, lifecycle};
 
 /// Most units that share one commit.
@@ -194,16 +194,12 @@ fn join(expected: Option<Generation>, later: Change) -> Option<Change> {
 
 /// What the writer works with.
 pub struct WriterParts {
-    /// Where rows go.
-    pub store: Arc<dyn Keystore>,
+    /// Where rows go, and how they are believed.
+    pub(crate) shelf: Shelf,
     /// Where records go once they are durable.
     pub audit: Arc<dyn AuditSink>,
-    /// Keys for bucket records and row MACs.
-    pub registry: Arc<Registry>,
     /// Salts.
     pub randomness: Arc<Randomness>,
-    /// What has been seen of each row.
-    pub seen: Arc<Seen>,
     /// Purged before a change is acknowledged.
     pub cache: Arc<Cache>,
     /// The same for parent keys.
@@ -263,8 +259,9 @@ impl Writer {
         }
         let outcome = self.commit(&mut group).await;
         if outcome.is_err() {
-            // Whatever the store holds now, the digests in memory may not be it.
+            // Whatever the store holds now, what is in memory may not be it.
             self.buckets.clear();
+            self.let_go(&group);
         }
         for done in group.waiting {
             answer(done, outcome.clone());
@@ -280,7 +277,7 @@ impl Writer {
             let is = match group.rows.get(&id) {
                 Some((_, after)) => after.as_ref().map(|row| row.header.generation),
                 None => {
-                    let row = self.parts.store.retrieve(id).await.map_err(unavailable)?;
+                    let row = self.parts.shelf.row(id).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
                     let generation = row.as_ref().map(|row| row.header.generation);
                     fetched.push((id, row));
                     generation
@@ -302,11 +299,14 @@ impl Writer {
             return Ok(());
         }
         let mut changes: Vec<Change> = group.rows.values().filter_map(|(before, after)| change(before.as_ref(), after.clone())).collect();
-        changes.extend(self.bucket_changes(group).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?);
+        let buckets = self.bucket_changes(group).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+        changes.extend_from_slice(&buckets);
         let outbox = self.number(&group.records);
         let settled = Some(self.parts.audit.settled());
-        self.parts.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await.map_err(unavailable)?;
-        self.publish(group);
+        self.parts.shelf.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await.map_err(unavailable)?;
+        self.remember(group.rows.iter().map(|(id, (_, after))| (*id, after.as_ref())));
+        self.remember(buckets.iter().map(|change| (change.id(), change.row())));
+        self.let_go(group);
         // The records are durable in the outbox. If the log cannot take them now it says so by `ready`, and takes them at its next start.
         let _logged_later = self.parts.audit.settle(&outbox);
         Ok(())
@@ -324,7 +324,7 @@ impl Writer {
 
     /// The buckets of all rows of the group, with old rows counted out and new ones in.
     async fn bucket_changes(&mut self, group: &Group) -> Result<Vec<Change>, Error> {
-        let registry = Arc::clone(&self.parts.registry);
+        let registry = Arc::clone(&self.parts.shelf.registry);
         let mut touched = BTreeMap::new();
         for (id, (before, after)) in &group.rows {
             let Some(number) = bucket_of(registry.integrity(), *id) else { continue };
@@ -353,12 +353,10 @@ impl Writer {
         if let Some(known) = self.buckets.get(&number) {
             return Ok(*known);
         }
-        let Some(row) = self.parts.store.retrieve(bucket_row(number)).await? else {
+        let Some(row) = self.parts.shelf.row(bucket_row(number)).await? else {
             return Ok((None, Bucket::default()));
         };
-        let registry = &self.parts.registry;
-        registry.check_row(&row)?;
-        self.parts.seen.check(&row)?;
+        let registry = &self.parts.shelf.registry;
         let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no content", row.header.id))?;
         let content = self.parts.parent.unwrap(row.header.parent, &[(registry.attributes_binding(&row.header), blob)]).await?;
         let bucket = content[0].expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
@@ -366,26 +364,32 @@ impl Writer {
     }
 
     async fn seal_bucket(&self, number: u16, generation: Option<Generation>, bucket: &Bucket) -> Result<Row, Error> {
-        let mut header = record_header(bucket_row(number), self.parts.registry.records(), TenantId::SYSTEM);
+        let mut header = record_header(bucket_row(number), self.parts.shelf.registry.records(), TenantId::SYSTEM);
         header.generation = generation.map_or(Generation::FIRST, Generation::next);
         header.attributes_seq = header.generation.0;
         let content = attributes::encode(bucket);
         let content = secret::Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?;
-        let binding = self.parts.registry.attributes_binding(&header);
+        let binding = self.parts.shelf.registry.attributes_binding(&header);
         let blob = self.parts.parent.wrap(header.parent, &[(binding, &content)]).await?.pop();
-        Ok(self.parts.registry.seal_row(header, None, blob, Vec::new()))
+        Ok(self.parts.shelf.registry.seal_row(header, None, blob, Vec::new()))
+    }
+
+    /// Marks what was just made durable as seen, so that nothing older is believed any more.
+    fn remember<'r>(&self, rows: impl Iterator<Item = (RowId, Option<&'r Row>)>) {
+        for (id, after) in rows {
+            match after {
+                // The store has just accepted the row on top of what had been seen, so it is not older than that.
+                Some(row) => drop(self.parts.shelf.seen.check(row)),
+                None => self.parts.shelf.seen.forget(id),
+            }
+        }
     }
 
     /// Lets go of what was kept of the changed rows; precedes the answer.
-    fn publish(&self, group: &Group) {
+    fn let_go(&self, group: &Group) {
         for (id, (before, after)) in &group.rows {
-            match after {
-                // A row that this node wrote itself cannot be a rollback.
-                Some(row) => drop(self.parts.seen.check(row)),
-                None => self.parts.seen.forget(*id),
-            }
             self.parts.cache.purge(*id);
-            if let Some(row) = before {
+            for row in before.iter().chain(after) {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
         }

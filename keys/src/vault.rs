@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use secret::Bytes;
+use secret::{Bytes, scrubbed};
 use uuid::Uuid;
 
 use crate::attributes::{self, ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
@@ -15,19 +15,21 @@ use crate::cache::{Cache, Entry};
 use crate::chain::Chain;
 use crate::entropy::Randomness;
 use crate::error::Error;
-use crate::freshness::Seen;
-use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, Time};
+use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
 use crate::lifecycle::{Event, State};
 use crate::policy::verb::{Changes, Destroy, UsesMaterial};
 use crate::policy::{Authorized, Grants, NodeRole, Role, Verb};
 use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Parent, Query};
 use crate::registry::Registry;
 use crate::row::{Header, ParentRef, Row, Term};
+use crate::shelf::Shelf;
 use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
 
 /// Most rows that one search looks at above the store; further ones are not found, and the answer says how many were.
 pub const SEARCHED_ROWS_MAX: usize = 10_000;
 const SEARCH_PAGE_ROWS: usize = 256;
+/// About the size of a key's blobs.
+const DECOY_BLOB_BYTES: usize = 200;
 
 /// What a node's vault is made of.
 pub struct Parts {
@@ -54,18 +56,18 @@ pub struct Parts {
 /// The open domain of an unsealed node; dropping it (and the writer) wipes every key.
 pub struct Vault {
     node: NodeRole,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) store: Arc<dyn Keystore>,
+    pub(crate) shelf: Shelf,
     pub(crate) parent: Arc<dyn Parent>,
     audit: Arc<dyn AuditSink>,
     clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<Randomness>,
-    pub(crate) seen: Arc<Seen>,
     cache: Arc<Cache>,
     pub(crate) budgets: Budgets,
     pub(crate) system: SessionId,
     units: UnitSender,
     policy_epoch: Arc<AtomicU64>,
+    /// Checked in place of a row that is not there.
+    decoy: Row,
     latest_millis: AtomicI64,
 }
 
@@ -96,38 +98,35 @@ impl Vault {
     /// No randomness or no locked memory.
     pub fn core(parts: Parts) -> Result<(Arc<Self>, Writer), Error> {
         let randomness = Arc::new(Randomness::new(parts.entropy));
-        let registry = Arc::new(parts.registry);
-        let seen = Arc::new(Seen::default());
+        let shelf = Shelf { store: parts.store, registry: Arc::new(parts.registry), seen: Arc::default() };
         let cache = Arc::new(Cache::new(&randomness)?);
-        let parent: Arc<dyn Parent> =
-            Arc::new(Chain::new(Arc::clone(&registry), Arc::clone(&parts.store), Arc::clone(&randomness), Arc::clone(&seen)));
+        let parent: Arc<dyn Parent> = Arc::new(Chain::new(shelf.clone(), Arc::clone(&randomness)));
         // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
         let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
         let (units, writer) = writer(WriterParts {
-            store: Arc::clone(&parts.store),
+            shelf: shelf.clone(),
             audit: Arc::clone(&parts.audit),
-            registry: Arc::clone(&registry),
             randomness: Arc::clone(&randomness),
-            seen: Arc::clone(&seen),
             cache: Arc::clone(&cache),
             parent: Arc::clone(&parent),
             policy_epoch: Arc::clone(&policy_epoch),
             next: parts.next_outbox,
         });
+        let decoy = record_header(RowId::new(Layer::L3, Uuid::nil()), shelf.registry.records(), TenantId::SYSTEM);
+        let decoy = shelf.registry.seal_row(decoy, Some(vec![0; DECOY_BLOB_BYTES]), Some(vec![0; DECOY_BLOB_BYTES]), Vec::new());
         let vault = Self {
             node: parts.node,
-            registry,
-            store: parts.store,
+            shelf,
             parent,
             audit: parts.audit,
             clock: parts.clock,
             randomness,
-            seen,
             cache,
             budgets: Budgets::default(),
             system: parts.system,
             units,
             policy_epoch,
+            decoy,
             latest_millis: AtomicI64::new(parts.not_before.millis()),
         };
         Ok((Arc::new(vault), writer))
@@ -142,7 +141,7 @@ impl Vault {
     /// The open roots.
     #[must_use]
     pub fn registry(&self) -> &Registry {
-        &self.registry
+        &self.shelf.registry
     }
 
     /// Begins the unit of one message.
@@ -182,16 +181,36 @@ impl Vault {
 
     /// The header of an object, as this unit sees it; checked against its MAC and its past.
     ///
+    /// To whom the object does not belong, it does not exist, also when it does not verify: and it takes about as long to say so.
+    ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Corrupt`].
-    pub async fn header(&self, unit: &Unit, id: RowId) -> Result<Header, Error> {
+    pub async fn header(&self, unit: &Unit, grants: &Grants, id: RowId) -> Result<Header, Error> {
         if let Some(change) = unit.staged(id) {
             return change.row().map(|row| row.header.clone()).ok_or(Error::NotFound);
         }
-        if let Some(entry) = self.cache.get(id) {
+        // A stranger's key is read from the store even if it is in the cache, so that the time does not tell that its owner uses it.
+        if let Some(entry) = self.cache.get(id).filter(|entry| grants.owns(&entry.header.owner)) {
             return Ok(entry.header.clone());
         }
-        Ok(self.stored_row(id).await?.header)
+        match self.shelf.row(id).await {
+            Ok(Some(row)) => Ok(row.header),
+            Ok(None) => {
+                // What is found has its MAC checked; what is not, a decoy's.
+                let _verdict = self.shelf.registry.check_row(&self.decoy);
+                Err(Error::NotFound)
+            }
+            Err(error @ Error::Corrupt { .. }) => Err(self.told_to(grants, id, error).await),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// That a row does not verify is told to whom it says it belongs.
+    async fn told_to(&self, grants: &Grants, id: RowId, error: Error) -> Error {
+        match self.shelf.store.retrieve(id).await {
+            Ok(Some(row)) if !grants.owns(&row.header.owner) => Error::NotFound,
+            _ => error,
+        }
     }
 
     /// The attributes and present state of an object.
@@ -247,7 +266,7 @@ impl Vault {
         let NewKey { mut header, mut attributes } = new;
         let bytes = usize::try_from(header.bits / 8).expect("key sizes are small");
         let material = Bytes::try_init_with(bytes, |bytes| Ok::<_, Error>(self.randomness.fill(bytes)?))?;
-        attributes.digest = Some(material.expose(|bytes| cipher::mac::sha256(&[bytes])));
+        attributes.digest = Some(scrubbed(|| material.expose(|bytes| cipher::mac::sha256(&[bytes]))));
         header.generation = Generation::FIRST;
         (header.wrap_seq, header.attributes_seq) = (1, 1);
         self.claim_names(unit, &header, &attributes.names).await?;
@@ -320,13 +339,13 @@ impl Vault {
         keep: impl Fn(&View) -> bool,
     ) -> Result<Vec<RowId>, Error> {
         let Some(tenant) = grants.tenant() else { return Ok(Vec::new()) };
-        let maker = &self.registry.integrity().terms;
+        let maker = &self.shelf.registry.integrity().terms;
         match (grants.role(), grants.service()) {
             (Role::Service, Some(service)) => terms.push(maker.service(tenant, service)),
             (Role::TenantAdmin, _) => terms.push(maker.tenant(tenant)),
             _ => return Ok(Vec::new()),
         }
-        let fits = |view: &View| view.header.owner.tenant == tenant && keep(view);
+        let fits = |view: &View| grants.owns(&view.header.owner) && keep(view);
         let mut found = Vec::new();
         let staged = unit.changes().filter_map(Change::row).filter(|row| row.header.id.layer == layer);
         for row in staged.filter(|row| terms.iter().all(|term| row.terms.contains(term))) {
@@ -336,11 +355,16 @@ impl Vault {
         }
         let mut query = Query { layer, terms, before: None, limit: SEARCH_PAGE_ROWS };
         for _ in 0..SEARCHED_ROWS_MAX / SEARCH_PAGE_ROWS {
-            let page = self.store.find(&query).await?;
+            let page = self.shelf.store.find(&query).await?;
             query.before = page.last().map(|row| row.header.id);
             let last = page.len() < SEARCH_PAGE_ROWS;
             for row in page.iter().filter(|row| unit.staged(row.header.id).is_none()) {
-                let Ok(entry) = self.entry_of_row(row).await else { continue };
+                let entry = match self.entry_of_hint(row, &query.terms).await {
+                    Ok(Some(entry)) => entry,
+                    // Refused by name when it is asked for.
+                    Ok(None) | Err(Error::Corrupt { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
                 if fits(&self.view(&entry)) {
                     found.push(row.header.id);
                 }
@@ -358,11 +382,11 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn parent_of(&self, header: &Header) -> Result<Option<RowId>, Error> {
-        let term = self.registry.integrity().terms.version(header.parent);
+        let term = self.shelf.registry.integrity().terms.version(header.parent);
         for layer in [Layer::L2, Layer::L21] {
-            let query = Query { layer, terms: vec![term], before: None, limit: 1 };
-            if let Some(row) = self.store.find(&query).await?.pop() {
-                self.registry.check_row(&row)?;
+            let found = self.shelf.newest(Query { layer, terms: vec![term], before: None, limit: 1 }).await?;
+            let is_parent = |row: &Row| (row.header.chain, row.header.version) == (header.parent.chain, header.parent.version);
+            if let Some(row) = found.filter(is_parent) {
                 return Ok(Some(row.header.id));
             }
         }
@@ -374,46 +398,44 @@ impl Vault {
         View { header: entry.header.clone(), state, attributes: Arc::clone(&entry.attributes) }
     }
 
-    /// A row from the store, checked; what is staged does not matter.
-    pub(crate) async fn stored_row(&self, id: RowId) -> Result<Row, Error> {
-        let row = self.store.retrieve(id).await?.ok_or(Error::NotFound)?;
-        if row.header.id != id {
-            return Err(Error::corrupt("the keystore returned another record", id));
-        }
-        self.registry.check_row(&row)?;
-        self.seen.check(&row)?;
-        Ok(row)
-    }
-
     async fn entry<V: Verb>(&self, unit: &Unit, authorized: &Authorized<V>) -> Result<Arc<Entry>, Error> {
         let id = authorized.id();
         let entry = match unit.staged(id) {
             Some(change) => Arc::new(self.open_row(change.row().ok_or(Error::NotFound)?).await?),
             None => match self.cache.get(id) {
                 Some(entry) => entry,
-                None => self.entry_of_row(&self.stored_row(id).await?).await?,
+                None => self.entry_of_row(&self.shelf.existing(id).await?).await?,
             },
         };
         if entry.header.generation == authorized.generation() { Ok(entry) } else { Err(Error::Raced) }
     }
 
-    /// The cached entry of a stored row, opened and kept if it was not.
+    /// The entry of a checked row: the cached one, or opened and kept.
     async fn entry_of_row(&self, row: &Row) -> Result<Arc<Entry>, Error> {
         if let Some(entry) = self.cache.get(row.header.id).filter(|entry| entry.header.generation == row.header.generation) {
             return Ok(entry);
         }
-        self.registry.check_row(row)?;
-        self.seen.check(row)?;
         let entry = Arc::new(self.open_row(row).await?);
-        self.cache.keep(&entry, &self.seen);
+        self.cache.keep(&entry, &self.shelf.seen);
         Ok(entry)
+    }
+
+    /// The entry of a row that a search returned, if it still is what was searched for.
+    async fn entry_of_hint(&self, hint: &Row, terms: &[Term]) -> Result<Option<Arc<Entry>>, Error> {
+        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
+        if is_sound {
+            return Ok(Some(self.entry_of_row(hint).await?));
+        }
+        // Changed between the search and now, or not sound at all: the row itself tells.
+        let Some(row) = self.shelf.row(hint.header.id).await? else { return Ok(None) };
+        if terms.iter().all(|term| row.terms.contains(term)) { Ok(Some(self.entry_of_row(&row).await?)) } else { Ok(None) }
     }
 
     async fn open_row(&self, row: &Row) -> Result<Entry, Error> {
         let header = &row.header;
         let sealed = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no attributes", header.id))?;
-        let mut children = vec![(self.registry.attributes_binding(header), sealed)];
-        children.extend(row.material.as_deref().map(|blob| (self.registry.material_binding(header), blob)));
+        let mut children = vec![(self.shelf.registry.attributes_binding(header), sealed)];
+        children.extend(row.material.as_deref().map(|blob| (self.shelf.registry.material_binding(header), blob)));
         let mut opened = self.parent.unwrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
         let attributes = opened.next().expect("one answer a blob");
         let attributes = attributes.expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), header.id))?;
@@ -424,31 +446,32 @@ impl Vault {
     async fn row_to_change(&self, unit: &Unit, id: RowId, generation: Generation) -> Result<(Row, View), Error> {
         let row = match unit.staged(id) {
             Some(change) => change.row().cloned().ok_or(Error::NotFound)?,
-            None => self.stored_row(id).await?,
+            None => self.shelf.existing(id).await?,
         };
         if row.header.generation != generation {
             return Err(Error::Raced);
         }
-        let entry = self.open_row(&row).await?;
-        let view = self.view(&entry);
+        // Only the attributes are opened: a key whose material is damaged can still be revoked and destroyed.
+        let tombstone = Row { material: None, ..row.clone() };
+        let view = self.view(&self.open_row(&tombstone).await?);
         Ok((row, view))
     }
 
     /// A new row: material and attributes wrapped by the parent in one call.
     pub(crate) async fn seal_object(&self, header: Header, attributes: &Attributes, material: Option<&Bytes>) -> Result<Row, Error> {
         let content = encode_attributes(attributes)?;
-        let mut children = vec![(self.registry.attributes_binding(&header), &content)];
-        children.extend(material.map(|material| (self.registry.material_binding(&header), material)));
+        let mut children = vec![(self.shelf.registry.attributes_binding(&header), &content)];
+        children.extend(material.map(|material| (self.shelf.registry.material_binding(&header), material)));
         let mut blobs = self.parent.wrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
         let sealed = blobs.next();
-        let terms = self.registry.integrity().terms.of_object(&header, attributes);
-        Ok(self.registry.seal_row(header, blobs.next(), sealed, terms))
+        let terms = self.shelf.registry.integrity().terms.of_object(&header, attributes);
+        Ok(self.shelf.registry.seal_row(header, blobs.next(), sealed, terms))
     }
 
     /// A changed row: new attributes, material as it was.
     async fn seal_attributes(&self, header: Header, attributes: &Attributes, material: Option<Vec<u8>>) -> Result<Row, Error> {
         let row = self.seal_object(header, attributes, None).await?;
-        Ok(self.registry.seal_row(row.header, material, row.attributes, row.terms))
+        Ok(self.shelf.registry.seal_row(row.header, material, row.attributes, row.terms))
     }
 
     /// Stages the claims on an object's names; each is a row that only one object can insert.
@@ -460,7 +483,7 @@ impl Vault {
             let id = self.claim_id(header, name);
             let taken = match unit.staged(id) {
                 Some(change) => change.row().is_some(),
-                None => self.store.retrieve(id).await?.is_some(),
+                None => self.shelf.store.retrieve(id).await?.is_some(),
             };
             if taken {
                 return Err(Error::NameTaken { name: name.value.clone() });
@@ -475,7 +498,7 @@ impl Vault {
             let id = self.claim_id(header, name);
             let expected = match unit.staged(id) {
                 Some(change) => change.row().map(|row| row.header.generation),
-                None => self.store.retrieve(id).await?.map(|row| row.header.generation),
+                None => self.shelf.store.retrieve(id).await?.map(|row| row.header.generation),
             };
             // A claim that the store lost frees the name all the same.
             if let Some(expected) = expected {
@@ -486,13 +509,13 @@ impl Vault {
     }
 
     fn claim_id(&self, header: &Header, name: &Name) -> RowId {
-        let claim = self.registry.integrity().terms.claim(header.owner.tenant, header.owner.service, &name.value);
+        let claim = self.shelf.registry.integrity().terms.claim(header.owner.tenant, header.owner.service, &name.value);
         RowId::new(Layer::Name, Uuid::from_bytes(claim))
     }
 
     pub(crate) fn claim_row(&self, id: RowId, header: &Header) -> Row {
-        let claim = Header { owner: header.owner, ..record_header(id, self.registry.records(), header.owner.tenant) };
-        self.registry.seal_row(claim, None, None, Vec::new())
+        let claim = Header { owner: header.owner, ..record_header(id, self.shelf.registry.records(), header.owner.tenant) };
+        self.shelf.registry.seal_row(claim, None, None, Vec::new())
     }
 
     /// The Active version of a service's default chain is replaced, never revoked or destroyed: exactly one is Active at every instant (C23).

@@ -11,7 +11,7 @@ use keys::attributes::{Attributes, Name};
 use keys::id::{Layer, RowId, SessionId, Time};
 use keys::lifecycle::{Dates, Event, State};
 use keys::policy::verb::{Activate, Decrypt, Destroy, Encrypt, GetAttributes, Revoke};
-use keys::policy::{Grants, Refusal};
+use keys::policy::{Grants, Refusal, Role};
 use keys::row::Row;
 use keys::tenancy::NewServiceKey;
 use keys::unit::Unit;
@@ -33,7 +33,7 @@ async fn create(vault: &Vault, service: &Grants, attributes: Attributes) -> Resu
 
 async fn change(vault: &Vault, admin: &Grants, id: RowId, event: Event) -> Result<(), Error> {
     let mut unit = vault.begin(SessionId(2));
-    let header = vault.header(&unit, id).await?;
+    let header = vault.header(&unit, admin, id).await?;
     match event {
         Event::Activate => {
             let authorized = admin.check::<Activate>(&header)?;
@@ -52,13 +52,13 @@ async fn change(vault: &Vault, admin: &Grants, id: RowId, event: Event) -> Resul
 
 async fn encrypts(vault: &Vault, service: &Grants, id: RowId) -> Result<Vec<u8>, Error> {
     let unit = vault.begin(SessionId(2));
-    let header = vault.header(&unit, id).await?;
+    let header = vault.header(&unit, service, id).await?;
     vault.open(&unit, service.check::<Encrypt>(&header)?, |key, _| Ok(key.to_vec())).await
 }
 
 async fn decrypts(vault: &Vault, service: &Grants, id: RowId) -> Result<Vec<u8>, Error> {
     let unit = vault.begin(SessionId(2));
-    let header = vault.header(&unit, id).await?;
+    let header = vault.header(&unit, service, id).await?;
     vault.open(&unit, service.check::<Decrypt>(&header)?, |key, _| Ok(key.to_vec())).await
 }
 
@@ -105,7 +105,7 @@ fn strangers_and_wrong_roles_get_what_the_table_says() {
         let (admin, service) = settle(&vault, "acme", "billing").await;
         let (other_admin, other_service) = settle(&vault, "globex", "billing").await;
         let id = create(&vault, &service, named("k")).await.expect("the name is free");
-        let header = vault.header(&vault.begin(SessionId(2)), id).await.expect("it is there");
+        let header = vault.header(&vault.begin(SessionId(2)), &service, id).await.expect("it is there");
         assert_eq!(other_service.check::<Encrypt>(&header).map(|_| ()), Err(Refusal::NotFound));
         assert_eq!(other_admin.check::<Destroy>(&header).map(|_| ()), Err(Refusal::NotFound));
         assert_eq!(service.check::<Destroy>(&header).map(|_| ()), Err(Refusal::Denied));
@@ -157,12 +157,12 @@ fn a_staged_key_is_seen_by_its_own_unit_and_vanishes_with_undo() {
         let mut unit = vault.begin(SessionId(2));
         let new = NewServiceKey { service: service.service().expect("a service"), bits: 128, attributes: named("k") };
         let id = vault.create_service_key(&mut unit, new).await.expect("the name is free").id;
-        let header = vault.header(&unit, id).await.expect("the unit sees it");
+        let header = vault.header(&unit, &admin, id).await.expect("the unit sees it");
         vault
             .change(&mut unit, admin.check::<Activate>(&header).expect("its own"), Event::Activate, |_, _| ())
             .await
             .expect("it activates in the same unit");
-        assert!(matches!(vault.header(&vault.begin(SessionId(3)), id).await, Err(Error::NotFound)));
+        assert!(matches!(vault.header(&vault.begin(SessionId(3)), &admin, id).await, Err(Error::NotFound)));
         unit.undo();
         let _receipt = unit.commit().await.expect("an empty unit commits");
         assert_eq!(world.store.rows().len(), stored);
@@ -177,7 +177,7 @@ fn create_and_activate_in_one_unit_are_one_row() {
         let mut unit = vault.begin(SessionId(2));
         let new = NewServiceKey { service: service.service().expect("a service"), bits: 256, attributes: named("k") };
         let id = vault.create_service_key(&mut unit, new).await.expect("the name is free").id;
-        let header = vault.header(&unit, id).await.expect("the unit sees it");
+        let header = vault.header(&unit, &admin, id).await.expect("the unit sees it");
         vault
             .change(&mut unit, admin.check::<Activate>(&header).expect("its own"), Event::Activate, |_, _| ())
             .await
@@ -190,13 +190,14 @@ fn create_and_activate_in_one_unit_are_one_row() {
 /// Edits the stored row of `id` behind the vault's back: it must be refused by name, and `other` must still be served.
 async fn check_edit(world: &World, id: RowId, other: RowId, what: &str, edit: impl FnOnce(&mut Row)) {
     let fresh = world.unseal().await.expect("the roots open");
+    let admin = fakes::grants(&fresh, Role::TenantAdmin, "acme", "billing").await;
     let before = world.store.rows()[&id].clone();
     world.store.edit(id, edit);
-    match fresh.header(&fresh.begin(SessionId(2)), id).await {
+    match fresh.header(&fresh.begin(SessionId(2)), &admin, id).await {
         Err(Error::Corrupt { at, .. }) => assert_eq!(at, id.to_string()),
         other => panic!("{what}: {other:?}"),
     }
-    fresh.header(&fresh.begin(SessionId(2)), other).await.expect("other rows are served");
+    fresh.header(&fresh.begin(SessionId(2)), &admin, other).await.expect("other rows are served");
     world.store.rows().insert(id, before);
 }
 
@@ -218,6 +219,72 @@ fn every_column_edited_by_the_store_makes_the_row_unusable_by_name() {
         check_edit(&world, id, other, "attributes", |row| row.attributes.as_mut().expect("it has some")[120] ^= 1).await;
         check_edit(&world, id, other, "mac", |row| row.meta_mac[0] ^= 1).await;
         check_edit(&world, id, other, "a stranger's material", |row| row.material = stranger.material).await;
+    });
+}
+
+#[test]
+fn a_row_that_does_not_verify_does_not_exist_for_strangers() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let (_, stranger) = settle(&vault, "globex", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        world.store.edit(id, |row| row.meta_mac[0] ^= 1);
+        let unit = vault.begin(SessionId(2));
+        assert!(matches!(vault.header(&unit, &service, id).await, Err(Error::Corrupt { .. })));
+        assert!(matches!(vault.header(&unit, &stranger, id).await, Err(Error::NotFound)));
+    });
+}
+
+#[test]
+fn a_row_that_vanishes_is_named_and_its_iv_budget_does_not_begin_anew() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let header = vault.header(&vault.begin(SessionId(2)), &service, id).await.expect("it is there");
+        for _ in 0..keys::budget::IV_BLOCK {
+            vault.gcm_iv(&header).await.expect("a new key has all its IVs");
+        }
+        world.store.rows().remove(&RowId::new(Layer::IvBudget, id.uuid));
+        assert!(matches!(vault.gcm_iv(&header).await, Err(Error::Corrupt { .. })), "a lost budget is not a fresh one");
+        let again = world.unseal().await.expect("the roots open");
+        again.header(&again.begin(SessionId(2)), &service, id).await.expect("it is there");
+        world.store.rows().remove(&id);
+        assert!(matches!(again.header(&again.begin(SessionId(2)), &service, id).await, Err(Error::Corrupt { .. })));
+    });
+}
+
+#[test]
+fn a_key_with_damaged_material_can_still_be_destroyed() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let row = Row::decode(&world.store.rows()[&id]).expect("a row");
+        let mut damaged = row.material.clone().expect("it has some");
+        damaged[100] ^= 1;
+        let resealed = vault.registry().seal_row(row.header, Some(damaged), row.attributes, row.terms);
+        world.store.rows().insert(id, resealed.encode());
+        let again = world.unseal().await.expect("the roots open");
+        assert!(matches!(decrypts(&again, &service, id).await, Err(Error::Corrupt { .. })));
+        change(&again, &admin, id, Event::Destroy).await.expect("a Pre-Active key is destroyed");
+        create(&again, &service, named("k")).await.expect("its name is free");
+    });
+}
+
+#[test]
+fn after_a_commit_of_unknown_outcome_nothing_stale_is_served() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        encrypts(&vault, &service, id).await.expect("it is Active, and in the cache now");
+        world.store.lies.store(true, Ordering::Relaxed);
+        assert!(change(&vault, &admin, id, Event::Deprecate).await.is_err(), "the store says that it failed");
+        world.store.lies.store(false, Ordering::Relaxed);
+        assert!(matches!(encrypts(&vault, &service, id).await, Err(Error::WrongState { is: State::Deprecated, .. })));
     });
 }
 
@@ -329,7 +396,7 @@ fn random_ivs_are_reserved_in_durable_blocks() {
         let (world, vault) = World::found().await;
         let (_admin, service) = settle(&vault, "acme", "billing").await;
         let id = create(&vault, &service, named("k")).await.expect("the name is free");
-        let header = vault.header(&vault.begin(SessionId(2)), id).await.expect("it is there");
+        let header = vault.header(&vault.begin(SessionId(2)), &service, id).await.expect("it is there");
         let before = world.store.commits.load(Ordering::Relaxed);
         let first = vault.gcm_iv(&header).await.expect("a new key has all its IVs");
         assert_ne!(first, vault.gcm_iv(&header).await.expect("a new key has all its IVs"));
@@ -345,7 +412,7 @@ fn attributes_show_the_present_state() {
         let (admin, service) = settle(&vault, "acme", "billing").await;
         let id = create(&vault, &service, named("k")).await.expect("the name is free");
         let unit = vault.begin(SessionId(2));
-        let header = vault.header(&unit, id).await.expect("it is there");
+        let header = vault.header(&unit, &admin, id).await.expect("it is there");
         let view = vault.attributes(&unit, admin.check::<GetAttributes>(&header).expect("its own")).await.expect("it opens");
         assert_eq!((view.state, view.attributes.names[0].value.as_str()), (State::PreActive, "k"));
         assert!(view.attributes.digest.is_some());
@@ -366,7 +433,7 @@ fn a_stage_that_is_rewound_is_what_it_was_at_the_mark() {
         vault.create_service_key(&mut unit, new("dropped")).await.expect("the name is free");
         assert!(vault.create_service_key(&mut unit, new("kept")).await.is_err());
         unit.rewind(mark);
-        assert_eq!(vault.header(&unit, kept.id).await.expect("it is staged"), kept);
+        assert_eq!(vault.header(&unit, &service, kept.id).await.expect("it is staged"), kept);
         let _receipt = unit.commit().await.expect("the fakes are well");
         assert!(matches!(encrypts(&vault, &service, kept.id).await, Err(Error::WrongState { is: State::PreActive, .. })));
         create(&vault, &service, named("dropped")).await.expect("nobody holds the name");

@@ -25,6 +25,8 @@ pub(crate) struct Context<'c> {
     pub(crate) placeholder: &'c mut Option<RowId>,
     /// What the item is about.
     pub(crate) subject: &'c mut Subject,
+    /// How many searches the message may still make.
+    pub(crate) searches_left: &'c mut usize,
 }
 
 /// The object of one item, as far as it is known.
@@ -65,7 +67,7 @@ impl Context<'_> {
         if id.layer == Layer::L4 {
             self.grants.check_plain(V::ACTION, Some(Layer::L4)).map_err(|_| Failure::held_by_edge())?;
         }
-        let header = self.vault.header(self.unit, id).await?;
+        let header = self.vault.header(self.unit, &self.grants, id).await?;
         let authorized = self.grants.check::<V>(&header)?;
         self.is_about(&header);
         Ok(Named { header, authorized, text })

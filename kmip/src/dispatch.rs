@@ -17,6 +17,8 @@ use crate::schema::{Encode, Rules};
 use crate::tag::Tag;
 use crate::ttlv::{DateTime, Writer};
 
+/// Most that an answer may have, whatever its client would take, in bytes.
+const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Length of an Integer with header and padding, in bytes; a response header ends with one, Batch Count.
 const INTEGER_BYTES: usize = 16;
 /// What an answer is expected to have beside the data of its request, in bytes.
@@ -143,6 +145,7 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
     let rights = caller.rights(vault).await;
     let mut answer = Answer::begin(caller, request, now, out);
     let mut placeholder = None;
+    let mut searches_left = op::SEARCHES_MAX;
     for (index, item) in items.iter().enumerate() {
         let before = unit.mark();
         let mut subject = Subject::default();
@@ -150,7 +153,8 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
             Err(failure) => Err(failure.clone()),
             Ok((vault, grants)) => {
                 let (unit, placeholder, subject) = (&mut *unit, &mut placeholder, &mut subject);
-                let context = Context { vault, grants: *grants, unit, rules, placeholder, subject };
+                let searches_left = &mut searches_left;
+                let context = Context { vault, grants: *grants, unit, rules, placeholder, subject, searches_left };
                 answer.item(context, item).await
             }
         };
@@ -206,7 +210,7 @@ impl<'o> Answer<'o> {
         out.reserve(data_bytes + ANSWER_BYTES);
         // 6.19: a client that correlates is told under which number this server does.
         let correlation = asked.client_correlation_value.map(|_| format!("{}-{}", caller.session.0, caller.messages));
-        let bytes_max = asked.maximum_response_size.map_or(usize::MAX, |bytes| usize::try_from(bytes).unwrap_or(0));
+        let bytes_max = response_bytes_max(asked.maximum_response_size);
         let (out, time_stamp) = (Writer::new(out, request.rules.version), DateTime(now.seconds()));
         let mut answer = Self { out, rules: request.rules, time_stamp, correlation, bytes_max, message: None, items_begin: 0, items: 0 };
         answer.restart();
@@ -240,7 +244,7 @@ impl<'o> Answer<'o> {
             self.out.close(open);
         }
         let done = match done {
-            Ok(()) if self.out.position() > self.bytes_max => Err(too_large()),
+            Ok(()) if self.out.position() > self.bytes_max => Err(too_large(self.bytes_max)),
             done => done,
         };
         match done {
@@ -281,7 +285,7 @@ impl<'o> Answer<'o> {
         let fit = if self.items > 1 && self.out.position() > self.bytes_max { Fit::TooLarge } else { Fit::Fits };
         if fit == Fit::TooLarge {
             self.restart();
-            let Failure { reason, message, .. } = too_large();
+            let Failure { reason, message, .. } = too_large(self.bytes_max);
             let result = ResponseBatchItem::of(ResultStatus::OperationFailed);
             self.write(&ResponseBatchItem { result_reason: Some(reason), result_message: Some(&message), ..result });
         }
@@ -293,12 +297,36 @@ impl<'o> Answer<'o> {
     }
 }
 
-fn too_large() -> Failure {
-    Failure::invalid(ResultReason::ResponseTooLarge, "the answer would exceed Maximum Response Size")
+/// How large an answer may be in bytes, given the client's Maximum Response Size.
+fn response_bytes_max(asked: Option<i32>) -> usize {
+    asked.map_or(RESPONSE_BYTES_MAX, |bytes| usize::try_from(bytes).unwrap_or(0).min(RESPONSE_BYTES_MAX))
+}
+
+fn too_large(bytes_max: usize) -> Failure {
+    Failure::invalid(ResultReason::ResponseTooLarge, format!("the answer would exceed {bytes_max} bytes; ask for less"))
 }
 
 /// The fields that an item of the answer repeats from the request.
 fn echo<'a>(item: &RequestBatchItem<'a>, status: ResultStatus) -> ResponseBatchItem<'a> {
     let RequestBatchItem { operation, unique_batch_item_id, .. } = *item;
     ResponseBatchItem { operation: Some(operation), unique_batch_item_id, ..ResponseBatchItem::of(status) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(asked: Option<i32>, expected: usize) {
+        assert_eq!(response_bytes_max(asked), expected, "{asked:?}");
+    }
+
+    #[test]
+    fn a_client_may_want_less_than_the_server_gives_and_never_gets_more() {
+        check(None, 16_777_216);
+        check(Some(i32::MAX), 16_777_216);
+        check(Some(16_777_217), 16_777_216);
+        check(Some(16_777_215), 16_777_215);
+        check(Some(0), 0);
+        check(Some(-1), 0);
+    }
 }

@@ -43,6 +43,9 @@ pub(crate) const OFFERED: &[(Operation, Action)] = &[
     (Operation::Decrypt, Action::Decrypt),
 ];
 
+/// Most searches of one message: each may look at as many rows as the domain lets one.
+pub(crate) const SEARCHES_MAX: usize = 16;
+
 /// The object types a core keeps.
 pub(crate) const OBJECT_TYPES: &[ObjectType] = &[ObjectType::SymmetricKey];
 

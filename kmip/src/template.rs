@@ -15,6 +15,10 @@ use crate::tag::Tag;
 use crate::ttlv::{DateTime, Writer};
 use crate::version::ProtocolVersion;
 
+/// Most attributes of one key that the domain only keeps.
+pub(crate) const OTHERS_MAX: usize = 64;
+/// Most Object Groups of one key.
+pub(crate) const OBJECT_GROUPS_MAX: usize = 16;
 /// First and last second that a date may have: years 1 and 9999.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
@@ -40,9 +44,11 @@ struct Draft {
 impl Template {
     /// Checks every attribute against the standard's table and what a core keeps.
     ///
+    /// - `now`: time of day, which a key that is not to activate by itself must not have outlived.
+    ///
     /// # Errors
     /// Reasons of table 328.
-    pub(crate) fn read(template: &TemplateAttribute<'_>) -> Result<Self, Failure> {
+    pub(crate) fn read(template: &TemplateAttribute<'_>, now: Time) -> Result<Self, Failure> {
         if !template.names.is_empty() {
             return Err(Failure { message: "there is no such Template: name the attributes themselves".into(), ..Failure::not_found() });
         }
@@ -50,7 +56,7 @@ impl Template {
         for attribute in &template.attributes {
             draft.take(&attribute.value)?;
         }
-        draft.finish()
+        draft.finish(now)
     }
 }
 
@@ -87,7 +93,12 @@ impl Draft {
             AttributeValue::ProcessStartDate(date) => dates.process_start = Some(time("Process Start Date", *date)?),
             AttributeValue::ProtectStopDate(date) => dates.protect_stop = Some(time("Protect Stop Date", *date)?),
             AttributeValue::DeactivationDate(date) => dates.deactivation = Some(time("Deactivation Date", *date)?),
-            AttributeValue::ObjectGroup(group) => object_groups.push((*group).to_owned()),
+            AttributeValue::ObjectGroup(group) => {
+                if object_groups.len() == OBJECT_GROUPS_MAX {
+                    return Err(Failure::field(format!("Object Group: a key is in at most {OBJECT_GROUPS_MAX}")));
+                }
+                object_groups.push((*group).to_owned());
+            }
             AttributeValue::Sensitive(value) => *sensitive = *value,
             AttributeValue::Extractable(value) => *extractable = *value,
             AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => {}
@@ -106,7 +117,7 @@ impl Draft {
             | AttributeValue::Description(_)
             | AttributeValue::Link(_)
             | AttributeValue::OperationPolicyName(_)
-            | AttributeValue::OriginalCreationDate(_) => self.keep(value),
+            | AttributeValue::OriginalCreationDate(_) => self.keep(value)?,
             other => return Err(Failure::field(format!("{}: a symmetric key of a core has no such attribute", other.name()))),
         }
         Ok(())
@@ -132,14 +143,19 @@ impl Draft {
     }
 
     /// Keeps an attribute that the domain does not act on, under the next free index.
-    fn keep(&mut self, value: &AttributeValue<'_>) {
+    fn keep(&mut self, value: &AttributeValue<'_>) -> Result<(), Failure> {
         let others = &mut self.attributes.others;
+        if others.len() == OTHERS_MAX {
+            let name = excerpt(value.name());
+            return Err(Failure::field(format!("{name}: a key has at most {OTHERS_MAX} attributes that the server only keeps")));
+        }
         let index = others.iter().filter(|other| other.name == value.name()).count();
-        let index = u32::try_from(index).expect("a request has at most 1,024 attributes");
+        let index = u32::try_from(index).expect("a key has few attributes");
         others.push(Other { name: value.name().to_owned(), index, value: encoded(value) });
+        Ok(())
     }
 
-    fn finish(self) -> Result<Template, Failure> {
+    fn finish(self, now: Time) -> Result<Template, Failure> {
         let Self { algorithm, bits, mask, mut attributes, .. } = self;
         let algorithm = algorithm.ok_or_else(|| Failure::missing("Cryptographic Algorithm is missing"))?;
         if algorithm != CryptographicAlgorithm::Aes {
@@ -153,6 +169,7 @@ impl Draft {
         };
         attributes.usage_mask = usage_mask(mask.ok_or_else(|| Failure::missing("Cryptographic Usage Mask is missing"))?)?;
         check_order(&attributes.dates)?;
+        check_future(&attributes.dates, now)?;
         Ok(Template { bits, attributes })
     }
 }
@@ -167,20 +184,36 @@ fn usage_mask(mask: Mask) -> Result<u32, Failure> {
     }
 }
 
-/// 3.25 to 3.27: the process window lies within the active one.
+/// 3.24 to 3.27: a key begins to be used before it ends to be.
 fn check_order(dates: &Dates) -> Result<(), Failure> {
-    let Dates { activation, process_start, protect_stop, deactivation, .. } = *dates;
-    let follows = |first: Option<Time>, then: Option<Time>| first.zip(then).is_none_or(|(first, then)| first <= then);
-    if !follows(activation, process_start) {
-        return Err(Failure::field("Process Start Date: it precedes Activation Date"));
-    }
-    if !follows(protect_stop, deactivation) {
-        return Err(Failure::field("Protect Stop Date: it follows Deactivation Date"));
-    }
-    if !follows(activation, deactivation) {
-        return Err(Failure::field("Deactivation Date: it precedes Activation Date"));
+    let activation = ("Activation Date", dates.activation);
+    let process_start = ("Process Start Date", dates.process_start);
+    let protect_stop = ("Protect Stop Date", dates.protect_stop);
+    let deactivation = ("Deactivation Date", dates.deactivation);
+    let ordered = [
+        (activation, process_start),
+        (activation, protect_stop),
+        (activation, deactivation),
+        (process_start, deactivation),
+        (protect_stop, deactivation),
+    ];
+    for ((first_name, first), (then_name, then)) in ordered {
+        if first.zip(then).is_some_and(|(first, then)| then < first) {
+            return Err(Failure::field(format!("{then_name}: it precedes {first_name}")));
+        }
     }
     Ok(())
+}
+
+/// A key that is activated later, by whoever asks for that, must not be past its end before it begins.
+fn check_future(dates: &Dates, now: Time) -> Result<(), Failure> {
+    let ends = [("Protect Stop Date", dates.protect_stop), ("Deactivation Date", dates.deactivation)];
+    match ends.into_iter().find(|(_, end)| end.is_some_and(|end| end <= now)) {
+        Some((name, _)) if dates.activation.is_none() => {
+            Err(Failure::field(format!("{name}: it has passed, and there is no Activation Date before it")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// An attribute's value as one item, as it is stored and searched for.

@@ -24,6 +24,8 @@ pub struct TypedPin<'a> {
     pub custodian: &'a Label,
     /// The PIN.
     pub pin: &'a Bytes,
+    /// Try it once although an earlier one was refused.
+    pub retry_pin: bool,
 }
 
 /// One try of one slot.
@@ -65,7 +67,9 @@ impl Seal {
         listing.slots.sort_by_key(|slot| (!is_for(typed, slot), !self.unattended(slot)));
         let mut attempts = Vec::new();
         for slot in listing.slots {
-            let consent = Consent { pin: typed.filter(|_| is_for(typed, &slot)).map(|typed| typed.pin), ..Consent::default() };
+            let typed = typed.filter(|_| is_for(typed, &slot));
+            let retry_pin = typed.is_some_and(|typed| typed.retry_pin);
+            let consent = Consent { pin: typed.map(|typed| typed.pin), retry_pin, ..Consent::default() };
             let opened = self.open(&slot, expected, consent);
             let (failure, master) = match opened {
                 Ok(master) => (None, Some(master)),

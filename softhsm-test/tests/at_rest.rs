@@ -101,7 +101,7 @@ async fn no_key_byte_name_or_attribute_value_is_in_any_file() {
     let _receipt = unit.commit().await.expect("the store is well");
 
     let unit = vault.begin(SESSION);
-    let header = vault.header(&unit, header.id).await.expect("it is stored");
+    let header = vault.header(&unit, &grants, header.id).await.expect("it is stored");
     let authorized = grants.check::<Decrypt>(&header).expect("its own");
     let key = vault.open(&unit, authorized, |key, _| Ok(key.to_vec())).await.expect("it opens");
     let digest = cipher::mac::sha256(&[&key]);

@@ -7,7 +7,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use softhsm_test::{Core, signal};
+use softhsm_test::{Core, signal, wait_for};
 
 fn reason(core: &Core) -> String {
     let status: serde_json::Value = serde_json::from_str(&core.status()).expect("status is JSON");
@@ -36,6 +36,45 @@ fn a_wrong_pin_is_tried_once_then_latched_until_an_operator_says_so() {
     let _unsealed = core.ask(&["unseal"]);
     assert_eq!(reason(&core), "unsealed: ");
     core.stop();
+}
+
+#[test]
+fn a_mistyped_pin_is_latched_and_the_right_one_typed_with_leave_opens() {
+    let mut core = Core::prepared();
+    let config = fs::read_to_string(core.config()).expect("dev has written it");
+    let without_pin: String = config.lines().filter(|line| !line.contains("pin:")).map(|line| format!("{line}\n")).collect();
+    fs::write(core.config(), without_pin).expect("the folder is ours");
+    core.start();
+    assert!(reason(&core).contains("needs a PIN"), "{}", reason(&core));
+    let typed = |name: &str, pin: &str, options: &[&str]| {
+        let file = core.dir().join(name);
+        fs::write(&file, pin).expect("the folder is ours");
+        let file = file.display().to_string();
+        core.cli(&[&["unseal", "--custodian", "softhsm", "--pin-file", &file], options].concat())
+    };
+    let right = fs::read_to_string(core.dir().join("softhsm/credentials/hsm-pin")).expect("dev has written it");
+    assert!(!typed("wrong", "not-the-pin", &[]).status.success());
+    let latched = typed("right", &right, &[]);
+    assert!(!latched.status.success() && text(&latched.stderr).contains("--retry-pin"), "{}", text(&latched.stderr));
+    let opened = typed("right", &right, &["--retry-pin"]);
+    assert!(opened.status.success(), "{}", text(&opened.stderr));
+    assert!(core.status().contains("resident"), "no slot opens without a person, so the MasterKey stays: {}", core.status());
+    let _sealed = core.ask(&["seal"]);
+    core.stop();
+}
+
+#[test]
+fn without_its_audit_log_a_core_still_tells_its_status_and_seals() {
+    let mut core = Core::prepared();
+    core.start();
+    let folder = core.dir().join("core/audit");
+    for segment in fs::read_dir(&folder).expect("there is a log").flatten() {
+        fs::remove_file(segment.path()).expect("the folder is ours");
+    }
+    assert!(wait_for(|| !core.status().contains("\"writable\"")), "the loss is noticed: {}", core.status());
+    assert!(!core.cli(&["tenant", "create", "initech"]).status.success(), "a change without a record");
+    let _sealed = core.ask(&["seal"]);
+    assert!(reason(&core).starts_with("sealed"), "{}", reason(&core));
 }
 
 #[test]

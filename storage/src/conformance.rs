@@ -47,6 +47,7 @@ const CASES: &[Case] = &[
     Case { name: "outbox records come oldest first, after the one named", run: |store| Box::pin(outbox::in_order(store)) },
     Case { name: "settled outbox records are dropped, later ones kept", run: |store| Box::pin(outbox::settled(store)) },
     Case { name: "a batch that conflicts settles nothing", run: |store| Box::pin(outbox::settled_in_conflict(store)) },
+    Case { name: "an outbox number that is taken refuses the whole batch", run: |store| Box::pin(outbox::taken(store)) },
     Case { name: "of racing inserts of one row one wins", run: |store| Box::pin(races::insert(store)) },
     Case { name: "of racing updates of one row one wins each generation", run: |store| Box::pin(races::update(store)) },
     Case { name: "racing changes of different rows all succeed", run: |store| Box::pin(races::apart(store)) },

@@ -3,3 +3,14 @@
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
+
+use keys::id::OutboxSeq;
+use keys::port::StoreError;
+
+/// The refusal to queue a record over another, which would lose that one to the audit log.
+fn outbox_taken(seq: OutboxSeq) -> StoreError {
+    StoreError::Corrupt {
+        what: "another record is queued under its number; restart strongroomd, which counts on from the last one".to_owned(),
+        at: format!("{} of the outbox", seq.0),
+    }
+}

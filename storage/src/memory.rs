@@ -13,6 +13,8 @@ use keys::record::Record;
 use keys::row::{Row, Term};
 use uuid::Uuid;
 
+use crate::outbox_taken;
+
 /// A keystore in ordinary memory. What it holds is wrapped and MACed already.
 #[derive(Default)]
 pub struct Memory {
@@ -52,6 +54,7 @@ impl Keystore for Memory {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut tables = self.tables();
         tables.check(&batch.changes)?;
+        tables.check_outbox(&batch.outbox)?;
         for change in batch.changes {
             tables.apply(change);
         }
@@ -100,6 +103,15 @@ impl Tables {
             staged.insert(id, change.row().map(|row| row.header.generation));
         }
         Ok(())
+    }
+
+    fn check_outbox(&self, entries: &[OutboxEntry]) -> Result<(), StoreError> {
+        let mut queued = BTreeSet::new();
+        let mut is_free = |entry: &&OutboxEntry| queued.insert(entry.seq) && !self.outbox.contains_key(&entry.seq);
+        match entries.iter().find(|entry| !is_free(entry)) {
+            Some(entry) => Err(outbox_taken(entry.seq)),
+            None => Ok(()),
+        }
     }
 
     fn apply(&mut self, change: Change) {

@@ -60,6 +60,6 @@ async fn a_store_without_atomic_batches_is_named_for_it() {
     let outcome = conformance::run(async || Arc::new(Careless(Memory::new())) as Arc<dyn Keystore>).await;
     let failure = outcome.expect_err("a half-applied batch is seen");
     let names: Vec<_> = failure.failed.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, ["a batch that conflicts at its end leaves nothing"]);
+    assert_eq!(names, ["a batch that conflicts at its end leaves nothing", "an outbox number that is taken refuses the whole batch"]);
     assert!(failure.to_string().contains("leaves nothing"), "{failure}");
 }

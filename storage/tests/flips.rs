@@ -24,16 +24,16 @@ struct Tally {
     unaffected: u32,
     refused_a_row: u32,
     changed_a_row: u32,
+    hid_a_refused_row: u32,
     missed_a_row: u32,
 }
 
 async fn try_reads(store: &Embedded, tally: &mut Tally) {
-    let (mut refused, mut changed, mut missed) = (false, false, false);
+    let (mut refused, mut changed, mut missed, mut hidden) = (false, false, false, false);
     for number in 0..ROWS {
-        let found = match store.find(&query(&[100 + number], None, 9)).await {
-            Ok(found) => found.into_iter().next(),
-            Err(_) => None,
-        };
+        let found = store.find(&query(&[100 + number], None, 9)).await;
+        let is_hidden = found.as_ref().is_ok_and(Vec::is_empty);
+        let found = found.ok().and_then(|found| found.into_iter().next());
         assert!(found.is_none_or(|found| found.header.id == id(number)), "row {number} was found under another id");
         match store.retrieve(id(number)).await {
             Ok(Some(found)) if found == sample(number) => {}
@@ -45,12 +45,14 @@ async fn try_reads(store: &Embedded, tally: &mut Tally) {
             Err(StoreError::Corrupt { at, .. }) => {
                 assert_eq!(at, id(number).to_string());
                 refused = true;
+                hidden |= is_hidden;
             }
             Err(other) => panic!("row {number}: {other:?}"),
         }
     }
     tally.refused_a_row += u32::from(refused);
     tally.changed_a_row += u32::from(changed);
+    tally.hid_a_refused_row += u32::from(hidden);
     tally.missed_a_row += u32::from(missed);
     tally.unaffected += u32::from(!refused && !changed && !missed);
 }
@@ -90,5 +92,6 @@ async fn one_flipped_bit_never_panics_or_swaps_rows() {
         }
     }
     assert!(tally.unaffected > 0 && tally.refused_a_row > 0 && tally.changed_a_row > 0, "{tally:?}");
+    assert!(tally.hid_a_refused_row > 0, "{tally:?}");
     assert!(tally.missed_a_row < tally.changed_a_row, "{tally:?}");
 }

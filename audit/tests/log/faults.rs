@@ -33,12 +33,27 @@ struct Sickness {
     sync_fails: Mutex<Option<i32>>,
     cut_fails: Mutex<Option<i32>>,
     syncs: AtomicUsize,
-    /// While true, syncs do not return.
-    is_stuck: Mutex<bool>,
+    /// Which calls do not return.
+    stuck: Mutex<Stuck>,
     turned: Condvar,
+    /// How often a call was found stuck.
+    waiting: AtomicUsize,
+    /// Segments opened so far.
+    files: AtomicUsize,
 }
 
-struct SickFile(DiskFile, Arc<Sickness>);
+/// Calls get stuck on files from this number on, the first being 0.
+#[derive(Default, Clone, Copy)]
+struct Stuck {
+    syncs_from: Option<usize>,
+    writes_from: Option<usize>,
+}
+
+struct SickFile {
+    inner: DiskFile,
+    sickness: Arc<Sickness>,
+    number: usize,
+}
 
 impl Sickness {
     fn step(&self) -> io::Result<()> {
@@ -49,9 +64,18 @@ impl Sickness {
         }
     }
 
-    fn set_stuck(&self, is_stuck: bool) {
-        *self.is_stuck.lock().expect("no thread panicked") = is_stuck;
+    fn set_stuck(&self, stuck: Stuck) {
+        *self.stuck.lock().expect("no thread panicked") = stuck;
         self.turned.notify_all();
+    }
+
+    fn wait(&self, file: usize, stuck_from: impl Fn(&Stuck) -> Option<usize>) {
+        let is_stuck = |stuck: &mut Stuck| {
+            let is_stuck = stuck_from(stuck).is_some_and(|from| file >= from);
+            self.waiting.fetch_add(usize::from(is_stuck), Ordering::SeqCst);
+            is_stuck
+        };
+        drop(self.turned.wait_while(self.stuck.lock().expect("no thread panicked"), is_stuck).expect("no thread panicked"));
     }
 
     fn set_full(&self, is_full: bool) {
@@ -66,44 +90,47 @@ fn fail(errno: &Mutex<Option<i32>>) -> io::Result<()> {
 
 impl SegmentFile for SickFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = self.1.step() {
-            self.0.append(&bytes[..bytes.len() / 2])?;
+        self.sickness.wait(self.number, |stuck| stuck.writes_from);
+        if let Err(error) = self.sickness.step() {
+            self.inner.append(&bytes[..bytes.len() / 2])?;
             return Err(error);
         }
-        self.0.append(bytes)
+        self.inner.append(bytes)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.1.syncs.fetch_add(1, Ordering::SeqCst);
-        let stuck = self.1.is_stuck.lock().expect("no thread panicked");
-        drop(self.1.turned.wait_while(stuck, |is_stuck| *is_stuck).expect("no thread panicked"));
-        fail(&self.1.sync_fails)?;
-        self.1.step()?;
-        self.0.sync()
+        self.sickness.syncs.fetch_add(1, Ordering::SeqCst);
+        self.sickness.wait(self.number, |stuck| stuck.syncs_from);
+        fail(&self.sickness.sync_fails)?;
+        self.sickness.step()?;
+        self.inner.sync()
     }
 
     fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
-        if *self.1.is_full.lock().expect("no thread panicked") {
+        if *self.sickness.is_full.lock().expect("no thread panicked") {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        self.1.step()?;
-        self.0.allocate(from, to)
+        self.sickness.step()?;
+        self.inner.allocate(from, to)
     }
 
     fn cut(&self, bytes: u64) -> io::Result<()> {
-        fail(&self.1.cut_fails)?;
-        self.1.step()?;
-        self.0.cut(bytes)
+        fail(&self.sickness.cut_fails)?;
+        self.sickness.step()?;
+        self.inner.cut(bytes)
     }
 
     fn is_linked(&self) -> io::Result<bool> {
-        self.0.is_linked()
+        self.inner.is_linked()
     }
 }
 
 fn open_sick_with(dir: &Path, settings: Settings, sickness: &Arc<Sickness>) -> Result<Log, audit::AuditError> {
     let sickness = Arc::clone(sickness);
-    let wrap = move |file: File| Arc::new(SickFile(DiskFile(file), Arc::clone(&sickness))) as Arc<dyn SegmentFile>;
+    let wrap = move |file: File| {
+        let number = sickness.files.fetch_add(1, Ordering::SeqCst);
+        Arc::new(SickFile { inner: DiskFile(file), sickness: Arc::clone(&sickness), number }) as Arc<dyn SegmentFile>
+    };
     Ok(Log::open_on(dir, settings, ID, wrap)?.0)
 }
 
@@ -313,7 +340,7 @@ fn a_stuck_sync_refuses_everybody_within_the_deadline_and_heals_by_itself() {
     let dir = tempdir().expect("a temporary directory");
     let (log, sickness) = open_sick(dir.path());
     let log = Arc::new(log);
-    sickness.set_stuck(true);
+    sickness.set_stuck(Stuck { syncs_from: Some(0), writes_from: None });
     log.append(&[record(2)]).expect("the page cache takes a record");
     let flushing = {
         let log = Arc::clone(&log);
@@ -335,11 +362,60 @@ fn a_stuck_sync_refuses_everybody_within_the_deadline_and_heals_by_itself() {
     log.settle(&[entry(4)]).expect_err("the disk is stuck");
     log.clear_key();
     assert!(asked.elapsed() < Duration::from_millis(500), "refusals are immediate by now");
-    sickness.set_stuck(false);
+    sickness.set_stuck(Stuck::default());
     flushing.join().expect("the thread did not panic").expect("the sync went through in the end");
     log.ready().expect("the disk answers again");
     log.append(&[record(5)]).expect("the disk answers again");
     assert_eq!(generations_and_outbox(dir.path()).0, [1, 2, 3, 5]);
+}
+
+/// With one call stuck under a flush, the others are refused at once as soon as it has taken too long; all goes on when it returns.
+fn check_refused_at_once(segment_bytes: u64, stuck: Stuck) {
+    let dir = tempdir().expect("a temporary directory");
+    let sickness = Arc::new(Sickness::default());
+    let log = Arc::new(open_sick_with(dir.path(), settings(segment_bytes), &sickness).expect("the log opens"));
+    log.set_key(key(SEED)).expect("the log was never signed");
+    log.session(&session(1)).expect("the log takes a session");
+    log.append(&[record(1)]).expect("the log takes a record");
+    sickness.set_stuck(stuck);
+    let flushing = {
+        let log = Arc::clone(&log);
+        thread::spawn(move || log.flush())
+    };
+    while sickness.waiting.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    let began = Instant::now();
+    while began.elapsed() <= ANSWER_WITHIN + Duration::from_millis(10) {
+        thread::yield_now();
+    }
+    let asked = Instant::now();
+    log.ready().expect_err("the disk is stuck");
+    log.append(&[record(2)]).expect_err("the disk is stuck");
+    log.session(&session(2)).expect_err("the disk is stuck");
+    log.settle(&[entry(2)]).expect_err("the disk is stuck");
+    assert!(asked.elapsed() < Duration::from_millis(500), "callers waited {:?} for a stuck disk", asked.elapsed());
+    sickness.set_stuck(Stuck::default());
+    flushing.join().expect("the thread did not panic").expect("the call went through in the end");
+    log.append(&[record(3)]).expect("the disk answers again");
+    log.flush().expect("the disk answers again");
+    assert_eq!(generations_and_outbox(dir.path()).0, [1, 3]);
+    verify(dir.path(), Some(public(SEED))).expect("the log is sound");
+}
+
+#[test]
+fn callers_do_not_wait_for_a_stuck_sync_of_the_next_segment() {
+    check_refused_at_once(300, Stuck { syncs_from: Some(1), writes_from: None });
+}
+
+#[test]
+fn callers_do_not_wait_for_a_stuck_write_of_the_next_segment() {
+    check_refused_at_once(300, Stuck { syncs_from: None, writes_from: Some(1) });
+}
+
+#[test]
+fn callers_do_not_wait_for_a_stuck_write_of_a_signature() {
+    check_refused_at_once(1 << 20, Stuck { syncs_from: None, writes_from: Some(0) });
 }
 
 #[test]

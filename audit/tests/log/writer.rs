@@ -14,6 +14,7 @@ use tempfile::tempdir;
 
 use crate::support::{
     END, ID, SEED, all_lines, entry, generations_and_outbox, key, lines, open, path, public, record, session, settings, signed_ranges,
+    write_lines,
 };
 
 const BIG: u64 = 1 << 20;
@@ -47,6 +48,51 @@ fn what_was_written_is_counted_and_signed() {
     assert_eq!(report.first_time, Some(session(1).time));
     assert_eq!(report.last_time, Some(record(3).time));
     assert_eq!((report.log_id, report.torn_bytes, report.clock_set_back, report.sessions_lost), (ID, 0, None, 0));
+}
+
+#[test]
+fn the_highest_time_is_known_after_the_next_start() {
+    let dir = tempdir().expect("a temporary directory");
+    let (log, report) = open(dir.path(), BIG);
+    assert_eq!(report.last_time, Time::default());
+    log.session(&session(1)).expect("the log takes a session");
+    drop(log);
+    let (log, report) = open(dir.path(), BIG);
+    assert_eq!(report.last_time, session(1).time);
+    log.append(&[record(9), record(4)]).expect("the log takes records");
+    drop(log);
+    assert_eq!(open(dir.path(), BIG).1.last_time, record(9).time, "a clock that was set back counts for less");
+}
+
+#[test]
+fn a_segment_that_has_just_begun_does_not_hide_the_highest_time() {
+    let dir = tempdir().expect("a temporary directory");
+    let (log, _) = open(dir.path(), 300);
+    log.set_key(key(SEED)).expect("the log was never signed");
+    fill(&log, 1..=5);
+    drop(log);
+    let newest = all_lines(dir.path()).pop().expect("there are segments");
+    assert_eq!(newest.len(), 1, "the newest segment has a header only");
+    assert_eq!(open(dir.path(), 300).1.last_time, record(5).time);
+}
+
+#[test]
+fn a_torn_or_changed_record_does_not_move_the_highest_time() {
+    let dir = tempdir().expect("a temporary directory");
+    let (log, _) = open(dir.path(), 300);
+    log.set_key(key(SEED)).expect("the log was never signed");
+    log.session(&session(1)).expect("the log takes a session");
+    log.append(&[record(1), record(2), record(3)]).expect("the log takes records");
+    log.flush().expect("the log can be flushed");
+    drop(log);
+    let mut segments = all_lines(dir.path());
+    assert_eq!(segments.iter().map(Vec::len).collect::<Vec<_>>(), [7, 1], "header, session, records, signature, end; header");
+    segments[0][4][11..19].copy_from_slice(&i64::MAX.to_be_bytes());
+    let torn = segments[0][4][..60].to_vec();
+    segments[1].push(torn);
+    write_lines(dir.path(), &segments);
+    let (_, report) = open(dir.path(), 300);
+    assert_eq!((report.repaired_bytes, report.last_time), (60, record(2).time));
 }
 
 #[test]

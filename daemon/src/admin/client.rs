@@ -104,12 +104,13 @@ impl Client {
     ///
     /// # Errors
     /// `Refused` with the reason slot by slot.
-    pub async fn unseal(&self, typed: Option<(&str, &secret::Bytes)>) -> Result<Status, ClientError> {
+    pub async fn unseal(&self, typed: Option<(&str, &secret::Bytes)>, retry_pin: bool) -> Result<Status, ClientError> {
         let Some((custodian, pin)) = typed else {
             return self.call(Method::POST, "unseal", "application/octet-stream", Bytes::new()).await;
         };
         let body = pin.expose(|pin| Bytes::from_owner(Zeroizing::new(pin.to_vec())));
-        self.call(Method::POST, &format!("unseal?custodian={}", segment(custodian)), "application/octet-stream", body).await
+        let retry = if retry_pin { "&retry_pin=true" } else { "" };
+        self.call(Method::POST, &format!("unseal?custodian={}{retry}", segment(custodian)), "application/octet-stream", body).await
     }
 
     /// Seals: the node forgets its keys.
@@ -324,7 +325,7 @@ mod tests {
         let pin = secret::Bytes::init_with(4, |pin| pin.copy_from_slice(b"4321")).expect("room in the arena");
         let refusal = r#"{"title":"Service Unavailable","status":503,"detail":"wrong PIN"}"#;
         let (refused, request) = against(&http("503 Service Unavailable", "application/problem+json", refusal), async |client| {
-            client.unseal(Some(("the hsm", &pin))).await
+            client.unseal(Some(("the hsm", &pin)), false).await
         })
         .await;
         assert!(request.starts_with("POST /api/v1/unseal?custodian=the%20hsm HTTP/1.1\r\n"), "{request}");

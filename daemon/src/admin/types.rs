@@ -87,6 +87,9 @@ pub struct UnsealBy {
     /// The custodian whose PIN the body is.
     #[serde(default)]
     pub custodian: Option<String>,
+    /// Spend one login although an earlier PIN was refused.
+    #[serde(default)]
+    pub retry_pin: bool,
 }
 
 /// `GET /api/v1/slots`: one seal slot, or a file in its folder that is none.

@@ -116,6 +116,7 @@ fn seal(raw: file::Seal) -> Result<Seal, Fault> {
         }
         custodians.push(custodian);
     }
+    same_environment(&custodians)?;
     Ok(Seal {
         device: optional("seal.device", raw.device, device)?.unwrap_or_else(|| DEVICE_DEFAULT.into()),
         probe_interval: optional("seal.probe_interval", raw.probe_interval, duration)?.unwrap_or(PROBE_INTERVAL_DEFAULT),
@@ -152,6 +153,21 @@ fn environment(at: &str, variables: BTreeMap<String, String>) -> Result<BTreeMap
         Some((name, value)) => Err(Fault { key: at.to_owned(), what: What::RefusedFor(format!("{name}={value}"), form) }),
         None => Ok(variables),
     }
+}
+
+/// One device process serves every custodian, so a variable has one value.
+fn same_environment(custodians: &[Custodian]) -> Result<(), Fault> {
+    let form = "the same value of a variable in every custodian that sets it, because one device process serves them all";
+    let mut set: BTreeMap<&str, &str> = BTreeMap::new();
+    for (index, custodian) in custodians.iter().enumerate() {
+        for (name, value) in &custodian.pkcs11.environment {
+            if *set.entry(name).or_insert(value) != value {
+                let key = format!("seal.custodians[{index}].pkcs11.environment");
+                return Err(Fault { key, what: What::RefusedFor(format!("{name}={value}"), form) });
+            }
+        }
+    }
+    Ok(())
 }
 
 fn kmip(raw: file::Kmip) -> Result<Kmip, Fault> {

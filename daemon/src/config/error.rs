@@ -59,6 +59,24 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// Others than its owner may change the file, and with it whom the node trusts.
+    #[error("{file}: may be written by group or others (mode {mode:04o}): chmod go-w {file}", file = .file.display())]
+    Writable {
+        /// The file.
+        file: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+    /// The file is neither root's nor the process's own.
+    #[error("{file}: belongs to user {owner}, who is neither root nor the user of this process ({user}): chown root {file}", file = .file.display())]
+    Owner {
+        /// The file.
+        file: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// Who asks.
+        user: u32,
+    },
     /// The text is not YAML, or not one map.
     #[error("{place}: {what}")]
     Syntax {

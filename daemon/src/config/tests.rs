@@ -1,6 +1,7 @@
 //! Whole files with whole environments: what loads, what is refused, and in which words.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,7 +102,7 @@ fn role_and_data_dir_are_enough() {
     let config = load(LEAST, &[]).expect("the least file loads");
     assert!(config.listeners.kmip.is_none());
     assert!(config.seal.custodians.is_empty());
-    assert_eq!(config.seal.probe_interval, Duration::from_secs(60));
+    assert_eq!(config.seal.probe_interval, Duration::from_secs(3600));
     assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
     assert_eq!(config.kmip.idle_timeout, Duration::from_secs(3600));
     assert_eq!(config.kmip.message_bytes_max, 1 << 20);
@@ -272,6 +273,34 @@ fn a_custodian_is_one_token_under_one_name() {
     }
     let element = CUSTODIAN.trim_start_matches("seal: {custodians: [").trim_end_matches("]}\n");
     says(&refused(&format!("seal: {{custodians: [{element}, {element}]}}"), &[]), &["`seal.custodians[1].name` is \"a\"", "no other"]);
+}
+
+#[test]
+fn custodians_agree_on_the_variables_of_their_one_device_process() {
+    let custodian = |name: &str, token: &str, variables: &str| {
+        format!("{{name: {name}, pkcs11: {{module: /m.so, token: {token}, key: k, environment: {{{variables}}}}}}}")
+    };
+    let two = |second: &str| format!("seal: {{custodians: [{}, {}]}}\n", custodian("a", "t", "CONF: /x"), custodian("b", "u", second));
+    load(&(LEAST.to_owned() + &two("CONF: /x, OTHER: y")), &[]).expect("both say the same");
+    says(&refused(&two("CONF: /y"), &[]), &["`seal.custodians[1].pkcs11.environment` is \"CONF=/y\"", "the same value"]);
+}
+
+#[test]
+fn a_file_that_others_may_write_is_refused_by_who_acts_on_it() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("config.yaml");
+    std::fs::write(&file, LEAST).expect("the file can be written");
+    let guarded = |mode| {
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).expect("the file is ours");
+        Config::load_guarded(&file, [])
+    };
+    for mode in [0o600, 0o640, 0o644, 0o444] {
+        guarded(mode).expect("nobody else can write it");
+    }
+    for mode in [0o620, 0o602, 0o666] {
+        let error = guarded(mode).expect_err("others can write it").to_string();
+        says(&error, &[&format!("mode {mode:04o}"), "chmod go-w", "config.yaml"]);
+    }
 }
 
 #[test]

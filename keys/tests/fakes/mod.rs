@@ -22,6 +22,8 @@ pub(crate) struct FakeStore {
     pub(crate) rows: Mutex<BTreeMap<RowId, Vec<u8>>>,
     pub(crate) commits: AtomicU64,
     pub(crate) full: AtomicBool,
+    /// Commits, and then says that it failed.
+    pub(crate) lies: AtomicBool,
 }
 
 impl FakeStore {
@@ -76,6 +78,9 @@ impl Keystore for FakeStore {
             };
         }
         self.commits.fetch_add(1, Ordering::Relaxed);
+        if self.lies.load(Ordering::Relaxed) {
+            return Err(StoreError::Poisoned);
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Create, 4.1: at a core, a further key of one of the tenant's services.
 
-use keys::id::{Layer, TenantId};
+use keys::id::{Layer, ScopeName, TenantId};
 use keys::policy::{Action, Role};
 use keys::tenancy::{NewServiceKey, Service};
 
@@ -13,12 +13,9 @@ use crate::tag::Tag;
 use crate::template::Template;
 use crate::ttlv::Writer;
 
-/// How many of a tenant's services an error lists.
-const LISTED_SERVICES_MAX: usize = 10;
-
 pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let tenant = may_create(context, request.object_type)?;
-    let Template { bits, mut attributes } = Template::read(&request.template_attribute)?;
+    let Template { bits, mut attributes } = Template::read(&request.template_attribute, context.vault.now())?;
     let service = service(context, tenant, &attributes.object_groups).await?;
     if attributes.object_groups.is_empty() {
         attributes.object_groups.push(service.name.to_string());
@@ -44,18 +41,29 @@ fn may_create(context: &Context<'_>, object_type: ObjectType) -> Result<TenantId
 
 /// The service that an Object Group names; without any group, the tenant's only service.
 async fn service(context: &Context<'_>, tenant: TenantId, groups: &[String]) -> Result<Service, Failure> {
-    let mut services = context.vault.services(tenant).await?;
-    if !groups.is_empty() {
-        services.retain(|service| groups.iter().any(|group| group == service.name.as_str()));
+    if groups.is_empty() {
+        return only_service(context, tenant).await;
     }
-    match services.pop() {
-        Some(service) if services.is_empty() => Ok(service),
-        _ => Err(which(&context.vault.services(tenant).await?)),
+    let mut named: Option<Service> = None;
+    // What cannot be a service's name is just a group.
+    for name in groups.iter().filter_map(|group| group.parse::<ScopeName>().ok()) {
+        let Some(found) = context.vault.service_by_name(tenant, &name).await? else { continue };
+        if let Some(first) = named.as_ref().filter(|first| first.id != found.id) {
+            let (first, second) = (&first.name, &found.name);
+            return Err(Failure::field(format!("Object Group: {first} and {second} are both services of the tenant; name one")));
+        }
+        named = Some(found);
     }
+    named.ok_or_else(|| Failure::field("Object Group: none is a service of the tenant; name one"))
 }
 
-fn which(services: &[Service]) -> Failure {
-    let names: Vec<&str> = services.iter().take(LISTED_SERVICES_MAX).map(|service| service.name.as_str()).collect();
-    let more = if services.len() > names.len() { ", ..." } else { "" };
-    Failure::field(format!("Object Group: name one service of the tenant: {}{more}", names.join(", ")))
+async fn only_service(context: &Context<'_>, tenant: TenantId) -> Result<Service, Failure> {
+    let mut services = context.vault.newest_services(tenant, 2).await?;
+    match (services.pop(), services.pop()) {
+        (Some(only), None) => Ok(only),
+        (Some(one), Some(other)) => {
+            Err(Failure::field(format!("Object Group: name one service of the tenant, like {} or {}", one.name, other.name)))
+        }
+        (None, _) => Err(Failure::field("Object Group: the tenant has no service that a key could be of")),
+    }
 }

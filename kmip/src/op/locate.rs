@@ -3,7 +3,9 @@
 use keys::policy::Action;
 
 use crate::context::Context;
+use crate::enums::ResultReason;
 use crate::failure::Failure;
+use crate::op::SEARCHES_MAX;
 use crate::payload::{LocateRequest, LocateResponse};
 use crate::schema::Encode;
 use crate::search::Search;
@@ -12,6 +14,7 @@ use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: LocateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     context.grants.check_plain(Action::Locate, None)?;
+    take_search(context)?;
     let offset = count("Offset Items", request.offset_items)?.unwrap_or(0);
     let most = count("Maximum Items", request.maximum_items)?.unwrap_or(usize::MAX);
     let mut search = Search::read(context, &request).await?;
@@ -27,6 +30,16 @@ pub(super) async fn run(context: &mut Context<'_>, request: LocateRequest<'_>, o
     let texts: Vec<String> = page.iter().map(ToString::to_string).collect();
     let unique_identifiers = texts.iter().map(String::as_str).collect();
     LocateResponse { located_items, unique_identifiers }.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// Takes one search from what the message may make.
+fn take_search(context: &mut Context<'_>) -> Result<(), Failure> {
+    let exhausted = || {
+        let message = format!("Locate: one message searches at most {SEARCHES_MAX} times; send the rest in another");
+        Failure::invalid(ResultReason::GeneralFailure, message)
+    };
+    *context.searches_left = context.searches_left.checked_sub(1).ok_or_else(exhausted)?;
     Ok(())
 }
 

@@ -268,3 +268,23 @@ fn an_item_too_large_fails_alone_and_a_batch_of_failures_too_large_is_undone() {
     assert_eq!(statuses(&sent, &answer), [(ResultStatus::Success, None), too_large]);
     assert_eq!(admin.locate(V1_0, &[named("kept")]).map(|found| found.len()), Ok(1));
 }
+
+#[test]
+fn the_seventeenth_search_of_a_message_is_refused_and_nothing_else_is() {
+    let world = World::found();
+    let mut admin = world.admin();
+    let mut batch = Batch::new(V1_0);
+    batch.on_error(Continue);
+    let locate = LocateRequest { attributes: vec![bare(named("nobody's"))], ..LocateRequest::default() };
+    for _ in 0..18 {
+        batch.push(&locate).expect("1.0 has Locate");
+    }
+    batch.push(&create_request(&wish("billing", &[]))).expect("1.0 has Create");
+    let sent = batch.finish();
+    let ok = (ResultStatus::Success, None);
+    let refused = (ResultStatus::OperationFailed, Some(ResultReason::GeneralFailure));
+    let expected = [vec![ok; 16], vec![refused; 2], vec![ok]].concat();
+    for _ in 0..2 {
+        assert_eq!(statuses(&sent, &admin.ask(&sent.bytes)), expected, "each message has its own");
+    }
+}

@@ -1,5 +1,8 @@
 //! What Create takes, what it stores, and what it refuses.
 
+use std::sync::atomic::Ordering;
+
+use futures_executor::block_on;
 use keys::policy::{Action, Role};
 use keys::record::Outcome;
 use kmip::ttlv::{BigInteger, ByteString, DateTime, Interval, Value};
@@ -137,6 +140,61 @@ fn what_cannot_be_kept_or_meant_is_refused_with_its_name() {
 }
 
 #[test]
+fn a_key_keeps_64_attributes_and_is_in_16_groups_and_no_more() {
+    use AttributeValue as A;
+    let world = World::found();
+    let mut admin = world.admin();
+    let mut create = |more: Vec<AttributeValue<'_>>| {
+        admin.create(V1_4, &wish("billing", &more)).map_err(|failed| {
+            assert_eq!(failed.reason, ResultReason::InvalidField, "{}", failed.message);
+            failed.message
+        })
+    };
+    let kept = |count| (0..count).map(|index| A::Custom("x-a", Value::Integer(index))).collect::<Vec<_>>();
+    create(kept(64)).expect("64 are kept");
+    assert_eq!(create(kept(65)), Err("x-a: a key has at most 64 attributes that the server only keeps".to_owned()));
+    let mixed = [kept(64), vec![A::Comment("one more")]].concat();
+    assert_eq!(create(mixed), Err("Comment: a key has at most 64 attributes that the server only keeps".to_owned()));
+    let names: Vec<_> = (0..16).map(|index| format!("group {index}")).collect();
+    let groups = |count: usize| names.iter().take(count).map(|name| A::ObjectGroup(name)).collect::<Vec<_>>();
+    create(groups(15)).expect("with the service's own, 16 groups");
+    assert_eq!(create(groups(16)), Err("Object Group: a key is in at most 16".to_owned()));
+}
+
+#[test]
+fn a_date_that_contradicts_another_is_refused_with_both_names() {
+    use AttributeValue as A;
+    let world = World::found();
+    let mut admin = world.admin();
+    let activation = |seconds| A::ActivationDate(DateTime(START + seconds));
+    let process_start = |seconds| A::ProcessStartDate(DateTime(START + seconds));
+    let protect_stop = |seconds| A::ProtectStopDate(DateTime(START + seconds));
+    let deactivation = |seconds| A::DeactivationDate(DateTime(START + seconds));
+    let contradictions = [
+        [activation(2), process_start(1)],
+        [activation(2), protect_stop(1)],
+        [activation(2), deactivation(1)],
+        [process_start(2), deactivation(1)],
+        [protect_stop(2), deactivation(1)],
+    ];
+    for dates in contradictions {
+        let failed = admin.create(V1_0, &wish("billing", &dates)).expect_err("the second precedes the first");
+        assert_eq!(failed.reason, ResultReason::InvalidField, "{dates:?}");
+        assert_eq!(failed.message, format!("{}: it precedes {}", dates[1].name(), dates[0].name()));
+    }
+    for passed in [protect_stop(0), protect_stop(-1), deactivation(0), deactivation(-1)] {
+        let failed = admin.create(V1_0, &wish("billing", std::slice::from_ref(&passed))).expect_err("it could never be used");
+        assert_eq!(failed.reason, ResultReason::InvalidField, "{passed:?}");
+        assert!(failed.message.contains(passed.name()) && failed.message.contains("Activation Date"), "{}", failed.message);
+    }
+    let same = [activation(1), process_start(1), protect_stop(1), deactivation(1)];
+    let over = [activation(-9), protect_stop(-5), deactivation(-5)];
+    for legal in [same.as_slice(), &over, &[protect_stop(1)], &[deactivation(1)], &[protect_stop(1), process_start(2)]] {
+        admin.create(V1_0, &wish("billing", legal)).expect("nothing contradicts");
+    }
+}
+
+#[test]
 fn algorithm_length_and_mask_are_those_of_an_aes_key_for_data_or_for_keys() {
     let world = World::found();
     let mut admin = world.admin();
@@ -181,6 +239,29 @@ fn object_group_names_the_service_and_may_be_left_out_where_there_is_only_one() 
     assert_eq!(service.locate(V1_0, &[AttributeValue::ObjectGroup("billing"), AttributeValue::UniqueIdentifier(&id)]), Ok(vec![id]));
     let id = acme.create(V1_0, &wish("payroll", &[])).expect("a plain key");
     assert_eq!(world.service().locate(V1_0, &[AttributeValue::UniqueIdentifier(&id)]), Ok(vec![]));
+}
+
+#[test]
+fn a_named_service_is_looked_up_alone() {
+    let world = World::found();
+    let names: Vec<_> = (0..20).map(|index| format!("service-{index}")).collect();
+    block_on(world.settle("initech", &names.iter().map(String::as_str).collect::<Vec<_>>()));
+    let mut admin = world.client(Role::TenantAdmin, "initech", "");
+    let mut looked_at = |service: &str, more: &[AttributeValue<'_>]| {
+        let before = world.store.services_found.load(Ordering::Relaxed);
+        let made = admin.create(V1_0, &wish(service, more)).map(|_| ()).map_err(|failed| failed.message);
+        (made, world.store.services_found.load(Ordering::Relaxed) - before)
+    };
+    let group = AttributeValue::ObjectGroup;
+    assert_eq!(looked_at("service-7", &[]), (Ok(()), 1));
+    assert_eq!(looked_at("No Scope Name", &[group("service-7"), group("elsewhere"), group("service-7")]), (Ok(()), 2));
+    let (failed, rows) = looked_at("service-7", &[group("service-8")]);
+    let message = failed.expect_err("a key is of one service");
+    assert!(message.contains("service-7") && message.contains("service-8"), "{message}");
+    assert_eq!(rows, 2);
+    let (failed, rows) = looked_at("No Scope Name", &[group("billing")]);
+    assert!(failed.expect_err("neither is a service here").starts_with("Object Group"));
+    assert_eq!(rows, 0);
 }
 
 #[test]

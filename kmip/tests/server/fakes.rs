@@ -1,11 +1,11 @@
 //! Fakes behind the domain's ports.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use keys::id::{OutboxSeq, RowId, Time};
+use keys::id::{Layer, OutboxSeq, RowId, Time};
 use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Query, StoreError};
 use keys::record::{Record, SessionRecord};
 use keys::row::Row;
@@ -16,6 +16,8 @@ pub(crate) struct FakeStore {
     rows: Mutex<BTreeMap<RowId, Row>>,
     pub(crate) commits: AtomicU64,
     pub(crate) full: AtomicBool,
+    /// Rows of services that searches gave out.
+    pub(crate) services_found: AtomicUsize,
 }
 
 impl FakeStore {
@@ -36,7 +38,11 @@ impl Keystore for FakeStore {
                 && query.before.is_none_or(|before| row.header.id < before)
                 && query.terms.iter().all(|term| row.terms.contains(term))
         };
-        Ok(self.rows().values().rev().filter(fits).take(query.limit).cloned().collect())
+        let found: Vec<Row> = self.rows().values().rev().filter(fits).take(query.limit).cloned().collect();
+        if query.layer == Layer::Service {
+            self.services_found.fetch_add(found.len(), Ordering::Relaxed);
+        }
+        Ok(found)
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {

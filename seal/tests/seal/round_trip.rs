@@ -82,7 +82,7 @@ fn a_typed_pin_opens_and_is_needed_again_next_time() {
     let consent = seal::Consent { pin: Some(&typed), ..MAKE };
     seal().add(new_slot("primary", "hsm"), &master(), &randomness(), consent).expect("the slot is made");
     let name = label("hsm");
-    let back = seal().unseal(expected(), Some(seal::TypedPin { custodian: &name, pin: &typed })).expect("it opens");
+    let back = seal().unseal(expected(), Some(seal::TypedPin { custodian: &name, pin: &typed, retry_pin: false })).expect("it opens");
     assert!(is_master(&back.master));
     assert!(matches!(&back.attempts[..], [attempt] if !attempt.unattended));
     assert!(matches!(Residency::of(&back.attempts), Residency::Resident { .. }));
@@ -95,7 +95,7 @@ fn a_typed_pin_is_not_tried_at_another_custodian() {
     let bench = Bench::with_slot();
     let seal = bench.seal_with(vec![custodian("hsm", LABEL, PinSource::Typed)]);
     let (typed, name) = (pin("9999"), label("other"));
-    let refused = seal.unseal(expected(), Some(seal::TypedPin { custodian: &name, pin: &typed }));
+    let refused = seal.unseal(expected(), Some(seal::TypedPin { custodian: &name, pin: &typed, retry_pin: false }));
     assert!(matches!(crate::fixture::failure(refused), Error::NeedsPin { .. }));
     assert_eq!(bench.hsm.latches(), 0);
 }

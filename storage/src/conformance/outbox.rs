@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keys::id::OutboxSeq;
-use keys::port::{Batch, Change, Keystore, OutboxEntry};
+use keys::port::{Batch, Change, Keystore, OutboxEntry, StoreError};
 
 use super::sample::{entry, id, row};
 use super::{Violation, conflict, same};
@@ -41,4 +41,25 @@ pub(super) async fn settled_in_conflict(store: Arc<dyn Keystore>) -> Result<(), 
     let broken = Batch { changes: vec![Change::Insert(row(1, &[]))], outbox: entries([3]), settled: Some(OutboxSeq(2)) };
     conflict("the batch", store.commit(broken).await, id(1))?;
     same("the outbox", &store.outbox(OutboxSeq(0), 9).await?, &entries(1..=2))
+}
+
+pub(super) async fn taken(store: Arc<dyn Keystore>) -> Result<(), Violation> {
+    store.commit(Batch { outbox: entries([1, 2, 7]), ..Batch::default() }).await?;
+    let other = |seq| OutboxEntry { seq: OutboxSeq(seq), ..entry(99) };
+    let refused = [
+        ("another record under a number", vec![entry(8), other(7)], None),
+        ("the same record again", vec![entry(2)], None),
+        ("a number that the batch itself settles", vec![other(1)], Some(OutboxSeq(1))),
+        ("a number twice in one batch", vec![entry(9), other(9)], Some(OutboxSeq(1))),
+    ];
+    for (rule, outbox, settled) in refused {
+        match store.commit(Batch { changes: vec![Change::Insert(row(1, &[1]))], outbox, settled }).await {
+            Err(StoreError::Corrupt { .. }) => {}
+            other => return Err(Violation::Broken { rule, wanted: "a refusal as corrupt".to_owned(), got: format!("{other:?}") }),
+        }
+        same(rule, &store.outbox(OutboxSeq(0), 9).await?, &entries([1, 2, 7]))?;
+        same(rule, &store.retrieve(id(1)).await?, &None)?;
+    }
+    store.commit(Batch { changes: vec![Change::Insert(row(1, &[1]))], outbox: entries([8]), settled: Some(OutboxSeq(2)) }).await?;
+    same("commits go on", &store.outbox(OutboxSeq(0), 9).await?, &entries([7, 8]))
 }

@@ -17,6 +17,8 @@ use keys::row::{Row, Term};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 use uuid::Uuid;
 
+use crate::outbox_taken;
+
 /// The layout above; a file with a higher number is left untouched.
 pub(super) const SCHEMA: u64 = 1;
 const TERM_BYTES: usize = 16;
@@ -83,7 +85,7 @@ pub(super) fn retrieve(database: &Database, id: RowId) -> Result<Option<Row>, Fa
     Reader::new(database)?.row(id)
 }
 
-/// A page of rows, newest first.
+/// A page of rows, newest first, without those that are not what was written: they do not keep the others from being found (F5).
 pub(super) fn find(database: &Database, query: &Query) -> Result<Vec<Row>, Fault> {
     let reader = Reader::new(database)?;
     let mut page = Vec::new();
@@ -94,7 +96,7 @@ pub(super) fn find(database: &Database, query: &Query) -> Result<Vec<Row>, Fault
     };
     while page.len() < query.limit {
         let Some(id) = reader.next(query, upper)? else { break };
-        page.push(reader.listed_row(id, &query.terms)?);
+        page.extend(reader.listed_row(id, &query.terms)?);
         upper = Bound::Excluded(id);
     }
     Ok(page)
@@ -176,10 +178,13 @@ impl Reader {
         rows.get(&id.to_bytes()).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()
     }
 
-    /// A row that an index names: it must be there and carry what it was found by.
-    fn listed_row(&self, id: RowId, terms: &[Term]) -> Result<Row, Fault> {
-        let row = self.row(id)?.ok_or_else(|| corrupt(id, "found by its terms but missing"))?;
-        if terms.iter().all(|term| row.terms.contains(term)) { Ok(row) } else { Err(corrupt(id, "found by a term that it does not carry")) }
+    /// A row that an index names, or `None` if it is missing, does not decode, or does not carry what it was found by.
+    fn listed_row(&self, id: RowId, terms: &[Term]) -> Result<Option<Row>, Fault> {
+        match self.row(id) {
+            Ok(row) => Ok(row.filter(|row| terms.iter().all(|term| row.terms.contains(term)))),
+            Err(Fault::Store(StoreError::Corrupt { .. })) => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 
     /// The newest id below `upper` that has all the terms asked for.
@@ -265,12 +270,15 @@ impl<'t> Writer<'t> {
     }
 
     fn queue(&mut self, batch: &Batch) -> Result<(), Fault> {
-        if let Some(settled) = batch.settled {
-            self.outbox.retain_in(..=settled.0, |_, _| false).map_err(engine)?;
-        }
         for entry in &batch.outbox {
             let bytes = postcard::to_allocvec(&entry.record).expect("a record is plain data and memory grows");
-            self.outbox.insert(entry.seq.0, bytes.as_slice()).map_err(engine)?;
+            if self.outbox.insert(entry.seq.0, bytes.as_slice()).map_err(engine)?.is_some() {
+                return Err(outbox_taken(entry.seq).into());
+            }
+        }
+        if let Some(settled) = batch.settled {
+            let is_new = |seq| batch.outbox.iter().any(|entry| entry.seq.0 == seq);
+            self.outbox.retain_in(..=settled.0, |seq, _| is_new(seq)).map_err(engine)?;
         }
         Ok(())
     }

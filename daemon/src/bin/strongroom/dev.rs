@@ -6,7 +6,11 @@ mod token;
 
 use std::fmt::Display;
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use daemon::admin::client::Client;
@@ -14,6 +18,7 @@ use daemon::admin::types::{NewService, NewTenant};
 use daemon::certs::write_private;
 use daemon::config::Config;
 use daemon::layout::Layout;
+use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Failure, Kind};
@@ -24,6 +29,10 @@ use token::{DevToken, MODULE, PIN_CREDENTIAL, TOKEN};
 /// Tenants of a throwaway appliance; each has one service of this name.
 const TENANTS: [&str; 2] = ["acme", "globex"];
 const SERVICE: &str = "billing";
+/// A core that dies sooner after its start is not restarted for ever.
+const SHORT_LIFE: Duration = Duration::from_secs(2);
+/// So many short lives in a row end `dev`.
+const SHORT_LIVES_MAX: u32 = 3;
 
 /// Start a throwaway appliance below DIR and serve until SIGTERM; the same folder brings back the same keys.
 #[derive(Debug, Args)]
@@ -72,7 +81,17 @@ async fn serve(args: &DevArgs) -> Result<(), Failure> {
     let dev = Dev::prepare(&dir, args.base_port)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(told("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(told("SIGINT"))?;
-    let mut core = Some(dev.start().await?);
+    let mut told_to_stop = pin!(async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    });
+    let mut core = tokio::select! {
+        core = dev.start() => Some(core?),
+        () = &mut told_to_stop => return Ok(()),
+    };
+    let mut deaths = Deaths::default();
     loop {
         let running = async {
             match &mut core {
@@ -80,20 +99,53 @@ async fn serve(args: &DevArgs) -> Result<(), Failure> {
                 None => std::future::pending().await,
             }
         };
+        let since = Instant::now();
         let ended = tokio::select! {
             ended = running => ended?,
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = &mut told_to_stop => break,
         };
         tracing::warn!(%ended, "the core died");
-        core = match args.no_restart {
-            true => None,
-            false => Some(dev.start().await?),
+        if args.no_restart {
+            core = None;
+            continue;
+        }
+        deaths.count(ended, since.elapsed())?;
+        core = tokio::select! {
+            core = dev.restart(&mut deaths) => Some(core?),
+            () = &mut told_to_stop => return Ok(()),
         };
     }
     match core {
         Some(core) => core.stop().await,
         None => Ok(()),
+    }
+}
+
+/// Deaths soon after the start, in a row.
+#[derive(Default)]
+struct Deaths(u32);
+
+impl Deaths {
+    /// Counts an end; one by SIGKILL came from outside and says nothing about the core.
+    fn count(&mut self, ended: ExitStatus, lived: Duration) -> Result<(), Failure> {
+        if lived >= SHORT_LIFE || ended.signal() == Some(Signal::SIGKILL as i32) {
+            self.0 = 0;
+            return Ok(());
+        }
+        self.another(&ended.to_string())
+    }
+
+    fn another(&mut self, why: &str) -> Result<(), Failure> {
+        self.0 += 1;
+        if self.0 < SHORT_LIVES_MAX {
+            return Ok(());
+        }
+        Err(Failure::failed(format!("the core died {SHORT_LIVES_MAX} times within {SHORT_LIFE:?} of its start, at last with: {why}")))
+    }
+
+    /// How long to wait before the next start.
+    fn pause(&self) -> Duration {
+        SHORT_LIFE * self.0
     }
 }
 
@@ -160,6 +212,20 @@ impl Dev {
         self.write_env(&config, &core, &keys)?;
         tracing::info!(pid = core.pid(), env = %self.dir.join("dev.env").display(), "serving");
         Ok(core)
+    }
+
+    /// Starts a core in place of one that died, later each time that it died young.
+    async fn restart(&self, deaths: &mut Deaths) -> Result<Core, Failure> {
+        loop {
+            tokio::time::sleep(deaths.pause()).await;
+            match self.start().await {
+                Ok(core) => return Ok(core),
+                Err(failure) => {
+                    tracing::warn!(%failure, "the core does not start");
+                    deaths.another(&failure.message)?;
+                }
+            }
+        }
     }
 
     fn write_env(&self, config: &Config, core: &Core, keys: &[String]) -> Result<(), Failure> {
@@ -236,4 +302,20 @@ seal:
         ca = pki.cert("ca"),
         conf = token.conf(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_short_lives_in_a_row_are_enough() {
+        let (failed, killed) = (ExitStatus::from_raw(1 << 8), ExitStatus::from_raw(Signal::SIGKILL as i32));
+        let mut deaths = Deaths::default();
+        for (ended, lived) in [(failed, 0), (failed, 1), (failed, 2), (failed, 0), (failed, 1), (killed, 0), (failed, 0), (failed, 1)] {
+            deaths.count(ended, Duration::from_secs(lived)).expect("no three in a row");
+        }
+        let failure = deaths.count(failed, Duration::ZERO).expect_err("the third");
+        assert!(failure.message.contains("3 times") && failure.message.contains("exit status: 1"), "{failure}");
+    }
 }

@@ -26,6 +26,9 @@ pub(crate) struct Unseal {
     /// Read the PIN from the first line of this file
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
+    /// Try the PIN once although an earlier one was refused
+    #[arg(long)]
+    retry_pin: bool,
 }
 
 /// Shows the node's state; a sealed one is exit code 3.
@@ -41,15 +44,15 @@ pub(crate) fn status(context: &Context) -> Result<(), Failure> {
 /// Unseals by whatever opens; asks for a PIN where a person is needed.
 pub(crate) fn unseal(context: &Context, args: &Unseal) -> Result<(), Failure> {
     let client = context.client()?;
-    let status = match (&args.pin_file, args.pin_prompt || args.custodian.is_some()) {
-        (None, false) => match wait(client.unseal(None)) {
+    let status = match (&args.pin_file, args.pin_prompt || args.retry_pin || args.custodian.is_some()) {
+        (None, false) => match wait(client.unseal(None, false)) {
             Err(refused) => with_asked_pin(context, &client, refused.into())?,
             Ok(status) => status,
         },
         (file, _) => {
             let custodian = args.custodian.clone().map_or_else(|| only_custodian(&client), Ok)?;
             let pin = file.as_ref().map_or_else(|| asked(&custodian), |file| pin::from_file(file))?;
-            wait(client.unseal(Some((&custodian, &pin))))?
+            wait(client.unseal(Some((&custodian, &pin)), args.retry_pin))?
         }
     };
     context.out.show(&status, status_text)
@@ -60,7 +63,7 @@ fn with_asked_pin(context: &Context, client: &Client, refused: Failure) -> Resul
     let Ok(config) = context.config() else { return Err(refused) };
     let typed = |slot: &SlotInfo| config.seal.custodians.iter().any(|known| known.name == slot.custodian && known.pkcs11.pin.is_none());
     match wait(client.slots()).unwrap_or_default().iter().find(|slot| typed(slot)) {
-        Some(slot) if std::io::stdin().is_terminal() => Ok(wait(client.unseal(Some((&slot.custodian, &asked(&slot.custodian)?))))?),
+        Some(slot) if std::io::stdin().is_terminal() => Ok(wait(client.unseal(Some((&slot.custodian, &asked(&slot.custodian)?)), false))?),
         _ => Err(refused),
     }
 }

@@ -1,6 +1,7 @@
 //! The child process of `dev`: started, known to be ready by its own word, restarted when it dies, stopped in good order.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -78,8 +79,8 @@ impl Core {
     }
 
     /// Waits until it ends by itself.
-    pub(crate) async fn ended(&mut self) -> Result<String, Failure> {
-        Ok(self.child.wait().await.map_err(told("the core's end"))?.to_string())
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus, Failure> {
+        self.child.wait().await.map_err(told("the core's end"))
     }
 
     /// Asks it to stop and waits; kills it if it does not.

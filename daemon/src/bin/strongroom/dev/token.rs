@@ -54,6 +54,7 @@ impl DevToken {
             fs::create_dir_all(&tokens).and_then(|()| fs::create_dir_all(self.credentials())).and_then(|()| fs::write(self.conf(), text));
         written.map_err(told(self.root.display()))?;
         let pin = random_pin()?;
+        // The tool takes PINs as arguments or from a terminal, and from nowhere else: for a throwaway token arguments will do.
         let made = Command::new("softhsm2-util")
             .env("SOFTHSM2_CONF", self.conf())
             .args(["--init-token", "--free", "--label", TOKEN, "--so-pin", &random_pin()?, "--pin", &pin])
