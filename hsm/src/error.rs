@@ -22,14 +22,14 @@ pub enum Refusal {
     },
     /// The token refused the PIN; it is latched now.
     #[error(
-        "the token with serial `{serial}` refused the PIN; it will not be tried again by itself: correct the PIN, then run `strongroom slot verify --retry-pin`"
+        "the token with serial `{serial}` refused the PIN; it will not be tried again by itself: correct the PIN, then run `strongroom slot verify --retry-pin` (a typed PIN: `strongroom unseal --retry-pin`)"
     )]
     WrongPin {
         /// Which token.
         serial: String,
     },
     /// An earlier login is latched, so none was attempted.
-    #[error("no login to the token with serial `{serial}`: {state}; check the PIN, then run `strongroom slot verify --retry-pin` (latch: {})", latch.display())]
+    #[error("no login to the token with serial `{serial}`: {state}; check the PIN, then run `strongroom slot verify --retry-pin` or, for a typed PIN, `strongroom unseal --retry-pin` (latch: {})", latch.display())]
     Latched {
         /// Which token.
         serial: String,
