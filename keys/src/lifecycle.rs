@@ -159,6 +159,7 @@ impl Dates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::proptest;
 
     #[test]
     fn no_event_brings_a_state_back_but_roll_back_of_an_l21() {
@@ -180,6 +181,26 @@ mod tests {
             }
         }
         assert_eq!(backward, [(Layer::L21, State::Deprecated, Event::Reactivate)]);
+    }
+
+    proptest! {
+        /// Any life, in any order of events: protection never comes back once it was lost, but by the roll-back of an L2.1.
+        #[test]
+        fn no_life_goes_backwards(layer in 0..3_usize, events in proptest::collection::vec(0..6_usize, 0..20)) {
+            let layer = [Layer::L2, Layer::L21, Layer::L3][layer];
+            let all = [Event::Activate, Event::Deprecate, Event::Retire, Event::Reactivate, Event::Compromise, Event::Destroy];
+            let mut state = State::PreActive;
+            let (mut lost, mut compromised) = (false, false);
+            for event in events.into_iter().map(|event| all[event]) {
+                let Ok(next) = state.next(layer, event) else { continue };
+                lost |= state == State::Active && next != State::Active;
+                compromised |= next == State::Compromised;
+                let rolled_back = layer == Layer::L21 && event == Event::Reactivate;
+                assert!(next != State::Active || !lost || rolled_back, "{state:?} {event:?}");
+                assert!(!compromised || !next.allows(Purpose::Process), "{state:?} {event:?}");
+                state = next;
+            }
+        }
     }
 
     #[test]

@@ -312,6 +312,7 @@ fn compare(golden: &str) -> Result<(), SelfTestFailed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::{any, proptest};
 
     fn binding() -> Binding {
         Binding {
@@ -364,6 +365,27 @@ mod tests {
             Binding { bits: 128, ..it },
             Binding { wrap_seq: 8, ..it },
         ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_wrapped_comes_back_and_no_changed_byte_does(
+            aead in 0..AEADS.len(),
+            plain in proptest::collection::vec(any::<u8>(), 0..300),
+            salt: [u8; SALT_BYTES],
+            (kid, version, bits, seq) in any::<([u8; 16], u32, u32, u64)>(),
+            (at, change) in (any::<proptest::sample::Index>(), 1..=255_u8),
+        ) {
+            let parent_ref = ParentRef { chain: ChainId::new(Uuid::from_bytes(kid)), version: KeyVersion(version) };
+            let binding = Binding { parent: parent_ref, bits, wrap_seq: seq, ..binding() };
+            let parent = parent(AEADS[aead]);
+            let mut blob = parent.wrap(&binding, &plain, &salt).expect("the arena has room");
+            let back = parent.unwrap(&binding, &blob).expect("the blob is in its place");
+            back.expose(|back| assert_eq!(back, plain));
+            let at = at.index(blob.len());
+            blob[at] ^= change;
+            assert!(parent.unwrap(&binding, &blob).is_err(), "byte {at}");
+        }
     }
 
     #[test]

@@ -321,6 +321,9 @@ fn dates_decide_the_state_and_never_backwards() {
         decrypts(&vault, &service, id).await.expect("a Deprecated key decrypts");
         set(-1000);
         assert!(encrypts(&vault, &service, id).await.is_err(), "the clock went back, the key did not");
+        world.not_before.store(START_SECONDS + 30, Ordering::Relaxed);
+        let again = world.unseal().await.expect("the roots open");
+        assert!(encrypts(&again, &service, id).await.is_err(), "nor across a restart, by what the log remembers");
     });
 }
 

@@ -158,6 +158,8 @@ pub(crate) struct World {
     pub(crate) entropy: Arc<Counting>,
     pub(crate) master: MasterKey,
     pub(crate) cluster: ClusterId,
+    /// What the audit log remembers of the time, in seconds.
+    pub(crate) not_before: AtomicI64,
 }
 
 pub(crate) const START_SECONDS: i64 = 1_800_000_000;
@@ -170,7 +172,8 @@ impl World {
         let master = MasterKey::generate(&randomness).expect("the arena has room");
         let cluster = ClusterId::new(uuid::Uuid::from_bytes([0xC1; 16]));
         let clock = Arc::new(FakeClock(AtomicI64::new(START_SECONDS)));
-        let world = Self { store: Arc::default(), audit: Arc::default(), clock, entropy, master, cluster };
+        let world =
+            Self { store: Arc::default(), audit: Arc::default(), clock, entropy, master, cluster, not_before: AtomicI64::default() };
         let genesis = cluster::found(cluster, &world.master, &randomness, world.clock.now(), [0; 32]).expect("the arena has room");
         let vault = world.vault(genesis.registry);
         let mut unit = vault.begin(SessionId(1));
@@ -195,7 +198,7 @@ impl World {
             entropy: Arc::<Counting>::clone(&self.entropy),
             system: SessionId(1),
             next_outbox: OutboxSeq(1),
-            not_before: Time::default(),
+            not_before: Time::from_seconds(self.not_before.load(Ordering::Relaxed)),
         };
         let (vault, writer) = Vault::core(parts).expect("the arena has room");
         drive(writer);
