@@ -98,6 +98,8 @@ pub fn found(cluster: ClusterId, master: &MasterKey, randomness: &Randomness, no
     let ivk_header = maker.header(Layer::Ivk, Algorithm::WRAPPING)?;
     let audit_seed = random_key::<ROOT_KEY_BYTES>(randomness)?;
     let audit_header = maker.header(Layer::Audit, Algorithm::ED25519)?;
+    let audit_public =
+        signing_key_pair(&audit_seed).ok_or_else(|| Error::corrupt("the new key pair is not consistent", audit_header.id))?;
 
     let ivk_open = Ivk { key: ivk.expose(|key| ParentKey::new(cluster, key, Aead::Aes256Gcm))?, state: State::Active };
     let registry =
@@ -109,7 +111,7 @@ pub fn found(cluster: ClusterId, master: &MasterKey, randomness: &Randomness, no
         fence: 1,
         epoch: 1,
         roster_hash,
-        audit_keys: vec![audit_seed.expose(cipher::sign::public_from_seed)],
+        audit_keys: vec![audit_public],
     };
     let rows = vec![
         maker.row(&registry, integrity_header, MasterPurpose::IntegrityWrap, &integrity_key)?,
@@ -118,6 +120,13 @@ pub fn found(cluster: ClusterId, master: &MasterKey, randomness: &Randomness, no
         maker.cluster_row(&registry, &record)?,
     ];
     Ok(Genesis { registry, rows, audit_seed, cluster: record })
+}
+
+/// The public half of a new signing key, if what the one signs the other verifies (C17).
+fn signing_key_pair(seed: &Key<ROOT_KEY_BYTES>) -> Option<[u8; 32]> {
+    let public = seed.expose(cipher::sign::public_from_seed);
+    let signature = seed.expose(|seed| cipher::sign::sign(seed, b"strongroom key pair consistency"));
+    cipher::sign::verify(&public, b"strongroom key pair consistency", &signature).ok().map(|()| public)
 }
 
 struct RootMaker<'a> {

@@ -93,6 +93,16 @@ impl Vault {
         Ok(record)
     }
 
+    /// Reads a tenant's key back from the store and opens it, so that nobody relies on one that is not there (C18).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it does not open; the store's.
+    pub async fn read_back(&self, tenant: &Tenant) -> Result<(), Error> {
+        self.parent.forget(tenant.parent);
+        self.parent.unwrap(tenant.parent, &[]).await?;
+        Ok(())
+    }
+
     /// Stages a service of a tenant and version 1 of its default L3.
     ///
     /// # Errors

@@ -171,29 +171,39 @@ fn certificates_that_do_not_hold_are_not_served() {
     assert!(is_served(&Endpoint { cert, key, ..appliance.endpoint(Who::Service) }), "the test's own certificates are good");
 }
 
-/// The second rule of `dev`: a certificate without our URI, but with the subject that the rule names.
+/// The second rule of `dev`: a certificate without our URI, but with the subject that the rule names. Any other subject has no rule, and no entry.
 #[test]
 fn a_certificate_is_known_by_its_subject_where_a_rule_says_so() {
     let appliance = Appliance::start();
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let path = |name: &str| folder.path().join(name).display().to_string();
+    let known = with_subject(&appliance, &folder.path().join("known"), "/O=acme/OU=service/CN=billing");
+    let mut client = KmipClient::connect(&known, ProtocolVersion::V1_4).expect("the second rule matches");
+    let request = GetAttributesRequest { unique_identifier: Some(&appliance.value("L3_ID")), attribute_names: Vec::new() };
+    assert_eq!(client.call(&request).expect("it is the service's own key").unique_identifier, appliance.value("L3_ID"));
+    for (number, subject) in ["/CN=billing", "/O=acme/OU=service/CN=billing/L=there", "/O=acme/OU=root/CN=billing"].into_iter().enumerate()
+    {
+        let unknown = with_subject(&appliance, &folder.path().join(number.to_string()), subject);
+        assert!(!is_served(&unknown), "{subject} has no rule");
+    }
+}
+
+/// A client certificate of dev's CA with this subject and no names beside it.
+fn with_subject(appliance: &Appliance, folder: &Path, subject: &str) -> Endpoint {
+    std::fs::create_dir(folder).expect("the folder is ours");
+    let path = |name: &str| folder.join(name).display().to_string();
     let openssl = |arguments: &[&str]| {
         let run = std::process::Command::new("openssl").args(arguments).output().expect("openssl is on every Debian");
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     };
-    let subject = ["-subj", "/O=acme/OU=service/CN=billing"];
     let request = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", &path("key"), "-out", &path("csr")];
-    openssl(&[&request[..], &subject].concat());
-    let (ca, ca_key) = (appliance.value("CA_CERT"), appliance.value("CA_KEY"));
+    openssl(&[&request[..], &["-subj", subject]].concat());
     // Without any extension openssl would write X.509 version 1, which TLS libraries refuse.
     std::fs::write(path("ext"), "basicConstraints=CA:FALSE").expect("the folder is ours");
+    let (ca, ca_key) = (appliance.value("CA_CERT"), appliance.value("CA_KEY"));
     let sign =
         ["x509", "-req", "-in", &path("csr"), "-CA", &ca, "-CAkey", &ca_key, "-set_serial", "7", "-days", "1", "-extfile", &path("ext")];
     openssl(&[&sign[..], &["-out", &path("cert")]].concat());
-    let endpoint = Endpoint { cert: path("cert").into(), key: path("key").into(), ..appliance.endpoint(Who::Service) };
-    let mut client = KmipClient::connect(&endpoint, ProtocolVersion::V1_4).expect("the second rule matches");
-    let request = GetAttributesRequest { unique_identifier: Some(&appliance.value("L3_ID")), attribute_names: Vec::new() };
-    assert_eq!(client.call(&request).expect("it is the service's own key").unique_identifier, appliance.value("L3_ID"));
+    Endpoint { cert: path("cert").into(), key: path("key").into(), ..appliance.endpoint(Who::Service) }
 }
 
 fn is_served(endpoint: &Endpoint) -> bool {

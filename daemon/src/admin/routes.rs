@@ -178,6 +178,7 @@ async fn create_tenant(
         Ok(vault.create_tenant(unit, &name).await?)
     })
     .await?;
+    node.unsealed()?.vault.read_back(&made).await?;
     Ok((StatusCode::CREATED, Json(tenant_info(made))))
 }
 
