@@ -3,10 +3,10 @@
 //! Ed25519 is case 2 of RFC 8032 section 7.1, HMAC-SHA-256 is case 2 of RFC 4231, SHA-256 is the example of FIPS 180-4; all other answers were
 //! computed with OpenSSL and libsodium from the inputs below. Every cipher must also refuse changed bytes.
 
-use crate::mac::{ct_eq, hmac_sha256, sha256};
+use crate::mac::{hmac_sha256, sha256};
 use crate::{Aead, Error, kdf, mode, sign};
 
-/// An algorithm gave a wrong answer, or randomness repeated: no cryptography may be used in this process.
+/// An algorithm gave a wrong answer: no cryptography may be used in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("self-test failed: {what}; do not restart in a loop, check the memory, the processor and the installed binary")]
 pub struct SelfTestFailed {
@@ -26,15 +26,6 @@ pub fn run() -> Result<(), SelfTestFailed> {
     require(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]) == HMAC, "HMAC-SHA-256")?;
     require(sha256(&[b"a", b"bc"]) == SHA, "SHA-256")?;
     SIGNATURE.check()
-}
-
-/// The continuous test of a random source: two consecutive blocks, each of at least 16 bytes, must differ.
-///
-/// # Errors
-/// [`SelfTestFailed`] if they are equal, or if a block is too short to tell.
-pub fn distinct_blocks(earlier: &[u8], later: &[u8]) -> Result<(), SelfTestFailed> {
-    let long_enough = earlier.len().min(later.len()) >= 16;
-    require(long_enough && !ct_eq(earlier, later), "random source repeats itself")
 }
 
 const KEY: [u8; 32] = counting(0);
@@ -314,13 +305,5 @@ mod tests {
     #[test]
     fn every_algorithm_of_the_registry_has_an_answer() {
         assert_eq!(AEADS.map(|answer| answer.aead), Aead::ALL);
-    }
-
-    #[test]
-    fn random_blocks_that_repeat_or_cannot_be_told_apart_are_an_error() {
-        assert!(distinct_blocks(&[3; 16], &[3; 16]).is_err());
-        assert!(distinct_blocks(&[3; 15], &[4; 15]).is_err());
-        assert!(distinct_blocks(&[], &[4; 16]).is_err());
-        assert_eq!(distinct_blocks(&[3; 16], &[4; 16]), Ok(()));
     }
 }

@@ -215,12 +215,6 @@ impl Grants {
         Self { node, role, tenant, service }
     }
 
-    /// Grants of a role that stands for no tenant: the local admin's, or anybody's while the node is sealed.
-    #[must_use]
-    pub fn without_tenant(node: NodeRole, role: Role) -> Self {
-        Self::new(node, role, None, None)
-    }
-
     /// The principal's role.
     #[must_use]
     pub fn role(&self) -> Role {
