@@ -2,6 +2,7 @@
 
 mod documents;
 mod manifests;
+mod requirements;
 mod source;
 mod tokens;
 
@@ -63,6 +64,7 @@ fn examine(workspace: &Workspace) -> Result<Findings> {
     let mut findings = Findings::default();
     let architecture = documents::Architecture::read(&workspace.root)?;
     architecture.check_paths(workspace, &mut findings)?;
+    requirements::check(workspace, &mut findings)?;
     for member in &workspace.members {
         manifests::check(member, &mut findings);
         for file in source::files(&workspace.root, &member.folder)? {

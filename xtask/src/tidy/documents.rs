@@ -52,7 +52,7 @@ impl Architecture {
 }
 
 /// What stands between backticks in one line.
-fn quoted(line: &str) -> impl Iterator<Item = &str> {
+pub(super) fn quoted(line: &str) -> impl Iterator<Item = &str> {
     line.split('`').skip(1).step_by(2)
 }
 

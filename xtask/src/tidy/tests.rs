@@ -231,6 +231,28 @@ fn a_path_that_architecture_names_must_exist() {
     );
 }
 
+/// What is wrong with a map that holds every requirement as `open`, but for one row.
+fn check_map(row: &str, expected: &[&str]) {
+    let tree = Tree::new();
+    tree.write("keys/tests/life.rs", "//! Lives.\n#[test]\nfn a_key_lives() {}\n");
+    let chapters = [("IVK", 32), ("KS", 32), ("ARCH", 59), ("KMIP", 37), ("KEK", 30)];
+    let rows = chapters.iter().flat_map(|(chapter, count)| (1..=*count).map(move |number| format!("{chapter}-{number}")));
+    let open: String = rows.filter(|id| id != "KS-1").map(|id| format!("| {id} | it is asked | open |\n")).collect();
+    tree.write("docs/REQUIREMENTS-MAP.md", &format!("{row}\n{open}"));
+    let found: Vec<_> = tree.examine().violations.iter().map(|violation| violation.message.clone()).collect();
+    assert_eq!(found, expected, "{row}");
+}
+
+#[test]
+fn a_requirement_has_one_row_that_names_tests_which_exist() {
+    check_map("| KS-1 | it is asked | `keys/tests/life.rs::a_key_lives` |", &[]);
+    check_map("| KS-1 | it is asked | `keys/tests/life.rs::a_key_dies`, open |", &["keys/tests/life.rs::a_key_dies does not exist"]);
+    check_map("| KS-1 | it is asked | `keys/tests/gone.rs::a_key_lives` |", &["keys/tests/gone.rs::a_key_lives does not exist"]);
+    check_map("| KS-1 | it is asked | |", &["KS-1 names neither a test nor `open`"]);
+    check_map("| KS-1 | it is asked | open |\n| KS-2 | again | open |", &["KS-2 has a second row"]);
+    check_map("", &["KS-1 has no row"]);
+}
+
 #[test]
 fn a_file_that_is_not_rust_is_reported_with_its_line() {
     check("daemon/src/f.rs", "//! A file.\nfn f() {\n", &["daemon/src/f.rs:2: syntax"]);
