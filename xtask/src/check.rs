@@ -11,7 +11,7 @@ use crate::gate::Gate;
 use crate::python::Python;
 use crate::touched::{self, Touched};
 use crate::workspace::{Workspace, target_directory};
-use crate::{packages, runner, tidy, units};
+use crate::{fuzz, packages, runner, tidy, units};
 
 /// Names the snapshot of the advisory database, a folder; without it advisories are not checked, since nothing here fetches one.
 const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
@@ -34,6 +34,7 @@ pub(crate) fn full(workspace: &Workspace) -> Result<()> {
     gate.command("doc tests", with_python(cargo(["test", "--workspace", "--doc"]), &python))?;
     gate.command("tests", with_python(nextest(&python, &["--workspace"]), &python))?;
     gate.command("soak", runner::campaign("kill", 3, None)?)?;
+    gate.stage("fuzz targets", REPEAT, || fuzz::check(workspace))?;
     gate.command("docs", docs(strict))?;
     dependency_stages(&mut gate, &python)?;
     if units::exist(workspace)? {

@@ -3,6 +3,7 @@
 
 mod check;
 mod command;
+mod fuzz;
 mod gate;
 mod packages;
 mod python;
@@ -45,6 +46,14 @@ enum Chore {
         #[arg(long)]
         seed: Option<u64>,
     },
+    /// Feeds one fuzz target, or `all`, with inputs that no client would send
+    Fuzz {
+        /// The target's name, e.g. `kmip_messages`
+        name: String,
+        /// How long to fuzz each target
+        #[arg(long)]
+        seconds: u64,
+    },
     /// Checks the source text itself: layers, lints, unsafe code, dependencies
     Tidy,
 }
@@ -66,6 +75,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Check { fast: true } => check::fast(&workspace),
         Chore::Demo => runner::demo(),
         Chore::Soak { name, count, seed } => runner::soak(&name, count, seed),
+        Chore::Fuzz { name, seconds } => fuzz::fuzz(&workspace, &name, seconds),
         Chore::Tidy => tidy::run(&workspace),
     }
 }

@@ -16,7 +16,7 @@ use keys::vault::{Parts, Vault};
 use kmip::ttlv::{DateTime, Writer};
 use kmip::*;
 
-use crate::fakes::{Counting, FakeAudit, FakeClock, FakeStore};
+use super::fakes::{Counting, FakeAudit, FakeClock, FakeStore};
 
 /// When the tests begin, in seconds.
 pub(crate) const START: i64 = 1_800_000_000;
