@@ -2,14 +2,18 @@
 
 use crate::attribute::Attribute;
 use crate::client::Call;
-use crate::enums::{AttestationType, ClientRegistrationMethod, ObjectGroupMember, ObjectType, Operation, QueryFunction};
-use crate::mask::StorageStatusMask;
+use crate::enums::{
+    AttestationType, ClientRegistrationMethod, KeyCompressionType, KeyFormatType, KeyWrapType, ObjectGroupMember, ObjectType, Operation,
+    QueryFunction,
+};
+use crate::key_block::{KeyWrappingSpecification, SymmetricKey};
+use crate::mask::{CryptographicUsageMask, StorageStatusMask};
 use crate::object::{
     CapabilityInformation, CryptographicParameters, ExtensionInformation, ProfileInformation, RevocationReason, RngParameters,
     TemplateAttribute, ValidationInformation,
 };
 use crate::schema::message;
-use crate::ttlv::{ByteString, DateTime, Structure};
+use crate::ttlv::{ByteString, DateTime, Interval, Structure};
 use crate::version::VersionNumber;
 
 message! {
@@ -24,6 +28,24 @@ message! {
     /// Create, 4.1: the new object.
     struct CreateResponse<'a> {
         OBJECT_TYPE:        object_type,        ObjectType,            required, V1_0..=V1_4;
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Re-key, 4.4. Offset is in seconds after now.
+    #[derive(Default)]
+    struct ReKeyRequest<'a> {
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               optional, V1_0..=V1_4;
+        OFFSET:             offset,             Interval,              optional, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Re-key, 4.4: the replacement.
+    struct ReKeyResponse<'a> {
         UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               required, V1_0..=V1_4;
         TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
     }
@@ -48,6 +70,71 @@ message! {
     struct LocateResponse<'a> {
         LOCATED_ITEMS:     located_items,      i32,     optional, V1_3..=V1_4;
         UNIQUE_IDENTIFIER: unique_identifiers, &'a str, repeated, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Check, 4.10.
+    #[derive(Default)]
+    struct CheckRequest<'a> {
+        UNIQUE_IDENTIFIER:        unique_identifier,        &'a str,                optional, V1_0..=V1_4;
+        USAGE_LIMITS_COUNT:       usage_limits_count,       i64,                    optional, V1_0..=V1_4;
+        CRYPTOGRAPHIC_USAGE_MASK: cryptographic_usage_mask, CryptographicUsageMask, optional, V1_0..=V1_4;
+        LEASE_TIME:               lease_time,               Interval,               optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Check, 4.10: the object if it may be used so, else what stands against it.
+    #[derive(Default)]
+    struct CheckResponse<'a> {
+        UNIQUE_IDENTIFIER:        unique_identifier,        &'a str,                optional, V1_0..=V1_4;
+        USAGE_LIMITS_COUNT:       usage_limits_count,       i64,                    optional, V1_0..=V1_4;
+        CRYPTOGRAPHIC_USAGE_MASK: cryptographic_usage_mask, CryptographicUsageMask, optional, V1_0..=V1_4;
+        LEASE_TIME:               lease_time,               Interval,               optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get, 4.11.
+    #[derive(Default)]
+    struct GetRequest<'a> {
+        UNIQUE_IDENTIFIER:          unique_identifier,          &'a str,                      optional, V1_0..=V1_4;
+        KEY_FORMAT_TYPE:            key_format_type,            KeyFormatType,                optional, V1_0..=V1_4;
+        KEY_WRAP_TYPE:              key_wrap_type,              KeyWrapType,                  optional, V1_4..=V1_4;
+        KEY_COMPRESSION_TYPE:       key_compression_type,       KeyCompressionType,           optional, V1_0..=V1_4;
+        KEY_WRAPPING_SPECIFICATION: key_wrapping_specification, KeyWrappingSpecification<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get, 4.11: the one kind of object that a core returns.
+    struct GetResponse<'a> {
+        OBJECT_TYPE:       object_type,       ObjectType,       required, V1_0..=V1_4;
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,          required, V1_0..=V1_4;
+        SYMMETRIC_KEY:     symmetric_key,     SymmetricKey<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Export, 4.40.
+    #[derive(Default)]
+    struct ExportRequest<'a> {
+        UNIQUE_IDENTIFIER:          unique_identifier,          &'a str,                      optional, V1_4..=V1_4;
+        KEY_FORMAT_TYPE:            key_format_type,            KeyFormatType,                optional, V1_4..=V1_4;
+        KEY_WRAP_TYPE:              key_wrap_type,              KeyWrapType,                  optional, V1_4..=V1_4;
+        KEY_COMPRESSION_TYPE:       key_compression_type,       KeyCompressionType,           optional, V1_4..=V1_4;
+        KEY_WRAPPING_SPECIFICATION: key_wrapping_specification, KeyWrappingSpecification<'a>, optional, V1_4..=V1_4;
+    }
+}
+
+message! {
+    /// Export, 4.40: the object and all its attributes.
+    struct ExportResponse<'a> {
+        OBJECT_TYPE:       object_type,       ObjectType,       required, V1_4..=V1_4;
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,          required, V1_4..=V1_4;
+        ATTRIBUTE:         attributes,        Attribute<'a>,    several,  V1_4..=V1_4;
+        SYMMETRIC_KEY:     symmetric_key,     SymmetricKey<'a>, required, V1_4..=V1_4;
     }
 }
 
@@ -81,6 +168,55 @@ message! {
     struct GetAttributeListResponse<'a> {
         UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
         ATTRIBUTE_NAME:    attribute_names,   &'a str, several,  V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Add Attribute, 4.14.
+    struct AddAttributeRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,       optional, V1_0..=V1_4;
+        ATTRIBUTE:         attribute,         Attribute<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Add Attribute, 4.14: the new instance.
+    struct AddAttributeResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,       required, V1_0..=V1_4;
+        ATTRIBUTE:         attribute,         Attribute<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Modify Attribute, 4.15.
+    struct ModifyAttributeRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,       optional, V1_0..=V1_4;
+        ATTRIBUTE:         attribute,         Attribute<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Modify Attribute, 4.15: the instance with its new value.
+    struct ModifyAttributeResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,       required, V1_0..=V1_4;
+        ATTRIBUTE:         attribute,         Attribute<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Delete Attribute, 4.16.
+    struct DeleteAttributeRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+        ATTRIBUTE_NAME:    attribute_name,    &'a str, required, V1_0..=V1_4;
+        ATTRIBUTE_INDEX:   attribute_index,   i32,     optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Delete Attribute, 4.16: the instance that is gone.
+    struct DeleteAttributeResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,       required, V1_0..=V1_4;
+        ATTRIBUTE:         attribute,         Attribute<'a>, required, V1_0..=V1_4;
     }
 }
 
@@ -235,9 +371,15 @@ macro_rules! calls {
 
 calls! {
     CreateRequest<'_>           => Create,           CreateResponse<'a>;
+    ReKeyRequest<'_>            => ReKey,            ReKeyResponse<'a>;
     LocateRequest<'_>           => Locate,           LocateResponse<'a>;
+    CheckRequest<'_>            => Check,            CheckResponse<'a>;
+    GetRequest<'_>              => Get,              GetResponse<'a>;
     GetAttributesRequest<'_>    => GetAttributes,    GetAttributesResponse<'a>;
     GetAttributeListRequest<'_> => GetAttributeList, GetAttributeListResponse<'a>;
+    AddAttributeRequest<'_>     => AddAttribute,     AddAttributeResponse<'a>;
+    ModifyAttributeRequest<'_>  => ModifyAttribute,  ModifyAttributeResponse<'a>;
+    DeleteAttributeRequest<'_>  => DeleteAttribute,  DeleteAttributeResponse<'a>;
     ActivateRequest<'_>         => Activate,         ActivateResponse<'a>;
     RevokeRequest<'_>           => Revoke,           RevokeResponse<'a>;
     DestroyRequest<'_>          => Destroy,          DestroyResponse<'a>;
@@ -245,4 +387,5 @@ calls! {
     DiscoverVersionsRequest     => DiscoverVersions, DiscoverVersionsResponse;
     EncryptRequest<'_>          => Encrypt,          EncryptResponse<'a>;
     DecryptRequest<'_>          => Decrypt,          DecryptResponse<'a>;
+    ExportRequest<'_>           => Export,           ExportResponse<'a>;
 }

@@ -294,10 +294,10 @@ macro_rules! any_value_of {
 
 any_value_of! {
     AlternativeNameType AttestationType BatchErrorContinuationOption BlockCipherMode CertificateType ClientRegistrationMethod
-    CredentialType CryptographicAlgorithm DestroyAction DigitalSignatureAlgorithm DrbgAlgorithm Fips186Variation HashingAlgorithm
-    KeyFormatType KeyRoleType KeyValueLocationType LinkType MaskGenerator NameType ObjectGroupMember ObjectType Operation PaddingMethod
+    CredentialType CryptographicAlgorithm DestroyAction DigitalSignatureAlgorithm DrbgAlgorithm EncodingOption Fips186Variation
+    HashingAlgorithm KeyCompressionType KeyFormatType KeyRoleType KeyValueLocationType KeyWrapType LinkType MaskGenerator NameType ObjectGroupMember ObjectType Operation PaddingMethod
     ProfileName QueryFunction RecommendedCurve ResultReason ResultStatus RevocationReasonCode RngAlgorithm RngMode ShreddingAlgorithm
-    State UnwrapMode UsageLimitsUnit ValidationAuthorityType ValidationType
+    State UnwrapMode UsageLimitsUnit ValidationAuthorityType ValidationType WrappingMethod
 }
 
 /// Draws each field, and checks the round trip of each structure in a test of its own.
@@ -413,6 +413,12 @@ impl Any for AttributeValue<'static> {
     }
 }
 
+impl Any for KeyValue<'static> {
+    fn any(draw: &mut Draw) -> Self {
+        if draw.below(2) == 0 { Self::Plain(Any::any(draw)) } else { Self::Wrapped(Any::any(draw)) }
+    }
+}
+
 /// A value of each type in turn.
 fn custom_value(draw: &mut Draw) -> Value<'static> {
     match draw.below(10) {
@@ -479,6 +485,34 @@ structures! {
     }
     create_request: CreateRequest<'static> { object_type template_attribute }
     create_response: CreateResponse<'static> { object_type unique_identifier template_attribute }
+    symmetric_key: SymmetricKey<'static> { key_block }
+    key_block: KeyBlock<'static> {
+        key_format_type key_compression_type key_value cryptographic_algorithm cryptographic_length key_wrapping_data
+    }
+    plain_key_value: PlainKeyValue<'static> { key_material attributes }
+    key_wrapping_data: KeyWrappingData<'static> {
+        wrapping_method encryption_key_information mac_signature_key_information mac_signature iv_counter_nonce encoding_option
+    }
+    wrapping_key_information: WrappingKeyInformation<'static> { unique_identifier cryptographic_parameters }
+    key_wrapping_specification: KeyWrappingSpecification<'static> {
+        wrapping_method encryption_key_information mac_signature_key_information attribute_names encoding_option
+    }
+    re_key_request: ReKeyRequest<'static> { unique_identifier offset template_attribute }
+    re_key_response: ReKeyResponse<'static> { unique_identifier template_attribute }
+    check_request: CheckRequest<'static> { unique_identifier usage_limits_count cryptographic_usage_mask lease_time }
+    check_response: CheckResponse<'static> { unique_identifier usage_limits_count cryptographic_usage_mask lease_time }
+    get_request: GetRequest<'static> { unique_identifier key_format_type key_wrap_type key_compression_type key_wrapping_specification }
+    get_response: GetResponse<'static> { object_type unique_identifier symmetric_key }
+    export_request: ExportRequest<'static> {
+        unique_identifier key_format_type key_wrap_type key_compression_type key_wrapping_specification
+    }
+    export_response: ExportResponse<'static> { object_type unique_identifier attributes symmetric_key }
+    add_attribute_request: AddAttributeRequest<'static> { unique_identifier attribute }
+    add_attribute_response: AddAttributeResponse<'static> { unique_identifier attribute }
+    modify_attribute_request: ModifyAttributeRequest<'static> { unique_identifier attribute }
+    modify_attribute_response: ModifyAttributeResponse<'static> { unique_identifier attribute }
+    delete_attribute_request: DeleteAttributeRequest<'static> { unique_identifier attribute_name attribute_index }
+    delete_attribute_response: DeleteAttributeResponse<'static> { unique_identifier attribute }
     locate_request: LocateRequest<'static> {
         maximum_items offset_items storage_status_mask object_group_member attributes template_attribute
     }
