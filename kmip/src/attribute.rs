@@ -31,6 +31,32 @@ pub enum SetBy {
     Client,
 }
 
+/// When a client may change a value that is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Modifiable {
+    /// Never.
+    Never,
+    /// In every state.
+    Always,
+    /// While the object is Pre-Active.
+    PreActive,
+    /// While the object is Pre-Active or Active.
+    UntilInactive,
+    /// While the object is Pre-Active or Active, and the date has not been reached.
+    UntilReached,
+    /// As long as nothing has been taken from a Get Usage Allocation.
+    UntilUsed,
+}
+
+/// Whether a client may remove an instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletable {
+    /// It stays.
+    Stays,
+    /// It may.
+    Goes,
+}
+
 /// What the standard says about an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttributeRow {
@@ -44,6 +70,10 @@ pub struct AttributeRow {
     pub instances: Instances,
     /// Who sets it first.
     pub set_by: SetBy,
+    /// When a client may change it.
+    pub modifiable: Modifiable,
+    /// Whether a client may remove it.
+    pub deletable: Deletable,
     /// First version that has it.
     pub since: ProtocolVersion,
     /// Last version that has it.
@@ -55,57 +85,57 @@ pub struct AttributeRow {
 // attribute, but MySQL Enterprise names it as one in Create.
 message! {
     attributes<'a> {
-        "Unique Identifier":                UniqueIdentifier,               UNIQUE_IDENTIFIER,                &'a str,                            One,  Server, V1_0..=V1_4;
-        "Name":                             Name,                           NAME,                             Name<'a>,                           Many, Client, V1_0..=V1_4;
-        "Object Type":                      ObjectType,                     OBJECT_TYPE,                      ObjectType,                         One,  Server, V1_0..=V1_4;
-        "Cryptographic Algorithm":          CryptographicAlgorithm,         CRYPTOGRAPHIC_ALGORITHM,          CryptographicAlgorithm,             One,  Client, V1_0..=V1_4;
-        "Cryptographic Length":             CryptographicLength,            CRYPTOGRAPHIC_LENGTH,             i32,                                One,  Client, V1_0..=V1_4;
-        "Cryptographic Parameters":         CryptographicParameters,        CRYPTOGRAPHIC_PARAMETERS,         CryptographicParameters<'a>,        Many, Client, V1_0..=V1_4;
-        "Cryptographic Domain Parameters":  CryptographicDomainParameters,  CRYPTOGRAPHIC_DOMAIN_PARAMETERS,  CryptographicDomainParameters,      One,  Client, V1_0..=V1_4;
-        "Certificate Type":                 CertificateType,                CERTIFICATE_TYPE,                 CertificateType,                    One,  Server, V1_0..=V1_4;
-        "Certificate Length":               CertificateLength,              CERTIFICATE_LENGTH,               i32,                                One,  Server, V1_1..=V1_4;
-        "X.509 Certificate Identifier":     X509CertificateIdentifier,      X509_CERTIFICATE_IDENTIFIER,      X509CertificateIdentifier<'a>,      One,  Server, V1_1..=V1_4;
-        "X.509 Certificate Subject":        X509CertificateSubject,         X509_CERTIFICATE_SUBJECT,         X509CertificateSubject<'a>,         One,  Server, V1_1..=V1_4;
-        "X.509 Certificate Issuer":         X509CertificateIssuer,          X509_CERTIFICATE_ISSUER,          X509CertificateIssuer<'a>,          One,  Server, V1_1..=V1_4;
-        "Certificate Identifier":           CertificateIdentifier,          CERTIFICATE_IDENTIFIER,           CertificateIdentifier<'a>,          One,  Server, V1_0..=V1_4;
-        "Certificate Subject":              CertificateSubject,             CERTIFICATE_SUBJECT,              CertificateSubject<'a>,             One,  Server, V1_0..=V1_4;
-        "Certificate Issuer":               CertificateIssuer,              CERTIFICATE_ISSUER,               CertificateIssuer<'a>,              One,  Server, V1_0..=V1_4;
-        "Digital Signature Algorithm":      DigitalSignatureAlgorithm,      DIGITAL_SIGNATURE_ALGORITHM,      DigitalSignatureAlgorithm,          Many, Server, V1_1..=V1_4;
-        "Digest":                           Digest,                         DIGEST,                           Digest<'a>,                         Many, Server, V1_0..=V1_4;
-        "Operation Policy Name":            OperationPolicyName,            OPERATION_POLICY_NAME,            &'a str,                            One,  Client, V1_0..=V1_4;
-        "Cryptographic Usage Mask":         CryptographicUsageMask,         CRYPTOGRAPHIC_USAGE_MASK,         CryptographicUsageMask,             One,  Client, V1_0..=V1_4;
-        "Lease Time":                       LeaseTime,                      LEASE_TIME,                       Interval,                           One,  Server, V1_0..=V1_4;
-        "Usage Limits":                     UsageLimits,                    USAGE_LIMITS,                     UsageLimits,                        One,  Client, V1_0..=V1_4;
-        "State":                            State,                          STATE,                            State,                              One,  Server, V1_0..=V1_4;
-        "Initial Date":                     InitialDate,                    INITIAL_DATE,                     DateTime,                           One,  Server, V1_0..=V1_4;
-        "Activation Date":                  ActivationDate,                 ACTIVATION_DATE,                  DateTime,                           One,  Client, V1_0..=V1_4;
-        "Process Start Date":               ProcessStartDate,               PROCESS_START_DATE,               DateTime,                           One,  Client, V1_0..=V1_4;
-        "Protect Stop Date":                ProtectStopDate,                PROTECT_STOP_DATE,                DateTime,                           One,  Client, V1_0..=V1_4;
-        "Deactivation Date":                DeactivationDate,               DEACTIVATION_DATE,                DateTime,                           One,  Client, V1_0..=V1_4;
-        "Destroy Date":                     DestroyDate,                    DESTROY_DATE,                     DateTime,                           One,  Server, V1_0..=V1_4;
-        "Compromise Occurrence Date":       CompromiseOccurrenceDate,       COMPROMISE_OCCURRENCE_DATE,       DateTime,                           One,  Server, V1_0..=V1_4;
-        "Compromise Date":                  CompromiseDate,                 COMPROMISE_DATE,                  DateTime,                           One,  Server, V1_0..=V1_4;
-        "Revocation Reason":                RevocationReason,               REVOCATION_REASON,                RevocationReason<'a>,               One,  Server, V1_0..=V1_4;
-        "Archive Date":                     ArchiveDate,                    ARCHIVE_DATE,                     DateTime,                           One,  Server, V1_0..=V1_4;
-        "Object Group":                     ObjectGroup,                    OBJECT_GROUP,                     &'a str,                            Many, Client, V1_0..=V1_4;
-        "Fresh":                            Fresh,                          FRESH,                            bool,                               One,  Client, V1_1..=V1_4;
-        "Link":                             Link,                           LINK,                             Link<'a>,                           Many, Client, V1_0..=V1_4;
-        "Application Specific Information": ApplicationSpecificInformation, APPLICATION_SPECIFIC_INFORMATION, ApplicationSpecificInformation<'a>, Many, Client, V1_0..=V1_4;
-        "Contact Information":              ContactInformation,             CONTACT_INFORMATION,              &'a str,                            One,  Client, V1_0..=V1_4;
-        "Last Change Date":                 LastChangeDate,                 LAST_CHANGE_DATE,                 DateTime,                           One,  Server, V1_0..=V1_4;
-        "Alternative Name":                 AlternativeName,                ALTERNATIVE_NAME,                 AlternativeName<'a>,                Many, Client, V1_2..=V1_4;
-        "Key Value Present":                KeyValuePresent,                KEY_VALUE_PRESENT,                bool,                               One,  Server, V1_2..=V1_4;
-        "Key Value Location":               KeyValueLocation,               KEY_VALUE_LOCATION,               KeyValueLocation<'a>,               Many, Client, V1_2..=V1_4;
-        "Original Creation Date":           OriginalCreationDate,           ORIGINAL_CREATION_DATE,           DateTime,                           One,  Client, V1_2..=V1_4;
-        "Random Number Generator":          RandomNumberGenerator,          RANDOM_NUMBER_GENERATOR,          RngParameters,                      One,  Client, V1_3..=V1_4;
-        "PKCS#12 Friendly Name":            Pkcs12FriendlyName,             PKCS12_FRIENDLY_NAME,             &'a str,                            One,  Client, V1_4..=V1_4;
-        "Description":                      Description,                    DESCRIPTION,                      &'a str,                            One,  Client, V1_4..=V1_4;
-        "Comment":                          Comment,                        COMMENT,                          &'a str,                            One,  Client, V1_4..=V1_4;
-        "Sensitive":                        Sensitive,                      SENSITIVE,                        bool,                               One,  Client, V1_4..=V1_4;
-        "Always Sensitive":                 AlwaysSensitive,                ALWAYS_SENSITIVE,                 bool,                               One,  Server, V1_4..=V1_4;
-        "Extractable":                      Extractable,                    EXTRACTABLE,                      bool,                               One,  Client, V1_4..=V1_4;
-        "Never Extractable":                NeverExtractable,               NEVER_EXTRACTABLE,                bool,                               One,  Server, V1_4..=V1_4;
-        "Storage Status Mask":              StorageStatusMask,              STORAGE_STATUS_MASK,              StorageStatusMask,                  One,  Client, V1_0..=V1_4;
+        "Unique Identifier":                UniqueIdentifier,               UNIQUE_IDENTIFIER,                &'a str,                            One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Name":                             Name,                           NAME,                             Name<'a>,                           Many, Client, Always,        Goes,  V1_0..=V1_4;
+        "Object Type":                      ObjectType,                     OBJECT_TYPE,                      ObjectType,                         One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Cryptographic Algorithm":          CryptographicAlgorithm,         CRYPTOGRAPHIC_ALGORITHM,          CryptographicAlgorithm,             One,  Client, Never,         Stays, V1_0..=V1_4;
+        "Cryptographic Length":             CryptographicLength,            CRYPTOGRAPHIC_LENGTH,             i32,                                One,  Client, Never,         Stays, V1_0..=V1_4;
+        "Cryptographic Parameters":         CryptographicParameters,        CRYPTOGRAPHIC_PARAMETERS,         CryptographicParameters<'a>,        Many, Client, Always,        Goes,  V1_0..=V1_4;
+        "Cryptographic Domain Parameters":  CryptographicDomainParameters,  CRYPTOGRAPHIC_DOMAIN_PARAMETERS,  CryptographicDomainParameters,      One,  Client, Never,         Stays, V1_0..=V1_4;
+        "Certificate Type":                 CertificateType,                CERTIFICATE_TYPE,                 CertificateType,                    One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Certificate Length":               CertificateLength,              CERTIFICATE_LENGTH,               i32,                                One,  Server, Never,         Stays, V1_1..=V1_4;
+        "X.509 Certificate Identifier":     X509CertificateIdentifier,      X509_CERTIFICATE_IDENTIFIER,      X509CertificateIdentifier<'a>,      One,  Server, Never,         Stays, V1_1..=V1_4;
+        "X.509 Certificate Subject":        X509CertificateSubject,         X509_CERTIFICATE_SUBJECT,         X509CertificateSubject<'a>,         One,  Server, Never,         Stays, V1_1..=V1_4;
+        "X.509 Certificate Issuer":         X509CertificateIssuer,          X509_CERTIFICATE_ISSUER,          X509CertificateIssuer<'a>,          One,  Server, Never,         Stays, V1_1..=V1_4;
+        "Certificate Identifier":           CertificateIdentifier,          CERTIFICATE_IDENTIFIER,           CertificateIdentifier<'a>,          One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Certificate Subject":              CertificateSubject,             CERTIFICATE_SUBJECT,              CertificateSubject<'a>,             One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Certificate Issuer":               CertificateIssuer,              CERTIFICATE_ISSUER,               CertificateIssuer<'a>,              One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Digital Signature Algorithm":      DigitalSignatureAlgorithm,      DIGITAL_SIGNATURE_ALGORITHM,      DigitalSignatureAlgorithm,          Many, Server, Never,         Stays, V1_1..=V1_4;
+        "Digest":                           Digest,                         DIGEST,                           Digest<'a>,                         Many, Server, Never,         Stays, V1_0..=V1_4;
+        "Operation Policy Name":            OperationPolicyName,            OPERATION_POLICY_NAME,            &'a str,                            One,  Client, Never,         Stays, V1_0..=V1_4;
+        "Cryptographic Usage Mask":         CryptographicUsageMask,         CRYPTOGRAPHIC_USAGE_MASK,         CryptographicUsageMask,             One,  Client, Never,         Stays, V1_0..=V1_4;
+        "Lease Time":                       LeaseTime,                      LEASE_TIME,                       Interval,                           One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Usage Limits":                     UsageLimits,                    USAGE_LIMITS,                     UsageLimits,                        One,  Client, UntilUsed,     Goes,  V1_0..=V1_4;
+        "State":                            State,                          STATE,                            State,                              One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Initial Date":                     InitialDate,                    INITIAL_DATE,                     DateTime,                           One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Activation Date":                  ActivationDate,                 ACTIVATION_DATE,                  DateTime,                           One,  Client, PreActive,     Stays, V1_0..=V1_4;
+        "Process Start Date":               ProcessStartDate,               PROCESS_START_DATE,               DateTime,                           One,  Client, UntilReached,  Stays, V1_0..=V1_4;
+        "Protect Stop Date":                ProtectStopDate,                PROTECT_STOP_DATE,                DateTime,                           One,  Client, UntilReached,  Stays, V1_0..=V1_4;
+        "Deactivation Date":                DeactivationDate,               DEACTIVATION_DATE,                DateTime,                           One,  Client, UntilInactive, Stays, V1_0..=V1_4;
+        "Destroy Date":                     DestroyDate,                    DESTROY_DATE,                     DateTime,                           One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Compromise Occurrence Date":       CompromiseOccurrenceDate,       COMPROMISE_OCCURRENCE_DATE,       DateTime,                           One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Compromise Date":                  CompromiseDate,                 COMPROMISE_DATE,                  DateTime,                           One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Revocation Reason":                RevocationReason,               REVOCATION_REASON,                RevocationReason<'a>,               One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Archive Date":                     ArchiveDate,                    ARCHIVE_DATE,                     DateTime,                           One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Object Group":                     ObjectGroup,                    OBJECT_GROUP,                     &'a str,                            Many, Client, Always,        Goes,  V1_0..=V1_4;
+        "Fresh":                            Fresh,                          FRESH,                            bool,                               One,  Client, Never,         Stays, V1_1..=V1_4;
+        "Link":                             Link,                           LINK,                             Link<'a>,                           Many, Client, Always,        Goes,  V1_0..=V1_4;
+        "Application Specific Information": ApplicationSpecificInformation, APPLICATION_SPECIFIC_INFORMATION, ApplicationSpecificInformation<'a>, Many, Client, Always,        Goes,  V1_0..=V1_4;
+        "Contact Information":              ContactInformation,             CONTACT_INFORMATION,              &'a str,                            One,  Client, Always,        Goes,  V1_0..=V1_4;
+        "Last Change Date":                 LastChangeDate,                 LAST_CHANGE_DATE,                 DateTime,                           One,  Server, Never,         Stays, V1_0..=V1_4;
+        "Alternative Name":                 AlternativeName,                ALTERNATIVE_NAME,                 AlternativeName<'a>,                Many, Client, Always,        Goes,  V1_2..=V1_4;
+        "Key Value Present":                KeyValuePresent,                KEY_VALUE_PRESENT,                bool,                               One,  Server, Never,         Stays, V1_2..=V1_4;
+        "Key Value Location":               KeyValueLocation,               KEY_VALUE_LOCATION,               KeyValueLocation<'a>,               Many, Client, Always,        Goes,  V1_2..=V1_4;
+        "Original Creation Date":           OriginalCreationDate,           ORIGINAL_CREATION_DATE,           DateTime,                           One,  Client, Never,         Stays, V1_2..=V1_4;
+        "Random Number Generator":          RandomNumberGenerator,          RANDOM_NUMBER_GENERATOR,          RngParameters,                      One,  Client, Never,         Stays, V1_3..=V1_4;
+        "PKCS#12 Friendly Name":            Pkcs12FriendlyName,             PKCS12_FRIENDLY_NAME,             &'a str,                            One,  Client, Always,        Goes,  V1_4..=V1_4;
+        "Description":                      Description,                    DESCRIPTION,                      &'a str,                            One,  Client, Always,        Goes,  V1_4..=V1_4;
+        "Comment":                          Comment,                        COMMENT,                          &'a str,                            One,  Client, Always,        Goes,  V1_4..=V1_4;
+        "Sensitive":                        Sensitive,                      SENSITIVE,                        bool,                               One,  Client, Always,        Stays, V1_4..=V1_4;
+        "Always Sensitive":                 AlwaysSensitive,                ALWAYS_SENSITIVE,                 bool,                               One,  Server, Never,         Stays, V1_4..=V1_4;
+        "Extractable":                      Extractable,                    EXTRACTABLE,                      bool,                               One,  Client, Always,        Stays, V1_4..=V1_4;
+        "Never Extractable":                NeverExtractable,               NEVER_EXTRACTABLE,                bool,                               One,  Server, Never,         Stays, V1_4..=V1_4;
+        "Storage Status Mask":              StorageStatusMask,              STORAGE_STATUS_MASK,              StorageStatusMask,                  One,  Client, Never,         Stays, V1_0..=V1_4;
     }
 }
 

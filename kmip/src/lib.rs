@@ -30,7 +30,7 @@ pub mod ttlv;
 mod version;
 mod view;
 
-pub use attribute::{Attribute, AttributeName, AttributeRow, AttributeValue, Instances, SetBy};
+pub use attribute::{Attribute, AttributeName, AttributeRow, AttributeValue, Deletable, Instances, Modifiable, SetBy};
 pub use client::{Answers, Batch, Call, Sent, Slot};
 pub use connection::{Frames, Framing, MESSAGE_BYTES_MAX};
 pub use dispatch::{Caller, Credentials, dispatch};

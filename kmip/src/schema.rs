@@ -354,7 +354,7 @@ macro_rules! message {
 
     // The attribute table.
     (attributes<$life:lifetime> {
-        $($text:literal: $variant:ident, $tag:ident, $type:ty, $instances:ident, $set_by:ident, $since:ident ..= $until:ident;)*
+        $($text:literal: $variant:ident, $tag:ident, $type:ty, $instances:ident, $set_by:ident, $modifiable:ident, $deletable:ident, $since:ident ..= $until:ident;)*
     }) => {
         /// A standard attribute.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -410,6 +410,8 @@ macro_rules! message {
                         kind: <$type as $crate::schema::Decode<$life>>::TYPE,
                         instances: Instances::$instances,
                         set_by: SetBy::$set_by,
+                        modifiable: Modifiable::$modifiable,
+                        deletable: Deletable::$deletable,
                         since: $crate::version::ProtocolVersion::$since,
                         until: $crate::version::ProtocolVersion::$until,
                     },)*

@@ -1,7 +1,7 @@
 //! The tables in the code against the published ones, which `tests/published` holds in our own form.
 
 use kmip::ttlv::ItemType;
-use kmip::{AttributeName, Instances, ProtocolVersion, SetBy, Tag, schema::Row};
+use kmip::{AttributeName, Deletable, Instances, Modifiable, ProtocolVersion, SetBy, Tag, schema::Row};
 
 /// The rows of a file: comments left out, columns split at tabs.
 fn rows(file: &str) -> Vec<Vec<&str>> {
@@ -106,7 +106,7 @@ fn the_attributes_are_those_of_section_3() {
     // The last row is MySQL's, not the standard's.
     let (extra, ours) = ours.split_last().expect("the table is not empty");
     assert_eq!(ours, theirs);
-    assert_eq!(extra, "Storage Status Mask\tInteger\tone\tclient\t1.0");
+    assert_eq!(extra, "Storage Status Mask\tInteger\tone\tclient\t1.0\tnever\tno");
 }
 
 fn attribute_line(attribute: AttributeName) -> String {
@@ -116,7 +116,24 @@ fn attribute_line(attribute: AttributeName) -> String {
     assert_eq!(row.until, ProtocolVersion::LATEST, "no attribute has been removed");
     let instances = if row.instances == Instances::Many { "many" } else { "one" };
     let set_by = if row.set_by == SetBy::Client { "client" } else { "server" };
-    [row.name, type_name(row.kind), instances, set_by, &row.since.to_string()].join("\t")
+    let deletable = match row.deletable {
+        // Nothing is ever taken of Usage Limits here.
+        Deletable::Goes if row.modifiable == Modifiable::UntilUsed => "until used",
+        Deletable::Goes => "yes",
+        Deletable::Stays => "no",
+    };
+    [row.name, type_name(row.kind), instances, set_by, &row.since.to_string(), modifiable(row.modifiable), deletable].join("\t")
+}
+
+fn modifiable(when: Modifiable) -> &'static str {
+    match when {
+        Modifiable::Never => "never",
+        Modifiable::Always => "yes",
+        Modifiable::PreActive => "while Pre-Active",
+        Modifiable::UntilInactive => "while Pre-Active or Active",
+        Modifiable::UntilReached => "until reached",
+        Modifiable::UntilUsed => "until used",
+    }
 }
 
 /// Section 3 has the server set these two, Table 165 the client name them.
