@@ -1,4 +1,5 @@
-//! Algorithms as functions of exposed bytes: AEADs, client-data modes, key derivation, MACs, signatures, and the self-tests that prove them.
+//! Algorithms as functions of exposed bytes: AEADs, client-data modes, key wrap, key derivation, MACs, signatures, and the self-tests that prove
+//! them.
 //!
 //! Nothing here knows an id, a policy, a file, a clock or a random source: keys, nonces and initialization vectors are arguments, and whoever
 //! calls is answerable for their uniqueness. Key bytes are borrowed for the length of a call; what the call leaves on the stack is overwritten
@@ -7,6 +8,7 @@
 pub mod aead;
 mod error;
 pub mod kdf;
+pub mod keywrap;
 pub mod mac;
 pub mod mode;
 pub mod selftest;

@@ -1,8 +1,10 @@
 //! Known-answer tests that run at start and on demand, before any key is touched (C17).
 //!
-//! Ed25519 is case 2 of RFC 8032 section 7.1, HMAC-SHA-256 is case 2 of RFC 4231, SHA-256 is the example of FIPS 180-4; all other answers were
-//! computed with OpenSSL and libsodium from the inputs below. Every cipher must also refuse changed bytes.
+//! KW is RFC 3394 section 4.6, KWP the first example of RFC 5649 section 6, Ed25519 is case 2 of RFC 8032 section 7.1, HMAC-SHA-256 is case 2 of
+//! RFC 4231, SHA-256 is the example of FIPS 180-4; all other answers were computed with OpenSSL and libsodium from the inputs below. Every cipher
+//! must also refuse changed bytes.
 
+use crate::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use crate::mac::{hmac_sha256, sha256};
 use crate::{Aead, Error, kdf, mode, sign};
 
@@ -22,6 +24,7 @@ pub fn run() -> Result<(), SelfTestFailed> {
     AEADS.iter().try_for_each(AeadAnswer::check)?;
     GCMS.iter().try_for_each(GcmAnswer::check)?;
     CBCS.iter().try_for_each(CbcAnswer::check)?;
+    KEY_WRAPS.iter().try_for_each(KeyWrapAnswer::check)?;
     HKDF.check()?;
     require(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]) == HMAC, "HMAC-SHA-256")?;
     require(sha256(&[b"a", b"bc"]) == SHA, "SHA-256")?;
@@ -111,6 +114,29 @@ const CBCS: [CbcAnswer; 3] = [
         what: "client data: AES-256-CBC",
         key_bytes: 32,
         ciphertext: unhex("f65d2ac689712fd6113a840505ebb28c221871faaf8f59b0bb34ef14374aa6ec8cae188801af2cb535fb85f14febddaa"),
+    },
+];
+
+#[derive(Clone, Copy)]
+struct KeyWrapAnswer<'a> {
+    how: KeyWrap,
+    key: &'a [u8],
+    plain: &'a [u8],
+    wrapped: &'a [u8],
+}
+
+const KEY_WRAPS: [KeyWrapAnswer<'static>; 2] = [
+    KeyWrapAnswer {
+        how: KeyWrap::Kw,
+        key: &counting::<32>(0),
+        plain: &unhex::<32>("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f"),
+        wrapped: &unhex::<40>("28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21"),
+    },
+    KeyWrapAnswer {
+        how: KeyWrap::Kwp,
+        key: &unhex::<24>("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8"),
+        plain: &unhex::<20>("c37b7e6492584340bed12207808941155068f738"),
+        wrapped: &unhex::<32>("138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a"),
     },
 ];
 
@@ -207,6 +233,22 @@ impl CbcAnswer {
     }
 }
 
+impl KeyWrapAnswer<'_> {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let what = self.how.name();
+        let mut wrapped = vec![0; self.wrapped.len()];
+        require(self.how.wrap(self.key, self.plain, &mut wrapped) == Ok(()) && wrapped == self.wrapped, what)?;
+
+        let mut plain = vec![0; wrapped.len() - KEY_WRAP_OVERHEAD_BYTES];
+        let opened = self.how.unwrap(self.key, self.wrapped, &mut plain);
+        require(opened == Ok(self.plain.len()) && plain.starts_with(self.plain), what)?;
+
+        wrapped[self.plain.len() / 2] ^= 1;
+        let refused = self.how.unwrap(self.key, &wrapped, &mut plain);
+        require(refused == Err(Error::Refused) && plain.iter().all(|byte| *byte == 0), what)
+    }
+}
+
 impl HkdfAnswer {
     fn check(&self) -> Result<(), SelfTestFailed> {
         let failed = SelfTestFailed { what: "HKDF-SHA-512" };
@@ -294,6 +336,14 @@ mod tests {
             let what = answer.what;
             assert_eq!(CbcAnswer { ciphertext: flipped(answer.ciphertext), ..answer }.check(), Err(SelfTestFailed { what }));
         }
+        for answer in KEY_WRAPS {
+            let failed = Err(SelfTestFailed { what: answer.how.name() });
+            let (mut wrapped, mut plain) = (answer.wrapped.to_vec(), answer.plain.to_vec());
+            wrapped[0] ^= 1;
+            plain[0] ^= 1;
+            assert_eq!(KeyWrapAnswer { wrapped: &wrapped, ..answer }.check(), failed);
+            assert_eq!(KeyWrapAnswer { plain: &plain, ..answer }.check(), failed);
+        }
         let hkdf = HkdfAnswer { out: flipped(HKDF.out) };
         assert_eq!(hkdf.check(), Err(SelfTestFailed { what: "HKDF-SHA-512" }));
         let signature = SignatureAnswer { signature: flipped(SIGNATURE.signature), ..SIGNATURE };
@@ -305,5 +355,6 @@ mod tests {
     #[test]
     fn every_algorithm_of_the_registry_has_an_answer() {
         assert_eq!(AEADS.map(|answer| answer.aead), Aead::ALL);
+        assert_eq!(KEY_WRAPS.map(|answer| answer.how), KeyWrap::ALL);
     }
 }

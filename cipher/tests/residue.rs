@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use cipher::keywrap::KeyWrap;
 use cipher::{Aead, kdf, mac, mode, sign};
 use secret::{Backing, Key, Settings, scrubbed};
 use sha2::{Digest, Sha512};
@@ -61,7 +62,7 @@ fn test_key() -> Key<32> {
 
 type Operation = fn(&Key<32>);
 
-const OPERATIONS: [(&str, Operation); 11] = [
+const OPERATIONS: [(&str, Operation); 15] = [
     ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
     ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
     ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
@@ -71,6 +72,10 @@ const OPERATIONS: [(&str, Operation); 11] = [
     ("Ed25519 key set-up", |key| assert_ne!(key.expose(sign::public_from_seed), [0; 32])),
     ("AES-GCM under the key", |key| key.expose(|key| gcm(key))),
     ("AES-CBC under the key", |key| key.expose(|key| cbc(key))),
+    ("KW under the key", |key| key.expose(|key| key_wrap(KeyWrap::Kw, key, &[0x11; 32]))),
+    ("KWP under the key", |key| key.expose(|key| key_wrap(KeyWrap::Kwp, key, &[0x11; 30]))),
+    ("KW of the key", |key| key.expose(|key| key_wrap(KeyWrap::Kw, &[5; 32], key))),
+    ("KWP of the key", |key| key.expose(|key| key_wrap(KeyWrap::Kwp, &[5; 32], &key[..31]))),
     ("a refused AES-GCM decryption of the key", |key| key.expose(|key| refused_gcm(key))),
     ("a refused AES-CBC decryption of the key", |key| key.expose(|key| refused_cbc(key))),
 ];
@@ -93,6 +98,17 @@ fn cbc(key: &[u8]) {
     let mut text = Vec::new();
     mode::cbc_encrypt(key, &[1; 16], &[0x11; 64], &mut text).expect("lengths fit");
     mode::cbc_decrypt(key, &[1; 16], &text, &mut Vec::new()).expect("what was encrypted decrypts");
+}
+
+/// Wraps, unwraps and is refused; what comes back lies in locked memory.
+fn key_wrap(how: KeyWrap, key: &[u8], plain: &[u8]) {
+    let mut wrapped = vec![0; how.wrapped_bytes(plain.len()).expect("the length fits")];
+    how.wrap(key, plain, &mut wrapped).expect("lengths fit");
+    for refused in [false, true] {
+        wrapped[20] ^= u8::from(refused);
+        let opened = Key::<32>::init_with(|out| assert_eq!(how.unwrap(key, &wrapped, out).is_err(), refused));
+        drop(opened.expect("the arena has room"));
+    }
 }
 
 fn refused_gcm(plaintext: &[u8]) {
