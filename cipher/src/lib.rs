@@ -13,6 +13,7 @@ pub mod mac;
 pub mod mode;
 pub mod selftest;
 pub mod sign;
+pub mod stream;
 
 pub use aead::Aead;
 pub use error::Error;

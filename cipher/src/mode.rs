@@ -28,7 +28,8 @@ pub const CBC_IV_BYTES: usize = 16;
 /// The most data one call takes, in bytes; the library counts CBC data in 31 bits.
 pub const DATA_BYTES_MAX: usize = 1 << 30;
 
-const BLOCK_BYTES: usize = 16;
+/// Length of a block of AES in bytes.
+pub(crate) const BLOCK_BYTES: usize = 16;
 
 /// Encrypts with AES-GCM: appends as many bytes as `plaintext` has to `out`, and returns the tag.
 ///
@@ -109,7 +110,11 @@ pub fn cbc_decrypt(key: &[u8], iv: &[u8], ciphertext: &[u8], out: &mut Vec<u8>) 
 }
 
 /// Lends `room_bytes` at the end of `out` to `fill` and keeps as many as it says it wrote; what is not kept is wiped.
-fn append(out: &mut Vec<u8>, room_bytes: usize, fill: impl FnOnce(&mut [u8]) -> Result<usize, Unspecified>) -> Result<(), Error> {
+pub(crate) fn append(
+    out: &mut Vec<u8>,
+    room_bytes: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<usize, Unspecified>,
+) -> Result<(), Error> {
     let start = out.len();
     out.resize(start + room_bytes, 0);
     let filled = scrubbed(|| fill(&mut out[start..]));
@@ -128,7 +133,7 @@ fn gcm_algorithm(key: &[u8]) -> Result<&'static aead::Algorithm, Error> {
     }
 }
 
-fn cbc_algorithm(key: &[u8]) -> Result<&'static cipher::Algorithm, Error> {
+pub(crate) fn cbc_algorithm(key: &[u8]) -> Result<&'static cipher::Algorithm, Error> {
     match key.len() {
         16 => Ok(&AES_128),
         24 => Ok(&AES_192),
@@ -141,15 +146,15 @@ fn wrong_key(is_bytes: usize) -> Error {
     Error::WrongLength { what: "AES key", is_bytes, wants: "16, 24 or 32" }
 }
 
-fn gcm_iv(iv: &[u8]) -> Result<&[u8; GCM_IV_BYTES], Error> {
+pub(crate) fn gcm_iv(iv: &[u8]) -> Result<&[u8; GCM_IV_BYTES], Error> {
     iv.try_into().map_err(|_| Error::WrongLength { what: "GCM initialization vector", is_bytes: iv.len(), wants: "12" })
 }
 
-fn cbc_iv(iv: &[u8]) -> Result<&[u8; CBC_IV_BYTES], Error> {
+pub(crate) fn cbc_iv(iv: &[u8]) -> Result<&[u8; CBC_IV_BYTES], Error> {
     iv.try_into().map_err(|_| Error::WrongLength { what: "CBC initialization vector", is_bytes: iv.len(), wants: "16" })
 }
 
-fn check_data(data: &[u8]) -> Result<(), Error> {
+pub(crate) fn check_data(data: &[u8]) -> Result<(), Error> {
     if data.len() > DATA_BYTES_MAX {
         return Err(Error::WrongLength { what: "data", is_bytes: data.len(), wants: "at most 2^30" });
     }

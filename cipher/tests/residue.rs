@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use cipher::keywrap::KeyWrap;
+use cipher::stream::{self, STATE_BYTES};
 use cipher::{Aead, kdf, mac, mode, sign};
 use secret::{Backing, Key, Settings, scrubbed};
 use sha2::{Digest, Sha512};
@@ -62,7 +63,7 @@ fn test_key() -> Key<32> {
 
 type Operation = fn(&Key<32>);
 
-const OPERATIONS: [(&str, Operation); 15] = [
+const OPERATIONS: [(&str, Operation); 18] = [
     ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
     ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
     ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
@@ -76,6 +77,9 @@ const OPERATIONS: [(&str, Operation); 15] = [
     ("KWP under the key", |key| key.expose(|key| key_wrap(KeyWrap::Kwp, key, &[0x11; 30]))),
     ("KW of the key", |key| key.expose(|key| key_wrap(KeyWrap::Kw, &[5; 32], key))),
     ("KWP of the key", |key| key.expose(|key| key_wrap(KeyWrap::Kwp, &[5; 32], &key[..31]))),
+    ("AES-GCM in parts under the key", |key| key.expose(|key| gcm_in_parts(key))),
+    ("AES-CBC in parts under the key", |key| key.expose(|key| cbc_in_parts(key))),
+    ("AES-CBC in parts of the key", |key| key.expose(|key| cbc_of_secret_parts(key))),
     ("a refused AES-GCM decryption of the key", |key| key.expose(|key| refused_gcm(key))),
     ("a refused AES-CBC decryption of the key", |key| key.expose(|key| refused_cbc(key))),
 ];
@@ -111,6 +115,31 @@ fn key_wrap(how: KeyWrap, key: &[u8], plain: &[u8]) {
     }
 }
 
+fn gcm_in_parts(key: &[u8]) {
+    let (mut state, mut after, mut out) = ([0; STATE_BYTES], [0; STATE_BYTES], Vec::with_capacity(128));
+    stream::gcm_begin(key, &[1; 12], b"aad", &mut state).expect("lengths fit");
+    stream::gcm_encrypt_part(key, &state, &[0x11; 21], &mut after, &mut out).expect("lengths fit");
+    stream::gcm_encrypt_last(key, &after, &[0x11; 21], &mut out).expect("lengths fit");
+}
+
+fn cbc_in_parts(key: &[u8]) {
+    let (mut first, mut after, mut text) = ([0; STATE_BYTES], [0; STATE_BYTES], Vec::with_capacity(128));
+    stream::cbc_begin(&[1; 16], &mut first).expect("lengths fit");
+    stream::cbc_encrypt_part(key, &first, &[0x11; 21], &mut after, &mut text).expect("lengths fit");
+    stream::cbc_encrypt_last(key, &after, &[0x11; 21], &mut text).expect("lengths fit");
+    let mut out = Vec::with_capacity(128);
+    stream::cbc_decrypt_part(key, &first, &text[..21], &mut after, &mut out).expect("lengths fit");
+    stream::cbc_decrypt_last(key, &after, &text[21..], &mut out).expect("what was encrypted decrypts");
+}
+
+/// 31 bytes of plaintext leave 15 of them in the state, which is the caller's to keep in locked memory.
+fn cbc_of_secret_parts(plaintext: &[u8]) {
+    let (mut first, mut after, mut text) = ([0; STATE_BYTES], [0; STATE_BYTES], Vec::with_capacity(128));
+    stream::cbc_begin(&[1; 16], &mut first).expect("lengths fit");
+    stream::cbc_encrypt_part(&[5; 32], &first, &plaintext[..31], &mut after, &mut text).expect("lengths fit");
+    stream::cbc_encrypt_last(&[5; 32], &after, &plaintext[31..], &mut text).expect("lengths fit");
+}
+
 fn refused_gcm(plaintext: &[u8]) {
     let mut text = Vec::new();
     let tag = mode::gcm_encrypt(&[5; 32], &[1; 12], b"", plaintext, &mut text).expect("lengths fit");
@@ -137,7 +166,8 @@ fn derive(key: &Key<32>) -> (Key<64>, Key<64>) {
     (prk, derived.expect("the arena has room"))
 }
 
-/// Inverted: the key and the pseudorandom key, as they are and under the pads of HMAC; what is derived from them; Ed25519's secret prefix.
+/// Inverted: the key and the pseudorandom key, as they are and under the pads of HMAC; what is derived from them; Ed25519's secret prefix;
+/// GCM's hash key.
 fn patterns() -> Vec<Vec<u8>> {
     let key = test_key();
     let (prk, derived) = derive(&key);
@@ -149,7 +179,17 @@ fn patterns() -> Vec<Vec<u8>> {
     patterns.push(derived.expose(|bytes| bytes.map(|byte| !byte)).to_vec());
     let expanded = Key::<64>::init_with(|out| scrubbed(|| key.expose(|seed| out.copy_from_slice(&Sha512::digest(seed)))));
     patterns.push(expanded.expect("the arena has room").expose(|bytes| bytes[32..].iter().map(|byte| !byte).collect()));
+    patterns.push(key.expose(inverted_hash_key));
     patterns
+}
+
+/// GCM's hash key is the block of zeros encrypted, and so is the first block of CBC over zeros.
+fn inverted_hash_key(key: &[u8; 32]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    mode::cbc_encrypt(key, &[0; 16], &[0; 16], &mut out).expect("lengths fit");
+    let inverted = out[..16].iter().map(|byte| !byte).collect();
+    wipe(out);
+    inverted
 }
 
 fn wipe(mut bytes: Vec<u8>) {

@@ -1,0 +1,435 @@
+//! AES-GCM encryption and AES-CBC in both directions, one part at a time, with a state of 64 bytes between the parts.
+//!
+//! A part takes the key and the state that the part before it left, and writes the state for the next one; what comes out of all parts together is
+//! what [`mode`] returns for the whole. There is no decryption of GCM here: nothing may be released before the tag verifies, so its
+//! caller collects the ciphertext and hands it to [`mode::gcm_decrypt`].
+//!
+//! A state is as secret as a key. GCM's holds the hash so far, which together with the ciphertext gives away the hash key, and CBC's holds up to
+//! 15 bytes of plaintext: it lives in locked memory and is handed over as exposed bytes. **A state of GCM is used once.** Two different parts
+//! after the same state are encrypted with the same keystream, and whoever sees both reads both.
+//!
+//! ```text
+//! bytes    GCM                                      CBC
+//!  0..16   GHASH of additional data and ciphertext  the ciphertext block before the next one, or the IV
+//! 16..32   begun block of ciphertext                data that was taken in, but has not come out yet
+//! 32..44   IV                                       zeros
+//! 48..56   length of the additional data in bits    zeros
+//! 56..64   length of the data so far in bytes       the same
+//! ```
+//!
+//! GCM is put together from two libraries: aws-lc's counter mode, and GHASH of RustCrypto. GHASH is a Horner scheme, so it goes on from an earlier
+//! value by adding that value to the next block, and the library needs no way in for it.
+
+use aws_lc_rs::cipher::{
+    Algorithm, DecryptionContext, EncryptionContext, StreamingDecryptingKey, StreamingEncryptingKey, UnboundCipherKey,
+};
+use aws_lc_rs::error::Unspecified;
+use ghash::universal_hash::UniversalHash;
+use ghash::{Block, GHash};
+use secret::scrubbed;
+use zeroize::Zeroize;
+
+use crate::Error;
+use crate::mode::{self, BLOCK_BYTES, GCM_TAG_BYTES};
+
+/// Length of a state in bytes.
+pub const STATE_BYTES: usize = 64;
+
+/// The most data of one stream in bytes: half of what GCM can take under one IV (2^36 - 32), so that no mistake of one brings its 32-bit counter
+/// round; with CBC, 2^31 blocks under one key, far from where two of them are expected to be equal.
+pub const STREAM_BYTES_MAX: u64 = 1 << 35;
+
+/// The counter block that GCM's data begins with; the one before it masks the tag.
+const FIRST_DATA_BLOCK: u64 = 2;
+
+/// Begins an encryption with AES-GCM: writes its first state.
+///
+/// - `key`: 16, 24 or 32 bytes. `iv`: 12 bytes, never used before with this key.
+///
+/// # Errors
+/// [`Error::WrongLength`] for key or IV.
+pub fn gcm_begin(key: &[u8], iv: &[u8], aad: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
+    let (algorithm, iv) = (mode::cbc_algorithm(key)?, mode::gcm_iv(iv)?);
+    scrubbed(|| {
+        let hash = Hash::new(algorithm, key).map_err(|Unspecified| Error::Refused)?;
+        state.fill(0);
+        state[..16].copy_from_slice(&hash.after([0; BLOCK_BYTES], &[], aad, Padding::Zeros).0);
+        state[32..44].copy_from_slice(iv);
+        state[48..56].copy_from_slice(&bits(aad.len() as u64));
+        Ok(())
+    })
+}
+
+/// Encrypts a part that is not the last: appends as many bytes as `plaintext` has to `out`, and writes the state `after` it.
+///
+/// # Errors
+/// [`Error::WrongLength`] for the key, or for more data than a call or a stream takes; `out` is then as it was.
+pub fn gcm_encrypt_part(
+    key: &[u8],
+    before: &[u8; STATE_BYTES],
+    plaintext: &[u8],
+    after: &mut [u8; STATE_BYTES],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let algorithm = mode::cbc_algorithm(key)?;
+    let bytes = longer_by(before, plaintext)?;
+    let start = out.len();
+    gcm_crypt(algorithm, key, before, plaintext, out)?;
+    scrubbed(|| {
+        let hash = Hash::new(algorithm, key).map_err(|Unspecified| Error::Refused)?;
+        let (sum, begun) = hash.after(block_at(before, 0), remainder(before), &out[start..], Padding::None);
+        *after = *before;
+        after[..16].copy_from_slice(&sum);
+        after[16..32].copy_from_slice(&begun);
+        after[56..].copy_from_slice(&bytes.to_be_bytes());
+        Ok(())
+    })
+}
+
+/// Encrypts the last part: as [`gcm_encrypt_part`], but returns the tag.
+///
+/// # Errors
+/// As [`gcm_encrypt_part`].
+pub fn gcm_encrypt_last(key: &[u8], before: &[u8; STATE_BYTES], plaintext: &[u8], out: &mut Vec<u8>) -> Result<[u8; GCM_TAG_BYTES], Error> {
+    let algorithm = mode::cbc_algorithm(key)?;
+    let bytes = longer_by(before, plaintext)?;
+    let start = out.len();
+    gcm_crypt(algorithm, key, before, plaintext, out)?;
+    scrubbed(|| {
+        let hash = Hash::new(algorithm, key)?;
+        let (sum, _) = hash.after(block_at(before, 0), remainder(before), &out[start..], Padding::Zeros);
+        let mut lengths = block_at(before, 48);
+        lengths[8..].copy_from_slice(&bits(bytes));
+        let (mut tag, _) = hash.after(sum, &[], &lengths, Padding::None);
+        let mut mask = [0; GCM_TAG_BYTES];
+        keystream(algorithm, key, &counter_block(before, FIRST_DATA_BLOCK - 1), &mut mask)?;
+        xor(&mut tag, &mask);
+        Ok(tag)
+    })
+    .map_err(|Unspecified| Error::Refused)
+}
+
+/// Begins an encryption or decryption with AES-CBC: writes its first state.
+///
+/// - `iv`: 16 bytes, for encryption unpredictable ones.
+///
+/// # Errors
+/// [`Error::WrongLength`] for the IV.
+pub fn cbc_begin(iv: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
+    let iv = mode::cbc_iv(iv)?;
+    state.fill(0);
+    state[..16].copy_from_slice(iv);
+    Ok(())
+}
+
+/// Encrypts a part that is not the last: appends the whole blocks that are there to `out`, and writes the state `after` it.
+///
+/// # Errors
+/// [`Error::WrongLength`] for the key, or for more data than a call or a stream takes; `out` is then as it was.
+pub fn cbc_encrypt_part(
+    key: &[u8],
+    before: &[u8; STATE_BYTES],
+    plaintext: &[u8],
+    after: &mut [u8; STATE_BYTES],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let bytes = longer_by(before, plaintext)?;
+    let start = out.len();
+    cbc_encrypt(key, before, plaintext, Last::No, out)?;
+    let last_block = out[start..].last_chunk().copied();
+    let held = [remainder(before), plaintext];
+    cbc_state(before, last_block, held, usize::try_from(bytes % 16).expect("below 16"), bytes, after);
+    Ok(())
+}
+
+/// Encrypts the last part and pads: appends at least one block to `out`.
+///
+/// # Errors
+/// As [`cbc_encrypt_part`].
+pub fn cbc_encrypt_last(key: &[u8], before: &[u8; STATE_BYTES], plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    longer_by(before, plaintext)?;
+    cbc_encrypt(key, before, plaintext, Last::Yes, out)
+}
+
+/// Decrypts a part that is not the last: appends to `out` what cannot be padding, and writes the state `after` it.
+///
+/// # Errors
+/// [`Error::WrongLength`] for the key, or for more data than a call or a stream takes; `out` is then as it was.
+pub fn cbc_decrypt_part(
+    key: &[u8],
+    before: &[u8; STATE_BYTES],
+    ciphertext: &[u8],
+    after: &mut [u8; STATE_BYTES],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let bytes = longer_by(before, ciphertext)?;
+    let start = out.len();
+    cbc_decrypt(key, before, ciphertext, Last::No, out)?;
+    let held = [held_back(before), ciphertext];
+    let last_block = (out.len() - start).checked_sub(BLOCK_BYTES).map(|at| {
+        let mut block = [0; BLOCK_BYTES];
+        block.iter_mut().zip(held[0].iter().chain(held[1]).skip(at)).for_each(|(to, from)| *to = *from);
+        block
+    });
+    cbc_state(before, last_block, held, held_back_bytes(bytes), bytes, after);
+    Ok(())
+}
+
+/// Decrypts the last part and removes the padding: appends the rest of the plaintext to `out`.
+///
+/// What [`mode::cbc_decrypt`] says of padding holds here as well.
+///
+/// # Errors
+/// As [`cbc_decrypt_part`], and [`Error::Refused`] for a ciphertext that is not whole blocks or is badly padded.
+pub fn cbc_decrypt_last(key: &[u8], before: &[u8; STATE_BYTES], ciphertext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    longer_by(before, ciphertext)?;
+    cbc_decrypt(key, before, ciphertext, Last::Yes, out)
+}
+
+/// Whether the padding follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    Yes,
+    No,
+}
+
+fn cbc_encrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, out: &mut Vec<u8>) -> Result<(), Error> {
+    let algorithm = mode::cbc_algorithm(key)?;
+    mode::append(out, data.len() + 2 * BLOCK_BYTES, |room| {
+        let chain = EncryptionContext::Iv128((&block_at(before, 0)).into());
+        let mut stream = StreamingEncryptingKey::less_safe_cbc_pkcs7(UnboundCipherKey::new(algorithm, key)?, chain)?;
+        let mut written = stream.update(remainder(before), room)?.written().len();
+        written += stream.update(data, &mut room[written..])?.written().len();
+        if last == Last::Yes {
+            written += stream.finish(&mut room[written..])?.1.written().len();
+        }
+        Ok(written)
+    })
+}
+
+fn cbc_decrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, out: &mut Vec<u8>) -> Result<(), Error> {
+    let algorithm = mode::cbc_algorithm(key)?;
+    mode::append(out, data.len() + 3 * BLOCK_BYTES, |room| {
+        let chain = DecryptionContext::Iv128((&block_at(before, 0)).into());
+        let mut stream = StreamingDecryptingKey::cbc_pkcs7(UnboundCipherKey::new(algorithm, key)?, chain)?;
+        let mut written = stream.update(held_back(before), room)?.written().len();
+        written += stream.update(data, &mut room[written..])?.written().len();
+        if last == Last::Yes {
+            written += stream.finish(&mut room[written..])?.written().len();
+        }
+        Ok(written)
+    })
+}
+
+/// The state after a part of CBC: what was put out ends with the ciphertext block `chain`, and the last `held_bytes` of `held` were not put out.
+fn cbc_state(
+    before: &[u8; STATE_BYTES],
+    chain: Option<[u8; BLOCK_BYTES]>,
+    held: [&[u8]; 2],
+    held_bytes: usize,
+    bytes: u64,
+    after: &mut [u8; STATE_BYTES],
+) {
+    after.fill(0);
+    after[..16].copy_from_slice(&chain.unwrap_or_else(|| block_at(before, 0)));
+    let put_out = held[0].len() + held[1].len() - held_bytes;
+    let kept = held[0].iter().chain(held[1]).skip(put_out);
+    after[16..32].iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
+    after[56..].copy_from_slice(&bytes.to_be_bytes());
+}
+
+/// Length of the data of all parts so far.
+fn bytes_so_far(state: &[u8; STATE_BYTES]) -> u64 {
+    u64::from_be_bytes(*state.last_chunk().expect("a state is longer"))
+}
+
+/// The same with another part, unless that is more than a call or a stream takes.
+fn longer_by(state: &[u8; STATE_BYTES], data: &[u8]) -> Result<u64, Error> {
+    mode::check_data(data)?;
+    let bytes = bytes_so_far(state) + data.len() as u64;
+    if bytes > STREAM_BYTES_MAX {
+        return Err(Error::WrongLength { what: "data of one stream", is_bytes: data.len(), wants: "at most 2^35 in all parts together" });
+    }
+    Ok(bytes)
+}
+
+/// The begun block: GCM's of ciphertext, CBC encryption's of plaintext.
+fn remainder(state: &[u8; STATE_BYTES]) -> &[u8] {
+    &state[16..][..usize::try_from(bytes_so_far(state) % 16).expect("below 16")]
+}
+
+/// What CBC decryption holds back: the last block, whole or begun, because it may be the padding.
+fn held_back(state: &[u8; STATE_BYTES]) -> &[u8] {
+    &state[16..][..held_back_bytes(bytes_so_far(state))]
+}
+
+fn held_back_bytes(bytes: u64) -> usize {
+    bytes.checked_sub(1).map_or(0, |before_last| usize::try_from(before_last % 16).expect("below 16") + 1)
+}
+
+fn block_at(state: &[u8; STATE_BYTES], at: usize) -> [u8; BLOCK_BYTES] {
+    *state[at..].first_chunk().expect("a state has whole blocks")
+}
+
+fn bits(bytes: u64) -> [u8; 8] {
+    (bytes * 8).to_be_bytes()
+}
+
+fn xor(block: &mut [u8; BLOCK_BYTES], other: &[u8]) {
+    block.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
+}
+
+/// GCM's counter block number `number`, 1 for the first.
+fn counter_block(state: &[u8; STATE_BYTES], number: u64) -> [u8; BLOCK_BYTES] {
+    let mut block = block_at(state, 32);
+    let number = u32::try_from(number).expect("STREAM_BYTES_MAX is below 2^32 blocks");
+    block[12..].copy_from_slice(&number.to_be_bytes());
+    block
+}
+
+/// Encrypts `data` at its place in the stream.
+fn gcm_crypt(algorithm: &'static Algorithm, key: &[u8], state: &[u8; STATE_BYTES], data: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let counter = counter_block(state, FIRST_DATA_BLOCK + bytes_so_far(state) / 16);
+    let begun = remainder(state).len();
+    mode::append(out, data.len() + BLOCK_BYTES, |room| {
+        let mut stream = counter_mode(algorithm, key, &counter)?;
+        // The part of the keystream block that the data before has used.
+        let mut used = [0; 2 * BLOCK_BYTES];
+        stream.update(&[0; BLOCK_BYTES][..begun], &mut used)?;
+        used.zeroize();
+        Ok(stream.update(data, room)?.written().len())
+    })
+}
+
+/// Fills `out` with keystream.
+fn keystream(
+    algorithm: &'static Algorithm,
+    key: &[u8],
+    counter: &[u8; BLOCK_BYTES],
+    out: &mut [u8; BLOCK_BYTES],
+) -> Result<(), Unspecified> {
+    let mut room = [0; 2 * BLOCK_BYTES];
+    counter_mode(algorithm, key, counter)?.update(&[0; BLOCK_BYTES], &mut room)?;
+    out.copy_from_slice(&room[..BLOCK_BYTES]);
+    room.zeroize();
+    Ok(())
+}
+
+fn counter_mode(algorithm: &'static Algorithm, key: &[u8], counter: &[u8; BLOCK_BYTES]) -> Result<StreamingEncryptingKey, Unspecified> {
+    StreamingEncryptingKey::less_safe_ctr(UnboundCipherKey::new(algorithm, key)?, EncryptionContext::Iv128(counter.into()))
+}
+
+/// What happens to a block that is only begun.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Padding {
+    /// It is filled with zeros and hashed.
+    Zeros,
+    /// It is handed back.
+    None,
+}
+
+/// GHASH under a key's hash key; it wipes itself.
+struct Hash(GHash);
+
+impl Hash {
+    fn new(algorithm: &'static Algorithm, key: &[u8]) -> Result<Self, Unspecified> {
+        let mut hash_key = [0; BLOCK_BYTES];
+        // The hash key is the block of zeros encrypted, which is the keystream of the counter zero.
+        keystream(algorithm, key, &[0; BLOCK_BYTES], &mut hash_key)?;
+        let hash = Self(GHash::new(&hash_key.into()));
+        hash_key.zeroize();
+        Ok(hash)
+    }
+
+    /// Goes on from `sum` with `begun` (less than a block) and `data`; returns the new sum and the begun block.
+    fn after(&self, mut sum: [u8; BLOCK_BYTES], begun: &[u8], data: &[u8], padding: Padding) -> ([u8; BLOCK_BYTES], [u8; BLOCK_BYTES]) {
+        let mut block = [0; BLOCK_BYTES];
+        let (filling, data) = data.split_at(data.len().min(BLOCK_BYTES - begun.len()));
+        block[..begun.len()].copy_from_slice(begun);
+        block[begun.len()..][..filling.len()].copy_from_slice(filling);
+        let mut in_block = begun.len() + filling.len();
+        if in_block == BLOCK_BYTES {
+            let (whole, rest) = Block::slice_as_chunks(data);
+            sum = self.blocks(sum, block, whole);
+            block = [0; BLOCK_BYTES];
+            block[..rest.len()].copy_from_slice(rest);
+            in_block = rest.len();
+        }
+        if padding == Padding::Zeros && in_block > 0 {
+            return (self.blocks(sum, block, &[]), [0; BLOCK_BYTES]);
+        }
+        (sum, block)
+    }
+
+    fn blocks(&self, sum: [u8; BLOCK_BYTES], mut first: [u8; BLOCK_BYTES], others: &[Block]) -> [u8; BLOCK_BYTES] {
+        xor(&mut first, &sum);
+        let mut hash = self.0.clone();
+        hash.update(&[first.into()]);
+        hash.update(others);
+        hash.finalize().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+    const IV: [u8; 16] = [9; 16];
+
+    /// A state in which `bytes` of data have gone through.
+    fn state_after(bytes: u64) -> [u8; STATE_BYTES] {
+        let mut state = [0; STATE_BYTES];
+        gcm_begin(&KEY, &IV[..12], b"", &mut state).expect("lengths fit");
+        state[56..].copy_from_slice(&bytes.to_be_bytes());
+        state
+    }
+
+    #[test]
+    fn a_stream_ends_at_its_limit_and_a_refused_part_writes_nothing() {
+        fn check(part: impl Fn(&[u8], &mut Vec<u8>) -> Result<(), Error>) {
+            let mut out = b"earlier".to_vec();
+            assert!(matches!(part(b"ab", &mut out), Err(Error::WrongLength { what: "data of one stream", is_bytes: 2, .. })));
+            assert_eq!(out, b"earlier");
+            assert_ne!(part(b"a", &mut out), part(b"ab", &mut out), "one byte fits");
+        }
+        let full = state_after(STREAM_BYTES_MAX - 1);
+        check(|data, out| gcm_encrypt_part(&KEY, &full, data, &mut [0; STATE_BYTES], out));
+        check(|data, out| gcm_encrypt_last(&KEY, &full, data, out).map(drop));
+        check(|data, out| cbc_encrypt_part(&KEY, &full, data, &mut [0; STATE_BYTES], out));
+        check(|data, out| cbc_encrypt_last(&KEY, &full, data, out));
+        check(|data, out| cbc_decrypt_part(&KEY, &full, data, &mut [0; STATE_BYTES], out));
+        check(|data, out| cbc_decrypt_last(&KEY, &full, data, out));
+    }
+
+    #[test]
+    fn the_counter_of_the_longest_stream_does_not_come_round() {
+        let last = counter_block(&state_after(0), FIRST_DATA_BLOCK + STREAM_BYTES_MAX / 16);
+        assert_eq!(last[12..], (2_u32 + (1 << 31)).to_be_bytes());
+    }
+
+    #[test]
+    fn a_wrong_length_is_a_typed_error_that_names_the_input() {
+        fn check(what: &'static str, is_bytes: usize, got: Result<(), Error>) {
+            let error = got.expect_err(what);
+            assert!(matches!(error, Error::WrongLength { what: w, is_bytes: n, .. } if w == what && n == is_bytes), "{error}");
+        }
+        let (state, after, mut out) = (state_after(0), &mut [0; STATE_BYTES], Vec::new());
+        for bad in [0, 1, 15, 17, 31, 33] {
+            let key = vec![7; bad];
+            check("AES key", bad, gcm_begin(&key, &IV[..12], b"", after));
+            check("AES key", bad, gcm_encrypt_part(&key, &state, b"x", after, &mut out));
+            check("AES key", bad, gcm_encrypt_last(&key, &state, b"x", &mut out).map(drop));
+            check("AES key", bad, cbc_encrypt_part(&key, &state, b"x", after, &mut out));
+            check("AES key", bad, cbc_decrypt_last(&key, &state, b"x", &mut out));
+        }
+        for bad in [0, 11, 13, 15, 17] {
+            check("GCM initialization vector", bad, gcm_begin(&KEY, &vec![9; bad], b"", after));
+            check("CBC initialization vector", bad, cbc_begin(&vec![9; bad], after));
+        }
+        let long = vec![0; mode::DATA_BYTES_MAX + 1];
+        check("data", long.len(), gcm_encrypt_part(&KEY, &state, &long, after, &mut out));
+        check("data", long.len(), cbc_decrypt_part(&KEY, &state, &long, after, &mut out));
+        assert!(out.is_empty());
+    }
+}
