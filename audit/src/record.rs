@@ -276,6 +276,7 @@ fn decode_outcome([number]: [u8; 1]) -> Result<Outcome, Flaw> {
         6 => Outcome::Unavailable,
         7 => Outcome::Corrupt,
         8 => Outcome::Undone,
+        9 => Outcome::Intended,
         _ => return Err(Flaw::Field("outcome")),
     })
 }
@@ -369,7 +370,7 @@ mod tests {
     fn records() -> impl Strategy<Value = Line> {
         let object = proptest::option::of((any::<u8>(), any::<u128>()));
         let numbers = (any::<u64>(), any::<i64>(), any::<u64>(), any::<u64>(), proptest::option::of(any::<u64>()));
-        let choices = (0..Action::ALL.len(), 0..9_u8, proptest::option::of(any::<u32>()));
+        let choices = (0..Action::ALL.len(), 0..10_u8, proptest::option::of(any::<u32>()));
         (numbers, object, choices).prop_map(|((seq, time, session, outbox, generation), object, (action, outcome, version))| {
             let object = object.map(|(layer, uuid)| RowId::new(Layer::try_from(layer % 12).unwrap_or(Layer::L3), Uuid::from_u128(uuid)));
             let record = Record {
@@ -379,7 +380,7 @@ mod tests {
                 object,
                 version: version.map(KeyVersion),
                 generation: generation.map(Generation),
-                outcome: decode_outcome([outcome]).expect("there are nine outcomes"),
+                outcome: decode_outcome([outcome]).expect("there are ten outcomes"),
             };
             Line::Record(RecordLine { seq, record, outbox: Some(outbox).filter(|seq| *seq != 0).map(OutboxSeq) })
         })

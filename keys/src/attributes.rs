@@ -1,15 +1,26 @@
 //! What is known of a key beside its bytes: names, mask, dates and the rest, sealed in the row and open only in memory.
 //!
 //! ```text
-//! sealed content   fmt u8 = 1 | postcard(Attributes)
+//! attributes of a key         fmt u8 = 2 | postcard(Attributes)
+//! content of another record   fmt u8 = 1 | postcard(the record)
 //! ```
+//! Attributes of format 1, which knew no links, are read and written back as format 2 with the key's next change.
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::Time;
+use crate::error::Error;
+use crate::id::{RowId, Time};
 use crate::lifecycle::Dates;
+use crate::row::Header;
 
+/// Format of the content of records.
 const FORMAT: u8 = 1;
+/// Format of the attributes of keys.
+const ATTRIBUTES_FORMAT: u8 = 2;
+/// The bits of a Cryptographic Usage Mask for data: Encrypt and Decrypt.
+const MASK_DATA: u32 = 0x04 | 0x08;
+/// The bits for other keys: Wrap Key and Unwrap Key.
+pub const MASK_KEYS: u32 = 0x10 | 0x20;
 /// Most bytes that the attributes of one object may take.
 pub const ATTRIBUTES_BYTES_MAX: usize = 64 * 1024;
 /// Most names that one object may have.
@@ -27,7 +38,7 @@ pub struct Attributes {
     /// Why it was revoked.
     pub revocation: Option<Revocation>,
     /// Object Group.
-    pub object_groups: Vec<String>,
+    pub object_groups: Vec<Group>,
     /// SHA-256 of the material, as KMIP's Digest attribute shows it. C7: it never leaves the sealed attributes but to who may read them.
     pub digest: Option<[u8; 32]>,
     /// Sensitive.
@@ -36,6 +47,65 @@ pub struct Attributes {
     pub extractable: bool,
     /// Everything else a client has set, as its protocol encodes it, in the order set.
     pub others: Vec<Other>,
+    /// Always Sensitive: it has been sensitive since it was made. Kept by the domain.
+    pub always_sensitive: bool,
+    /// Never Extractable: it has not been extractable since it was made. Kept by the domain.
+    pub never_extractable: bool,
+    /// The material has left in some form: the opposite of Fresh. Kept by the domain.
+    pub served: bool,
+    /// Replaced and Replacement Object Link. Kept by the domain; links of other types are among `others`.
+    pub links: Links,
+}
+
+/// Where a key stands between the versions before and after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Links {
+    /// The version that it replaces.
+    pub replaced: Option<RowId>,
+    /// The version that replaces it; with none, it is the newest of its chain.
+    pub replacement: Option<RowId>,
+    /// Attribute Index of the link to the replacement; the link to what it replaces has 0.
+    pub replacement_index: u32,
+}
+
+/// Attributes as format 1 has them. Neither Sensitive nor Extractable could change then, so what held last has always held.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct AttributesV1 {
+    /// Value and kind; their indexes were their places.
+    names: Vec<(String, u32)>,
+    usage_mask: u32,
+    dates: Dates,
+    revocation: Option<Revocation>,
+    object_groups: Vec<String>,
+    digest: Option<[u8; 32]>,
+    sensitive: bool,
+    extractable: bool,
+    others: Vec<Other>,
+}
+
+impl From<AttributesV1> for Attributes {
+    fn from(old: AttributesV1) -> Self {
+        let AttributesV1 { names, usage_mask, dates, revocation, object_groups, digest, sensitive, extractable, others } = old;
+        let (always_sensitive, never_extractable) = (sensitive, !extractable);
+        let names = (0..).zip(names).map(|(index, (value, kind))| Name { value, kind, index }).collect();
+        let object_groups = (0..).zip(object_groups).map(|(index, value)| Group { value, index }).collect();
+        Self {
+            names,
+            usage_mask,
+            dates,
+            revocation,
+            object_groups,
+            digest,
+            sensitive,
+            extractable,
+            others,
+            always_sensitive,
+            never_extractable,
+            served: false,
+            links: Links::default(),
+        }
+    }
 }
 
 /// A KMIP Name.
@@ -45,6 +115,17 @@ pub struct Name {
     pub value: String,
     /// Name Type, by its number in the standard.
     pub kind: u32,
+    /// Attribute Index; the same as long as the name is there.
+    pub index: u32,
+}
+
+/// A KMIP Object Group.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Group {
+    /// What the group is called.
+    pub value: String,
+    /// Attribute Index; the same as long as the key is in the group.
+    pub index: u32,
 }
 
 /// A KMIP Revocation Reason.
@@ -74,23 +155,121 @@ pub struct NewerContent {
     format: u8,
 }
 
-/// Encodes the content of a row that is sealed beside or instead of material.
+/// Encodes the content of a record that is no key.
 pub(crate) fn encode<T: Serialize>(content: &T) -> Vec<u8> {
-    postcard::to_extend(content, vec![FORMAT]).expect("content is plain data and memory grows")
+    encode_as(FORMAT, content)
 }
 
 /// The inverse of [`encode`].
 pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, NewerContent> {
-    let (format, body) = bytes.split_first().ok_or(NewerContent { format: 0 })?;
+    let (format, body) = split(bytes)?;
+    if format == FORMAT { decode_body(format, body) } else { Err(NewerContent { format }) }
+}
+
+fn encode_as<T: Serialize>(format: u8, content: &T) -> Vec<u8> {
+    postcard::to_extend(content, vec![format]).expect("content is plain data and memory grows")
+}
+
+fn split(bytes: &[u8]) -> Result<(u8, &[u8]), NewerContent> {
+    bytes.split_first().map(|(format, body)| (*format, body)).ok_or(NewerContent { format: 0 })
+}
+
+fn decode_body<T: for<'de> Deserialize<'de>>(format: u8, body: &[u8]) -> Result<T, NewerContent> {
     match postcard::take_from_bytes(body) {
-        Ok((content, [])) if *format == FORMAT => Ok(content),
-        _ => Err(NewerContent { format: *format }),
+        Ok((content, [])) => Ok(content),
+        _ => Err(NewerContent { format }),
     }
 }
 
 impl Attributes {
+    /// The attributes of a key as they are sealed.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        encode_as(ATTRIBUTES_FORMAT, self)
+    }
+
+    /// The inverse of [`Attributes::encode`], for this format and the one before.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, NewerContent> {
+        let (format, body) = split(bytes)?;
+        match format {
+            1 => Ok(decode_body::<AttributesV1>(format, body)?.into()),
+            ATTRIBUTES_FORMAT => decode_body(format, body),
+            _ => Err(NewerContent { format }),
+        }
+    }
+
+    /// The Attribute Index that the next Link gets: above all that there are, so that none changes (KMIP 1.4 §2.1.1).
+    pub(crate) fn next_link_index(&self) -> u32 {
+        let kept = self.others.iter().filter(|other| other.name == "Link").map(|other| other.index + 1);
+        kept.chain(self.links.replaced.map(|_| 1)).max().unwrap_or(0)
+    }
+
     /// Marks a change at `now`.
     pub(crate) fn touch(&mut self, now: Time) {
         self.dates.last_change = now;
+    }
+
+    /// What no path may seal into a key of a core: a mask for data and for keys at once. Who may unwrap with such a key could have it decrypt
+    /// what it wraps.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`].
+    pub(crate) fn must_fit(&self, header: &Header) -> Result<(), Error> {
+        let joins = self.usage_mask & MASK_DATA != 0 && self.usage_mask & MASK_KEYS != 0;
+        if header.id.layer == crate::id::Layer::L3 && joins {
+            return Err(Error::invalid("Cryptographic Usage Mask", "Encrypt and Decrypt, or Wrap Key and Unwrap Key, never both"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What release 0.1 sealed for a key with one of everything, byte for byte.
+    const FORMAT_1: &str = include_str!("../tests/golden/attributes-v1.txt");
+
+    fn of_format_1() -> AttributesV1 {
+        AttributesV1 {
+            names: vec![("invoices".to_owned(), 1)],
+            usage_mask: 0x0C,
+            dates: Dates {
+                initial: Time::from_seconds(1_800_000_000),
+                activation: Some(Time::from_seconds(1_800_000_001)),
+                ..Dates::default()
+            },
+            revocation: Some(Revocation { code: 4, message: Some("superseded".to_owned()) }),
+            object_groups: vec!["billing".to_owned()],
+            digest: Some([0xD1; 32]),
+            sensitive: true,
+            extractable: false,
+            others: vec![Other { name: "x-tag".to_owned(), index: 0, value: vec![1, 2, 3] }],
+        }
+    }
+
+    fn fixture() -> Vec<u8> {
+        let hex: String = FORMAT_1.lines().filter(|line| !line.starts_with('#')).collect();
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("the fixture is hexadecimal")).collect()
+    }
+
+    #[test]
+    fn attributes_of_format_1_are_still_read() {
+        assert_eq!(encode_as(1, &of_format_1()), fixture(), "the fixture is what format 1 was");
+        let read = Attributes::decode(&fixture()).expect("the fixture is whole");
+        assert_eq!(read, Attributes::from(of_format_1()));
+        assert_eq!((read.always_sensitive, read.never_extractable, read.served), (true, true, false));
+        assert_eq!(Attributes::decode(&read.encode()).as_ref(), Ok(&read));
+    }
+
+    #[test]
+    fn cut_longer_and_newer_attributes_are_refused() {
+        let bytes = Attributes::from(of_format_1()).encode();
+        for end in 0..bytes.len() {
+            assert!(Attributes::decode(&bytes[..end]).is_err(), "{end}");
+        }
+        assert!(Attributes::decode(&[&bytes[..], &[0]].concat()).is_err());
+        let newer = [&[3], &bytes[1..]].concat();
+        assert_eq!(Attributes::decode(&newer), Err(NewerContent { format: 3 }));
+        assert_eq!(decode::<Dates>(&bytes), Err(NewerContent { format: 2 }), "attributes are no record");
     }
 }

@@ -10,7 +10,7 @@ use crate::id::Layer;
 use crate::lifecycle::{Purpose, State};
 use crate::port::{Parent, Query};
 use crate::registry::unusable;
-use crate::row::{ParentRef, Row};
+use crate::row::{Header, ParentRef, Row};
 use crate::shelf::Shelf;
 use crate::wrap::{Binding, ParentKey, WrapError};
 
@@ -28,6 +28,8 @@ pub struct Chain {
 struct Link {
     key: ParentKey,
     state: State,
+    /// The L2 through which an L2.1 was opened.
+    through: Option<ParentRef>,
 }
 
 impl Chain {
@@ -60,25 +62,40 @@ impl Chain {
     async fn open_link(&self, parent: ParentRef) -> Result<Arc<Link>, WrapError> {
         // L2 hangs under the IVK and L2.1 under L2, so a chain has at most two links to open.
         let row = self.find_row(parent).await?;
-        let key = match self.shelf.registry.root(row.header.parent, Purpose::Process)? {
-            Some(root) => self.open_row(root, &row)?,
+        let (key, above) = match self.shelf.registry.root(row.header.parent, Purpose::Process)? {
+            Some(root) => (self.open_row(root, &row)?, None),
             None => {
                 let above = self.find_row(row.header.parent).await?;
                 let root = self.shelf.registry.root(above.header.parent, Purpose::Process)?;
                 let root = root.ok_or_else(|| unusable(parent, "its chain does not end in an IVK"))?;
-                self.open_row(&self.open_row(root, &above)?, &row)?
+                if !above.header.state.allows(Purpose::Process) {
+                    return Err(unusable(row.header.parent, &format!("it is {:?}", above.header.state)));
+                }
+                (self.open_row(&self.open_row(root, &above)?, &row)?, Some(above.header))
             }
         };
-        let link = Arc::new(Link { key, state: row.header.state });
+        let link = Arc::new(Link { key, state: row.header.state, through: above.as_ref().map(version_of) });
         self.links.insert(parent, Arc::clone(&link));
-        if !self.shelf.seen.is_current(row.header.id, row.header.generation) {
+        // Asked after the insert: a change marks the new generation first and forgets the link second, so one of us two drops it.
+        if [Some(&row.header), above.as_ref()].into_iter().flatten().any(|header| !self.shelf.seen.is_current(header.id, header.generation))
+        {
             self.links.remove(&parent);
         }
         Ok(link)
     }
 
+    fn seal(&self, key: &ParentKey, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
+        let wrap = |(binding, plain): &(Binding, &Bytes)| {
+            let salt = self.randomness.array()?;
+            let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
+            // C18: what is handed to the store is opened once more before anybody is told that it is safe.
+            if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
+        };
+        children.iter().map(wrap).collect()
+    }
+
     fn open_row(&self, above: &ParentKey, row: &Row) -> Result<ParentKey, WrapError> {
-        let parent = ParentRef { chain: row.header.chain, version: row.header.version };
+        let parent = version_of(&row.header);
         let blob = row.material.as_deref().ok_or_else(|| unusable(parent, "its material is destroyed"))?;
         let key = above.unwrap(&self.shelf.registry.material_binding(&row.header), blob)?;
         Ok(key.expose(|bytes| ParentKey::new(self.shelf.registry.cluster(), bytes, row.header.aead))?)
@@ -99,19 +116,21 @@ impl Chain {
     }
 }
 
+fn version_of(header: &Header) -> ParentRef {
+    ParentRef { chain: header.chain, version: header.version }
+}
+
 #[async_trait]
 impl Parent for Chain {
     async fn wrap(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
-        self.with(parent, Purpose::Protect, |key| {
-            let wrap = |(binding, plain): &(Binding, &Bytes)| {
-                let salt = self.randomness.array()?;
-                let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
-                // C18: what is handed to the store is opened once more before anybody is told that it is safe.
-                if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
-            };
-            children.iter().map(wrap).collect()
-        })
-        .await
+        self.with(parent, Purpose::Protect, |key| self.seal(key, children)).await
+    }
+
+    /// A parent that is only Deprecated may take its own rows' attributes back: their material lies under it anyway, so nothing comes to depend
+    /// on it that did not before, and to move both under the Active version is re-encryption's work. Otherwise no key made before a rotation
+    /// could be revoked before it is re-encrypted. The row's header, under its MAC, says which parent that is; new keys need an Active one.
+    async fn reseal(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
+        self.with(parent, Purpose::Process, |key| self.seal(key, children)).await
     }
 
     async fn unwrap(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
@@ -120,5 +139,6 @@ impl Parent for Chain {
 
     fn forget(&self, parent: ParentRef) {
         self.links.remove(&parent);
+        self.links.retain(|_, link| link.through != Some(parent));
     }
 }

@@ -153,7 +153,7 @@ impl RootMaker<'_> {
             return Err(Error::corrupt("a fresh wrap does not open", header.id));
         }
         let dates = Dates { initial: self.now, last_change: self.now, activation: Some(self.now), ..Dates::default() };
-        let content = attributes::encode(&Attributes { dates, ..Attributes::default() });
+        let content = Attributes { dates, ..Attributes::default() }.encode();
         let sealed = registry.integrity().records.wrap(&dates_binding(registry, &header), &content, &self.salt()?)?;
         Ok(registry.seal_row(header, Some(material), Some(sealed), Vec::new()))
     }

@@ -1,5 +1,6 @@
 //! What can go wrong in the domain, by whose fault it is.
 
+use crate::id::RowId;
 use crate::lifecycle::{State, WrongState};
 use crate::policy::Refusal;
 use crate::port::{AuditUnavailable, EntropyError, StoreError};
@@ -50,6 +51,15 @@ pub enum Error {
         /// How many were reserved.
         used: u64,
     },
+    /// The key's material does not leave the core, not even wrapped.
+    #[error("the key is not Extractable")]
+    NotExtractable,
+    /// The key is not the newest version of its chain any more.
+    #[error("the key was replaced by {by}: rekey that one")]
+    Replaced {
+        /// The version after it.
+        by: RowId,
+    },
     /// A part of the appliance is not available now.
     #[error("unavailable: {what}")]
     Unavailable {
@@ -79,9 +89,9 @@ impl Error {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Denied { .. } => Outcome::Denied,
+            Self::Denied { .. } | Self::NotExtractable => Outcome::Denied,
             Self::NotFound => Outcome::NotFound,
-            Self::WrongState { .. } | Self::IvsExhausted { .. } => Outcome::WrongState,
+            Self::WrongState { .. } | Self::IvsExhausted { .. } | Self::Replaced { .. } => Outcome::WrongState,
             Self::Invalid { .. } | Self::NameTaken { .. } => Outcome::Invalid,
             Self::Raced | Self::Unavailable { .. } => Outcome::Unavailable,
             Self::Corrupt { .. } => Outcome::Corrupt,

@@ -70,6 +70,13 @@ impl Seen {
         self.shard(id).remove(&id);
     }
 
+    /// Every row that has been seen and was not removed in good order.
+    pub(crate) fn ids(&self) -> Vec<RowId> {
+        let of =
+            |shard: &Mutex<HashMap<RowId, Mark>>| shard.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect::<Vec<_>>();
+        self.shards.iter().flat_map(of).collect()
+    }
+
     fn shard(&self, id: RowId) -> std::sync::MutexGuard<'_, HashMap<RowId, Mark>> {
         // The last byte of every UUID here is random.
         let shard = usize::from(id.uuid.as_bytes()[15]) % SHARDS;

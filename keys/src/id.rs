@@ -136,6 +136,12 @@ pub struct KeyVersion(pub u32);
 impl KeyVersion {
     /// The first version of every chain.
     pub const FIRST: Self = Self(1);
+
+    /// The version after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
 }
 
 /// Counts the changes of one row; grows by one with each.

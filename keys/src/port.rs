@@ -157,6 +157,9 @@ pub trait Parent: Send + Sync {
     /// Seals each child's bytes into a C1 blob bound to the facts given, with the algorithm of the parent's own row.
     async fn wrap(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError>;
 
+    /// As [`Parent::wrap`], for attributes whose row stays under this parent, so that Deprecated is enough.
+    async fn reseal(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError>;
+
     /// Opens blobs; each must be bound to the facts given.
     async fn unwrap(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError>;
 

@@ -49,6 +49,8 @@ pub enum Outcome {
     Corrupt = 7,
     /// Undone with its batch, before anything was written.
     Undone = 8,
+    /// About to be done: what cannot be taken back is announced before it is tried (C20).
+    Intended = 9,
 }
 
 /// Who is behind a session's records; written once per connection or job.

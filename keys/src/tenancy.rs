@@ -3,7 +3,7 @@
 use cipher::aead::Aead;
 use serde::{Deserialize, Serialize};
 
-use crate::attributes::Attributes;
+use crate::attributes::{Attributes, Group};
 use crate::budget::RowHeader;
 use crate::error::Error;
 use crate::id::{ChainId, KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId};
@@ -116,7 +116,8 @@ impl Vault {
         let default_key = RowId::new(Layer::L3, self.new_uuid()?);
         let owner = Owner { tenant: tenant.id, service: Some(service) };
         let header = key_header(default_key, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
-        let attributes = Attributes { object_groups: vec![name.to_string()], ..self.fresh_attributes(MASK_ENCRYPT_DECRYPT) };
+        let attributes =
+            Attributes { object_groups: vec![Group { value: name.to_string(), index: 0 }], ..self.fresh_attributes(MASK_ENCRYPT_DECRYPT) };
         self.insert(unit, NewKey { header, attributes }).await?;
         let record = Service { id: service, tenant: tenant.id, name: name.clone(), default_key };
         let maker = &self.shelf.registry.integrity().terms;
@@ -169,8 +170,7 @@ impl Vault {
     /// # Errors
     /// [`Error::NotFound`]; the store's.
     pub async fn service(&self, id: ServiceId) -> Result<Service, Error> {
-        let row = self.shelf.existing(RowId::new(Layer::Service, uuid::Uuid::from_bytes(*id.as_bytes()))).await?;
-        self.content(&row).await
+        self.content(&self.shelf.existing(service_row(id)).await?).await
     }
 
     /// All tenants, newest first, at most [`LISTED_MAX`].
@@ -241,6 +241,11 @@ impl Vault {
     }
 }
 
-fn tenant_row(id: TenantId) -> RowId {
+/// The id of a service's record.
+pub(crate) fn service_row(id: ServiceId) -> RowId {
+    RowId::new(Layer::Service, uuid::Uuid::from_bytes(*id.as_bytes()))
+}
+
+pub(crate) fn tenant_row(id: TenantId) -> RowId {
     RowId::new(Layer::Tenant, uuid::Uuid::from_bytes(*id.as_bytes()))
 }

@@ -15,7 +15,8 @@ use crate::cache::Cache;
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::freshness::{Bucket, bucket_of, bucket_row, row_mac};
-use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId};
+use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
+use crate::policy::Action;
 use crate::port::{AuditSink, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::{Outcome, Record};
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
@@ -67,11 +68,16 @@ pub struct Unit {
     /// What stood in the stage before each change, oldest first.
     journal: Vec<(RowId, Option<Change>)>,
     records: Vec<Record>,
+    /// What the log is to hold before the changes are tried.
+    intents: Vec<Record>,
 }
 
 /// A point in a unit's stage to come back to.
 #[derive(Debug, Clone, Copy)]
-pub struct Mark(usize);
+pub struct Mark {
+    changes: usize,
+    intents: usize,
+}
 
 /// Where units with changes go.
 #[derive(Clone)]
@@ -87,7 +93,7 @@ impl Unit {
     /// A stage for `session`; without a writer (a sealed node) it can only record.
     #[must_use]
     pub fn new(session: SessionId, audit: Arc<dyn AuditSink>, writer: Option<UnitSender>) -> Self {
-        Self { session, audit, writer, staged: BTreeMap::new(), journal: Vec::new(), records: Vec::new() }
+        Self { session, audit, writer, staged: BTreeMap::new(), journal: Vec::new(), records: Vec::new(), intents: Vec::new() }
     }
 
     /// Whose unit it is.
@@ -122,17 +128,26 @@ impl Unit {
     /// Where the stage stands now.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark(self.journal.len())
+        Mark { changes: self.journal.len(), intents: self.intents.len() }
     }
 
     /// Drops what was staged since `mark`: an item that failed half-way leaves nothing behind (F17). Its record is not touched.
     pub fn rewind(&mut self, mark: Mark) {
-        for (id, earlier) in self.journal.drain(mark.0..).rev() {
+        self.intents.truncate(mark.intents);
+        for (id, earlier) in self.journal.drain(mark.changes..).rev() {
             match earlier {
                 Some(change) => self.staged.insert(id, change),
                 None => self.staged.remove(&id),
             };
         }
+    }
+
+    /// Announces what cannot be taken back once it is committed (C20): [`Unit::commit`] has it in the log's file before it tries the changes. The
+    /// item's own record, committed with the change or noted as lost, settles it, so nothing is left for a start to do.
+    pub(crate) fn intend(&mut self, time: Time, action: Action, header: &Header) {
+        let Header { id, version, generation, .. } = *header;
+        let (object, version, generation) = (Some(id), Some(version), Some(generation));
+        self.intents.push(Record { time, session: self.session, action, object, version, generation, outcome: Outcome::Intended });
     }
 
     /// Notes one item's outcome.
@@ -144,6 +159,7 @@ impl Unit {
     pub fn undo(&mut self) {
         self.staged.clear();
         self.journal.clear();
+        self.intents.clear();
         for record in self.records.iter_mut().filter(|record| record.outcome == Outcome::Success) {
             record.outcome = Outcome::Undone;
         }
@@ -174,6 +190,9 @@ impl Unit {
         }
         let sealed = || CommitError::Unavailable { what: "the node was sealed meanwhile; unseal it and repeat the request".to_owned() };
         let UnitSender(mut sender) = self.writer.ok_or_else(sealed)?;
+        if !self.intents.is_empty() {
+            self.audit.append(&self.intents).map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+        }
         let (done, outcome) = oneshot::channel();
         let pending = Pending { changes: self.staged.into_values().collect(), records: self.records, done };
         sender.send(pending).await.map_err(|_| sealed())?;
@@ -389,7 +408,9 @@ impl Writer {
     fn let_go(&self, group: &Group) {
         for (id, (before, after)) in &group.rows {
             self.parts.cache.purge(*id);
-            for row in before.iter().chain(after) {
+            // Nothing else is a parent, so nothing else is kept extracted.
+            let parents = before.iter().chain(after).filter(|_| matches!(id.layer, Layer::L2 | Layer::L21));
+            for row in parents {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
         }

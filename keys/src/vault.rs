@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use secret::{Bytes, scrubbed};
 use uuid::Uuid;
 
-use crate::attributes::{self, ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
+use crate::attributes::{ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
 use crate::budget::Budgets;
 use crate::cache::{Cache, Entry};
 use crate::chain::Chain;
@@ -18,11 +18,12 @@ use crate::error::Error;
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
 use crate::lifecycle::{Event, State};
 use crate::policy::verb::{Changes, Destroy, UsesMaterial};
-use crate::policy::{Authorized, Grants, NodeRole, Role, Verb};
+use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
 use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Parent, Query};
 use crate::registry::Registry;
 use crate::row::{Header, ParentRef, Row, Term};
 use crate::shelf::Shelf;
+use crate::tenancy::{Service, service_row};
 use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
 
 /// Most rows that one search looks at above the store; further ones are not found, and the answer says how many were.
@@ -61,7 +62,7 @@ pub struct Vault {
     audit: Arc<dyn AuditSink>,
     clock: Arc<dyn Clock>,
     pub(crate) randomness: Arc<Randomness>,
-    cache: Arc<Cache>,
+    pub(crate) cache: Arc<Cache>,
     pub(crate) budgets: Budgets,
     pub(crate) system: SessionId,
     units: UnitSender,
@@ -240,7 +241,7 @@ impl Vault {
     }
 
     /// Would state, dates and usage mask allow `V` now? For what must be decided before anything is spent on the operation.
-    fn must_allow<V: UsesMaterial>(&self, view: &View) -> Result<(), Error> {
+    pub(crate) fn must_allow<V: UsesMaterial>(&self, view: &View) -> Result<(), Error> {
         let now = self.now();
         if !view.state.allows(V::PURPOSE) {
             let wants = match V::PURPOSE {
@@ -263,17 +264,24 @@ impl Vault {
     /// # Errors
     /// [`Error::NameTaken`], [`Error::Invalid`]; no randomness, no locked memory, no parent.
     pub async fn insert(&self, unit: &mut Unit, new: NewKey) -> Result<Header, Error> {
+        Ok(self.insert_seen(unit, new).await?.header)
+    }
+
+    /// As [`Vault::insert`]; returns the object as it will be.
+    pub(crate) async fn insert_seen(&self, unit: &mut Unit, new: NewKey) -> Result<View, Error> {
         let NewKey { mut header, mut attributes } = new;
         let bytes = usize::try_from(header.bits / 8).expect("key sizes are small");
         let material = Bytes::try_init_with(bytes, |bytes| Ok::<_, Error>(self.randomness.fill(bytes)?))?;
         attributes.digest = Some(scrubbed(|| material.expose(|bytes| cipher::mac::sha256(&[bytes]))));
+        (attributes.always_sensitive, attributes.never_extractable) = (attributes.sensitive, !attributes.extractable);
+        attributes.served = false;
         header.generation = Generation::FIRST;
         (header.wrap_seq, header.attributes_seq) = (1, 1);
         self.claim_names(unit, &header, &attributes.names).await?;
-        let row = self.seal_object(header, &attributes, Some(&material)).await?;
+        let row = self.seal_object(header, &attributes, &material).await?;
         let header = row.header.clone();
         unit.stage(Change::Insert(row));
-        Ok(header)
+        Ok(self.seen_as(header, attributes))
     }
 
     /// Stages an event of an object's life and an edit of its attributes with it.
@@ -290,18 +298,13 @@ impl Vault {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
         let state = view.state.next(row.header.id.layer, event)?;
         if event != Event::Activate {
-            self.must_not_be_default(row.header.id, &row.header).await?;
+            self.must_not_be_default(unit, &row.header).await?;
         }
         let mut attributes = Arc::unwrap_or_clone(view.attributes);
         let now = self.now();
         edit(&mut attributes, now);
         attributes.touch(now);
-        let header = Header { state, expiry: attributes.dates.deactivation, ..next_header(&row.header) };
-        let (expected, material) = (row.header.generation, row.material);
-        let row = self.seal_attributes(header, &attributes, material).await?;
-        let header = row.header.clone();
-        unit.stage(Change::Update { expected, row });
-        Ok(header)
+        Ok(self.stage_change(unit, row, state, attributes).await?.header)
     }
 
     /// Stages the end of an object: material gone, names free, a tombstone with its attributes left.
@@ -311,17 +314,13 @@ impl Vault {
     pub async fn destroy(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<Header, Error> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
         let state = view.state.next(row.header.id.layer, Event::Destroy)?;
-        self.must_not_be_default(row.header.id, &row.header).await?;
+        self.must_not_be_default(unit, &row.header).await?;
+        unit.intend(self.now(), Action::Destroy, &row.header);
         let mut attributes = Arc::unwrap_or_clone(view.attributes);
         attributes.dates.destroy = Some(self.now());
         attributes.touch(self.now());
         self.free_names(unit, &row.header, &attributes.names).await?;
-        let header = Header { state, ..next_header(&row.header) };
-        let expected = row.header.generation;
-        let row = self.seal_attributes(header, &attributes, None).await?;
-        let header = row.header.clone();
-        unit.stage(Change::Update { expected, row });
-        Ok(header)
+        Ok(self.stage_change(unit, Row { material: None, ..row }, state, attributes).await?.header)
     }
 
     /// The principal's objects of `layer` that carry all `terms` and pass `keep`, as this unit sees them, newest first.
@@ -393,12 +392,17 @@ impl Vault {
         Ok(None)
     }
 
-    fn view(&self, entry: &Entry) -> View {
+    pub(crate) fn view(&self, entry: &Entry) -> View {
         let state = entry.attributes.dates.state_at(entry.header.state, self.now());
         View { header: entry.header.clone(), state, attributes: Arc::clone(&entry.attributes) }
     }
 
-    async fn entry<V: Verb>(&self, unit: &Unit, authorized: &Authorized<V>) -> Result<Arc<Entry>, Error> {
+    fn seen_as(&self, header: Header, attributes: Attributes) -> View {
+        let state = attributes.dates.state_at(header.state, self.now());
+        View { header, state, attributes: Arc::new(attributes) }
+    }
+
+    pub(crate) async fn entry<V: Verb>(&self, unit: &Unit, authorized: &Authorized<V>) -> Result<Arc<Entry>, Error> {
         let id = authorized.id();
         let entry = match unit.staged(id) {
             Some(change) => Arc::new(self.open_row(change.row().ok_or(Error::NotFound)?).await?),
@@ -431,69 +435,98 @@ impl Vault {
         if terms.iter().all(|term| row.terms.contains(term)) { Ok(Some(self.entry_of_row(&row).await?)) } else { Ok(None) }
     }
 
-    async fn open_row(&self, row: &Row) -> Result<Entry, Error> {
+    pub(crate) async fn open_row(&self, row: &Row) -> Result<Entry, Error> {
         let header = &row.header;
         let sealed = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no attributes", header.id))?;
         let mut children = vec![(self.shelf.registry.attributes_binding(header), sealed)];
         children.extend(row.material.as_deref().map(|blob| (self.shelf.registry.material_binding(header), blob)));
         let mut opened = self.parent.unwrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
         let attributes = opened.next().expect("one answer a blob");
-        let attributes = attributes.expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), header.id))?;
+        let attributes = attributes.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), header.id))?;
         Ok(self.cache.hide(header.clone(), attributes, opened.next().as_ref()))
     }
 
     /// The row behind an authorized change, as this unit sees it, and its present view.
-    async fn row_to_change(&self, unit: &Unit, id: RowId, generation: Generation) -> Result<(Row, View), Error> {
-        let row = match unit.staged(id) {
-            Some(change) => change.row().cloned().ok_or(Error::NotFound)?,
-            None => self.shelf.existing(id).await?,
-        };
+    pub(crate) async fn row_to_change(&self, unit: &Unit, id: RowId, generation: Generation) -> Result<(Row, View), Error> {
+        let row = self.row_in(unit, id).await?;
         if row.header.generation != generation {
             return Err(Error::Raced);
         }
-        // Only the attributes are opened: a key whose material is damaged can still be revoked and destroyed.
-        let tombstone = Row { material: None, ..row.clone() };
-        let view = self.view(&self.open_row(&tombstone).await?);
+        let view = self.view_of_row(&row).await?;
         Ok((row, view))
     }
 
+    /// A row as this unit sees it.
+    pub(crate) async fn row_in(&self, unit: &Unit, id: RowId) -> Result<Row, Error> {
+        match unit.staged(id) {
+            Some(change) => change.row().cloned().ok_or(Error::NotFound),
+            None => self.shelf.existing(id).await,
+        }
+    }
+
+    /// What a row's attributes say. Its material stays shut: a key whose material is damaged can still be looked at, revoked and destroyed.
+    pub(crate) async fn view_of_row(&self, row: &Row) -> Result<View, Error> {
+        Ok(self.view(&self.open_row(&Row { material: None, ..row.clone() }).await?))
+    }
+
+    /// Stages the next generation of `row`: `state`, `attributes`, and the material that is left in it.
+    pub(crate) async fn stage_change(&self, unit: &mut Unit, row: Row, state: State, attributes: Attributes) -> Result<View, Error> {
+        let header = Header { state, expiry: attributes.dates.deactivation, ..next_header(&row.header) };
+        let expected = row.header.generation;
+        let row = self.seal_attributes(header, &attributes, row.material).await?;
+        let header = row.header.clone();
+        unit.stage(Change::Update { expected, row });
+        Ok(self.seen_as(header, attributes))
+    }
+
     /// A new row: material and attributes wrapped by the parent in one call.
-    pub(crate) async fn seal_object(&self, header: Header, attributes: &Attributes, material: Option<&Bytes>) -> Result<Row, Error> {
-        let content = encode_attributes(attributes)?;
-        let mut children = vec![(self.shelf.registry.attributes_binding(&header), &content)];
-        children.extend(material.map(|material| (self.shelf.registry.material_binding(&header), material)));
+    async fn seal_object(&self, header: Header, attributes: &Attributes, material: &Bytes) -> Result<Row, Error> {
+        let content = encode_attributes(&header, attributes)?;
+        let registry = &self.shelf.registry;
+        let children = [(registry.attributes_binding(&header), &content), (registry.material_binding(&header), material)];
         let mut blobs = self.parent.wrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
         let sealed = blobs.next();
-        let terms = self.shelf.registry.integrity().terms.of_object(&header, attributes);
-        Ok(self.shelf.registry.seal_row(header, blobs.next(), sealed, terms))
+        let terms = registry.integrity().terms.of_object(&header, attributes);
+        Ok(registry.seal_row(header, blobs.next(), sealed, terms))
     }
 
     /// A changed row: new attributes, material as it was.
     async fn seal_attributes(&self, header: Header, attributes: &Attributes, material: Option<Vec<u8>>) -> Result<Row, Error> {
-        let row = self.seal_object(header, attributes, None).await?;
-        Ok(self.shelf.registry.seal_row(row.header, material, row.attributes, row.terms))
+        let content = encode_attributes(&header, attributes)?;
+        let registry = &self.shelf.registry;
+        let child = [(registry.attributes_binding(&header), &content)];
+        let sealed = self.parent.reseal(header.parent, &child).await.map_err(|error| at(error, header.id))?.pop();
+        let terms = registry.integrity().terms.of_object(&header, attributes);
+        Ok(registry.seal_row(header, material, sealed, terms))
     }
 
     /// Stages the claims on an object's names; each is a row that only one object can insert.
-    async fn claim_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
+    pub(crate) async fn claim_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
         if names.len() > NAMES_MAX {
             return Err(Error::invalid("Name", format!("at most {NAMES_MAX} a key")));
         }
         for name in names {
             let id = self.claim_id(header, name);
+            let mut claim = self.claim_row(id, header);
             let taken = match unit.staged(id) {
-                Some(change) => change.row().is_some(),
+                // Given up earlier in this unit: the row stays, of another generation.
+                Some(Change::Delete { expected, .. }) => {
+                    claim.header.generation = expected.next();
+                    claim = self.shelf.registry.seal_row(claim.header, None, None, claim.terms);
+                    false
+                }
+                Some(Change::Insert(_) | Change::Update { .. }) => true,
                 None => self.shelf.store.retrieve(id).await?.is_some(),
             };
             if taken {
                 return Err(Error::NameTaken { name: name.value.clone() });
             }
-            unit.stage(Change::Insert(self.claim_row(id, header)));
+            unit.stage(Change::Insert(claim));
         }
         Ok(())
     }
 
-    async fn free_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
+    pub(crate) async fn free_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
         for name in names {
             let id = self.claim_id(header, name);
             let expected = match unit.staged(id) {
@@ -519,17 +552,25 @@ impl Vault {
     }
 
     /// The Active version of a service's default chain is replaced, never revoked or destroyed: exactly one is Active at every instant (C23).
-    async fn must_not_be_default(&self, id: RowId, header: &Header) -> Result<(), Error> {
-        let Some(service) = header.owner.service.filter(|_| id.layer == Layer::L3) else { return Ok(()) };
-        if self.service(service).await?.default_key == id {
+    async fn must_not_be_default(&self, unit: &Unit, header: &Header) -> Result<(), Error> {
+        if self.default_of(unit, header).await?.is_some() {
             return Err(Error::Denied { why: "this is the Active version of the service's default key: replace it by ReKey first" });
         }
         Ok(())
     }
+
+    /// The service whose default key this is, as this unit sees it, and its record's row.
+    pub(crate) async fn default_of(&self, unit: &Unit, header: &Header) -> Result<Option<(Row, Service)>, Error> {
+        let Some(service) = header.owner.service.filter(|_| header.id.layer == Layer::L3) else { return Ok(None) };
+        let row = self.row_in(unit, service_row(service)).await?;
+        let record: Service = self.content(&row).await?;
+        Ok((record.default_key == header.id).then_some((row, record)))
+    }
 }
 
-fn encode_attributes(attributes: &Attributes) -> Result<Bytes, Error> {
-    let content = attributes::encode(attributes);
+fn encode_attributes(header: &Header, attributes: &Attributes) -> Result<Bytes, Error> {
+    attributes.must_fit(header)?;
+    let content = attributes.encode();
     if content.len() > ATTRIBUTES_BYTES_MAX {
         return Err(Error::invalid("Attribute", format!("all attributes of a key together take at most {ATTRIBUTES_BYTES_MAX} bytes")));
     }

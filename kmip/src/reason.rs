@@ -30,7 +30,10 @@ pub fn reason(error: &Error) -> ResultReason {
 pub(crate) fn domain_reason(error: &keys::Error) -> ResultReason {
     match error {
         keys::Error::NotFound => ResultReason::ItemNotFound,
-        keys::Error::Denied { .. } | keys::Error::WrongState { .. } | keys::Error::IvsExhausted { .. } => ResultReason::PermissionDenied,
+        keys::Error::Denied { .. } | keys::Error::WrongState { .. } | keys::Error::IvsExhausted { .. } | keys::Error::Replaced { .. } => {
+            ResultReason::PermissionDenied
+        }
+        keys::Error::NotExtractable => ResultReason::NotExtractable,
         keys::Error::Invalid { .. } | keys::Error::NameTaken { .. } => ResultReason::InvalidField,
         keys::Error::Raced | keys::Error::Unavailable { .. } | keys::Error::Corrupt { .. } => ResultReason::GeneralFailure,
     }

@@ -1,0 +1,128 @@
+//! Material that leaves: only of an Extractable key, only wrapped under a key that is for wrapping and nothing else.
+//!
+//! There is no verb that returns clear material, and no closure of a caller sees it here: what stands before and after it in the wrapped text is the
+//! caller's, and the verb puts the three together in locked memory. Source: KMIP 1.4 §4.11, §4.40, §2.1.6; DESIGN 5.
+
+use cipher::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
+use secret::Bytes;
+
+use crate::attributes::MASK_KEYS;
+use crate::cache::Entry;
+use crate::error::Error;
+use crate::id::{Layer, RowId};
+use crate::lifecycle::State;
+use crate::policy::Authorized;
+use crate::policy::verb::{Exports, WrapWith};
+use crate::unit::Unit;
+use crate::vault::{Vault, View};
+
+/// What is wrapped together with the material. Both empty: the bare key bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Frame {
+    /// Goes before the material.
+    pub before: Vec<u8>,
+    /// Goes after it.
+    pub after: Vec<u8>,
+}
+
+/// An object that may leave.
+#[derive(Debug, Clone)]
+pub struct Exported {
+    /// Frame and material, wrapped.
+    pub wrapped: Vec<u8>,
+    /// The object, which is not Fresh any more.
+    pub view: View,
+}
+
+impl Vault {
+    /// Wraps an object's material under another key of the same tenant, and stages that it is not Fresh any more (3.34).
+    ///
+    /// - `frame` gets the object, material bits in its header, and says what goes around the material.
+    ///
+    /// # Errors
+    /// [`Error::NotExtractable`]; [`Error::WrongState`] of either key; [`Error::Denied`] for a wrapping key that is not for wrapping alone;
+    /// [`Error::Invalid`] for a length that the way of wrapping does not take; [`Error::Raced`]; what `frame` returns.
+    pub async fn export<V: Exports, E: From<Error>>(
+        &self,
+        unit: &mut Unit,
+        object: Authorized<V>,
+        with: Authorized<WrapWith>,
+        how: KeyWrap,
+        frame: impl FnOnce(&View) -> Result<Frame, E>,
+    ) -> Result<Exported, E> {
+        let entry = self.entry(unit, &object).await?;
+        let view = self.view(&entry);
+        may_leave(&view)?;
+        let wrapper = self.entry(unit, &with).await?;
+        self.may_wrap(&self.view(&wrapper), &view)?;
+        let wrapped = self.wrapped(&entry, &wrapper, how, &frame(&view)?)?;
+        let view = if view.attributes.served { view } else { self.stage_served(unit, &object).await? };
+        Ok(Exported { wrapped, view })
+    }
+
+    fn may_wrap(&self, wrapper: &View, object: &View) -> Result<(), Error> {
+        let is_other = wrapper.header.id != object.header.id && wrapper.header.owner.tenant == object.header.owner.tenant;
+        if !is_other || wrapper.header.id.layer != Layer::L3 {
+            return Err(Error::Denied { why: "the wrapping key must be another key of the same tenant" });
+        }
+        if wrapper.attributes.usage_mask != MASK_KEYS {
+            return Err(Error::Denied { why: "the Cryptographic Usage Mask of the wrapping key must be exactly Wrap Key and Unwrap Key" });
+        }
+        self.must_allow::<WrapWith>(wrapper)
+    }
+
+    fn wrapped(&self, entry: &Entry, wrapper: &Entry, how: KeyWrap, frame: &Frame) -> Result<Vec<u8>, Error> {
+        let Frame { before, after } = frame;
+        let material = self.revealed(entry)?;
+        let key = self.revealed(wrapper)?;
+        let plain = material.expose(|material| {
+            Bytes::init_with(before.len() + material.len() + after.len(), |plain| {
+                let (head, rest) = plain.split_at_mut(before.len());
+                let (body, tail) = rest.split_at_mut(material.len());
+                head.copy_from_slice(before);
+                body.copy_from_slice(material);
+                tail.copy_from_slice(after);
+            })
+        })?;
+        wrap(&key, &plain, how, wrapper.header.id)
+    }
+
+    fn revealed(&self, entry: &Entry) -> Result<Bytes, Error> {
+        self.cache.reveal(entry)?.ok_or_else(|| Error::corrupt("it has no material", entry.header.id))
+    }
+
+    async fn stage_served<V: Exports>(&self, unit: &mut Unit, object: &Authorized<V>) -> Result<View, Error> {
+        let (row, view) = self.row_to_change(unit, object.id(), object.generation()).await?;
+        let mut attributes = (*view.attributes).clone();
+        attributes.served = true;
+        attributes.touch(self.now());
+        self.stage_change(unit, row, view.state, attributes).await
+    }
+}
+
+/// A Compromised key is for re-encryption alone, and a Retired one only to be looked at; a Pre-Active one is of no cryptographic use here, and moving
+/// it is none.
+fn may_leave(view: &View) -> Result<(), Error> {
+    if !view.attributes.extractable {
+        return Err(Error::NotExtractable);
+    }
+    match view.state {
+        State::PreActive | State::Active | State::Deprecated => Ok(()),
+        State::Retired | State::Compromised | State::Destroyed | State::DestroyedCompromised => {
+            Err(Error::WrongState { is: view.state, wants: "Pre-Active, Active or Deactivated" })
+        }
+    }
+}
+
+/// Wraps, and opens once more before anybody relies on it (C18).
+fn wrap(key: &Bytes, plain: &Bytes, how: KeyWrap, wrapper: RowId) -> Result<Vec<u8>, Error> {
+    let bytes = how.wrapped_bytes(plain.len()).map_err(|error| Error::invalid("Key Value", error.to_string()))?;
+    let unfit = |error: cipher::Error| Error::corrupt(&error.to_string(), wrapper);
+    let wrapped = Bytes::try_init_with(bytes, |out| key.expose(|key| plain.expose(|plain| how.wrap(key, plain, out))).map_err(unfit))?;
+    let again = Bytes::try_init_with(bytes - KEY_WRAP_OVERHEAD_BYTES, |out| {
+        key.expose(|key| wrapped.expose(|wrapped| how.unwrap(key, wrapped, out))).map(|_| ()).map_err(unfit)
+    })?;
+    let is_same =
+        again.expose(|again| plain.expose(|plain| again.get(..plain.len()).is_some_and(|again| cipher::mac::ct_eq(again, plain))));
+    if is_same { Ok(wrapped.expose(<[u8]>::to_vec)) } else { Err(Error::corrupt("what it wraps does not open again", wrapper)) }
+}

@@ -1,0 +1,127 @@
+//! The list of keys for who runs, audits or governs them: headers page by page, and which key version wraps each.
+
+use std::collections::HashMap;
+
+use crate::error::Error;
+use crate::id::{KeyVersion, Layer, RowId, ServiceId, TenantId};
+use crate::lifecycle::State;
+use crate::policy::{Action, Grants, Role};
+use crate::port::Query;
+use crate::row::{Header, ParentRef, Term};
+use crate::vault::{Vault, View};
+
+/// Most keys on one page.
+pub const LISTED_KEYS_MAX: usize = 1000;
+
+/// Which keys are wanted.
+#[derive(Debug, Clone)]
+pub struct KeyFilter {
+    /// Of this tenant only; a tenant-admin gets its own in any case.
+    pub tenant: Option<TenantId>,
+    /// Of this service of the tenant only.
+    pub service: Option<ServiceId>,
+    /// L2, L2.1 or L3.
+    pub layer: Layer,
+    /// What stood in [`KeyPage::next`] of the page before.
+    pub before: Option<RowId>,
+    /// At most so many, and [`LISTED_KEYS_MAX`].
+    pub limit: usize,
+}
+
+/// Keys, newest first.
+#[derive(Debug, Clone)]
+pub struct KeyPage {
+    /// Those that verify.
+    pub keys: Vec<ListedKey>,
+    /// Those that do not, by name.
+    pub refused: Vec<RowId>,
+    /// Where the next page begins; `None` after the last one.
+    pub next: Option<RowId>,
+}
+
+/// One key version.
+#[derive(Debug, Clone)]
+pub struct ListedKey {
+    /// Its visible header.
+    pub header: Header,
+    /// Its state now, by the dates.
+    pub state: State,
+    /// Its names, for its tenant-admin only.
+    pub names: Option<Vec<String>>,
+    /// What wraps it.
+    pub wrapped_by: WrappedBy,
+}
+
+/// The key version that wraps another. Until that is destroyed, copies of the wrapped one that a store, its log or a backup still holds can be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrappedBy {
+    /// The version's own id; `None` for an IVK, which is known by its number.
+    pub id: Option<RowId>,
+    /// Its number in its chain.
+    pub version: KeyVersion,
+}
+
+impl Vault {
+    /// A page of keys. An operator and an auditor see any tenant's, without a name; a tenant-admin its tenant's, with them.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] by role, [`Error::NotFound`] for another tenant; [`Error::Invalid`] for a layer without keys of tenants or a service without
+    /// its tenant; the store's.
+    pub async fn keys(&self, grants: &Grants, filter: &KeyFilter) -> Result<KeyPage, Error> {
+        let terms = self.listed_terms(grants, filter)?;
+        let limit = filter.limit.clamp(1, LISTED_KEYS_MAX);
+        let hints = self.shelf.store.find(&Query { layer: filter.layer, terms, before: filter.before, limit }).await?;
+        let next = hints.last().filter(|_| hints.len() == limit).map(|row| row.header.id);
+        let mut page = KeyPage { keys: Vec::with_capacity(hints.len()), refused: Vec::new(), next };
+        let mut parents = HashMap::new();
+        for id in hints.iter().map(|hint| hint.header.id) {
+            match self.listed_key(grants, id, &mut parents).await {
+                Ok(Some(key)) => page.keys.push(key),
+                Ok(None) => {}
+                Err(Error::Corrupt { .. }) => page.refused.push(id),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(page)
+    }
+
+    fn listed_terms(&self, grants: &Grants, filter: &KeyFilter) -> Result<Vec<Term>, Error> {
+        grants.check_plain(Action::ListKeys, None)?;
+        if !matches!(filter.layer, Layer::L2 | Layer::L21 | Layer::L3) {
+            return Err(Error::invalid("layer", "L2, L2.1 or L3"));
+        }
+        let own = grants.tenant().filter(|_| grants.role() == Role::TenantAdmin);
+        let tenant = filter.tenant.or(own);
+        if let Some(tenant) = tenant {
+            grants.check_tenant(Action::ListKeys, tenant)?;
+        } else if grants.role() == Role::TenantAdmin {
+            return Err(Error::NotFound);
+        }
+        let maker = &self.shelf.registry.integrity().terms;
+        match (tenant, filter.service) {
+            (Some(tenant), Some(service)) => Ok(vec![maker.service(tenant, service)]),
+            (Some(tenant), None) => Ok(vec![maker.tenant(tenant)]),
+            (None, None) => Ok(Vec::new()),
+            (None, Some(_)) => Err(Error::invalid("service", "name its tenant too")),
+        }
+    }
+
+    async fn listed_key(
+        &self,
+        grants: &Grants,
+        id: RowId,
+        parents: &mut HashMap<ParentRef, WrappedBy>,
+    ) -> Result<Option<ListedKey>, Error> {
+        let Some(row) = self.shelf.row(id).await? else { return Ok(None) };
+        let View { header, state, attributes } = self.view_of_row(&row).await?;
+        let names = grants.owns(&header.owner).then(|| attributes.names.iter().map(|name| name.value.clone()).collect());
+        let wrapped_by = match parents.get(&header.parent) {
+            Some(known) => *known,
+            None => {
+                let found = WrappedBy { id: self.parent_of(&header).await?, version: header.parent.version };
+                *parents.entry(header.parent).or_insert(found)
+            }
+        };
+        Ok(Some(ListedKey { header, state, names, wrapped_by }))
+    }
+}

@@ -1,0 +1,159 @@
+//! ReKey: the next version of a chain and the demotion of the one before it, in one unit.
+//!
+//! Version n + 1 and what becomes of version n, by the state of n (KMIP 1.4 §4.4, table 173; SECURITY C23):
+//!
+//! | n is | n + 1 | n becomes |
+//! |---|---|---|
+//! | Pre-Active | what its dates say | Deprecated |
+//! | Active | Active | Deprecated, its Deactivation Date now |
+//! | Deprecated, Retired, Compromised | Active | what it was |
+//!
+//! A Pre-Active version is deprecated although it never was Active: left as it is it could be activated beside its replacement, and the chain would
+//! have two Active versions. Only the newest version is replaced; both writers of a race change its row, so one of them wins and no number is skipped.
+
+use crate::attributes::{Attributes, Links};
+use crate::budget::RowHeader;
+use crate::error::Error;
+use crate::id::{Generation, RowId, Time};
+use crate::lifecycle::{Dates, Event, State};
+use crate::policy::Authorized;
+use crate::policy::verb::ReKey;
+use crate::port::Change;
+use crate::row::{Header, ParentRef, Row};
+use crate::tenancy::{Service, Tenant, tenant_row};
+use crate::unit::Unit;
+use crate::vault::{NewKey, Vault, View};
+
+/// A version that is to be replaced.
+struct Old {
+    row: Row,
+    view: View,
+}
+
+impl Vault {
+    /// Stages the replacement of the newest version of an L3 chain; returns the new version.
+    ///
+    /// - `edit` gets the view of the old version, the attributes of the new one as table 173 has them, and the time; it applies what the client
+    ///   asks for. What the domain keeps is set afterwards, whatever it returns. A date of the old version that has passed is not copied where it
+    ///   would end the new version before it begins.
+    ///
+    /// Names move, both Links are set, and if the chain is a service's default the service's record follows. The new version has an IV budget of its
+    /// own, and the tenant's Active L2 for a parent.
+    ///
+    /// # Errors
+    /// [`Error::Replaced`] names the version after it; [`Error::WrongState`] for a destroyed key; [`Error::Invalid`] if `edit` asks for another usage
+    /// mask, or for dates by which the replacement would not be in use at once; [`Error::NameTaken`]; what `edit` returns.
+    pub async fn rekey<E: From<Error>>(
+        &self,
+        unit: &mut Unit,
+        authorized: Authorized<ReKey>,
+        edit: impl FnOnce(&View, Attributes, Time) -> Result<Attributes, E>,
+    ) -> Result<View, E> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        must_be_newest(&view)?;
+        let now = self.now();
+        let attributes = edit(&view, replacement(&view, now), now)?;
+        let attributes = kept(&view, attributes, now);
+        must_replace_at_once(&view, &attributes, now)?;
+        let default = self.default_of(unit, &row.header).await?;
+        if default.is_some() {
+            must_have_no_end(&attributes.dates)?;
+        }
+        let tenant: Tenant = self.content(&self.row_in(unit, tenant_row(row.header.owner.tenant)).await?).await?;
+        let new = self.rotate(unit, Old { row, view }, attributes, tenant.parent, now).await?;
+        if let Some((row, record)) = default {
+            let record = Service { default_key: new.header.id, ..record };
+            let place = RowHeader { id: row.header.id, owner: row.header.owner.tenant, expected: Some(row.header.generation) };
+            let expected = row.header.generation;
+            let row = self.record_row(place, &record, row.terms).await?;
+            unit.stage(Change::Update { expected, row });
+        }
+        Ok(new)
+    }
+
+    /// Stages version n + 1 with fresh material under `parent`, and demotes version n. Whoever calls has decided that n may be replaced.
+    async fn rotate(&self, unit: &mut Unit, old: Old, attributes: Attributes, parent: ParentRef, now: Time) -> Result<View, Error> {
+        let Old { row, view } = old;
+        let id = RowId::new(row.header.id.layer, self.new_uuid()?);
+        let header = Header {
+            id,
+            version: row.header.version.next(),
+            state: attributes.dates.state_at(State::PreActive, now),
+            expiry: attributes.dates.deactivation,
+            generation: Generation::FIRST,
+            parent,
+            ..row.header.clone()
+        };
+        self.free_names(unit, &row.header, &view.attributes.names).await?;
+        let new = self.insert_seen(unit, NewKey { header, attributes }).await?;
+        let mut demoted = Attributes { names: Vec::new(), ..(*view.attributes).clone() };
+        demoted.links.replacement_index = demoted.next_link_index();
+        demoted.links.replacement = Some(id);
+        demoted.touch(now);
+        let state = match view.state {
+            State::PreActive | State::Active => {
+                demoted.dates.deactivation = Some(now);
+                view.state.next(row.header.id.layer, Event::Deprecate)?
+            }
+            other => other,
+        };
+        self.stage_change(unit, row, state, demoted).await?;
+        Ok(new)
+    }
+}
+
+/// A service's default key is in use until it is replaced (C23), so no date may end that.
+pub(crate) fn must_have_no_end(dates: &Dates) -> Result<(), Error> {
+    if dates.deactivation.is_some() || dates.protect_stop.is_some() {
+        return Err(Error::Denied {
+            why: "a service's default key is in use until it is replaced: it has no Deactivation and no Protect Stop Date",
+        });
+    }
+    Ok(())
+}
+
+fn must_be_newest(view: &View) -> Result<(), Error> {
+    if let Some(by) = view.attributes.links.replacement {
+        return Err(Error::Replaced { by });
+    }
+    if view.state.is_destroyed() {
+        return Err(Error::WrongState { is: view.state, wants: "a key that is not destroyed" });
+    }
+    Ok(())
+}
+
+/// The attributes of the new version as table 173 copies them.
+fn replacement(old: &View, now: Time) -> Attributes {
+    let attributes = (*old.attributes).clone();
+    let ahead = |date: Option<Time>| date.filter(|date| *date > now);
+    let dates = attributes.dates;
+    let begun = |date: Option<Time>| if old.state == State::PreActive { date } else { Some(date.map_or(now, |date| date.min(now))) };
+    let dates = Dates {
+        activation: begun(dates.activation),
+        process_start: dates.process_start,
+        // The old version's end, if it has passed, is why it is replaced, and not when the new one ends.
+        protect_stop: ahead(dates.protect_stop),
+        deactivation: ahead(dates.deactivation),
+        ..Dates::default()
+    };
+    Attributes { dates, ..attributes }
+}
+
+/// What is the domain's to say about the new version.
+fn kept(old: &View, attributes: Attributes, now: Time) -> Attributes {
+    let Dates { activation, process_start, protect_stop, deactivation, .. } = attributes.dates;
+    let dates = Dates { initial: now, last_change: now, activation, process_start, protect_stop, deactivation, ..Dates::default() };
+    let links = Links { replaced: Some(old.header.id), ..Links::default() };
+    Attributes { dates, links, revocation: None, ..attributes }
+}
+
+fn must_replace_at_once(old: &View, new: &Attributes, now: Time) -> Result<(), Error> {
+    if new.usage_mask != old.attributes.usage_mask {
+        return Err(Error::invalid("Cryptographic Usage Mask", "a replacement has the mask of the key that it replaces"));
+    }
+    match new.dates.state_at(State::PreActive, now) {
+        State::Active => Ok(()),
+        State::PreActive if old.state == State::PreActive => Ok(()),
+        _ => Err(Error::invalid("Activation Date", "a core's key is replaced at once: its replacement must be Active by its dates")),
+    }
+}
