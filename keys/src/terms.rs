@@ -87,7 +87,7 @@ impl TermMaker {
         let mut terms = vec![self.tenant(tenant), self.version(ParentRef { chain: header.chain, version: header.version })];
         terms.extend(header.owner.service.map(|service| self.service(tenant, service)));
         terms.extend(attributes.names.iter().map(|Name { value, .. }| self.name(tenant, value)));
-        terms.extend(attributes.object_groups.iter().map(|group| self.object_group(tenant, group)));
+        terms.extend(attributes.object_groups.iter().map(|group| self.object_group(tenant, &group.value)));
         terms.extend(attributes.others.iter().map(|Other { name, value, .. }| self.other(tenant, name, value)));
         terms.sort_unstable();
         terms.dedup();

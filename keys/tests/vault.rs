@@ -20,7 +20,7 @@ use keys::vault::Vault;
 const MASK: u32 = 0x0C;
 
 fn named(text: &str) -> Attributes {
-    Attributes { names: vec![Name { value: text.to_owned(), kind: 1 }], usage_mask: MASK, ..Attributes::default() }
+    Attributes { names: vec![Name { value: text.to_owned(), kind: 1, index: 0 }], usage_mask: MASK, ..Attributes::default() }
 }
 
 async fn create(vault: &Vault, service: &Grants, attributes: Attributes) -> Result<RowId, Error> {
