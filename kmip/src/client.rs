@@ -145,6 +145,14 @@ impl Sent {
 }
 
 impl<'a> Answers<'a> {
+    /// Why the batch did not succeed as a whole: the first operation that failed, if one did.
+    #[must_use]
+    pub fn refusal(&self) -> Option<Error> {
+        // An operation that was undone is not why.
+        let failed = self.message.items.iter().find(|item| item.result_status == ResultStatus::OperationFailed);
+        failed.and_then(|item| check_success(item).err())
+    }
+
     /// The answer to one operation of the batch.
     ///
     /// - Errors: `Refused` if it failed; `Mismatched` if the server did not come to it or sent no payload; whatever is wrong with

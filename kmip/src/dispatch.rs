@@ -15,7 +15,7 @@ use crate::op;
 use crate::response::Response;
 use crate::schema::{Encode, Rules};
 use crate::tag::Tag;
-use crate::ttlv::{DateTime, Writer};
+use crate::ttlv::{DateTime, Item, Writer};
 
 /// Most that an answer may have, whatever its client would take, in bytes.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -73,7 +73,7 @@ impl Caller {
 
 fn sealed() -> Failure {
     let message = "the appliance is sealed: its operator has to unseal it".into();
-    Failure { reason: ResultReason::GeneralFailure, outcome: Outcome::Unavailable, message }
+    Failure { reason: ResultReason::GeneralFailure, outcome: Outcome::Unavailable, message, payload: None }
 }
 
 /// Answers one whole message, without letting the answer out: that takes the commit of the unit, which is handed back.
@@ -251,7 +251,7 @@ impl<'o> Answer<'o> {
             Ok(()) => self.items += 1,
             Err(_) => self.out.rewind(item_begins),
         }
-        if done.is_err() && op::sets_placeholder(item.operation) {
+        if done.is_err() && op::decides_on_placeholder(item.operation) {
             *context.placeholder = None;
         }
         done
@@ -262,6 +262,7 @@ impl<'o> Answer<'o> {
         self.write(&ResponseBatchItem {
             result_reason: Some(failure.reason.nearest_in(self.rules.version)),
             result_message: Some(&failure.message),
+            payload: failure.payload.as_deref().map(|payload| Item::only(payload).expect("the operation wrote one item")),
             ..echo(item, ResultStatus::OperationFailed)
         });
     }

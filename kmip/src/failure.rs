@@ -18,17 +18,24 @@ pub(crate) struct Failure {
     pub(crate) outcome: Outcome,
     /// Result Message.
     pub(crate) message: Cow<'static, str>,
+    /// Response Payload, as one item: only a Check that fails has one.
+    pub(crate) payload: Option<Vec<u8>>,
 }
 
 impl Failure {
     /// What the caller did wrong, by the standard's reason.
     pub(crate) fn invalid(reason: ResultReason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, outcome: Outcome::Invalid, message: message.into() }
+        Self { reason, outcome: Outcome::Invalid, message: message.into(), payload: None }
     }
 
     /// A field whose value cannot be meant.
     pub(crate) fn field(message: impl Into<Cow<'static, str>>) -> Self {
         Self::invalid(ResultReason::InvalidField, message)
+    }
+
+    /// More instances of an attribute than a key has.
+    pub(crate) fn too_many(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::invalid(ResultReason::IndexOutOfBounds, message)
     }
 
     /// A field that the operation cannot do without.
@@ -51,10 +58,16 @@ impl Failure {
         keys::Error::Denied { why: "L4 objects are held by an edge" }.into()
     }
 
+    /// The object would have to be recovered first.
+    pub(crate) fn archived() -> Self {
+        let message = Cow::Borrowed("the key is archived");
+        Self { reason: ResultReason::ObjectArchived, outcome: Outcome::WrongState, message, payload: None }
+    }
+
     /// Ciphertext, tag or padding did not verify; which of them is nobody's business.
     pub(crate) fn not_decrypted() -> Self {
         let message = Cow::Borrowed("the data cannot be decrypted");
-        Self { reason: ResultReason::CryptographicFailure, outcome: Outcome::Refused, message }
+        Self { reason: ResultReason::CryptographicFailure, outcome: Outcome::Refused, message, payload: None }
     }
 }
 
@@ -70,6 +83,12 @@ impl From<Refusal> for Failure {
     }
 }
 
+impl From<secret::Exhausted> for Failure {
+    fn from(full: secret::Exhausted) -> Self {
+        keys::Error::from(full).into()
+    }
+}
+
 impl From<keys::Error> for Failure {
     fn from(error: keys::Error) -> Self {
         let message = match &error {
@@ -82,6 +101,6 @@ impl From<keys::Error> for Failure {
             keys::Error::Denied { why } => (*why).into(),
             other => other.to_string().into(),
         };
-        Self { reason: domain_reason(&error), outcome: error.outcome(), message }
+        Self { reason: domain_reason(&error), outcome: error.outcome(), message, payload: None }
     }
 }

@@ -1,15 +1,19 @@
 //! The operations offered, one file each: a typed request, a few verbs of the vault, the response payload.
 
 mod activate;
+mod attribute;
+mod check;
 mod create;
 mod decrypt;
 mod destroy;
 mod discover_versions;
 mod encrypt;
+mod get;
 mod get_attribute_list;
 mod get_attributes;
 mod locate;
 mod query;
+mod re_key;
 mod revoke;
 
 use keys::id::{Layer, RowId};
@@ -20,8 +24,9 @@ use crate::enums::{ObjectType, Operation, ResultReason};
 use crate::failure::Failure;
 use crate::message::{OperationNumber, RequestBatchItem};
 use crate::payload::{
-    ActivateRequest, CreateRequest, DecryptRequest, DestroyRequest, DiscoverVersionsRequest, EncryptRequest, GetAttributeListRequest,
-    GetAttributesRequest, LocateRequest, QueryRequest, RevokeRequest,
+    ActivateRequest, AddAttributeRequest, CheckRequest, CreateRequest, DecryptRequest, DeleteAttributeRequest, DestroyRequest,
+    DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest, GetAttributesRequest, GetRequest, LocateRequest,
+    ModifyAttributeRequest, QueryRequest, ReKeyRequest, RevokeRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
@@ -31,9 +36,15 @@ use crate::version::ProtocolVersion;
 /// What a core offers, and under which action it is allowed and recorded; Query lists it.
 pub(crate) const OFFERED: &[(Operation, Action)] = &[
     (Operation::Create, Action::Create),
+    (Operation::ReKey, Action::ReKey),
     (Operation::Locate, Action::Locate),
+    (Operation::Check, Action::Check),
+    (Operation::Get, Action::Get),
     (Operation::GetAttributes, Action::GetAttributes),
     (Operation::GetAttributeList, Action::GetAttributeList),
+    (Operation::AddAttribute, Action::AddAttribute),
+    (Operation::ModifyAttribute, Action::ModifyAttribute),
+    (Operation::DeleteAttribute, Action::DeleteAttribute),
     (Operation::Activate, Action::Activate),
     (Operation::Revoke, Action::Revoke),
     (Operation::Destroy, Action::Destroy),
@@ -41,6 +52,7 @@ pub(crate) const OFFERED: &[(Operation, Action)] = &[
     (Operation::DiscoverVersions, Action::DiscoverVersions),
     (Operation::Encrypt, Action::Encrypt),
     (Operation::Decrypt, Action::Decrypt),
+    (Operation::Export, Action::Export),
 ];
 
 /// Most searches of one message: each may look at as many rows as the domain lets one.
@@ -55,10 +67,11 @@ pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Ac
     OFFERED.iter().find(|row| Some(row.0) == known).map_or(Action::Unsupported, |row| row.1)
 }
 
-/// Whether the operation would leave an object in the ID Placeholder, so that its failure has to empty it: what follows in the batch was meant
-/// for that object and no other.
-pub(crate) fn sets_placeholder(operation: OperationNumber) -> bool {
-    [Operation::Create, Operation::Locate].into_iter().any(|maker| operation == maker.into())
+/// Whether the operation leaves an object in the ID Placeholder, or (Check) says whether what is there may be used. Its failure has to empty
+/// it: what follows in the batch was meant for that object and no other.
+pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
+    let deciding = [Operation::Create, Operation::ReKey, Operation::Locate, Operation::Check, Operation::Export];
+    deciding.into_iter().any(|one| operation == one.into())
 }
 
 /// Does one item and writes the response payload. What it wrote or staged before it failed is the caller's to take back.
@@ -66,9 +79,15 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
     let (rules, payload) = (context.rules, item.payload);
     match item.operation.known_in(rules.version) {
         Some(Operation::Create) => create::run(context, CreateRequest::decode(payload, rules)?, out).await,
+        Some(Operation::ReKey) => re_key::run(context, ReKeyRequest::decode(payload, rules)?, out).await,
         Some(Operation::Locate) => locate::run(context, LocateRequest::decode(payload, rules.locating())?, out).await,
+        Some(Operation::Check) => check::run(context, CheckRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Get) => get::get(context, GetRequest::decode(payload, rules)?, out).await,
         Some(Operation::GetAttributes) => get_attributes::run(context, GetAttributesRequest::decode(payload, rules)?, out).await,
         Some(Operation::GetAttributeList) => get_attribute_list::run(context, GetAttributeListRequest::decode(payload, rules)?, out).await,
+        Some(Operation::AddAttribute) => attribute::add(context, AddAttributeRequest::decode(payload, rules)?, out).await,
+        Some(Operation::ModifyAttribute) => attribute::modify(context, ModifyAttributeRequest::decode(payload, rules)?, out).await,
+        Some(Operation::DeleteAttribute) => attribute::delete(context, DeleteAttributeRequest::decode(payload, rules)?, out).await,
         Some(Operation::Activate) => activate::run(context, ActivateRequest::decode(payload, rules)?, out).await,
         Some(Operation::Revoke) => revoke::run(context, RevokeRequest::decode(payload, rules)?, out).await,
         Some(Operation::Destroy) => destroy::run(context, DestroyRequest::decode(payload, rules)?, out).await,
@@ -76,6 +95,7 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::DiscoverVersions) => discover_versions::run(context, &DiscoverVersionsRequest::decode(payload, rules)?, out),
         Some(Operation::Encrypt) => encrypt::run(context, EncryptRequest::decode(payload, rules)?, out).await,
         Some(Operation::Decrypt) => decrypt::run(context, DecryptRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Export) => get::export(context, ExportRequest::decode(payload, rules)?, out).await,
         unoffered => Err(refusal(unoffered, payload)),
     }
 }

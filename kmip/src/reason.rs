@@ -1,5 +1,7 @@
 //! Result Reasons: which one an error gets, and which one an older protocol version gets instead.
 
+use keys::lifecycle::State;
+
 use crate::enums::ResultReason;
 use crate::error::Error;
 use crate::version::ProtocolVersion;
@@ -26,10 +28,11 @@ pub fn reason(error: &Error) -> ResultReason {
 
 /// The reason that the tables of section 11 assign to what the domain says.
 ///
-/// They know no reason for a wrong state: what cannot be used, activated, revoked or destroyed now is Permission Denied.
+/// They know a reason for one wrong state, archived: whatever else cannot be used, activated, revoked or destroyed now is Permission Denied.
 pub(crate) fn domain_reason(error: &keys::Error) -> ResultReason {
     match error {
         keys::Error::NotFound => ResultReason::ItemNotFound,
+        keys::Error::WrongState { is: State::Retired, .. } => ResultReason::ObjectArchived,
         keys::Error::Denied { .. } | keys::Error::WrongState { .. } | keys::Error::IvsExhausted { .. } | keys::Error::Replaced { .. } => {
             ResultReason::PermissionDenied
         }

@@ -32,7 +32,8 @@ impl Response {
 
     /// The answer's bytes, in the buffer that dispatch was given.
     #[must_use]
-    pub fn release(self, _receipt: Receipt) -> Vec<u8> {
+    pub fn release(self, receipt: Receipt) -> Vec<u8> {
+        receipt.answered();
         self.bytes
     }
 
@@ -62,9 +63,14 @@ impl Response {
 
 /// Why an item was not committed, as its client may know it.
 fn uncommitted(error: &CommitError, operation: Option<OperationNumber>) -> (ResultReason, &'static str) {
+    let is_one_of = |operations: [Operation; 2]| operations.into_iter().any(|one| operation == Some(one.into()));
+    let taken = "another request took the Name at the same time";
     match error {
-        CommitError::Conflict { id } if id.layer == Layer::Name && operation == Some(Operation::Create.into()) => {
-            (ResultReason::InvalidField, "another request took the Name at the same time")
+        CommitError::Conflict { id } if id.layer == Layer::Name && is_one_of([Operation::Create, Operation::ReKey]) => {
+            (ResultReason::InvalidField, taken)
+        }
+        CommitError::Conflict { id } if id.layer == Layer::Name && is_one_of([Operation::AddAttribute, Operation::ModifyAttribute]) => {
+            (ResultReason::IllegalOperation, taken)
         }
         CommitError::Conflict { .. } => {
             (ResultReason::GeneralFailure, "another request changed the object at the same time; repeat the request")

@@ -9,12 +9,12 @@ use keys::vault::View;
 
 use crate::attribute::{AttributeName, AttributeValue};
 use crate::context::Context;
-use crate::enums::{ObjectGroupMember, State};
+use crate::enums::{LinkType, ObjectGroupMember, State};
 use crate::failure::Failure;
+use crate::instance::encoded;
 use crate::mask::StorageStatusMask;
 use crate::object::{Name, RevocationReason};
 use crate::payload::LocateRequest;
-use crate::template::encoded;
 use crate::ttlv::{DateTime, Item, ItemType, Value};
 use crate::view;
 
@@ -54,7 +54,15 @@ enum Criterion {
     Group(String),
     Fresh(bool),
     Sensitive(bool),
+    AlwaysSensitive(bool),
     Extractable(bool),
+    NeverExtractable(bool),
+    /// One that Re-key made, or one that is only kept.
+    Link {
+        kind: Option<LinkType>,
+        target: Option<String>,
+        kept: Box<Self>,
+    },
     Service(ServiceId),
     Version(i32),
     Parent(ParentRef),
@@ -125,9 +133,15 @@ impl Search {
                 Some(Criterion::Group((*group).to_owned()))
             }
             A::Fresh(fresh) => Some(Criterion::Fresh(*fresh)),
-            A::Sensitive(value) | A::AlwaysSensitive(value) => Some(Criterion::Sensitive(*value)),
+            A::Sensitive(value) => Some(Criterion::Sensitive(*value)),
+            A::AlwaysSensitive(value) => Some(Criterion::AlwaysSensitive(*value)),
             A::Extractable(value) => Some(Criterion::Extractable(*value)),
-            A::NeverExtractable(value) => Some(Criterion::Extractable(!*value)),
+            A::NeverExtractable(value) => Some(Criterion::NeverExtractable(*value)),
+            A::Link(link) => Some(Criterion::Link {
+                kind: link.link_type,
+                target: link.linked_object_identifier.map(ToOwned::to_owned),
+                kept: Box::new(self.kept(context, value)),
+            }),
             A::StorageStatusMask(mask) => {
                 self.storage = *mask;
                 None
@@ -154,7 +168,6 @@ impl Search {
             | A::ContactInformation(_)
             | A::CryptographicParameters(_)
             | A::Description(_)
-            | A::Link(_)
             | A::OperationPolicyName(_) => Some(self.kept(context, value)),
             // No key of a core has any of these, or (Digest) nobody may know.
             A::CertificateIdentifier(_)
@@ -244,10 +257,11 @@ impl Search {
         Ok(())
     }
 
-    /// Object Group Member: every key of a core is fresh, and a service's default is its default key.
+    /// Object Group Member: fresh is what has not been served, and a service's default is its default key.
     async fn add_member(&mut self, context: &Context<'_>, request: &LocateRequest<'_>) -> Result<(), Failure> {
         match request.object_group_member {
-            None | Some(ObjectGroupMember::GroupMemberFresh) => {}
+            None => {}
+            Some(ObjectGroupMember::GroupMemberFresh) => self.criteria.push(Criterion::Fresh(true)),
             Some(ObjectGroupMember::GroupMemberDefault) => {
                 let services = match context.grants.tenant() {
                     Some(tenant) => context.vault.services(tenant).await?,
@@ -298,10 +312,18 @@ impl Criterion {
             Self::Revocation { code, message } => attributes.revocation.as_ref().is_some_and(|revocation| {
                 code.is_none_or(|code| revocation.code == code) && (message.is_none() || revocation.message == *message)
             }),
-            Self::Group(group) => attributes.object_groups.contains(group),
-            Self::Fresh(fresh) => *fresh == view::FRESH,
+            Self::Group(wanted) => attributes.object_groups.iter().any(|group| group.value == *wanted),
+            Self::Fresh(fresh) => attributes.served != *fresh,
             Self::Sensitive(sensitive) => attributes.sensitive == *sensitive,
+            Self::AlwaysSensitive(always) => attributes.always_sensitive == *always,
             Self::Extractable(extractable) => attributes.extractable == *extractable,
+            Self::NeverExtractable(never) => attributes.never_extractable == *never,
+            Self::Link { kind, target, kept } => {
+                kept.fits(view)
+                    || view::links(attributes).any(|(_, (linked, id))| {
+                        kind.is_none_or(|kind| kind == linked) && target.as_ref().is_none_or(|target| *target == id.to_string())
+                    })
+            }
             Self::Service(service) => header.owner.service == Some(*service),
             Self::Version(version) => i32::try_from(header.version.0) == Ok(*version),
             Self::Parent(parent) => header.parent == *parent,
@@ -312,7 +334,7 @@ impl Criterion {
 }
 
 /// Whether a kept value is `wanted`, or a structure with all its fields.
-fn includes(other: &Other, wanted: &[u8]) -> bool {
+pub(crate) fn includes(other: &Other, wanted: &[u8]) -> bool {
     let fields = |bytes| {
         let mut fields = Item::only(bytes).and_then(|item| item.fields()).ok()?;
         Some(std::iter::from_fn(|| fields.next_item().ok().flatten()).collect::<Vec<_>>())

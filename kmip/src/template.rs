@@ -1,26 +1,15 @@
 //! What a client asks of a new key, read from its Template-Attribute.
 
-use keys::attributes::{Attributes, NAMES_MAX, Name, Other};
+use keys::attributes::Attributes;
 use keys::id::Time;
-use keys::lifecycle::Dates;
 
 use crate::attribute::{AttributeName, AttributeValue, Instances, SetBy};
-use crate::enums::{CryptographicAlgorithm, ResultReason};
+use crate::enums::CryptographicAlgorithm;
 use crate::error::excerpt;
 use crate::failure::Failure;
+use crate::instance;
 use crate::mask::CryptographicUsageMask as Mask;
 use crate::object::TemplateAttribute;
-use crate::schema::Encode;
-use crate::tag::Tag;
-use crate::ttlv::{DateTime, Writer};
-use crate::version::ProtocolVersion;
-
-/// Most attributes of one key that the domain only keeps.
-pub(crate) const OTHERS_MAX: usize = 64;
-/// Most Object Groups of one key.
-pub(crate) const OBJECT_GROUPS_MAX: usize = 16;
-/// First and last second that a date may have: years 1 and 9999.
-const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// A new symmetric key as its client wants it.
 #[derive(Debug)]
@@ -38,8 +27,12 @@ struct Draft {
     bits: Option<i32>,
     mask: Option<Mask>,
     attributes: Attributes,
-    single: Vec<AttributeName>,
+    once: Once,
 }
+
+/// The single-instance attributes that a template has named so far.
+#[derive(Default)]
+struct Once(Vec<AttributeName>);
 
 impl Template {
     /// Checks every attribute against the standard's table and what a core keeps.
@@ -49,9 +42,7 @@ impl Template {
     /// # Errors
     /// Reasons of table 328.
     pub(crate) fn read(template: &TemplateAttribute<'_>, now: Time) -> Result<Self, Failure> {
-        if !template.names.is_empty() {
-            return Err(Failure { message: "there is no such Template: name the attributes themselves".into(), ..Failure::not_found() });
-        }
+        must_name_no_template(template)?;
         let mut draft = Draft::default();
         for attribute in &template.attributes {
             draft.take(&attribute.value)?;
@@ -60,69 +51,57 @@ impl Template {
     }
 }
 
-/// A client's date as the domain keeps it.
+/// Puts what a client asks of a replacement in the place of what it copies from the key it replaces (4.4): an attribute that is named takes
+/// the place of all instances copied.
+///
+/// - `attributes`: as copied. `bits`: of the key that is replaced.
 ///
 /// # Errors
-/// Invalid Field outside the years 1 to 9999.
-pub(crate) fn time(name: &'static str, DateTime(seconds): DateTime) -> Result<Time, Failure> {
-    if SECONDS.contains(&seconds) {
-        Ok(Time::from_seconds(seconds))
-    } else {
-        Err(Failure::field(format!("{name}: a date of the years 1 to 9999 is wanted")))
+/// Reasons of tables 328 and 331.
+pub(crate) fn change(template: &TemplateAttribute<'_>, attributes: &mut Attributes, bits: u32, now: Time) -> Result<(), Failure> {
+    must_name_no_template(template)?;
+    let mut once = Once::default();
+    let mut named: Vec<&str> = Vec::new();
+    for value in template.attributes.iter().map(|attribute| &attribute.value) {
+        once.may_be_set(value)?;
+        match value {
+            AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes) => continue,
+            AttributeValue::CryptographicAlgorithm(_) => return Err(copied("Cryptographic Algorithm")),
+            AttributeValue::CryptographicLength(asked) if u32::try_from(*asked) == Ok(bits) => continue,
+            AttributeValue::CryptographicLength(_) => return Err(copied("Cryptographic Length")),
+            AttributeValue::CryptographicUsageMask(mask) if mask.0.cast_unsigned() == attributes.usage_mask => continue,
+            AttributeValue::CryptographicUsageMask(_) => return Err(copied("Cryptographic Usage Mask")),
+            AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => continue,
+            _ => {}
+        }
+        let name = value.name();
+        if !named.contains(&name) {
+            named.push(name);
+            instance::indexes(attributes, name).into_iter().for_each(|index| instance::take(attributes, name, index));
+        }
+        let index = if is_single(value) { 0 } else { instance::next_index(attributes, name) };
+        instance::put(attributes, index, value)?;
     }
+    instance::check_order(&attributes.dates)?;
+    instance::check_future(&attributes.dates, now)
 }
 
-impl Draft {
-    fn take(&mut self, value: &AttributeValue<'_>) -> Result<(), Failure> {
-        self.may_be_set(value)?;
-        let Attributes { names, dates, object_groups, sensitive, extractable, .. } = &mut self.attributes;
-        match value {
-            AttributeValue::Name(name) => {
-                if names.len() == NAMES_MAX {
-                    return Err(Failure::invalid(ResultReason::IndexOutOfBounds, format!("Name: a key has at most {NAMES_MAX}")));
-                }
-                let (Some(value), Some(kind)) = (name.value, name.name_type) else {
-                    return Err(Failure::missing("Name: Name Value and Name Type are both needed"));
-                };
-                names.push(Name { value: value.to_owned(), kind: kind.number() });
-            }
-            AttributeValue::CryptographicAlgorithm(algorithm) => self.algorithm = Some(*algorithm),
-            AttributeValue::CryptographicLength(bits) => self.bits = Some(*bits),
-            AttributeValue::CryptographicUsageMask(mask) => self.mask = Some(*mask),
-            AttributeValue::ActivationDate(date) => dates.activation = Some(time("Activation Date", *date)?),
-            AttributeValue::ProcessStartDate(date) => dates.process_start = Some(time("Process Start Date", *date)?),
-            AttributeValue::ProtectStopDate(date) => dates.protect_stop = Some(time("Protect Stop Date", *date)?),
-            AttributeValue::DeactivationDate(date) => dates.deactivation = Some(time("Deactivation Date", *date)?),
-            AttributeValue::ObjectGroup(group) => {
-                if object_groups.len() == OBJECT_GROUPS_MAX {
-                    return Err(Failure::field(format!("Object Group: a key is in at most {OBJECT_GROUPS_MAX}")));
-                }
-                object_groups.push((*group).to_owned());
-            }
-            AttributeValue::Sensitive(value) => *sensitive = *value,
-            AttributeValue::Extractable(value) => *extractable = *value,
-            AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => {}
-            AttributeValue::Fresh(false) => return Err(Failure::field("Fresh: a new key has not been served to anybody")),
-            AttributeValue::UsageLimits(_) => return Err(Failure::unsupported("Usage Limits are not offered by a core")),
-            AttributeValue::ApplicationSpecificInformation(information) if information.data.is_none() => {
-                let message = "Application Specific Information: Application Data is needed, the server makes none for any namespace";
-                return Err(Failure::invalid(ResultReason::ApplicationNamespaceNotSupported, message));
-            }
-            AttributeValue::ApplicationSpecificInformation(_)
-            | AttributeValue::AlternativeName(_)
-            | AttributeValue::Comment(_)
-            | AttributeValue::ContactInformation(_)
-            | AttributeValue::CryptographicParameters(_)
-            | AttributeValue::Custom(..)
-            | AttributeValue::Description(_)
-            | AttributeValue::Link(_)
-            | AttributeValue::OperationPolicyName(_)
-            | AttributeValue::OriginalCreationDate(_) => self.keep(value)?,
-            other => return Err(Failure::field(format!("{}: a symmetric key of a core has no such attribute", other.name()))),
-        }
-        Ok(())
-    }
+fn copied(name: &str) -> Failure {
+    Failure::field(format!("{name}: a replacement has that of the key it replaces; use Create for another"))
+}
 
+fn must_name_no_template(template: &TemplateAttribute<'_>) -> Result<(), Failure> {
+    if template.names.is_empty() {
+        return Ok(());
+    }
+    Err(Failure { message: "there is no such Template: name the attributes themselves".into(), ..Failure::not_found() })
+}
+
+fn is_single(value: &AttributeValue<'_>) -> bool {
+    value.standard().is_some_and(|name| name.row().instances == Instances::One)
+}
+
+impl Once {
     /// Refuses what only the server sets, and a second instance of what has one.
     fn may_be_set(&mut self, value: &AttributeValue<'_>) -> Result<(), Failure> {
         let read_only = || Failure::field(format!("{}: this attribute is read only", excerpt(value.name())));
@@ -134,24 +113,29 @@ impl Draft {
             return Err(read_only());
         }
         if row.instances == Instances::One {
-            if self.single.contains(&name) {
+            if self.0.contains(&name) {
                 return Err(Failure::field(format!("{}: a key has only one", row.name)));
             }
-            self.single.push(name);
+            self.0.push(name);
         }
         Ok(())
     }
+}
 
-    /// Keeps an attribute that the domain does not act on, under the next free index.
-    fn keep(&mut self, value: &AttributeValue<'_>) -> Result<(), Failure> {
-        let others = &mut self.attributes.others;
-        if others.len() == OTHERS_MAX {
-            let name = excerpt(value.name());
-            return Err(Failure::field(format!("{name}: a key has at most {OTHERS_MAX} attributes that the server only keeps")));
+impl Draft {
+    fn take(&mut self, value: &AttributeValue<'_>) -> Result<(), Failure> {
+        self.once.may_be_set(value)?;
+        match value {
+            AttributeValue::CryptographicAlgorithm(algorithm) => self.algorithm = Some(*algorithm),
+            AttributeValue::CryptographicLength(bits) => self.bits = Some(*bits),
+            AttributeValue::CryptographicUsageMask(mask) => self.mask = Some(*mask),
+            AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => {}
+            AttributeValue::Fresh(false) => return Err(Failure::field("Fresh: a new key has not been served to anybody")),
+            other => {
+                let index = if is_single(other) { 0 } else { instance::next_index(&self.attributes, other.name()) };
+                instance::put(&mut self.attributes, index, other)?;
+            }
         }
-        let index = others.iter().filter(|other| other.name == value.name()).count();
-        let index = u32::try_from(index).expect("a key has few attributes");
-        others.push(Other { name: value.name().to_owned(), index, value: encoded(value) });
         Ok(())
     }
 
@@ -168,8 +152,8 @@ impl Draft {
             _ => return Err(Failure::field("Cryptographic Length: an AES key has 128, 192 or 256 bits")),
         };
         attributes.usage_mask = usage_mask(mask.ok_or_else(|| Failure::missing("Cryptographic Usage Mask is missing"))?)?;
-        check_order(&attributes.dates)?;
-        check_future(&attributes.dates, now)?;
+        instance::check_order(&attributes.dates)?;
+        instance::check_future(&attributes.dates, now)?;
         Ok(Template { bits, attributes })
     }
 }
@@ -182,43 +166,4 @@ fn usage_mask(mask: Mask) -> Result<u32, Failure> {
         Ok(bits) if data.has(mask) || keys.has(mask) => Ok(bits),
         _ => Err(Failure::field("Cryptographic Usage Mask: Encrypt and Decrypt, or Wrap Key and Unwrap Key, and nothing else")),
     }
-}
-
-/// 3.24 to 3.27: a key begins to be used before it ends to be.
-fn check_order(dates: &Dates) -> Result<(), Failure> {
-    let activation = ("Activation Date", dates.activation);
-    let process_start = ("Process Start Date", dates.process_start);
-    let protect_stop = ("Protect Stop Date", dates.protect_stop);
-    let deactivation = ("Deactivation Date", dates.deactivation);
-    let ordered = [
-        (activation, process_start),
-        (activation, protect_stop),
-        (activation, deactivation),
-        (process_start, deactivation),
-        (protect_stop, deactivation),
-    ];
-    for ((first_name, first), (then_name, then)) in ordered {
-        if first.zip(then).is_some_and(|(first, then)| then < first) {
-            return Err(Failure::field(format!("{then_name}: it precedes {first_name}")));
-        }
-    }
-    Ok(())
-}
-
-/// A key that is activated later, by whoever asks for that, must not be past its end before it begins.
-fn check_future(dates: &Dates, now: Time) -> Result<(), Failure> {
-    let ends = [("Protect Stop Date", dates.protect_stop), ("Deactivation Date", dates.deactivation)];
-    match ends.into_iter().find(|(_, end)| end.is_some_and(|end| end <= now)) {
-        Some((name, _)) if dates.activation.is_none() => {
-            Err(Failure::field(format!("{name}: it has passed, and there is no Activation Date before it")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// An attribute's value as one item, as it is stored and searched for.
-pub(crate) fn encoded(value: &AttributeValue<'_>) -> Vec<u8> {
-    let mut bytes = vec![];
-    value.encode(Tag::ATTRIBUTE_VALUE, &mut Writer::new(&mut bytes, ProtocolVersion::LATEST));
-    bytes
 }

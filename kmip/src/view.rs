@@ -1,16 +1,16 @@
 //! An object of the domain as the attributes of section 3.
 
-use keys::attributes::Other;
-use keys::id::{Layer, Time};
+use keys::attributes::{Attributes, Links, Name, Other};
+use keys::id::{Layer, RowId, Time};
 use keys::lifecycle;
 use keys::vault::View;
 
-use crate::attribute::{Attribute, AttributeName, AttributeValue, Instances};
+use crate::attribute::{Attribute, AttributeValue, Instances};
 use crate::context::Context;
-use crate::enums::{CryptographicAlgorithm, NameType, ObjectType, RevocationReasonCode, State};
+use crate::enums::{CryptographicAlgorithm, LinkType, NameType, ObjectType, RevocationReasonCode, State};
 use crate::failure::Failure;
 use crate::mask::CryptographicUsageMask;
-use crate::object::{Name, RevocationReason};
+use crate::object::{self, RevocationReason};
 use crate::schema::Rules;
 use crate::ttlv::{DateTime, Item, Value};
 use crate::version::ProtocolVersion;
@@ -28,6 +28,7 @@ pub(crate) const Y_PARENT: &str = "y-parent";
 #[derive(Debug)]
 pub(crate) struct Surroundings {
     id: String,
+    links: Vec<String>,
     service: Option<String>,
     parent: Option<String>,
 }
@@ -46,7 +47,8 @@ impl Surroundings {
             }),
             false => None,
         };
-        Ok(Self { id: view.header.id.to_string(), service, parent })
+        let links = links(&view.attributes).map(|(_, (_, id))| id.to_string()).collect();
+        Ok(Self { id: view.header.id.to_string(), links, service, parent })
     }
 }
 
@@ -54,39 +56,63 @@ impl Surroundings {
 ///
 /// Digest is not among them: it is for those only who may have the key itself (C7), and nobody may at a core.
 pub(crate) fn attributes<'a>(view: &'a View, around: &'a Surroundings) -> Vec<Attribute<'a>> {
-    let mut values = plain_values(view, &around.id);
-    values.extend(view.attributes.others.iter().filter_map(stored));
-    values.push(AttributeValue::Custom(Y_LAYER, Value::TextString(layer_name(view.header.id.layer))));
-    values.extend(around.service.as_deref().map(|service| AttributeValue::Custom(Y_SERVICE, Value::TextString(service))));
-    let version = i32::try_from(view.header.version.0).unwrap_or(i32::MAX);
-    values.push(AttributeValue::Custom(Y_VERSION, Value::Integer(version)));
-    values.extend(around.parent.as_deref().map(|parent| AttributeValue::Custom(Y_PARENT, Value::TextString(parent))));
-    values.sort_by_key(|value| (value.standard().map_or(usize::MAX, |name| name as usize), value.name()));
-    indexed(values)
+    let mut instances: Vec<(u32, AttributeValue<'_>)> = plain_values(view, around).into_iter().map(|value| (0, value)).collect();
+    instances.extend(several_values(&view.attributes, around));
+    instances.sort_by_key(|(index, value)| (value.standard().map_or(usize::MAX, |name| name as usize), value.name(), *index));
+    instances.into_iter().map(|(index, value)| Attribute { index: shown_index(&value, index), value }).collect()
 }
 
-/// What the domain itself acts on.
-fn plain_values<'a>(view: &'a View, id: &'a str) -> Vec<AttributeValue<'a>> {
+/// The index of an instance of what may have several; a single one goes without.
+pub(crate) fn shown_index(value: &AttributeValue<'_>, index: u32) -> Option<i32> {
+    let several = value.standard().is_none_or(|name| name.row().instances == Instances::Many);
+    i32::try_from(index).ok().filter(|_| several)
+}
+
+/// The links that Re-key made: to what the key replaces and to what replaces it, by kind and identifier, each with its index.
+pub(crate) fn links(attributes: &Attributes) -> impl Iterator<Item = (u32, (LinkType, RowId))> {
+    let Links { replaced, replacement, replacement_index } = attributes.links;
+    let replaced = replaced.map(|id| (0, (LinkType::ReplacedObjectLink, id)));
+    let replacement = replacement.map(|id| (replacement_index, (LinkType::ReplacementObjectLink, id)));
+    replaced.into_iter().chain(replacement)
+}
+
+/// What may have several instances, each with its index.
+fn several_values<'a>(attributes: &'a Attributes, around: &'a Surroundings) -> impl Iterator<Item = (u32, AttributeValue<'a>)> {
+    use AttributeValue as A;
+    let name = |name: &'a Name| (name.index, A::Name(object::Name { value: Some(&name.value), name_type: NameType::of(name.kind) }));
+    let link = |((index, kind), id): ((u32, LinkType), &'a String)| {
+        (index, A::Link(object::Link { link_type: Some(kind), linked_object_identifier: Some(id) }))
+    };
+    let kinds = links(attributes).map(|(index, (kind, _))| (index, kind));
+    let names = attributes.names.iter().map(name);
+    let groups = attributes.object_groups.iter().map(|group| (group.index, A::ObjectGroup(&group.value)));
+    let others = attributes.others.iter().filter_map(|other| stored(other).map(|value| (other.index, value)));
+    names.chain(groups).chain(kinds.zip(&around.links).map(link)).chain(others)
+}
+
+/// What there is one of, and where the object stands.
+fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeValue<'a>> {
     use AttributeValue as A;
     let (header, attributes, dates) = (&view.header, &view.attributes, &view.attributes.dates);
     let mut values = vec![
-        A::UniqueIdentifier(id),
+        A::UniqueIdentifier(&around.id),
         A::State(state(view.state)),
         A::CryptographicLength(bits(view)),
         A::CryptographicUsageMask(CryptographicUsageMask(attributes.usage_mask.cast_signed())),
         A::InitialDate(date(dates.initial)),
         A::LastChangeDate(date(dates.last_change)),
-        A::Fresh(FRESH),
+        A::Fresh(!attributes.served),
         A::Sensitive(attributes.sensitive),
-        // Neither changes after Create, so what holds now has always held.
-        A::AlwaysSensitive(attributes.sensitive),
+        A::AlwaysSensitive(attributes.always_sensitive),
         A::Extractable(attributes.extractable),
-        A::NeverExtractable(!attributes.extractable),
+        A::NeverExtractable(attributes.never_extractable),
+        A::Custom(Y_LAYER, Value::TextString(layer_name(header.id.layer))),
+        A::Custom(Y_VERSION, Value::Integer(i32::try_from(header.version.0).unwrap_or(i32::MAX))),
     ];
     values.extend(ObjectType::of(header.object_type.0).map(A::ObjectType));
     values.extend(CryptographicAlgorithm::of(header.algorithm.0).map(A::CryptographicAlgorithm));
-    values.extend(attributes.names.iter().map(|name| A::Name(Name { value: Some(&name.value), name_type: NameType::of(name.kind) })));
-    values.extend(attributes.object_groups.iter().map(|group| A::ObjectGroup(group)));
+    values.extend(around.service.as_deref().map(|service| A::Custom(Y_SERVICE, Value::TextString(service))));
+    values.extend(around.parent.as_deref().map(|parent| A::Custom(Y_PARENT, Value::TextString(parent))));
     values.extend(dates.activation.map(|time| A::ActivationDate(date(time))));
     values.extend(dates.process_start.map(|time| A::ProcessStartDate(date(time))));
     values.extend(dates.protect_stop.map(|time| A::ProtectStopDate(date(time))));
@@ -100,9 +126,6 @@ fn plain_values<'a>(view: &'a View, id: &'a str) -> Vec<AttributeValue<'a>> {
     }));
     values
 }
-
-/// A core serves no key's bytes to anybody, so all its keys are fresh (3.34).
-pub(crate) const FRESH: bool = true;
 
 /// Cryptographic Length; an object's size does not change when its material goes.
 pub(crate) fn bits(view: &View) -> i32 {
@@ -148,16 +171,4 @@ pub(crate) fn stored(other: &Other) -> Option<AttributeValue<'_>> {
 
 fn date(time: Time) -> DateTime {
     DateTime(time.seconds())
-}
-
-/// Numbers the instances of what may have several; a single one goes without a number.
-fn indexed(values: Vec<AttributeValue<'_>>) -> Vec<Attribute<'_>> {
-    let mut attributes: Vec<Attribute<'_>> = Vec::with_capacity(values.len());
-    for value in values {
-        let several = value.standard().is_none_or(|name: AttributeName| name.row().instances == Instances::Many);
-        let before = attributes.iter().filter(|attribute| attribute.value.name() == value.name()).count();
-        let index = i32::try_from(before).ok().filter(|_| several);
-        attributes.push(Attribute { index, value });
-    }
-    attributes
 }

@@ -1,5 +1,6 @@
 //! Create, 4.1: at a core, a further key of one of the tenant's services.
 
+use keys::attributes::Group;
 use keys::id::{Layer, ScopeName, TenantId};
 use keys::policy::{Action, Role};
 use keys::tenancy::{NewServiceKey, Service};
@@ -18,7 +19,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, o
     let Template { bits, mut attributes } = Template::read(&request.template_attribute, context.vault.now())?;
     let service = service(context, tenant, &attributes.object_groups).await?;
     if attributes.object_groups.is_empty() {
-        attributes.object_groups.push(service.name.to_string());
+        attributes.object_groups.push(Group { value: service.name.to_string(), index: 0 });
     }
     let header = context.vault.create_service_key(context.unit, NewServiceKey { service: service.id, bits, attributes }).await?;
     context.is_about(&header);
@@ -40,13 +41,13 @@ fn may_create(context: &Context<'_>, object_type: ObjectType) -> Result<TenantId
 }
 
 /// The service that an Object Group names; without any group, the tenant's only service.
-async fn service(context: &Context<'_>, tenant: TenantId, groups: &[String]) -> Result<Service, Failure> {
+async fn service(context: &Context<'_>, tenant: TenantId, groups: &[Group]) -> Result<Service, Failure> {
     if groups.is_empty() {
         return only_service(context, tenant).await;
     }
     let mut named: Option<Service> = None;
     // What cannot be a service's name is just a group.
-    for name in groups.iter().filter_map(|group| group.parse::<ScopeName>().ok()) {
+    for name in groups.iter().filter_map(|group| group.value.parse::<ScopeName>().ok()) {
         let Some(found) = context.vault.service_by_name(tenant, &name).await? else { continue };
         if let Some(first) = named.as_ref().filter(|first| first.id != found.id) {
             let (first, second) = (&first.name, &found.name);

@@ -8,10 +8,10 @@ use keys::policy::verb;
 use crate::context::Context;
 use crate::enums::RevocationReasonCode;
 use crate::failure::Failure;
+use crate::instance;
 use crate::payload::{RevokeRequest, RevokeResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
-use crate::template;
 use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: RevokeRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
@@ -28,7 +28,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: RevokeRequest<'_>, o
     };
     // With any other reason the date means nothing, yet clients send one (Percona: 0), so it is passed over.
     let occurred = request.compromise_occurrence_date.filter(|_| is_compromise);
-    let occurred = occurred.map(|date| template::time("Compromise Occurrence Date", date)).transpose()?;
+    let occurred = occurred.map(|date| instance::time("Compromise Occurrence Date", date)).transpose()?;
     let revocation = Revocation { code: code.number(), message: request.revocation_reason.message.map(ToOwned::to_owned) };
     let event = if is_compromise { Event::Compromise } else { Event::Deprecate };
     let edit = |attributes: &mut Attributes, now: Time| {

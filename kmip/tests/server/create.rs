@@ -146,7 +146,7 @@ fn a_key_keeps_64_attributes_and_is_in_16_groups_and_no_more() {
     let mut admin = world.admin();
     let mut create = |more: Vec<AttributeValue<'_>>| {
         admin.create(V1_4, &wish("billing", &more)).map_err(|failed| {
-            assert_eq!(failed.reason, ResultReason::InvalidField, "{}", failed.message);
+            assert_eq!(failed.reason, ResultReason::IndexOutOfBounds, "{}", failed.message);
             failed.message
         })
     };

@@ -4,6 +4,7 @@ mod attributes;
 mod batch;
 mod create;
 mod crypto;
+mod edit;
 mod fakes;
 mod hostile;
 mod lifecycle;

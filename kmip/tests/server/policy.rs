@@ -142,11 +142,11 @@ fn an_operation_that_is_not_offered_says_so_unless_it_is_plainly_for_an_edge() {
         only_item(&service.ask(&message(version.into(), |_| (), &[&write]))).2.expect("it fails")
     };
     let unsupported = ResultReason::OperationNotSupported;
-    let get = Operation::Get.number();
-    assert_eq!(ask(V1_0, get, &|_| ()), unsupported);
-    assert_eq!(ask(V1_0, get, &|out| out.text(Tag::UNIQUE_IDENTIFIER, UNKNOWN)), unsupported);
-    assert_eq!(ask(V1_0, get, &|out| out.text(Tag::UNIQUE_IDENTIFIER, L4)), ResultReason::PermissionDenied);
-    assert_eq!(ask(V1_0, get, &|out| out.integer(Tag::UNIQUE_IDENTIFIER, 4)), unsupported);
+    let lease = Operation::ObtainLease.number();
+    assert_eq!(ask(V1_0, lease, &|_| ()), unsupported);
+    assert_eq!(ask(V1_0, lease, &|out| out.text(Tag::UNIQUE_IDENTIFIER, UNKNOWN)), unsupported);
+    assert_eq!(ask(V1_0, lease, &|out| out.text(Tag::UNIQUE_IDENTIFIER, L4)), ResultReason::PermissionDenied);
+    assert_eq!(ask(V1_0, lease, &|out| out.integer(Tag::UNIQUE_IDENTIFIER, 4)), unsupported);
     assert_eq!(ask(V1_0, Operation::CreateKeyPair.number(), &|_| ()), ResultReason::PermissionDenied);
     let secret = |out: &mut Writer<'_>| ObjectType::SecretData.encode(Tag::OBJECT_TYPE, out);
     assert_eq!(ask(V1_0, Operation::Register.number(), &secret), ResultReason::PermissionDenied);

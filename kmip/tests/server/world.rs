@@ -97,10 +97,10 @@ impl World {
         self.clock.0.load(Ordering::Relaxed)
     }
 
-    /// The records since the last look, but those of the appliance itself.
+    /// The records since the last look, but those of the appliance itself and those that announce what another then tells.
     pub(crate) fn take_records(&self) -> Vec<Record> {
         let mut records = std::mem::take(&mut *self.audit.records());
-        records.retain(|record| record.session != SYSTEM);
+        records.retain(|record| record.session != SYSTEM && record.outcome != Outcome::Intended);
         records
     }
 
@@ -183,7 +183,8 @@ impl Client<'_> {
         assert_eq!(withheld, None);
         let items = ResponseMessage::read(&answer).expect("answers are legal in their version").items.len();
         let session = self.caller.session();
-        let records = self.world.audit.records()[before..].iter().filter(|record| record.session == session).count();
+        let is_own = |record: &&Record| record.session == session && record.outcome != Outcome::Intended;
+        let records = self.world.audit.records()[before..].iter().filter(is_own).count();
         let is_replaced = items == 1 && records > 1;
         assert!(records == items || is_replaced, "{items} items left {records} records");
         answer
@@ -221,6 +222,52 @@ impl Client<'_> {
     pub(crate) fn destroy(&mut self, id: &str) -> Result<String, Failed> {
         let request = DestroyRequest { unique_identifier: Some(id) };
         self.call(ProtocolVersion::V1_0, &request, |answer| answer.unique_identifier.to_owned())
+    }
+
+    pub(crate) fn rekey(&mut self, version: ProtocolVersion, id: &str) -> Result<String, Failed> {
+        let request = ReKeyRequest { unique_identifier: Some(id), ..ReKeyRequest::default() };
+        self.call(version, &request, |answer| answer.unique_identifier.to_owned())
+    }
+
+    /// The index of the new instance.
+    pub(crate) fn add(&mut self, version: ProtocolVersion, id: &str, value: AttributeValue<'_>) -> Result<Option<i32>, Failed> {
+        let request = AddAttributeRequest { unique_identifier: Some(id), attribute: bare(value.clone()) };
+        self.call(version, &request, |answer| {
+            assert_eq!((answer.unique_identifier, &answer.attribute.value), (id, &value), "the new attribute is repeated");
+            answer.attribute.index
+        })
+    }
+
+    pub(crate) fn modify(
+        &mut self,
+        version: ProtocolVersion,
+        id: &str,
+        index: Option<i32>,
+        value: AttributeValue<'_>,
+    ) -> Result<Option<i32>, Failed> {
+        let attribute = Attribute { index, value: value.clone() };
+        self.call(version, &ModifyAttributeRequest { unique_identifier: Some(id), attribute }, |answer| {
+            assert_eq!((answer.unique_identifier, &answer.attribute.value), (id, &value), "the new value is repeated");
+            answer.attribute.index
+        })
+    }
+
+    /// The attribute that is gone, as text.
+    pub(crate) fn delete(&mut self, version: ProtocolVersion, id: &str, name: &str, index: Option<i32>) -> Result<String, Failed> {
+        let request = DeleteAttributeRequest { unique_identifier: Some(id), attribute_name: name, attribute_index: index };
+        self.call(version, &request, |answer| {
+            assert_eq!((answer.unique_identifier, answer.attribute.value.name()), (id, name));
+            format!("{:?}", answer.attribute)
+        })
+    }
+
+    /// The instances of one attribute, as index and text.
+    pub(crate) fn instances(&mut self, id: &str, name: &str) -> Vec<(Option<i32>, String)> {
+        let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: vec![name] };
+        let told = self.call(ProtocolVersion::V1_4, &request, |answer| {
+            answer.attributes.iter().map(|attribute| (attribute.index, format!("{:?}", attribute.value))).collect()
+        });
+        told.expect("the key is the client's")
     }
 
     pub(crate) fn state(&mut self, id: &str) -> State {

@@ -1,0 +1,124 @@
+//! Add Attribute, Modify Attribute and Delete Attribute, 4.14 to 4.16.
+
+use keys::attributes::Attributes;
+use keys::id::ScopeName;
+use keys::policy::verb;
+use keys::row::Header;
+use keys::tenancy::Service;
+use keys::vault::View;
+
+use crate::attribute::{Attribute, AttributeValue};
+use crate::context::Context;
+use crate::edit::{self, Changed};
+use crate::enums::ResultReason;
+use crate::failure::Failure;
+use crate::instance;
+use crate::payload::{AddAttributeRequest, AddAttributeResponse, DeleteAttributeRequest, ModifyAttributeRequest, ModifyAttributeResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::ttlv::Writer;
+use crate::view::shown_index;
+
+/// A failure in the reasons of tables 341 to 343, which have one of their own for a Name that is taken.
+struct Refused(Failure);
+
+impl From<keys::Error> for Refused {
+    fn from(error: keys::Error) -> Self {
+        let is_taken = matches!(error, keys::Error::NameTaken { .. });
+        let failure = Failure::from(error);
+        Self(if is_taken { Failure { reason: ResultReason::IllegalOperation, ..failure } } else { failure })
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+/// The service of a key, whose name is one of its Object Groups and stays so.
+struct Home(Option<Service>);
+
+pub(super) async fn add(context: &mut Context<'_>, request: AddAttributeRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::AddAttribute>(request.unique_identifier).await?;
+    let home = Home::of(context, &named.header).await?;
+    home.must_be_of_no_other(context, &request.attribute.value).await?;
+    let mut index = 0;
+    let add = |view: &View, now| home.changed(view, edit::add(view, &request.attribute, now), &mut index);
+    let view = context.vault.edit(context.unit, named.authorized, add).await.map_err(|Refused(failure)| failure)?;
+    context.is_about(&view.header);
+    let value = request.attribute.value;
+    let attribute = Attribute { index: shown_index(&value, index), value };
+    AddAttributeResponse { unique_identifier: &named.text, attribute }.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+pub(super) async fn modify(context: &mut Context<'_>, request: ModifyAttributeRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::ModifyAttribute>(request.unique_identifier).await?;
+    let home = Home::of(context, &named.header).await?;
+    home.must_be_of_no_other(context, &request.attribute.value).await?;
+    let version = out.version();
+    let mut index = 0;
+    let modify = |view: &View, now| home.changed(view, edit::modify(view, &request.attribute, now, version), &mut index);
+    let view = context.vault.edit(context.unit, named.authorized, modify).await.map_err(|Refused(failure)| failure)?;
+    context.is_about(&view.header);
+    let value = request.attribute.value;
+    let attribute = Attribute { index: shown_index(&value, index), value };
+    ModifyAttributeResponse { unique_identifier: &named.text, attribute }.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+pub(super) async fn delete(context: &mut Context<'_>, request: DeleteAttributeRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::DeleteAttribute>(request.unique_identifier).await?;
+    let home = Home::of(context, &named.header).await?;
+    let DeleteAttributeRequest { attribute_name: name, attribute_index, .. } = request;
+    let version = out.version();
+    let (mut index, mut deleted) = (0, vec![]);
+    let delete = |view: &View, _| {
+        let after = home.changed(view, edit::delete(&view.attributes, name, attribute_index, version), &mut index)?;
+        if let Some(value) = instance::value(&view.attributes, name, index) {
+            Attribute { index: shown_index(&value, index), value }.encode(Tag::ATTRIBUTE, &mut Writer::new(&mut deleted, version));
+        }
+        Ok(after)
+    };
+    let view = context.vault.edit(context.unit, named.authorized, delete).await.map_err(|Refused(failure)| failure)?;
+    context.is_about(&view.header);
+    let payload = out.open(Tag::RESPONSE_PAYLOAD);
+    out.text(Tag::UNIQUE_IDENTIFIER, &named.text);
+    out.encoded(&deleted);
+    out.close(payload);
+    Ok(())
+}
+
+impl Home {
+    async fn of(context: &Context<'_>, header: &Header) -> Result<Self, Failure> {
+        Ok(Self(match header.owner.service {
+            Some(service) => Some(context.vault.service(service).await?),
+            None => None,
+        }))
+    }
+
+    /// A group that is another service's name would say that the key is of that one.
+    async fn must_be_of_no_other(&self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
+        let AttributeValue::ObjectGroup(group) = value else { return Ok(()) };
+        let (Some(tenant), Ok(name)) = (context.grants.tenant(), group.parse::<ScopeName>()) else { return Ok(()) };
+        let found = context.vault.service_by_name(tenant, &name).await?;
+        if found.is_some_and(|found| self.0.as_ref().is_none_or(|own| own.id != found.id)) {
+            return Err(Failure::field(format!("Object Group: {name} is another service of the tenant; a key stays with its own")));
+        }
+        Ok(())
+    }
+
+    /// The attributes after a change, unless the key would lose the group of its service by it; notes the index.
+    fn changed(&self, view: &View, changed: Result<Changed, Failure>, index: &mut u32) -> Result<Attributes, Refused> {
+        let after = changed?;
+        *index = after.index;
+        let name = self.0.as_ref().map(|service| service.name.to_string());
+        let has = |attributes: &Attributes| attributes.object_groups.iter().any(|group| Some(&group.value) == name.as_ref());
+        if has(&view.attributes) && !has(&after.attributes) {
+            let why = "the Object Group that names the key's service stays";
+            return Err(keys::Error::Denied { why }.into());
+        }
+        Ok(after.attributes)
+    }
+}

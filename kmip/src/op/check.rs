@@ -1,0 +1,57 @@
+//! Check, 4.10: whether the client may use a key in some way, and if not, what stands against it.
+
+use keys::lifecycle::{Purpose, State};
+use keys::policy::verb::{self, UsesMaterial};
+use keys::row::Header;
+use keys::vault::View;
+
+use crate::context::Context;
+use crate::enums::ResultReason;
+use crate::failure::Failure;
+use crate::mask::CryptographicUsageMask as Mask;
+use crate::payload::{CheckRequest, CheckResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::ttlv::{Interval, Writer};
+
+pub(super) async fn run(context: &mut Context<'_>, request: CheckRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::Check>(request.unique_identifier).await?;
+    let view = context.vault.attributes(context.unit, named.authorized).await?;
+    if view.state == State::Retired {
+        return Err(Failure::archived());
+    }
+    if view.state.is_destroyed() {
+        return Err(Failure::invalid(ResultReason::IllegalOperation, "the key is destroyed: there is nothing to use"));
+    }
+    if request.usage_limits_count.is_some_and(|count| count < 0) {
+        return Err(Failure::field("Usage Limits Count: it is not negative"));
+    }
+    let allowed = allowed(context, &named.header, &view);
+    let against = CheckResponse {
+        cryptographic_usage_mask: request.cryptographic_usage_mask.filter(|wanted| !allowed.has(*wanted)),
+        // A core grants no leases. Its keys have no Usage Limits, so no count is too large.
+        lease_time: request.lease_time.filter(|lease| *lease != Interval(0)),
+        ..CheckResponse::default()
+    };
+    if against != CheckResponse::default() {
+        let mut payload = vec![];
+        against.encode(Tag::RESPONSE_PAYLOAD, &mut Writer::new(&mut payload, out.version()));
+        let denied = Failure::from(keys::Error::Denied { why: "the key may not be used so; the answer names what stands against it" });
+        return Err(Failure { payload: Some(payload), ..denied });
+    }
+    CheckResponse { unique_identifier: Some(&named.text), ..CheckResponse::default() }.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// What this client may do with the key now: by the policy table, the key's own mask, its state and its dates.
+fn allowed(context: &Context<'_>, header: &Header, view: &View) -> Mask {
+    let may = |purpose: Purpose| view.state.allows(purpose) && view.attributes.dates.window_allows(purpose, context.vault.now());
+    let uses = [
+        (Mask::ENCRYPT, context.grants.check::<verb::Encrypt>(header).is_ok() && may(verb::Encrypt::PURPOSE)),
+        (Mask::DECRYPT, context.grants.check::<verb::Decrypt>(header).is_ok() && may(verb::Decrypt::PURPOSE)),
+        (Mask::WRAP_KEY, context.grants.check::<verb::WrapWith>(header).is_ok() && may(Purpose::Protect)),
+    ];
+    let own = Mask(view.attributes.usage_mask.cast_signed());
+    let bits = uses.into_iter().filter(|(bit, is_allowed)| *is_allowed && own.has(*bit));
+    bits.fold(Mask(0), |mask, (bit, _)| mask.with(bit))
+}

@@ -1,0 +1,77 @@
+//! Get and Export, 4.11 and 4.40: a key wrapped by another one; Export adds its attributes.
+
+use keys::policy::verb::{self, Exports};
+use keys::row::Header;
+use keys::vault::View;
+
+use crate::context::Context;
+use crate::enums::{ObjectType, ResultReason};
+use crate::failure::Failure;
+use crate::key_block::{KeyWrappingSpecification, SymmetricKey};
+use crate::payload::{ExportRequest, ExportResponse, GetRequest, GetResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::ttlv::Writer;
+use crate::view::{self, Surroundings};
+use crate::wrapping::{Wanted, Wrapping, bare_block};
+
+pub(super) async fn get(context: &mut Context<'_>, request: GetRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::Get>(request.unique_identifier).await?;
+    let view = context.vault.attributes(context.unit, named.authorized).await?;
+    if view.state.is_destroyed() {
+        return Err(Failure::invalid(ResultReason::IllegalOperation, "the key is destroyed: only its attributes are left"));
+    }
+    let GetRequest { key_format_type, key_wrap_type, key_compression_type, key_wrapping_specification: specification, .. } = request;
+    let specification = Wanted { key_format_type, key_wrap_type, key_compression_type, specification }.specification_for(&view)?;
+    let (wrapping, wrapped, view) = wrap::<verb::Get>(context, specification, &named.header, &view, out).await?;
+    let symmetric_key = wrapping.key(&view, &wrapped);
+    let response = GetResponse { object_type: ObjectType::SymmetricKey, unique_identifier: &named.text, symmetric_key };
+    response.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+pub(super) async fn export(context: &mut Context<'_>, request: ExportRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::Export>(request.unique_identifier).await?;
+    let view = context.vault.attributes(context.unit, named.authorized).await?;
+    *context.placeholder = Some(named.header.id);
+    // 4.40: of a destroyed key, everything but the key.
+    if view.state.is_destroyed() {
+        let symmetric_key = SymmetricKey { key_block: bare_block(&view) };
+        return write_export(context, &named.text, &view, symmetric_key, out).await;
+    }
+    let ExportRequest { key_format_type, key_wrap_type, key_compression_type, key_wrapping_specification: specification, .. } = request;
+    let specification = Wanted { key_format_type, key_wrap_type, key_compression_type, specification }.specification_for(&view)?;
+    let (wrapping, wrapped, view) = wrap::<verb::Export>(context, specification, &named.header, &view, out).await?;
+    write_export(context, &named.text, &view, wrapping.key(&view, &wrapped), out).await
+}
+
+/// Wraps the key behind `header`; returns with what, the wrapped key, and the key as it is afterwards.
+async fn wrap<'a, V: Exports>(
+    context: &mut Context<'_>,
+    specification: KeyWrappingSpecification<'a>,
+    header: &Header,
+    view: &View,
+    out: &Writer<'_>,
+) -> Result<(Wrapping<'a>, Vec<u8>, View), Failure> {
+    let (wrapping, with) = Wrapping::of(context, specification).await?;
+    let around = Surroundings::of(context, view, |name| wrapping.wants(name)).await?;
+    let frame = wrapping.frame(view, &around, out.version());
+    let authorized = context.grants.check::<V>(header)?;
+    let exported = context.vault.export(context.unit, authorized, with, wrapping.algorithm, |_| Ok::<_, Failure>(frame)).await?;
+    context.is_about(&exported.view.header);
+    Ok((wrapping, exported.wrapped, exported.view))
+}
+
+async fn write_export(
+    context: &Context<'_>,
+    id: &str,
+    view: &View,
+    symmetric_key: SymmetricKey<'_>,
+    out: &mut Writer<'_>,
+) -> Result<(), Failure> {
+    let around = Surroundings::of(context, view, |_| true).await?;
+    let attributes = view::attributes(view, &around);
+    let response = ExportResponse { object_type: ObjectType::SymmetricKey, unique_identifier: id, attributes, symmetric_key };
+    response.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}

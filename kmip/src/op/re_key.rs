@@ -1,0 +1,92 @@
+//! Re-key, 4.4: the next version of a key, which takes over its names.
+
+use keys::attributes::Attributes;
+use keys::id::{RowId, Time};
+use keys::lifecycle::State;
+use keys::policy::verb;
+use keys::vault::View;
+
+use crate::attribute::AttributeName;
+use crate::context::Context;
+use crate::enums::ResultReason;
+use crate::failure::Failure;
+use crate::object::TemplateAttribute;
+use crate::payload::{ReKeyRequest, ReKeyResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::template;
+use crate::ttlv::{Interval, Writer};
+
+/// What a replacement has of its own.
+const NOT_COPIED: [AttributeName; 3] = [AttributeName::Link, AttributeName::OriginalCreationDate, AttributeName::RandomNumberGenerator];
+
+pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::ReKey>(request.unique_identifier).await?;
+    let template = request.template_attribute.unwrap_or_default();
+    check_offset(request.offset, &template)?;
+    let replaced = named.header.id;
+    let edit = |old: &View, copied: Attributes, now: Time| replacement(old, copied, &template, request.offset.is_some(), replaced, now);
+    let view = context.vault.rekey(context.unit, named.authorized, edit).await?;
+    context.is_about(&view.header);
+    let id = view.header.id;
+    *context.placeholder = Some(id);
+    ReKeyResponse { unique_identifier: &id.to_string(), template_attribute: None }.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// Every chain has one key that protects, so a replacement cannot wait while the key it replaces has stopped.
+fn check_offset(offset: Option<Interval>, template: &TemplateAttribute<'_>) -> Result<(), Failure> {
+    let Some(Interval(seconds)) = offset else { return Ok(()) };
+    let dates =
+        [AttributeName::ActivationDate, AttributeName::ProcessStartDate, AttributeName::ProtectStopDate, AttributeName::DeactivationDate];
+    let names_date = template.attributes.iter().any(|attribute| attribute.value.standard().is_some_and(|name| dates.contains(&name)));
+    if names_date {
+        return Err(Failure::missing("Offset: it stands in for the dates; give the one or the others"));
+    }
+    if seconds != 0 {
+        return Err(Failure::unsupported("Offset: a replacement takes over at once; leave it out, or give 0"));
+    }
+    Ok(())
+}
+
+/// The attributes of the new key.
+fn replacement(
+    old: &View,
+    mut copied: Attributes,
+    template: &TemplateAttribute<'_>,
+    has_offset: bool,
+    replaced: RowId,
+    now: Time,
+) -> Result<Attributes, Failure> {
+    if old.state == State::Retired {
+        return Err(Failure::archived());
+    }
+    copied.others.retain(|other| NOT_COPIED.iter().all(|name| name.row().name != other.name));
+    // So that a link of the client's does not take the index of the server's.
+    copied.links.replaced = Some(replaced);
+    if has_offset {
+        shift_dates(old, &mut copied, now)?;
+    }
+    template::change(template, &mut copied, old.header.bits, now)?;
+    Ok(copied)
+}
+
+/// Table 172 with an Offset of 0: all dates move by as much as the activation does.
+fn shift_dates(old: &View, new: &mut Attributes, now: Time) -> Result<(), Failure> {
+    let dates = &old.attributes.dates;
+    let others = [dates.process_start, dates.protect_stop, dates.deactivation];
+    let shifted = match dates.activation {
+        Some(activation) => {
+            let by = now.millis().saturating_sub(activation.millis());
+            others.map(|date| date.map(|date| Time::from_millis(date.millis().saturating_add(by))))
+        }
+        None if others.iter().any(Option::is_some) => {
+            let message = "Offset: the key has dates but no Activation Date that they could be counted from";
+            return Err(Failure::invalid(ResultReason::IllegalOperation, message));
+        }
+        None => others,
+    };
+    new.dates.activation = Some(now);
+    [new.dates.process_start, new.dates.protect_stop, new.dates.deactivation] = shifted;
+    Ok(())
+}
