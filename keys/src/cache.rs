@@ -30,9 +30,9 @@ pub struct Entry {
     material: Option<Hidden>,
 }
 
-/// Key bytes under the cache key.
+/// Secret bytes under the cache key.
 #[derive(Debug)]
-struct Hidden {
+pub(crate) struct Hidden {
     nonce: u64,
     sealed: Box<[u8]>,
 }
@@ -76,16 +76,7 @@ impl Cache {
 
     /// Wraps an object's key bytes under the cache key.
     pub fn hide(&self, header: Header, attributes: Attributes, material: Option<&Bytes>) -> Entry {
-        let material = material.map(|bytes| {
-            let nonce = self.nonces.fetch_add(1, Ordering::Relaxed);
-            let mut sealed = vec![0; bytes.len() + TAG_BYTES];
-            let (body, place_of_tag) = sealed.split_at_mut(bytes.len());
-            bytes.expose(|bytes| body.copy_from_slice(bytes));
-            let tag = scrubbed(|| self.key.expose(|key| Aead::Aes256Gcm.seal_in_place(key, &nonce_bytes(nonce), &[], body)))
-                .expect("a key is far below the AEAD's length limit");
-            place_of_tag.copy_from_slice(&tag);
-            Hidden { nonce, sealed: sealed.into() }
-        });
+        let material = material.map(|bytes| bytes.expose(|bytes| self.conceal(bytes)));
         Entry { header, attributes: Arc::new(attributes), material }
     }
 
@@ -94,16 +85,31 @@ impl Cache {
     /// # Errors
     /// No locked memory; or the entry was damaged in memory.
     pub fn reveal(&self, entry: &Entry) -> Result<Option<Bytes>, Error> {
-        let Some(Hidden { nonce, sealed }) = &entry.material else {
+        let Some(hidden) = &entry.material else {
             return Ok(None);
         };
-        let (body, tag) = sealed.split_last_chunk::<TAG_BYTES>().expect("hide appends a tag");
-        let bytes = Bytes::try_init_with(body.len(), |plain| {
-            plain.copy_from_slice(body);
-            scrubbed(|| self.key.expose(|key| Aead::Aes256Gcm.open_in_place(key, &nonce_bytes(*nonce), &[], plain, tag)))
-                .map_err(|_| Error::corrupt("its cached copy does not verify", entry.header.id))
-        })?;
-        Ok(Some(bytes))
+        let bytes = hidden.sealed.len() - TAG_BYTES;
+        Ok(Some(Bytes::try_init_with(bytes, |plain| self.uncover(hidden, plain, entry.header.id))?))
+    }
+
+    /// Wraps bytes under the cache key.
+    pub(crate) fn conceal(&self, plain: &[u8]) -> Hidden {
+        let nonce = self.nonces.fetch_add(1, Ordering::Relaxed);
+        let mut sealed = vec![0; plain.len() + TAG_BYTES];
+        let (body, place_of_tag) = sealed.split_at_mut(plain.len());
+        body.copy_from_slice(plain);
+        let tag = scrubbed(|| self.key.expose(|key| Aead::Aes256Gcm.seal_in_place(key, &nonce_bytes(nonce), &[], body)))
+            .expect("a key is far below the AEAD's length limit");
+        place_of_tag.copy_from_slice(&tag);
+        Hidden { nonce, sealed: sealed.into() }
+    }
+
+    /// Opens what was wrapped into locked memory of the same length; `id` is named if it was damaged in memory.
+    pub(crate) fn uncover(&self, hidden: &Hidden, plain: &mut [u8], id: RowId) -> Result<(), Error> {
+        let (body, tag) = hidden.sealed.split_last_chunk::<TAG_BYTES>().expect("conceal appends a tag");
+        plain.copy_from_slice(body);
+        scrubbed(|| self.key.expose(|key| Aead::Aes256Gcm.open_in_place(key, &nonce_bytes(hidden.nonce), &[], plain, tag)))
+            .map_err(|_| Error::corrupt("its cached copy does not verify", id))
     }
 }
 

@@ -23,6 +23,7 @@ pub mod registry;
 mod rekey;
 pub mod row;
 mod shelf;
+pub mod stream;
 pub mod sweep;
 pub mod tenancy;
 pub mod terms;

@@ -21,6 +21,7 @@ use crate::port::{AuditSink, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::{Outcome, Record};
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
 use crate::shelf::Shelf;
+use crate::stream::Staged;
 use crate::{attributes, lifecycle};
 
 /// Most units that share one commit.
@@ -31,7 +32,16 @@ pub const WAITING_UNITS_MAX: usize = 1024;
 /// Proof that a message's audit records (and changes, if any) are safe. Only [`Unit::commit`] makes one.
 #[derive(Debug)]
 #[must_use]
-pub struct Receipt(());
+pub struct Receipt {
+    streams: Vec<Staged>,
+}
+
+impl Receipt {
+    /// The answer goes out: what the message went on with in parts may go on from there. A receipt that is only dropped ends those streams.
+    pub fn answered(self) {
+        self.streams.into_iter().for_each(Staged::put_back);
+    }
+}
 
 /// Why a unit left nothing behind: one of its rows was changed by another first, or a part of the appliance failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +80,8 @@ pub struct Unit {
     records: Vec<Record>,
     /// What the log is to hold before the changes are tried.
     intents: Vec<Record>,
+    /// Streams that go on when the message is answered; `None` where a later item took one over.
+    streams: Vec<Option<Staged>>,
 }
 
 /// A point in a unit's stage to come back to.
@@ -77,6 +89,7 @@ pub struct Unit {
 pub struct Mark {
     changes: usize,
     intents: usize,
+    streams: usize,
 }
 
 /// Where units with changes go.
@@ -93,7 +106,16 @@ impl Unit {
     /// A stage for `session`; without a writer (a sealed node) it can only record.
     #[must_use]
     pub fn new(session: SessionId, audit: Arc<dyn AuditSink>, writer: Option<UnitSender>) -> Self {
-        Self { session, audit, writer, staged: BTreeMap::new(), journal: Vec::new(), records: Vec::new(), intents: Vec::new() }
+        Self {
+            session,
+            audit,
+            writer,
+            staged: BTreeMap::new(),
+            journal: Vec::new(),
+            records: Vec::new(),
+            intents: Vec::new(),
+            streams: Vec::new(),
+        }
     }
 
     /// Whose unit it is.
@@ -128,11 +150,13 @@ impl Unit {
     /// Where the stage stands now.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark { changes: self.journal.len(), intents: self.intents.len() }
+        Mark { changes: self.journal.len(), intents: self.intents.len(), streams: self.streams.len() }
     }
 
-    /// Drops what was staged since `mark`: an item that failed half-way leaves nothing behind (F17). Its record is not touched.
+    /// Drops what was staged since `mark`: an item that failed half-way leaves nothing behind (F17). Its record is not touched. A stream that it
+    /// had taken over ends.
     pub fn rewind(&mut self, mark: Mark) {
+        self.streams.truncate(mark.streams);
         self.intents.truncate(mark.intents);
         for (id, earlier) in self.journal.drain(mark.changes..).rev() {
             match earlier {
@@ -140,6 +164,16 @@ impl Unit {
                 None => self.staged.remove(&id),
             };
         }
+    }
+
+    /// Stages the next state of a stream.
+    pub(crate) fn stage_stream(&mut self, stream: Staged) {
+        self.streams.push(Some(stream));
+    }
+
+    /// Takes over a stream that an earlier item staged. Its place stays, so that a [`Mark`] keeps its meaning.
+    pub(crate) fn take_stream(&mut self, is_it: impl Fn(&Staged) -> bool) -> Option<Staged> {
+        self.streams.iter_mut().find(|place| place.as_ref().is_some_and(&is_it))?.take()
     }
 
     /// Announces what cannot be taken back once it is committed (C20): [`Unit::commit`] has it in the log's file before it tries the changes. The
@@ -160,6 +194,7 @@ impl Unit {
         self.staged.clear();
         self.journal.clear();
         self.intents.clear();
+        self.streams.clear();
         for record in self.records.iter_mut().filter(|record| record.outcome == Outcome::Success) {
             record.outcome = Outcome::Undone;
         }
@@ -184,9 +219,10 @@ impl Unit {
     /// # Errors
     /// [`CommitError`]; nothing of the unit may be acknowledged then.
     pub async fn commit(self) -> Result<Receipt, CommitError> {
+        let receipt = Receipt { streams: self.streams.into_iter().flatten().collect() };
         if self.staged.is_empty() {
             self.audit.append(&self.records).map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
-            return Ok(Receipt(()));
+            return Ok(receipt);
         }
         let sealed = || CommitError::Unavailable { what: "the node was sealed meanwhile; unseal it and repeat the request".to_owned() };
         let UnitSender(mut sender) = self.writer.ok_or_else(sealed)?;
@@ -197,7 +233,7 @@ impl Unit {
         let pending = Pending { changes: self.staged.into_values().collect(), records: self.records, done };
         sender.send(pending).await.map_err(|_| sealed())?;
         outcome.await.map_err(|_| sealed())??;
-        Ok(Receipt(()))
+        Ok(receipt)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Parent, Query};
 use crate::registry::Registry;
 use crate::row::{Header, ParentRef, Row, Term};
 use crate::shelf::Shelf;
+use crate::stream::Streams;
 use crate::tenancy::{Service, service_row};
 use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
 
@@ -64,6 +65,7 @@ pub struct Vault {
     pub(crate) randomness: Arc<Randomness>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) budgets: Budgets,
+    pub(crate) streams: Arc<Streams>,
     pub(crate) system: SessionId,
     units: UnitSender,
     policy_epoch: Arc<AtomicU64>,
@@ -124,6 +126,7 @@ impl Vault {
             randomness,
             cache,
             budgets: Budgets::default(),
+            streams: Arc::default(),
             system: parts.system,
             units,
             policy_epoch,
