@@ -112,18 +112,26 @@ impl Vault {
     }
 
     async fn first(&self, findings: &mut Vec<Finding>) -> Result<Cursor, Error> {
-        let (mut began, mut explained) = (BTreeMap::new(), BTreeSet::new());
-        for number in 0..BUCKETS {
-            match self.bucket(number).await {
-                Ok(bucket) => began.extend(bucket.map(|bucket| (number, bucket))),
-                Err(Error::Corrupt { what, .. }) => {
-                    explained.insert(number);
-                    findings.push(Finding { row: bucket_row(number), what });
+        let mut cursor =
+            Cursor { layer: FIRST_LAYER, before: None, began: BTreeMap::new(), sums: BTreeMap::new(), explained: BTreeSet::new() };
+        let mut query = Query { layer: Layer::Bucket, terms: Vec::new(), before: None, limit: SWEPT_ROWS_MAX };
+        loop {
+            let page = self.shelf.store.find(&query).await?;
+            for number in page.iter().filter_map(|hint| bucket_number(hint.header.id)) {
+                match self.bucket(number).await {
+                    Ok(bucket) => cursor.began.extend(bucket.map(|bucket| (number, bucket))),
+                    Err(Error::Corrupt { what, .. }) => {
+                        cursor.explained.insert(number);
+                        findings.push(Finding { row: bucket_row(number), what });
+                    }
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+            }
+            query.before = page.last().map(|row| row.header.id);
+            if page.len() < query.limit {
+                return Ok(cursor);
             }
         }
-        Ok(Cursor { layer: FIRST_LAYER, before: None, began, sums: BTreeMap::new(), explained })
     }
 
     async fn bucket(&self, number: u16) -> Result<Option<(Generation, Bucket)>, Error> {
@@ -172,6 +180,11 @@ impl Cursor {
             self.sums.entry(number).or_default().add(mac);
         }
     }
+}
+
+/// The bucket whose record this is.
+fn bucket_number(id: RowId) -> Option<u16> {
+    u16::try_from(id.uuid.as_u128()).ok().filter(|number| *number < BUCKETS)
 }
 
 const FIRST_LAYER: Layer = Layer::Cluster;

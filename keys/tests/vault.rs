@@ -1,6 +1,7 @@
 //! The vault's verbs over fakes: authorization, lifecycle, names, rollback, tampering, group commit.
 
 mod fakes;
+mod verbs;
 
 use std::sync::atomic::Ordering;
 

@@ -24,6 +24,17 @@ pub(crate) struct FakeStore {
     pub(crate) full: AtomicBool,
     /// Commits, and then says that it failed.
     pub(crate) lies: AtomicBool,
+    /// How many more commits succeed before one fails, and whether that one is made all the same.
+    pub(crate) failing: Mutex<Option<(u64, Fails)>>,
+}
+
+/// How a commit fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fails {
+    /// Nothing is written.
+    Before,
+    /// It is durable, but that is not said.
+    After,
 }
 
 impl FakeStore {
@@ -43,15 +54,31 @@ fn decode(bytes: &[u8]) -> Row {
     Row::decode(bytes).expect("a stored row decodes")
 }
 
+impl FakeStore {
+    /// Whether this commit is the one to fail.
+    fn fails(&self) -> Option<Fails> {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match failing.take() {
+            Some((0, how)) => Some(how),
+            Some((left, how)) => {
+                *failing = Some((left - 1, how));
+                None
+            }
+            None => None,
+        }
+    }
+}
+
 #[async_trait]
 impl Keystore for FakeStore {
     async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
-        Ok(self.rows().get(&id).map(|bytes| decode(bytes)))
+        let unreadable = |error: keys::row::RowError| StoreError::Corrupt { what: error.to_string(), at: id.to_string() };
+        self.rows().get(&id).map(|bytes| Row::decode(bytes).map_err(unreadable)).transpose()
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
         let rows = self.rows();
-        let all = rows.iter().rev().map(|(_, bytes)| decode(bytes));
+        let all = rows.iter().rev().filter_map(|(_, bytes)| Row::decode(bytes).ok());
         let fits = |row: &Row| {
             row.header.id.layer == query.layer
                 && query.before.is_none_or(|before| row.header.id < before)
@@ -63,6 +90,10 @@ impl Keystore for FakeStore {
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         if self.full.load(Ordering::Relaxed) {
             return Err(StoreError::Full { at: "the fake".to_owned() });
+        }
+        let fails = self.fails();
+        if fails == Some(Fails::Before) {
+            return Err(StoreError::Poisoned);
         }
         let mut rows = self.rows();
         for change in &batch.changes {
@@ -78,7 +109,7 @@ impl Keystore for FakeStore {
             };
         }
         self.commits.fetch_add(1, Ordering::Relaxed);
-        if self.lies.load(Ordering::Relaxed) {
+        if self.lies.load(Ordering::Relaxed) || fails == Some(Fails::After) {
             return Err(StoreError::Poisoned);
         }
         Ok(())
@@ -97,6 +128,11 @@ pub(crate) struct FakeAudit {
 }
 
 impl FakeAudit {
+    /// Everything noted so far.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn take(&self, records: impl Iterator<Item = Record>) -> Result<(), AuditUnavailable> {
         self.ready()?;
         self.records.lock().unwrap_or_else(PoisonError::into_inner).extend(records);
@@ -135,14 +171,25 @@ impl Clock for FakeClock {
     }
 }
 
-/// Distinct, not random.
+/// Distinct, not random; may be told to fail or to stick.
 #[derive(Default)]
-pub(crate) struct Counting(AtomicU64);
+pub(crate) struct Counting {
+    drawn: AtomicU64,
+    pub(crate) dead: AtomicBool,
+    pub(crate) stuck: AtomicBool,
+}
 
 impl Entropy for Counting {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        if self.dead.load(Ordering::Relaxed) {
+            return Err(EntropyError { why: "told to".to_owned() });
+        }
+        if self.stuck.load(Ordering::Relaxed) {
+            buffer.fill(0x55);
+            return Ok(());
+        }
         for chunk in buffer.chunks_mut(8) {
-            let number = self.0.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
+            let number = self.drawn.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
             let mixed = (number ^ (number >> 31)).wrapping_mul(0xBF58_476D_1CE4_E5B9).to_le_bytes();
             chunk.copy_from_slice(&mixed[..chunk.len()]);
         }

@@ -1,0 +1,117 @@
+//! The background sweep: what is wrong in the store is named before anybody asks for it.
+
+use futures_executor::block_on;
+use keys::id::{Layer, RowId};
+use keys::lifecycle::Event;
+
+use super::{rekey, swept};
+use crate::fakes::{World, settle};
+use crate::{change, create, named};
+
+#[test]
+fn a_sound_store_gives_no_alarm_in_steps_of_any_size() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        rekey(&vault, &admin, id).await.expect("it is the newest");
+        change(&vault, &admin, id, Event::Destroy).await.expect("a Deactivated key is destroyed");
+        let again = world.unseal().await.expect("the roots open");
+        for (vault, limit) in [(&vault, 1), (&vault, 1000), (&again, 3), (&again, 0)] {
+            assert_eq!(swept(vault, limit).await, [], "{limit}");
+        }
+    });
+}
+
+#[test]
+fn a_commit_in_the_middle_of_a_pass_is_no_alarm() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k0")).await.expect("the name is free");
+        let (mut cursor, mut steps) = vault.sweep(None, 2).await.map(|(cursor, found)| (cursor, found.len())).expect("the store is well");
+        assert_eq!(steps, 0);
+        while let Some(at) = cursor {
+            steps += 1;
+            create(&vault, &service, named(&format!("k{steps}"))).await.expect("the name is free");
+            if steps == 2 {
+                change(&vault, &admin, id, Event::Destroy).await.expect("a Pre-Active key is destroyed");
+            }
+            let (next, found) = vault.sweep(Some(at), 16).await.expect("the store is well");
+            assert_eq!(found, []);
+            cursor = next;
+        }
+        assert!(steps > 5);
+    });
+}
+
+#[test]
+fn any_flipped_byte_of_a_key_is_found_and_named() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let sound = world.store.rows()[&id].clone();
+        for at in (0..sound.len()).step_by(sound.len() / 12) {
+            let mut damaged = sound.clone();
+            damaged[at] ^= 0x10;
+            world.store.rows().insert(id, damaged);
+            // A node that has seen the row names it; one that never did may only tell the bucket.
+            let findings = swept(&vault, 100).await;
+            assert!(findings.iter().any(|finding| finding.row == id), "byte {at}: {findings:?}");
+            let again = world.unseal().await.expect("the roots open");
+            assert!(!swept(&again, 100).await.is_empty(), "byte {at}");
+        }
+        world.store.rows().insert(id, sound);
+        assert_eq!(swept(&vault, 100).await, []);
+    });
+}
+
+#[test]
+fn rows_that_vanish_or_come_back_old_are_found_across_a_restart() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let old = world.store.rows()[&id].clone();
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        world.store.rows().insert(id, old);
+        let again = world.unseal().await.expect("the roots open");
+        let findings = swept(&again, 100).await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].row.layer, Layer::Bucket, "an older row is sound by itself");
+        assert_eq!(swept(&vault, 100).await.iter().map(|finding| finding.row).collect::<Vec<_>>(), [id]);
+        world.store.rows().remove(&id);
+        let again = world.unseal().await.expect("the roots open");
+        assert_eq!(swept(&again, 100).await.len(), 1);
+        assert_eq!(swept(&vault, 100).await.iter().map(|finding| finding.row).collect::<Vec<_>>(), [id]);
+    });
+}
+
+#[test]
+fn damaged_records_of_every_layer_are_found() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        vault
+            .gcm_iv(&vault.header(&vault.begin(keys::id::SessionId(2)), &service, id).await.expect("it is there"))
+            .await
+            .expect("it has IVs");
+        let mut layers = 0;
+        let mut last = None;
+        let ids: Vec<RowId> = world.store.rows().keys().copied().collect();
+        for id in ids {
+            if last.replace(id.layer) == Some(id.layer) {
+                continue;
+            }
+            layers += 1;
+            let sound = world.store.rows()[&id].clone();
+            world.store.edit(id, |row| row.meta_mac[7] ^= 1);
+            assert!(swept(&vault, 100).await.iter().any(|finding| finding.row == id), "{id}");
+            world.store.rows().insert(id, sound);
+        }
+        assert_eq!(layers, 11, "all that a core of one tenant stores");
+    });
+}
