@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use keys::id::{Generation, KeyVersion, Layer, RowId};
-use keys::policy::{Authorized, Grants, Verb};
+use keys::policy::{Authorized, Grants, Principal, Verb};
 use keys::row::Header;
 use keys::unit::Unit;
 use keys::vault::Vault;
@@ -15,6 +15,8 @@ use crate::schema::Rules;
 pub(crate) struct Context<'c> {
     /// The open domain.
     pub(crate) vault: &'c Vault,
+    /// Who the client is.
+    pub(crate) principal: &'c Principal,
     /// What the client may do.
     pub(crate) grants: Grants,
     /// Where changes are staged.

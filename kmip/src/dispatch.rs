@@ -153,8 +153,8 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
             Err(failure) => Err(failure.clone()),
             Ok((vault, grants)) => {
                 let (unit, placeholder, subject) = (&mut *unit, &mut placeholder, &mut subject);
-                let searches_left = &mut searches_left;
-                let context = Context { vault, grants: *grants, unit, rules, placeholder, subject, searches_left };
+                let (principal, searches_left) = (&caller.principal, &mut searches_left);
+                let context = Context { vault, principal, grants: *grants, unit, rules, placeholder, subject, searches_left };
                 answer.item(context, item).await
             }
         };

@@ -19,6 +19,7 @@ mod mask;
 mod message;
 mod object;
 mod op;
+mod part;
 mod payload;
 mod primitive;
 mod reason;

@@ -3,10 +3,9 @@
 use keys::attributes::Attributes;
 
 use crate::attribute::{AttributeName, AttributeValue};
-use crate::enums::{BlockCipherMode, CryptographicAlgorithm, PaddingMethod, ResultReason};
+use crate::enums::{BlockCipherMode, CryptographicAlgorithm, PaddingMethod};
 use crate::failure::Failure;
 use crate::object::CryptographicParameters;
-use crate::ttlv::ByteString;
 use crate::view;
 
 /// A way to encrypt that a core offers; the server makes all IVs (C4).
@@ -32,7 +31,8 @@ impl Scheme {
         }
     }
 
-    fn asked(parameters: &CryptographicParameters<'_>) -> Result<Self, Failure> {
+    /// What these parameters ask for.
+    pub(crate) fn asked(parameters: &CryptographicParameters<'_>) -> Result<Self, Failure> {
         if parameters.cryptographic_algorithm.is_some_and(|algorithm| algorithm != CryptographicAlgorithm::Aes) {
             return Err(Failure::field("Cryptographic Algorithm: the key is an AES key"));
         }
@@ -60,28 +60,5 @@ impl Scheme {
             return Err(Failure::unsupported("Cryptographic Parameters: the IV is random, it has no fields and no counter"));
         }
         Ok(scheme)
-    }
-}
-
-/// The fields by which a client spreads one operation over several requests.
-pub(crate) struct Streaming<'a> {
-    pub(crate) correlation_value: Option<ByteString<'a>>,
-    pub(crate) init: Option<bool>,
-    pub(crate) last: Option<bool>,
-}
-
-impl Streaming<'_> {
-    /// The data of a request that is complete in itself; it may be left out where both indicators say so (section 4).
-    pub(crate) fn whole<'d>(&self, data: Option<ByteString<'d>>) -> Result<&'d [u8], Failure> {
-        if self.correlation_value.is_some() {
-            return Err(Failure::invalid(ResultReason::ItemNotFound, "no operation is under way with this Correlation Value"));
-        }
-        let (init, last) = (self.init.unwrap_or(false), self.last.unwrap_or(false));
-        match (data, init == last) {
-            (_, false) => Err(Failure::unsupported("Init Indicator, Final Indicator: a core takes the whole data in one request")),
-            (Some(ByteString(data)), true) => Ok(data),
-            (None, true) if init => Ok(&[]),
-            (None, true) => Err(Failure::missing("Data is missing")),
-        }
     }
 }

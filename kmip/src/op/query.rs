@@ -56,7 +56,7 @@ fn generator() -> RngParameters {
 
 fn capabilities() -> CapabilityInformation {
     CapabilityInformation {
-        streaming: Some(false),
+        streaming: Some(true),
         asynchronous: Some(false),
         attestation: Some(false),
         batch_undo: Some(true),

@@ -11,4 +11,5 @@ mod lifecycle;
 mod locate;
 mod messages;
 mod policy;
+mod stream;
 mod world;

@@ -190,8 +190,8 @@ fn query_answers_every_function_with_what_the_version_has() {
         });
         let expected = match version {
             V1_0 | V1_1 | V1_2 => (0, None),
-            V1_3 => (1, Some((Some(false), None))),
-            V1_4 => (1, Some((Some(false), Some(true)))),
+            V1_3 => (1, Some((Some(true), None))),
+            V1_4 => (1, Some((Some(true), Some(true)))),
         };
         assert_eq!(answer, Ok(expected), "{version}");
     }
