@@ -7,6 +7,7 @@ use keys::record::Outcome;
 use kmip::ttlv::{ByteString, Writer};
 use kmip::*;
 
+use crate::matrix::{key_in, push};
 use crate::world::*;
 use BatchErrorContinuationOption::{Continue, Stop, Undo};
 use ProtocolVersion::{V1_0, V1_3, V1_4};
@@ -286,5 +287,176 @@ fn the_seventeenth_search_of_a_message_is_refused_and_nothing_else_is() {
     let expected = [vec![ok; 16], vec![refused; 2], vec![ok]].concat();
     for _ in 0..2 {
         assert_eq!(statuses(&sent, &admin.ask(&sent.bytes)), expected, "each message has its own");
+    }
+}
+
+/// What a batch can have several of, each with a key that it succeeds on, and whether it changes the key.
+const KINDS: [(Operation, State, bool); 12] = [
+    (Operation::Activate, State::PreActive, true),
+    (Operation::Revoke, State::Active, true),
+    (Operation::Destroy, State::Deactivated, true),
+    (Operation::ReKey, State::Active, true),
+    (Operation::AddAttribute, State::Active, true),
+    (Operation::ModifyAttribute, State::Active, true),
+    (Operation::DeleteAttribute, State::Active, true),
+    (Operation::Check, State::Active, false),
+    (Operation::GetAttributes, State::Active, false),
+    (Operation::GetAttributeList, State::Active, false),
+    (Operation::Export, State::Destroyed, false),
+    (Operation::Locate, State::Active, false),
+];
+
+#[test]
+fn each_kind_of_item_is_stopped_continued_and_undone_at_each_position() {
+    let ok = (ResultStatus::Success, None);
+    let failed = (ResultStatus::OperationFailed, Some(ResultReason::ItemNotFound));
+    let undone = (ResultStatus::OperationUndone, None);
+    let world = World::found();
+    let mut cases = 0;
+    for (operation, state, changes) in KINDS {
+        for option in [None, Some(Stop), Some(Continue), Some(Undo)] {
+            for failing in 0..=3 {
+                let ids: Vec<String> = (0..3).map(|_| key_in(&world, "billing", state)).collect();
+                let mut batch = Batch::new(V1_4);
+                option.into_iter().for_each(|option| batch.on_error(option));
+                for (index, id) in ids.iter().enumerate() {
+                    let pushed = match index == failing {
+                        true => push(&mut batch, Operation::Check, Some("L3-01890a5d-ac96-774b-bcce-b302099a8057")),
+                        false => push(&mut batch, operation, Some(id)),
+                    };
+                    pushed.expect("1.4 has all of them");
+                }
+                let sent = batch.finish();
+                let rows = |world: &World| ids.iter().map(|id| world.store.rows().get(&row_id(id)).cloned()).collect::<Vec<_>>();
+                let (before, all_before, commits) = (rows(&world), world.store.rows().len(), world.store.commits.load(Ordering::Relaxed));
+                world.take_records();
+                let answer = world.admin().ask(&sent.bytes);
+                let case = format!("{operation:?} {option:?} {failing}");
+                let (mut expected, mut done) = (vec![ok; 3], vec![0, 1, 2]);
+                if failing < 3 {
+                    match option {
+                        Some(Continue) => {
+                            expected[failing] = failed;
+                            done.remove(failing);
+                        }
+                        Some(Undo) => {
+                            expected = [vec![undone; failing], vec![failed]].concat();
+                            done.clear();
+                        }
+                        _ => {
+                            expected = [vec![ok; failing], vec![failed]].concat();
+                            done.truncate(failing);
+                        }
+                    }
+                }
+                assert_eq!(statuses(&sent, &answer), expected, "{case}");
+                let after = rows(&world);
+                let changed: Vec<usize> = (0..3).filter(|index| before[*index] != after[*index]).collect();
+                assert_eq!(changed, if changes { done.clone() } else { vec![] }, "{case}");
+                let is_rekey = operation == Operation::ReKey;
+                let made = world.store.rows().len() - all_before;
+                assert!(
+                    if is_rekey { made >= done.len() && (made == 0) == done.is_empty() } else { made == 0 },
+                    "{case}: {made} rows made"
+                );
+                let committed = world.store.commits.load(Ordering::Relaxed) - commits;
+                assert_eq!(committed, u64::from(changes && !done.is_empty()), "{case}: one message, one transaction");
+                let outcomes: Vec<Outcome> = world.outcomes().into_iter().map(|record| record.1).collect();
+                let told: Vec<Outcome> = expected
+                    .iter()
+                    .map(|status| match status.0 {
+                        ResultStatus::Success => Outcome::Success,
+                        ResultStatus::OperationUndone => Outcome::Undone,
+                        _ => Outcome::NotFound,
+                    })
+                    .collect();
+                assert_eq!(outcomes, told, "{case}");
+                cases += 1;
+            }
+        }
+    }
+    println!("{cases} cases");
+    assert_eq!(cases, 12 * 4 * 4);
+}
+
+#[test]
+fn a_mixed_batch_that_is_undone_leaves_names_links_and_defaults_as_they_were() {
+    let world = World::found();
+    let mut admin = world.admin();
+    let named_key = admin.create(V1_4, &wish("billing", &[named("kept")])).expect("the name is free");
+    admin.activate(&named_key).expect("it is new");
+    let default = world.default_key();
+    let before = world.store.rows().clone();
+    let mut batch = Batch::new(V1_4);
+    batch.on_error(Undo);
+    batch.push(&ReKeyRequest { unique_identifier: Some(&named_key), ..ReKeyRequest::default() }).expect("1.0 has Re-key");
+    batch.push(&AddAttributeRequest { unique_identifier: None, attribute: bare(named("second")) }).expect("1.0 has Add Attribute");
+    batch.push(&ReKeyRequest { unique_identifier: Some(&default), ..ReKeyRequest::default() }).expect("1.0 has Re-key");
+    batch.push(&create_request(&wish("billing", &[named("third")]))).expect("1.0 has Create");
+    batch.push(&DestroyRequest::default()).expect("1.0 has Destroy");
+    batch.push(&ActivateRequest { unique_identifier: Some(&default) }).expect("1.0 has Activate");
+    let sent = batch.finish();
+    let answer = admin.ask(&sent.bytes);
+    let undone = (ResultStatus::OperationUndone, None);
+    let denied = (ResultStatus::OperationFailed, Some(ResultReason::PermissionDenied));
+    assert_eq!(statuses(&sent, &answer), [vec![undone; 5], vec![denied]].concat());
+    assert_eq!(*world.store.rows(), before);
+    assert_eq!((world.default_key(), admin.state(&named_key)), (default, State::Active));
+    assert_eq!(admin.locate(V1_4, &[named("kept")]), Ok(vec![named_key]));
+}
+
+#[test]
+fn the_placeholder_follows_create_re_key_and_locate_and_is_emptied_by_what_finds_no_one_object() {
+    let world = World::found();
+    let mut admin = world.admin();
+    let several = LocateRequest { attributes: vec![bare(AttributeValue::CryptographicLength(256))], ..LocateRequest::default() };
+    let by_name = |name| LocateRequest { attributes: vec![bare(named(name))], ..LocateRequest::default() };
+    let state = GetAttributesRequest { unique_identifier: None, attribute_names: vec!["State"] };
+    let mut batch = Batch::new(V1_3);
+    batch.on_error(Continue);
+    let create = batch.push(&create_request(&wish("billing", &[named("one")]))).expect("1.0 has Create");
+    let activate = batch.push(&ActivateRequest::default()).expect("1.0 has Activate");
+    let rekey = batch.push(&ReKeyRequest::default()).expect("1.0 has Re-key");
+    let looks: Vec<_> = [None, Some(by_name("one")), Some(by_name("nobody")), Some(by_name("one")), Some(several)]
+        .into_iter()
+        .map(|locate| {
+            if let Some(locate) = locate {
+                batch.push(&locate).expect("1.0 has Locate");
+            }
+            batch.push(&state).expect("1.0 has Get Attributes")
+        })
+        .collect();
+    let sent = batch.finish();
+    let answer = admin.ask(&sent.bytes);
+    let answers = sent.answers(&answer).expect("it answers this request");
+    let old = answers.get(&create).expect("a plain key").unique_identifier;
+    assert_eq!(answers.get(&activate).expect("it is new").unique_identifier, old);
+    let new = answers.get(&rekey).expect("an Active key").unique_identifier;
+    assert_ne!(new, old);
+    let told: Vec<_> = looks.iter().map(|look| answers.get(look).map(|answer| answer.unique_identifier).map_err(failed)).collect();
+    let told: Vec<_> = told.into_iter().map(|told| told.map_err(|failed| failed.reason)).collect();
+    let missing = Err(ResultReason::ItemNotFound);
+    assert_eq!(told, [Ok(new), Ok(new), missing, Ok(new), missing]);
+}
+
+#[test]
+fn a_batch_is_answered_in_its_order_whatever_batch_order_option_says() {
+    let world = World::found();
+    let query = |id: &'static [u8]| {
+        move |out: &mut Writer<'_>| {
+            Operation::Query.encode(Tag::OPERATION, out);
+            out.bytes(Tag::UNIQUE_BATCH_ITEM_ID, ByteString(id));
+            QueryRequest { functions: vec![QueryFunction::QueryObjects] }.encode(Tag::REQUEST_PAYLOAD, out);
+        }
+    };
+    let (one, two, three) = (query(b"1"), query(b""), query(b"\x00\xff same length no matter"));
+    for order in [None, Some(false), Some(true)] {
+        for version in ProtocolVersion::ALL {
+            let header = |out: &mut Writer<'_>| order.into_iter().for_each(|order| out.boolean(Tag::BATCH_ORDER_OPTION, order));
+            let answer = world.service().ask(&message(version.into(), header, &[&one, &two, &three]));
+            let answer = ResponseMessage::read(&answer).expect("answers are legal in their version");
+            let ids: Vec<_> = answer.items.iter().map(|item| item.unique_batch_item_id.expect("it is repeated").0).collect();
+            assert_eq!(ids, [&b"1"[..], b"", b"\x00\xff same length no matter"], "{order:?} {version}");
+        }
     }
 }

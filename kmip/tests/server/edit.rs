@@ -125,7 +125,11 @@ fn each_attribute_is_added_modified_and_deleted_as_its_rule_table_says_in_every_
             // A server's Link is refused by its kind, but the key has no Link that could be deleted.
             let has_none = matches!(value, AttributeValue::Link(_)).then_some(ItemNotFound);
             let delete = has_none.or(delete);
-            assert_eq!(admin.modify(version, &id, None, value.clone()).err().map(reason_of), expected(modify, InvalidField), "modify {case}");
+            assert_eq!(
+                admin.modify(version, &id, None, value.clone()).err().map(reason_of),
+                expected(modify, InvalidField),
+                "modify {case}"
+            );
             assert_eq!(admin.delete(version, &id, name, None).err().map(reason_of), expected(delete, ItemNotFound), "delete {case}");
             assert_eq!(admin.add(version, &id, value).err().map(reason_of), expected(add, InvalidField), "add {case}");
             admin.destroy(&id).expect("it is Pre-Active, and its name is for the next version");
@@ -267,7 +271,8 @@ fn the_index_of_an_instance_never_changes_and_the_next_is_above_all() {
             assert_eq!(admin.add(V1_1, &id, value(text)), Ok(Some(index)), "{name}");
         }
         admin.delete(V1_1, &id, name, Some(first + 1)).expect("it is there");
-        let left: Vec<_> = admin.instances(&id, name).into_iter().map(|instance| instance.0).filter(|index| *index >= Some(first)).collect();
+        let left: Vec<_> =
+            admin.instances(&id, name).into_iter().map(|instance| instance.0).filter(|index| *index >= Some(first)).collect();
         assert_eq!(left, [Some(first), Some(first + 2)], "{name}");
     }
 }
@@ -415,7 +420,8 @@ fn a_key_becomes_sensitive_and_ceases_to_be_extractable_and_its_past_is_remember
 fn application_data_is_never_made_up() {
     let world = World::found();
     let (mut admin, id) = (world.admin(), world.key());
-    let information = |data| AttributeValue::ApplicationSpecificInformation(ApplicationSpecificInformation { namespace: Some("ssl"), data });
+    let information =
+        |data| AttributeValue::ApplicationSpecificInformation(ApplicationSpecificInformation { namespace: Some("ssl"), data });
     assert_eq!(why(admin.add(V1_4, &id, information(None))), ResultReason::ApplicationNamespaceNotSupported);
     admin.add(V1_4, &id, information(Some("a"))).expect("the data is given");
     assert_eq!(why(admin.modify(V1_4, &id, None, information(None))), ResultReason::ApplicationNamespaceNotSupported);
@@ -489,8 +495,5 @@ fn a_refused_change_leaves_no_trace_but_its_record() {
     assert_eq!(why(world.service().add(V1_4, &id, named("n"))), PermissionDenied);
     assert_eq!(world.store.rows().get(&row_id(&id)).cloned(), before);
     let denied = |action| (action, Outcome::Denied);
-    assert_eq!(
-        world.outcomes(),
-        [denied(Action::ModifyAttribute), denied(Action::ModifyAttribute), denied(Action::AddAttribute)]
-    );
+    assert_eq!(world.outcomes(), [denied(Action::ModifyAttribute), denied(Action::ModifyAttribute), denied(Action::AddAttribute)]);
 }

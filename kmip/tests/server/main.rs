@@ -2,14 +2,19 @@
 
 mod attributes;
 mod batch;
+mod check;
 mod create;
 mod crypto;
 mod edit;
 mod fakes;
+mod get;
 mod hostile;
 mod lifecycle;
 mod locate;
+mod matrix;
 mod messages;
 mod policy;
+mod re_key;
+mod reasons;
 mod stream;
 mod world;

@@ -33,6 +33,12 @@ fn naming(id: &str) -> Vec<(Operation, Vec<u8>)> {
         one(&DestroyRequest { unique_identifier }),
         one(&EncryptRequest { unique_identifier, data, ..EncryptRequest::default() }),
         one(&DecryptRequest { unique_identifier, data, iv_counter_nonce, ..DecryptRequest::default() }),
+        one(&ReKeyRequest { unique_identifier, ..ReKeyRequest::default() }),
+        one(&CheckRequest { unique_identifier, ..CheckRequest::default() }),
+        one(&GetRequest { unique_identifier, ..GetRequest::default() }),
+        one(&AddAttributeRequest { unique_identifier, attribute: bare(named("n")) }),
+        one(&ModifyAttributeRequest { unique_identifier, attribute: bare(named("n")) }),
+        one(&DeleteAttributeRequest { unique_identifier, attribute_name: "Name", attribute_index: None }),
     ]
 }
 
@@ -94,7 +100,8 @@ fn a_role_does_to_its_own_key_what_the_table_allows_and_nothing_else() {
     };
     // The key is Pre-Active, so that a service may not use it yet either.
     use Operation as O;
-    assert_eq!(refused(world.service()), [O::Activate, O::Revoke, O::Destroy, O::Encrypt, O::Decrypt]);
+    let governing = [O::ReKey, O::Get, O::AddAttribute, O::ModifyAttribute, O::DeleteAttribute];
+    assert_eq!(refused(world.service()), [&[O::Activate, O::Revoke, O::Destroy, O::Encrypt, O::Decrypt][..], &governing].concat());
     world.take_records();
     let mut admin = world.admin();
     let encrypt = naming(&id).remove(5).1;
