@@ -47,6 +47,32 @@ fn a_commit_in_the_middle_of_a_pass_is_no_alarm() {
 }
 
 #[test]
+fn sweeping_while_others_change_keys_gives_no_alarm() {
+    let (_world, vault) = block_on(World::found());
+    let (admin, service) = block_on(settle(&vault, "acme", "billing"));
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 0..40 {
+                block_on(async {
+                    let id = create(&vault, &service, named(&format!("k{n}"))).await.expect("the name is free");
+                    change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+                    let new = rekey(&vault, &admin, id).await.expect("it is the newest").header.id;
+                    change(&vault, &admin, new, Event::Deprecate).await.expect("an Active key is revoked");
+                    change(&vault, &admin, new, Event::Destroy).await.expect("a Deactivated key is destroyed");
+                });
+            }
+            is_done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut passes = 0;
+        while passes == 0 || !is_done.load(std::sync::atomic::Ordering::Acquire) {
+            assert_eq!(block_on(swept(&vault, 50)), []);
+            passes += 1;
+        }
+    });
+}
+
+#[test]
 fn any_flipped_byte_of_a_key_is_found_and_named() {
     block_on(async {
         let (world, vault) = World::found().await;
