@@ -375,7 +375,7 @@ fn each_kind_of_item_is_stopped_continued_and_undone_at_each_position() {
             }
         }
     }
-    println!("{cases} cases");
+    counted(cases);
     assert_eq!(cases, 12 * 4 * 4);
 }
 

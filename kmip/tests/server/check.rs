@@ -74,7 +74,7 @@ fn a_use_is_allowed_by_role_mask_and_state_and_else_the_mask_comes_back() {
             }
         }
     }
-    println!("{cells} cells");
+    counted(cells);
 }
 
 #[test]

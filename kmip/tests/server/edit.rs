@@ -136,7 +136,7 @@ fn each_attribute_is_added_modified_and_deleted_as_its_rule_table_says_in_every_
             cells += 3;
         }
     }
-    println!("{cells} cells");
+    counted(cells);
     assert!(cells > 700, "{cells}");
 }
 
@@ -176,7 +176,7 @@ fn a_date_can_be_set_in_the_states_that_section_3_names_and_in_no_other() {
             }
         }
     }
-    println!("{cells} cells");
+    counted(cells);
 }
 
 fn brought_to(admin: &mut Client<'_>, id: &str, state: State) {

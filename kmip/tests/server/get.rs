@@ -141,7 +141,7 @@ fn a_key_comes_wrapped_in_each_way_version_and_length_and_unwraps_to_itself() {
             }
         }
     }
-    println!("{cases} cases");
+    counted(cases);
 }
 
 #[test]
@@ -299,7 +299,7 @@ fn what_a_core_does_not_return_is_refused_by_the_reason_of_its_version() {
         assert_eq!(exported, if *case == "destroyed" { Ok(()) } else { Err(*in_1_4) }, "{case}");
         cells += 1;
     }
-    println!("{cells} cells");
+    counted(cells);
     assert!(world.admin().instances(&id, "Fresh")[0].1.contains("true"), "nothing left");
 }
 

@@ -156,7 +156,7 @@ fn every_operation_on_an_own_key_in_every_state_is_what_the_tables_say() {
             }
         }
     }
-    println!("{cells} cells");
+    counted(cells);
     assert_eq!(cells, 6 * 14 * 5);
 }
 
@@ -201,7 +201,7 @@ fn every_operation_on_anothers_no_and_no_possible_key_is_refused_without_telling
         assert_eq!(reason_of(&admin.ask(&one(operation, V1_4, Some(&l2)))), expected, "{operation:?} of an L2");
         cells += 1;
     }
-    println!("{cells} cells");
+    counted(cells);
 }
 
 #[test]
@@ -220,7 +220,7 @@ fn operations_that_name_no_object_are_what_the_table_says() {
             cells += 1;
         }
     }
-    println!("{cells} cells");
+    counted(cells);
     assert_eq!(cells, 24);
 }
 

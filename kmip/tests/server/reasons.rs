@@ -103,7 +103,7 @@ fn the_same_mistake_has_the_same_reason_in_every_operation_and_version() {
             }
         }
     }
-    println!("{cells} cells");
+    counted(cells);
     assert_eq!(world.admin().state(&id), State::Active, "none of it did anything");
 }
 
@@ -132,7 +132,7 @@ fn what_an_operation_cannot_do_without_is_missed_in_every_version() {
             cells += 1;
         }
     }
-    println!("{cells} cells");
+    counted(cells);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn an_answer_that_is_too_large_undoes_each_operation_in_each_version() {
             cells += 2;
         }
     }
-    println!("{cells} cells");
+    counted(cells);
 }
 
 #[test]

@@ -368,3 +368,9 @@ pub(crate) fn only_item(answer: &[u8]) -> (Option<OperationNumber>, ResultStatus
         items => panic!("{} items", items.len()),
     }
 }
+
+/// Tells how many cases a table made.
+#[expect(clippy::print_stdout, reason = "the number of cells is part of what a matrix shows")]
+pub(crate) fn counted(cases: usize) {
+    println!("{cases} cases");
+}
