@@ -1,12 +1,14 @@
 //! `kmip ...`: a KMIP client on the command line.
 
 mod attribute;
+mod change;
 mod connection;
 mod crypt;
 mod envelope;
 mod name;
 mod object;
 mod server;
+mod wrapped;
 
 use clap::{Args, Subcommand};
 
@@ -33,7 +35,7 @@ enum Operation {
     Create(object::Create),
     /// Make a Pre-Active key Active
     Activate(object::Identified),
-    /// Show an object's attributes
+    /// Show an object's attributes, or change them
     Attributes(object::Attributes),
     /// Find objects; prints their identifiers, newest first
     Locate(object::Locate),
@@ -41,6 +43,10 @@ enum Operation {
     Encrypt(crypt::Encrypt),
     /// Decrypt what `encrypt` wrote
     Decrypt(crypt::Decrypt),
+    /// Replace a key by its next version, which takes over its names; prints the new identifier
+    Rekey(object::Identified),
+    /// Get a key, wrapped by another key
+    Get(wrapped::Get),
     /// Take a key out of use; what it encrypted can still be decrypted
     Revoke(object::Revoke),
     /// Destroy a key that is not Active; what it encrypted is lost
@@ -55,7 +61,9 @@ pub(crate) fn run(context: &Context, args: &Kmip) -> Result<(), Failure> {
         Operation::Query => server::query(out, &mut args.connection.connect()?),
         Operation::Create(create) => object::create(out, &mut args.connection.connect()?, create),
         Operation::Activate(which) => object::activate(out, &mut args.connection.connect()?, which),
-        Operation::Attributes(which) => object::attributes(out, &mut args.connection.connect()?, which),
+        Operation::Attributes(which) => object::attributes(out, &args.connection, which),
+        Operation::Rekey(which) => object::rekey(out, &mut args.connection.connect()?, which),
+        Operation::Get(what) => wrapped::get(out, &args.connection, what),
         Operation::Locate(what) => object::locate(out, &mut args.connection.connect()?, what),
         Operation::Revoke(which) => object::revoke(out, &mut args.connection.connect()?, which),
         Operation::Destroy(which) => object::destroy(out, &mut args.connection.connect()?, which),

@@ -217,8 +217,13 @@ mod tests {
             "kmip --protocol 1.0 query",
             "kmip create --name n --algorithm aes --length 256 --mask encrypt,decrypt --object-group g --activate",
             "kmip create",
+            "kmip create --mask wrap-key,unwrap-key --extractable",
             "kmip activate L3-1",
             "kmip attributes L3-1 State Name",
+            "kmip attributes L3-1 --add x-a=b --add Comment=c --modify Name[1]=n --delete Comment[0] --json",
+            "kmip rekey L3-1",
+            "kmip get L3-1 --wrapping-key L3-2 --out f",
+            "kmip get L3-1 --wrapping-key L3-2 --algorithm aes-key-wrap-padding --encoding ttlv --json",
             "kmip locate",
             "kmip locate --name n --object-group g --max 1",
             "kmip encrypt L3-1 --mode cbc --in - --out f",
@@ -259,6 +264,14 @@ mod tests {
             "kmip encrypt L3-1 --mode ecb --in f --out g",
             "kmip encrypt L3-1 --out g",
             "kmip locate --max 0",
+            "kmip attributes L3-1 --add Comment",
+            "kmip attributes L3-1 --add State=Active",
+            "kmip attributes L3-1 --modify Name[x]=n",
+            "kmip attributes L3-1 --delete Name[-1]",
+            "kmip attributes L3-1 State --add x-a=b",
+            "kmip rekey",
+            "kmip get L3-1 --out f",
+            "kmip get L3-1 --wrapping-key L3-2 --algorithm cbc --out f",
             "kmip revoke L3-1 --reason boredom",
             "kmip revoke L3-1 --compromised-since yesterday",
             "kmip destroy",
@@ -280,7 +293,8 @@ mod tests {
     fn manual_pages_and_completions_cover_every_command() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         clap_mangen::generate_to(Cli::command(), dir.path()).expect("the folder is ours");
-        for page in ["strongroom.1", "strongroom-unseal.1", "strongroom-kmip-encrypt.1", "strongroom-cert-issue.1"] {
+        for page in ["strongroom.1", "strongroom-unseal.1", "strongroom-kmip-encrypt.1", "strongroom-kmip-get.1", "strongroom-cert-issue.1"]
+        {
             assert!(dir.path().join(page).exists(), "{page}");
         }
         let mut script = vec![];

@@ -82,6 +82,13 @@ fn json_of(value: &Value<'_>) -> Json {
             "algorithm": digest.hashing_algorithm.map(|algorithm| algorithm.name()),
             "value": digest.digest_value.map(|value| HEXLOWER.encode(value.0)),
         }),
+        Value::AlternativeName(name) => json!(name.value),
+        Value::ApplicationSpecificInformation(information) => json!({"namespace": information.namespace, "data": information.data}),
+        Value::CryptographicParameters(parameters) => json!({
+            "algorithm": parameters.cryptographic_algorithm.map(|algorithm| algorithm.name()),
+            "mode": parameters.block_cipher_mode.map(|mode| mode.name()),
+            "padding": parameters.padding_method.map(|padding| padding.name()),
+        }),
         Value::Link(link) => json!({"type": link.link_type.map(|kind| kind.name()), "to": link.linked_object_identifier}),
         Value::RevocationReason(reason) => json!({"code": reason.code.map(|code| code.name()), "message": reason.message}),
         Value::Custom(_, value) => custom(value),

@@ -121,14 +121,15 @@ pub(super) fn decrypt(out: Output, connection: &Connection, args: &Decrypt) -> R
 
 /// Where the result goes.
 #[derive(Debug, PartialEq, Eq)]
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Json,
     Stdout,
     File(&'a Path),
 }
 
 impl<'a> Target<'a> {
-    fn of(out: Output, path: Option<&'a Path>) -> Result<Self, Failure> {
+    /// The target that `--out` and `--json` name.
+    pub(super) fn of(out: Output, path: Option<&'a Path>) -> Result<Self, Failure> {
         match (path, out.json) {
             (Some(path), _) if path != "-" => Ok(Self::File(path)),
             (_, true) => Ok(Self::Json),
@@ -205,7 +206,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 /// Writes a file that its owner alone may read.
-fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let written =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).and_then(|mut file| file.write_all(bytes));
     written.map_err(|error| Failure::failed(format!("cannot write {}: {error}", path.display())))

@@ -1,6 +1,6 @@
 //! The standard's names as a person types them: case, blanks and punctuation do not count.
 
-use ::kmip::{CryptographicAlgorithm, CryptographicUsageMask as Mask, RevocationReasonCode};
+use ::kmip::{BlockCipherMode, CryptographicAlgorithm, CryptographicUsageMask as Mask, RevocationReasonCode};
 
 /// The bits of the usage mask, by name.
 const USAGES: [(&str, Mask); 20] = [
@@ -29,6 +29,11 @@ const USAGES: [(&str, Mask); 20] = [
 /// A key's algorithm.
 pub(super) fn algorithm(text: &str) -> Result<CryptographicAlgorithm, String> {
     named(text, CryptographicAlgorithm::ALL, |algorithm| algorithm.name())
+}
+
+/// How a block cipher is used.
+pub(super) fn block_cipher_mode(text: &str) -> Result<BlockCipherMode, String> {
+    named(text, BlockCipherMode::ALL, |mode| mode.name())
 }
 
 /// Why a key is revoked.

@@ -1,10 +1,10 @@
-//! `kmip create`, `activate`, `attributes`, `locate`, `revoke`, `destroy`: the life of an object.
+//! `kmip create`, `activate`, `attributes`, `locate`, `rekey`, `revoke`, `destroy`: the life of an object.
 
 use ::kmip::ttlv::DateTime;
 use ::kmip::{
-    ActivateRequest, Attribute, AttributeValue as Value, CreateRequest, CryptographicAlgorithm, CryptographicUsageMask, DestroyRequest,
-    GetAttributeListRequest, GetAttributesRequest, LocateRequest, Name, NameType, ObjectType, RevocationReason, RevocationReasonCode,
-    RevokeRequest, TemplateAttribute,
+    ActivateRequest, Attribute, AttributeValue as Value, Batch, CreateRequest, CryptographicAlgorithm, CryptographicUsageMask,
+    DestroyRequest, GetAttributeListRequest, GetAttributesRequest, LocateRequest, Name, NameType, ObjectType, ReKeyRequest,
+    RevocationReason, RevocationReasonCode, RevokeRequest, TemplateAttribute,
 };
 use clap::Args;
 use daemon::kmip_client::KmipClient;
@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::kmip::attribute::Shown;
+use crate::kmip::change::Changes;
+use crate::kmip::connection::Connection;
 use crate::kmip::name;
 use crate::output::{Output, clean, pairs};
 
@@ -34,6 +36,9 @@ pub(super) struct Create {
     /// The group it belongs to; at a core, the service
     #[arg(long, value_name = "GROUP")]
     object_group: Option<String>,
+    /// It may leave the server, wrapped by another key
+    #[arg(long)]
+    extractable: bool,
     /// Activate it at once
     #[arg(long)]
     activate: bool,
@@ -52,7 +57,10 @@ pub(super) struct Attributes {
     /// Unique Identifier
     id: String,
     /// Only these, by the standard's names; all if left out
+    #[arg(conflicts_with_all = ["add", "modify", "delete"])]
     names: Vec<String>,
+    #[command(flatten)]
+    changes: Changes,
 }
 
 /// `kmip locate`.
@@ -91,6 +99,12 @@ struct Changed {
 }
 
 #[derive(Debug, Serialize)]
+struct Replaced {
+    id: String,
+    replaces: String,
+}
+
+#[derive(Debug, Serialize)]
 struct Found {
     ids: Vec<String>,
 }
@@ -121,6 +135,7 @@ fn wanted(args: &Create) -> Vec<Attribute<'_>> {
         vec![Value::CryptographicAlgorithm(args.algorithm), Value::CryptographicLength(args.length), Value::CryptographicUsageMask(mask)];
     values.extend(args.name.as_deref().map(named));
     values.extend(args.object_group.as_deref().map(Value::ObjectGroup));
+    values.extend(args.extractable.then_some(Value::Extractable(true)));
     values.into_iter().map(|value| Attribute { index: None, value }).collect()
 }
 
@@ -134,8 +149,13 @@ pub(super) fn activate(out: Output, client: &mut KmipClient, args: &Identified) 
     changed(out, &id)
 }
 
-/// Get Attributes.
-pub(super) fn attributes(out: Output, client: &mut KmipClient, args: &Attributes) -> Result<(), Failure> {
+/// Get Attributes, or the attribute operations; shows what was read or changed.
+pub(super) fn attributes(out: Output, connection: &Connection, args: &Attributes) -> Result<(), Failure> {
+    let client = &mut connection.connect()?;
+    if !args.changes.is_empty() {
+        let attributes = args.changes.make(client, Batch::new(connection.protocol()), &args.id)?;
+        return out.show(&Described { id: args.id.clone(), attributes }, attributes_text);
+    }
     let mut names = args.names.clone();
     if names.is_empty() {
         // Where a key stands (`y-layer` and so on) is listed, but told only to who asks for it by name.
@@ -159,6 +179,13 @@ pub(super) fn locate(out: Output, client: &mut KmipClient, args: &Locate) -> Res
     let answer = client.call(&LocateRequest { maximum_items: args.max, attributes, ..LocateRequest::default() })?;
     let ids = answer.unique_identifiers.iter().map(|id| (*id).to_owned()).collect();
     out.show(&Found { ids }, |found| found.ids.iter().map(|id| clean(id) + "\n").collect())
+}
+
+/// Re-key.
+pub(super) fn rekey(out: Output, client: &mut KmipClient, args: &Identified) -> Result<(), Failure> {
+    let request = ReKeyRequest { unique_identifier: Some(&args.id), ..ReKeyRequest::default() };
+    let id = client.call(&request)?.unique_identifier.to_owned();
+    out.show(&Replaced { id, replaces: args.id.clone() }, |replaced| clean(&replaced.id))
 }
 
 /// Revoke.
@@ -196,6 +223,7 @@ mod tests {
             length: 256,
             mask: vec![CryptographicUsageMask::ENCRYPT, CryptographicUsageMask::DECRYPT],
             object_group: None,
+            extractable: false,
             activate: false,
         };
         let values: Vec<Value<'_>> = wanted(&args).into_iter().map(|attribute| attribute.value).collect();
@@ -205,9 +233,9 @@ mod tests {
             Value::CryptographicUsageMask(CryptographicUsageMask(12)),
         ];
         assert_eq!(values, expected);
-        let args = Create { name: Some("n".to_owned()), object_group: Some("billing".to_owned()), ..args };
+        let args = Create { name: Some("n".to_owned()), object_group: Some("billing".to_owned()), extractable: true, ..args };
         let names: Vec<&str> = wanted(&args).iter().map(|attribute| attribute.value.name()).collect();
-        assert_eq!(names[3..], ["Name", "Object Group"]);
+        assert_eq!(names[3..], ["Name", "Object Group", "Extractable"]);
     }
 
     #[test]
