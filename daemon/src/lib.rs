@@ -1,6 +1,7 @@
 //! The daemon and its command line: everything that touches the world.
 
 pub mod admin;
+pub mod answer;
 pub mod boot;
 pub mod certs;
 pub mod config;

@@ -6,13 +6,13 @@ use std::time::Duration;
 use keys::id::SessionId;
 use keys::policy::{Action, Principal};
 use keys::port::Clock;
-use keys::record::{Outcome, Record};
-use keys::unit::{CommitError, Receipt};
+use keys::record::Outcome;
 use kmip::{Caller, Frames, Framing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use zeroize::Zeroize;
 
+use crate::answer::answer;
 use crate::listener::Gate;
 use crate::node::Node;
 use crate::stop::Stop;
@@ -22,12 +22,8 @@ use crate::system::SystemClock;
 const FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// An answer must be taken by the peer within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// A commit must be known to be done within this time, or the request is answered as not done.
-const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 /// Read buffer of an idle connection, in bytes; grown for a frame and given back after it.
 const BUFFER_BYTES: usize = 4096;
-/// How often a request is tried whose rows another request changes first.
-const ATTEMPTS_MAX: usize = 3;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -110,50 +106,6 @@ fn refused(node: &Node, session: SessionId, why: String) -> Ended {
         tracing::error!(%error, session = session.0, "a refused certificate is not in the audit log");
     }
     Ended::Refused { why }
-}
-
-/// Answers one whole message into `output`: dispatch, commit, release. Returns whether the message has credentials to be wiped.
-///
-/// A message that lost a race for a row left nothing behind, so it is done again.
-async fn answer(node: &Arc<Node>, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
-    let open = node.open();
-    let vault = open.as_ref().map(|open| &*open.vault);
-    let mut attempt = 1;
-    loop {
-        let unit = node.begin(caller.session());
-        let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
-        let had_credentials = response.request_had_credentials();
-        let lost = unit.lost();
-        let mut commit = Box::pin(unit.commit());
-        match timeout(COMMIT_WITHIN, &mut commit).await {
-            Ok(Ok(receipt)) => *output = response.release(receipt),
-            Ok(Err(CommitError::Conflict { .. })) if attempt < ATTEMPTS_MAX => {
-                attempt += 1;
-                continue;
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, session = caller.session().0, "request not committed");
-                node.note_all(&lost);
-                *output = response.withhold(&error);
-            }
-            Err(_) => {
-                let what =
-                    format!("the store did not confirm within {COMMIT_WITHIN:?}; look whether the change was made before repeating it");
-                tracing::error!(session = caller.session().0, "request not confirmed within {COMMIT_WITHIN:?}");
-                tokio::spawn(late(Arc::clone(node), commit, lost));
-                *output = response.withhold(&CommitError::Unavailable { what });
-            }
-        }
-        return had_credentials;
-    }
-}
-
-/// Waits for a commit that nobody waits for any more: only now it is known whether its records stand or are to be written as lost.
-async fn late(node: Arc<Node>, commit: impl Future<Output = Result<Receipt, CommitError>>, lost: Vec<Record>) {
-    if let Err(error) = commit.await {
-        tracing::warn!(%error, "request not committed");
-        node.note_all(&lost);
-    }
 }
 
 /// Reads until the buffer begins with a whole frame; returns its length.

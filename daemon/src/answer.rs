@@ -1,0 +1,62 @@
+//! The answer to one whole KMIP message, over whatever it came: dispatch, commit, release.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keys::port::Clock;
+use keys::record::Record;
+use keys::unit::{CommitError, Receipt};
+use kmip::Caller;
+use tokio::time::timeout;
+
+use crate::node::Node;
+use crate::system::SystemClock;
+
+/// A commit must be known to be done within this time, or the request is answered as not done.
+const COMMIT_WITHIN: Duration = Duration::from_secs(5);
+/// How often a request is tried whose rows another request changes first.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Answers one whole message into `output`: dispatch, commit, release. Returns whether the message has credentials to be wiped.
+///
+/// A message that lost a race for a row left nothing behind, so it is done again.
+pub async fn answer(node: &Arc<Node>, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
+    let open = node.open();
+    let vault = open.as_ref().map(|open| &*open.vault);
+    let mut attempt = 1;
+    loop {
+        let unit = node.begin(caller.session());
+        let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
+        let had_credentials = response.request_had_credentials();
+        let lost = unit.lost();
+        let mut commit = Box::pin(unit.commit());
+        match timeout(COMMIT_WITHIN, &mut commit).await {
+            Ok(Ok(receipt)) => *output = response.release(receipt),
+            Ok(Err(CommitError::Conflict { .. })) if attempt < ATTEMPTS_MAX => {
+                attempt += 1;
+                continue;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(%error, session = caller.session().0, "request not committed");
+                node.note_all(&lost);
+                *output = response.withhold(&error);
+            }
+            Err(_) => {
+                let what =
+                    format!("the store did not confirm within {COMMIT_WITHIN:?}; look whether the change was made before repeating it");
+                tracing::error!(session = caller.session().0, "request not confirmed within {COMMIT_WITHIN:?}");
+                tokio::spawn(late(Arc::clone(node), commit, lost));
+                *output = response.withhold(&CommitError::Unavailable { what });
+            }
+        }
+        return had_credentials;
+    }
+}
+
+/// Waits for a commit that nobody waits for any more: only now it is known whether its records stand or are to be written as lost.
+async fn late(node: Arc<Node>, commit: impl Future<Output = Result<Receipt, CommitError>>, lost: Vec<Record>) {
+    if let Err(error) = commit.await {
+        tracing::warn!(%error, "request not committed");
+        node.note_all(&lost);
+    }
+}
