@@ -15,7 +15,7 @@ use hsm::{Device, DeviceProcess, ProcessSettings};
 use keys::id::Time;
 use keys::policy::Action;
 use keys::port::Keystore;
-use keys::record::Outcome;
+use keys::record::{Origin, Outcome};
 use sd_notify::NotifyState;
 use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings};
 use storage::embedded::Embedded;
@@ -27,18 +27,21 @@ use tokio::time::timeout;
 use crate::admin::server;
 use crate::config::{self, Config};
 use crate::layout::{Layout, LayoutError};
-use crate::listener::KmipListener;
+use crate::listener::Door;
 use crate::node::{Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
+use crate::session;
 use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
 use crate::system::{self, SystemClock};
-use crate::tls::ServerTls;
+use crate::tls::{ServerTls, Trust, trust};
 
 /// Longest time for one job of the device process.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
 /// How long connections may finish what they are at when the node stops.
 const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 
+/// What the process needs beside connections: store, log, admin connections, device processes.
+const DESCRIPTORS_KEPT: u64 = 256;
 /// How long a start waits for the first unseal before it says that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
 /// How long each of the last steps may take.
@@ -83,11 +86,19 @@ pub enum BootError {
     #[error(transparent)]
     Unseal(#[from] UnsealError),
     /// A certificate or key for TLS.
-    #[error("listeners.kmip: {0}")]
-    Tls(#[from] crate::tls::TlsError),
+    #[error("listeners.{listener}: {source}")]
+    Tls {
+        /// Which listener.
+        listener: &'static str,
+        /// What is wrong.
+        #[source]
+        source: crate::tls::TlsError,
+    },
     /// A listener cannot be bound.
-    #[error("listeners.kmip.bind: cannot listen on {address} ({source}): free the port or choose another")]
+    #[error("listeners.{listener}.bind: cannot listen on {address} ({source}): free the port or choose another")]
     Bind {
+        /// Which listener.
+        listener: &'static str,
         /// Where.
         address: SocketAddr,
         /// Why not.
@@ -178,7 +189,11 @@ pub async fn run(config: Config, memory: secret::Report) -> Result<(), BootError
 
     let admin = server::bind(&node.socket);
     let admin = admin.map_err(|source| BootError::Socket { path: node.socket.display().to_string(), source })?;
-    let kmip = bind_kmip(&node, descriptors).await?;
+    let share = descriptors.saturating_sub(DESCRIPTORS_KEPT);
+    let kmip = match &node.config.listeners.kmip {
+        Some(kmip) => Some(open_door(&node, "kmip", kmip, Origin::Kmip, share).await?),
+        None => None,
+    };
     let ((stopper, stop), (keepers_stopper, keepers_stop)) = (stop::stop(), stop::stop());
     let (mut listeners, mut keepers) = (Tasks::default(), Tasks::default());
     keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
@@ -186,7 +201,7 @@ pub async fn run(config: Config, memory: secret::Report) -> Result<(), BootError
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
     if let Some(kmip) = kmip {
         listeners.spawn("the KMIP listener", async move {
-            kmip.run(stop, DRAIN_WITHIN).await;
+            kmip.run(stop, DRAIN_WITHIN, session::serve).await;
             Ok(())
         });
     }
@@ -280,12 +295,20 @@ async fn last_seen(store: &Arc<dyn Keystore>, report: &audit::OpenReport) -> Res
     }
 }
 
-async fn bind_kmip(node: &Arc<Node>, descriptors: u64) -> Result<Option<KmipListener>, BootError> {
-    let Some(listener) = &node.config.listeners.kmip else { return Ok(None) };
-    let tls = ServerTls::load(&listener.cert, &listener.key, &listener.client_ca, Arc::new(SystemClock))?;
-    let address = listener.bind;
-    let socket = TcpListener::bind(address).await.map_err(|source| BootError::Bind { address, source })?;
-    Ok(Some(KmipListener::new(socket, tls, Arc::clone(node), descriptors)))
+/// A door for one listener; nobody is let in before it runs.
+async fn open_door(
+    node: &Arc<Node>,
+    listener: &'static str,
+    told: &config::Listener,
+    origin: Origin,
+    descriptors: u64,
+) -> Result<Door, BootError> {
+    let tls = ServerTls::load(&told.cert, &told.key, &told.client_ca, Arc::new(SystemClock));
+    let tls = tls.map_err(|source| BootError::Tls { listener, source })?;
+    let (_keeper, trusted) = trust(Trust { tls, rules: node.config.identity.clone() });
+    let bind = |source| BootError::Bind { listener, address: told.bind, source };
+    let socket = TcpListener::bind(told.bind).await.map_err(bind)?;
+    Door::new(socket, trusted, origin, Arc::clone(node), descriptors).map_err(bind)
 }
 
 /// Signs and syncs the audit log when a group is due.

@@ -1,19 +1,21 @@
-//! The KMIP listener: accepts, finishes mutual TLS, names the principal, and hands over to a session.
+//! The door of every TLS port: accepts, finishes mutual TLS, judges the certificate, names the principal, and hands the connection over.
 //!
-//! Connections that have not shown who they are have places of their own, so that they cannot keep anybody out who has.
+//! What is spoken behind it is the caller's business. Connections that have not shown who they are have places of their own, so that they
+//! cannot keep anybody out who has.
 
+mod gate;
 mod places;
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use keys::id::Time;
-use keys::policy::Action;
+use keys::id::SessionId;
+use keys::policy::{Action, Principal};
 use keys::port::Clock;
 use keys::record::{Origin, Outcome};
-use rustls::pki_types::CertificateDer;
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
@@ -22,29 +24,39 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::node::Node;
-use crate::session::{self, Peer};
 use crate::stop::Stop;
 use crate::system::SystemClock;
-use crate::tls::{ClientJudge, ServerTls, Why, handshake_failure};
-use places::{Activity, Places};
+use crate::tls::{Trusted, handshake_failure};
+pub use gate::{Gate, Shut};
+use places::Places;
 
 /// A TLS handshake must be over within this time.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
-/// Most connections at a time.
+/// Most connections at a time through one door.
 const CONNECTIONS_MAX: usize = 16_384;
 /// Fewest, however few descriptors there are.
 const CONNECTIONS_MIN: usize = 64;
 /// Most connections at a time that have not finished their handshake.
 const HANDSHAKES_MAX: usize = 1024;
-/// What the process needs beside connections: store, log, admin connections, device processes.
-const DESCRIPTORS_KEPT: u64 = 256;
 /// How long to wait before accepting again when the system has run out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log is told that nobody can be let in.
+const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(10);
+/// A peer that has been silent for so long is asked whether it is still there, and so often, before its connection ends.
+const KEEP_ALIVE: KeepAlive = KeepAlive { after_seconds: 60, every_seconds: 15, times: 4 };
 
-/// The KMIP listener of a node.
-pub struct KmipListener {
+/// Keep-alive of TCP (tcp(7)).
+struct KeepAlive {
+    after_seconds: u32,
+    every_seconds: u32,
+    times: u32,
+}
+
+/// A TCP port with mutual TLS.
+pub struct Door {
     socket: TcpListener,
-    tls: ServerTls,
+    trusted: Trusted,
+    origin: Origin,
     node: Arc<Node>,
     room: Room,
 }
@@ -60,121 +72,173 @@ struct Room {
 
 impl Room {
     fn within(descriptors: u64) -> Self {
-        let all = usize::try_from(descriptors.saturating_sub(DESCRIPTORS_KEPT)).unwrap_or(usize::MAX);
-        let all = all.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
+        let all = usize::try_from(descriptors).unwrap_or(usize::MAX).clamp(CONNECTIONS_MIN, CONNECTIONS_MAX);
         let handshakes = HANDSHAKES_MAX.min(all / 4);
         Self { handshakes, places: all - handshakes }
     }
 }
 
-/// Judges a connection's certificate again whenever the minute has changed.
-pub struct Gate {
-    judge: ClientJudge,
-    chain: Vec<CertificateDer<'static>>,
-    minute: i64,
-    activity: Option<Arc<Activity>>,
+/// Who is at the other end of a connection.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// As the identity rules say.
+    pub principal: Principal,
+    /// Its number in the audit log.
+    pub session: SessionId,
+    /// Its address and port.
+    pub address: SocketAddr,
 }
 
-impl Gate {
-    /// Judges the chain for a request at `now`; later calls in the same minute cost nothing.
+/// A connection whose peer is known and may come in.
+pub struct Arrival {
+    /// After the handshake; what was negotiated is `stream.get_ref().1`.
+    pub stream: TlsStream<TcpStream>,
+    /// Who.
+    pub peer: Peer,
+    /// To be asked before each request; an error ends the connection.
+    pub gate: Gate,
+    /// The node.
+    pub node: Arc<Node>,
+    /// When it is requested, the connection ends with the request under way.
+    pub stop: Stop,
+}
+
+impl Door {
+    /// Takes over a bound socket.
+    ///
+    /// - `trusted`: what the listener believes, and follows from now on.
+    /// - `origin`: how its sessions are called in the audit log.
+    /// - `descriptors`: how many of the process's open files and sockets its connections may take.
     ///
     /// # Errors
-    /// [`Why`] the certificate does not hold.
-    pub fn check(&mut self, now: Time) -> Result<(), Why> {
-        if let Some(activity) = &self.activity {
-            activity.touch();
-        }
-        let minute = now.seconds().div_euclid(60);
-        if minute != self.minute {
-            self.judge.check(&self.chain, now)?;
-            self.minute = minute;
-        }
-        Ok(())
-    }
-}
-
-impl KmipListener {
-    /// Takes over a bound socket; `descriptors` is how many files and sockets the process may open.
-    #[must_use]
-    pub fn new(socket: TcpListener, tls: ServerTls, node: Arc<Node>, descriptors: u64) -> Self {
-        Self { socket, tls, node, room: Room::within(descriptors) }
+    /// The socket takes no keep-alive.
+    pub fn new(socket: TcpListener, trusted: Trusted, origin: Origin, node: Arc<Node>, descriptors: u64) -> io::Result<Self> {
+        // Accepted sockets inherit it from the one that listens.
+        setsockopt(&socket, sockopt::KeepAlive, &true)?;
+        setsockopt(&socket, sockopt::TcpKeepIdle, &KEEP_ALIVE.after_seconds)?;
+        setsockopt(&socket, sockopt::TcpKeepInterval, &KEEP_ALIVE.every_seconds)?;
+        setsockopt(&socket, sockopt::TcpKeepCount, &KEEP_ALIVE.times)?;
+        Ok(Self { socket, trusted, origin, node, room: Room::within(descriptors) })
     }
 
-    /// Accepts until told to stop; sessions that have not ended `drain` later are cut.
-    pub async fn run(self, mut stop: Stop, drain: Duration) {
+    /// Accepts until told to stop, and gives each connection that may come in to `serve`, which may be dropped at any await: when the
+    /// certificate no longer holds, when places are short, and when it has not ended `drain` after the stop.
+    pub async fn run<F>(self, mut stop: Stop, drain: Duration, serve: impl Fn(Arrival) -> F + Clone + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let handshakes = Arc::new(Semaphore::new(self.room.handshakes));
         let places = Places::new(self.room.places);
-        let mut sessions = JoinSet::new();
+        let mut connections = JoinSet::new();
         loop {
             let (stream, address, handshake) = tokio::select! {
                 biased;
                 () = stop.requested() => break,
-                Some(ended) = sessions.join_next() => {
+                Some(ended) = connections.join_next() => {
                     report(ended);
                     continue;
                 }
                 accepted = accept(&self.socket, &handshakes) => accepted,
             };
-            sessions.spawn(self.connection(stream, address, handshake, Arc::clone(&places), stop.clone()));
+            let entrance = Entrance {
+                trusted: self.trusted.clone(),
+                origin: self.origin,
+                node: Arc::clone(&self.node),
+                places: Arc::clone(&places),
+                stop: stop.clone(),
+                address,
+            };
+            connections.spawn(entrance.pass(stream, handshake, serve.clone()));
         }
         drop(self.socket);
         let ended = async {
-            while let Some(ended) = sessions.join_next().await {
+            while let Some(ended) = connections.join_next().await {
                 report(ended);
             }
         };
         if timeout(drain, ended).await.is_err() {
-            tracing::warn!(connections = sessions.len(), "connections cut that did not finish in time");
-            sessions.shutdown().await;
+            tracing::warn!(connections = connections.len(), "connections cut that did not finish in time");
+            connections.shutdown().await;
+        }
+    }
+}
+
+/// What one connection needs on its way in.
+struct Entrance {
+    trusted: Trusted,
+    origin: Origin,
+    node: Arc<Node>,
+    places: Arc<Places>,
+    stop: Stop,
+    address: SocketAddr,
+}
+
+impl Entrance {
+    async fn pass<F: Future<Output = ()>>(mut self, stream: TcpStream, handshaking: OwnedSemaphorePermit, serve: impl Fn(Arrival) -> F) {
+        let address = self.address;
+        let acceptor = TlsAcceptor::from(self.trusted.latest().tls.config());
+        let stream = match handshake(acceptor, stream).await {
+            Ok(stream) => stream,
+            Err(error) => return tracing::info!(%address, why = handshake_failure(&error), "TLS handshake failed"),
+        };
+        let (peer, mut gate) = match self.admit(&stream) {
+            Ok(admitted) => admitted,
+            Err(why) => return tracing::warn!(%address, %why, "connection refused"),
+        };
+        let session = peer.session;
+        let Some(place) = self.places.take(session, peer.principal.certificate).await else {
+            return tracing::warn!(session = session.0, %address, "connection refused: every place is taken and none became free");
+        };
+        drop(handshaking);
+        gate.tell(place.activity());
+        let mut watch = gate.watch();
+        let arrival = Arrival { stream, peer, gate, node: Arc::clone(&self.node), stop: self.stop };
+        tokio::select! {
+            () = serve(arrival) => {}
+            () = place.wanted() => {
+                tracing::warn!(session = session.0, %address, "connection cut: places are short, and it was idle longest");
+            }
+            why = watch.shut(|| SystemClock.now()) => shut(&self.node, session, &why),
         }
     }
 
-    fn connection(
-        &self,
-        stream: TcpStream,
-        address: SocketAddr,
-        handshaking: OwnedSemaphorePermit,
-        places: Arc<Places>,
-        stop: Stop,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let acceptor = TlsAcceptor::from(self.tls.config());
-        let (judge, node) = (self.tls.judge(), Arc::clone(&self.node));
-        async move {
-            let stream = match handshake(acceptor, stream).await {
-                Ok(stream) => stream,
-                Err(error) => return tracing::info!(%address, why = handshake_failure(&error), "TLS handshake failed"),
-            };
-            let chain: Vec<_> =
-                stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
-            let mut gate = Gate { judge, chain, minute: i64::MIN, activity: None };
-            let peer = match admit(&node, &mut gate, address) {
-                Ok(peer) => peer,
-                Err(why) => return tracing::warn!(%address, %why, "connection refused"),
-            };
-            let session = peer.session.0;
-            let Some(place) = places.take(peer.session, peer.principal.certificate).await else {
-                return tracing::warn!(session, %address, "connection refused: every place is taken and none became free");
-            };
-            drop(handshaking);
-            gate.activity = Some(place.activity());
-            tokio::select! {
-                ended = session::serve(stream, peer, gate, node, stop) => if let Err(ended) = ended {
-                    tracing::debug!(session, %address, why = %ended, "connection ended");
-                },
-                () = place.wanted() => tracing::warn!(session, %address, "connection cut: places are short, and it was idle longest"),
+    /// Judges the certificate, names the principal and opens its session in the log. Refused attempts are recorded too.
+    fn admit(&self, stream: &TlsStream<TcpStream>) -> Result<(Peer, Gate), String> {
+        let chain: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
+        let name = self.address.to_string();
+        let gate = Gate::open(self.trusted.clone(), chain.into(), SystemClock.now()).map_err(|why| {
+            let opened = self.node.session(self.origin, None, &name);
+            match opened.and_then(|session| self.node.note(session, Action::Connect, Outcome::Denied)) {
+                Ok(()) => why.to_string(),
+                Err(error) => format!("{why}; {error}"),
             }
-        }
+        })?;
+        let principal = gate.principal().clone();
+        let session = self.node.session(self.origin, Some(&principal), &name).map_err(|error| error.to_string())?;
+        Ok((Peer { principal, session, address: self.address }, gate))
+    }
+}
+
+/// Tells of the end of a connection that may not go on: in the audit log like one that is refused at once.
+pub fn shut(node: &Node, session: SessionId, why: &Shut) {
+    tracing::warn!(session = session.0, %why, "connection cut");
+    if let Err(error) = node.note(session, Action::Connect, Outcome::Denied) {
+        tracing::error!(%error, session = session.0, "a connection that was cut is not in the audit log");
     }
 }
 
 /// The next connection, once a handshake may begin. Nothing is lost if it is not waited for to the end.
 async fn accept(socket: &TcpListener, handshakes: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let permit = Arc::clone(handshakes).acquire_owned().await.expect("the semaphore is never closed");
+    let mut told: Option<Instant> = None;
     loop {
         match socket.accept().await {
             Ok((stream, address)) => return (stream, address, permit),
             Err(error) => {
-                tracing::warn!(%error, "cannot accept");
+                if told.is_none_or(|told| told.elapsed() > ACCEPT_TOLD_EVERY) {
+                    tracing::warn!(%error, "cannot accept");
+                    told = Some(Instant::now());
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -195,23 +259,6 @@ async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsSt
     }
 }
 
-/// Judges the certificate, names the principal and opens its session in the log. Refused attempts are recorded too.
-fn admit(node: &Node, gate: &mut Gate, address: SocketAddr) -> Result<Peer, String> {
-    let peer = address.to_string();
-    let refuse = |why: String| {
-        let noted = node.session(Origin::Kmip, None, &peer).and_then(|session| node.note(session, Action::Connect, Outcome::Denied));
-        match noted {
-            Ok(()) => why,
-            Err(error) => format!("{why}; {error}"),
-        }
-    };
-    gate.check(SystemClock.now()).map_err(|why| refuse(why.to_string()))?;
-    let leaf = gate.chain.first().ok_or_else(|| refuse("no certificate".to_owned()))?;
-    let (principal, _rule) = node.config.identity.principal(leaf).map_err(|why| refuse(why.to_string()))?;
-    let session = node.session(Origin::Kmip, Some(&principal), &peer).map_err(|error| error.to_string())?;
-    Ok(Peer { principal, session })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,7 +268,7 @@ mod tests {
         for descriptors in [1024, 4096, 524_288, u64::MAX] {
             let Room { handshakes, places } = Room::within(descriptors);
             let all = u64::try_from(handshakes + places).expect("a small number");
-            assert!(all <= descriptors - DESCRIPTORS_KEPT && handshakes < places, "{descriptors}: {handshakes} and {places}");
+            assert!(all <= descriptors && handshakes < places, "{descriptors}: {handshakes} and {places}");
         }
         assert_eq!(Room::within(u64::MAX), Room { handshakes: 1024, places: 15_360 });
         assert_eq!(Room::within(10), Room { handshakes: 16, places: 48 });

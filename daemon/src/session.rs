@@ -1,21 +1,16 @@
 //! One KMIP connection: TLS stream, input buffer, output buffer, deadlines; the only loop with a socket.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 use std::time::Duration;
 
-use keys::id::SessionId;
-use keys::policy::{Action, Principal};
 use keys::port::Clock;
-use keys::record::Outcome;
 use kmip::{Caller, Frames, Framing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use zeroize::Zeroize;
 
 use crate::answer::answer;
-use crate::listener::Gate;
-use crate::node::Node;
-use crate::stop::Stop;
+use crate::listener::{Arrival, Shut, shut};
 use crate::system::SystemClock;
 
 /// A frame must be whole this long after its first byte.
@@ -48,33 +43,34 @@ pub enum Ended {
         /// What is wrong.
         why: String,
     },
-    /// The certificate no longer holds.
-    #[error("certificate refused: {why}")]
+    /// The peer may not go on.
+    #[error("refused: {why}")]
     Refused {
         /// Why.
-        why: String,
+        why: Shut,
     },
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }
 
-/// Who is at the other end of a connection.
-pub struct Peer {
-    /// As the identity rules say.
-    pub principal: Principal,
-    /// Its number in the audit log.
-    pub session: SessionId,
+/// Serves one connection until it ends.
+pub async fn serve(arrival: Arrival) {
+    let (session, address) = (arrival.peer.session.0, arrival.peer.address);
+    let ended = run(arrival).await;
+    tracing::debug!(session, %address, why = %ended, "connection ended");
 }
 
-/// Serves one connection until it ends.
-///
-/// # Errors
-/// Always: why it ended.
-pub async fn serve<S>(mut stream: S, peer: Peer, mut gate: Gate, node: Arc<Node>, mut stop: Stop) -> Result<(), Ended>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn run(arrival: Arrival) -> Ended {
+    match requests(arrival).await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    }
+}
+
+/// Answers request after request.
+async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
+    let Arrival { mut stream, peer, mut gate, node, mut stop } = arrival;
     let frames = Frames::of_requests(node.config.kmip.message_bytes_max);
     let mut caller = Caller::new(peer.principal, peer.session, node.config.kmip.credentials);
     let mut input = Vec::with_capacity(BUFFER_BYTES);
@@ -87,7 +83,8 @@ where
             frame = next_frame(&mut stream, &frames, &mut input, node.config.kmip.idle_timeout) => frame?,
         };
         if let Err(why) = gate.check(SystemClock.now()) {
-            return Err(refused(&node, caller.session(), why.to_string()));
+            shut(&node, caller.session(), &why);
+            return Err(Ended::Refused { why });
         }
         if answer(&node, &mut caller, &input[..frame], &mut output).await {
             input[..frame].zeroize();
@@ -98,14 +95,6 @@ where
         output.clear();
         output.shrink_to(BUFFER_BYTES);
     }
-}
-
-/// The end of a connection whose certificate no longer holds; it is recorded like one that is refused at once.
-fn refused(node: &Node, session: SessionId, why: String) -> Ended {
-    if let Err(error) = node.note(session, Action::Connect, Outcome::Denied) {
-        tracing::error!(%error, session = session.0, "a refused certificate is not in the audit log");
-    }
-    Ended::Refused { why }
 }
 
 /// Reads until the buffer begins with a whole frame; returns its length.

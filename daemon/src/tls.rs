@@ -21,9 +21,11 @@ use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 
 mod judge;
 mod pem;
+mod trust;
 
 pub use judge::{ClientJudge, Why, handshake_failure};
 pub use pem::{TlsError, chain, dates};
+pub use trust::{Trust, TrustKeeper, Trusted, trust};
 
 /// Sessions that a listener remembers for resumption; each keeps the client's chain, one to two KiB.
 pub const SESSIONS_MAX: usize = 4096;

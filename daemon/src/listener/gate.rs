@@ -1,0 +1,115 @@
+//! Judges the certificate of one live connection, as often as something it depends on has changed.
+
+use std::sync::Arc;
+
+use keys::id::Time;
+use keys::policy::Principal;
+use rustls::pki_types::CertificateDer;
+
+use super::places::Activity;
+use crate::identity::Refusal;
+use crate::tls::{Trusted, Why};
+
+/// Why a connection may not go on. The peer only sees that it ends.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Shut {
+    /// The certificate does not hold.
+    #[error("{0}")]
+    Certificate(Why),
+    /// No identity rule names it.
+    #[error("{0}")]
+    Unknown(Refusal),
+    /// The identity rules were changed, and name it otherwise than when it came.
+    #[error("the identity rules name the peer otherwise than before: it has to connect again")]
+    Renamed,
+}
+
+/// Lets a connection go on while its certificate holds and names the same principal.
+///
+/// The verdict is kept until the minute changes or the listener's trust is replaced; in between a check costs one atomic load.
+pub struct Gate {
+    trusted: Trusted,
+    chain: Arc<[CertificateDer<'static>]>,
+    principal: Principal,
+    minute: i64,
+    activity: Option<Arc<Activity>>,
+}
+
+impl Gate {
+    /// Judges a chain for the first time, as the peer sent it.
+    pub(super) fn open(mut trusted: Trusted, chain: Arc<[CertificateDer<'static>]>, now: Time) -> Result<Self, Shut> {
+        let principal = judge(&mut trusted, &chain, now)?;
+        Ok(Self { trusted, chain, principal, minute: minute(now), activity: None })
+    }
+
+    /// Judges the connection for a request at `now`.
+    ///
+    /// # Errors
+    /// [`Shut`]: the connection has to end.
+    pub fn check(&mut self, now: Time) -> Result<(), Shut> {
+        if let Some(activity) = &self.activity {
+            activity.touch();
+        }
+        if self.minute == minute(now) && !self.trusted.is_replaced() {
+            return Ok(());
+        }
+        self.judge_again(now)
+    }
+
+    /// Whom the certificate names.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The peer's chain, its own certificate first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// Another gate for the same connection, which tells nobody that the connection is at work.
+    pub(super) fn watch(&self) -> Self {
+        Self {
+            trusted: self.trusted.clone(),
+            chain: Arc::clone(&self.chain),
+            principal: self.principal.clone(),
+            minute: self.minute,
+            activity: None,
+        }
+    }
+
+    /// Waits, also between requests, until the trust is replaced by one under which the connection may not go on.
+    pub(super) async fn shut(&mut self, now: impl Fn() -> Time) -> Shut {
+        loop {
+            self.trusted.replaced().await;
+            if let Err(shut) = self.judge_again(now()) {
+                return shut;
+            }
+        }
+    }
+
+    /// Tells the connection's place of each request.
+    pub(super) fn tell(&mut self, activity: Arc<Activity>) {
+        self.activity = Some(activity);
+    }
+
+    fn judge_again(&mut self, now: Time) -> Result<(), Shut> {
+        if judge(&mut self.trusted, &self.chain, now)? != self.principal {
+            return Err(Shut::Renamed);
+        }
+        self.minute = minute(now);
+        Ok(())
+    }
+}
+
+fn judge(trusted: &mut Trusted, chain: &[CertificateDer<'static>], now: Time) -> Result<Principal, Shut> {
+    let trust = trusted.latest();
+    trust.tls.judge().check(chain, now).map_err(Shut::Certificate)?;
+    let leaf = chain.first().ok_or(Shut::Certificate(Why::NoCertificate))?;
+    trust.rules.principal(leaf).map(|(principal, _rule)| principal).map_err(Shut::Unknown)
+}
+
+fn minute(now: Time) -> i64 {
+    now.seconds().div_euclid(60)
+}
