@@ -301,6 +301,8 @@ fn decode_session(fields: &mut Fields<'_>) -> Result<SessionLine, Flaw> {
         0 => Origin::System,
         1 => Origin::Kmip,
         2 => Origin::Socket,
+        3 => Origin::Https,
+        4 => Origin::Admin,
         _ => return Err(Flaw::Field("origin")),
     };
     let role = match role {

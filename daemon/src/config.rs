@@ -55,6 +55,12 @@ pub struct Config {
 pub struct Listeners {
     /// KMIP on TLS; without it the node serves none.
     pub kmip: Option<Listener>,
+    /// KMIP on HTTPS.
+    pub https: Option<Listener>,
+    /// The admin interface on HTTPS; the Unix socket has it in any case.
+    pub admin: Option<Listener>,
+    /// Health and metrics on plain HTTP, for the machine itself; `None`: off.
+    pub health: Option<SocketAddr>,
 }
 
 /// A TCP port with mutual TLS.

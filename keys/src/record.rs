@@ -84,4 +84,8 @@ pub enum Origin {
     Kmip = 1,
     /// The admin Unix socket.
     Socket = 2,
+    /// KMIP over HTTPS.
+    Https = 3,
+    /// The admin interface over TLS.
+    Admin = 4,
 }

@@ -1,6 +1,7 @@
 //! From the file's texts to typed values with defaults: the only place where values are judged.
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,9 @@ use crate::identity::Rules;
 
 const CLUSTER_DEFAULT: &str = "strongroom";
 const CLUSTER_CHARS_MAX: usize = 64;
+const HEALTH_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5699));
+/// What stands in place of an address where there is to be no listener.
+pub(super) const NO_SOCKET: &str = "none";
 /// Lies in the daemon's own folder.
 const DEVICE_DEFAULT: &str = "strongroom-device";
 const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
@@ -74,7 +78,7 @@ impl TryFrom<file::File> for Config {
             role: required("role", file.role, |text| (text == "core").then_some(NodeRole::Core))?,
             data_dir: required("data_dir", file.data_dir, absolute)?,
             cluster: optional("cluster", file.cluster, cluster)?.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned()),
-            listeners: Listeners { kmip: file.listeners.unwrap_or_default().kmip.map(listener).transpose()? },
+            listeners: listeners(file.listeners.unwrap_or_default())?,
             identity: rules(file.identity.unwrap_or_default())?,
             seal: seal(file.seal.unwrap_or_default())?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
@@ -88,12 +92,28 @@ impl TryFrom<file::File> for Config {
     }
 }
 
-fn listener(raw: file::Listener) -> Result<Listener, Fault> {
+fn listeners(raw: file::Listeners) -> Result<Listeners, Fault> {
+    let one = |name: &str, raw: Option<file::Listener>| raw.map(|raw| listener(&format!("listeners.{name}"), raw)).transpose();
+    let health = raw.health.unwrap_or_default().bind;
+    Ok(Listeners {
+        kmip: one("kmip", raw.kmip)?,
+        https: one("https", raw.https)?,
+        admin: one("admin", raw.admin)?,
+        health: optional("listeners.health.bind", health, health_socket)?.unwrap_or(Some(HEALTH_DEFAULT)),
+    })
+}
+
+/// An address, or none.
+fn health_socket(text: &str) -> Option<Option<SocketAddr>> {
+    if text == NO_SOCKET { Some(None) } else { text.parse().ok().map(Some) }
+}
+
+fn listener(at: &str, raw: file::Listener) -> Result<Listener, Fault> {
     Ok(Listener {
-        bind: required("listeners.kmip.bind", raw.bind, |text| text.parse().ok())?,
-        cert: required("listeners.kmip.cert", raw.cert, absolute)?,
-        key: required("listeners.kmip.key", raw.key, absolute)?,
-        client_ca: required("listeners.kmip.client_ca", raw.client_ca, absolute)?,
+        bind: required(&format!("{at}.bind"), raw.bind, |text| text.parse().ok())?,
+        cert: required(&format!("{at}.cert"), raw.cert, absolute)?,
+        key: required(&format!("{at}.key"), raw.key, absolute)?,
+        client_ca: required(&format!("{at}.client_ca"), raw.client_ca, absolute)?,
     })
 }
 

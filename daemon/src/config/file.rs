@@ -26,6 +26,15 @@ pub struct File {
 #[serde(deny_unknown_fields)]
 pub(super) struct Listeners {
     pub(super) kmip: Option<Listener>,
+    pub(super) https: Option<Listener>,
+    pub(super) admin: Option<Listener>,
+    pub(super) health: Option<Health>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) bind: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -9,6 +9,7 @@ const ALIKE: f64 = 0.8;
 const ALIKE_MAX: usize = 2;
 
 const ABSOLUTE_PATH: &str = "an absolute path";
+const SOCKET: &str = "an IP address and port, such as \"0.0.0.0:5696\" or \"[::]:5696\"";
 const PEM_FILE: &str = "the absolute path of a PEM file";
 const DURATION: &str = "a duration with its unit, from 1s to 1day, such as \"30s\" or \"1h 30m\"";
 const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeholder that takes a whole part";
@@ -30,10 +31,19 @@ pub(super) const KEYS: &[Key] = &[
     key("role", "`core` (this release has no edge role)"),
     key("data_dir", ABSOLUTE_PATH),
     key("cluster", "a display name of 1 to 64 characters, none of them a control character"),
-    key("listeners.kmip.bind", "an IP address and port, such as \"0.0.0.0:5696\" or \"[::]:5696\""),
+    key("listeners.kmip.bind", SOCKET),
     key("listeners.kmip.cert", PEM_FILE),
     key("listeners.kmip.key", PEM_FILE),
     key("listeners.kmip.client_ca", PEM_FILE),
+    key("listeners.https.bind", SOCKET),
+    key("listeners.https.cert", PEM_FILE),
+    key("listeners.https.key", PEM_FILE),
+    key("listeners.https.client_ca", PEM_FILE),
+    key("listeners.admin.bind", SOCKET),
+    key("listeners.admin.cert", PEM_FILE),
+    key("listeners.admin.key", PEM_FILE),
+    key("listeners.admin.client_ca", PEM_FILE),
+    key("listeners.health.bind", "an IP address and port, such as \"127.0.0.1:5699\", or `none`"),
     key("identity.rules[].uri", TEMPLATE),
     key("identity.rules[].dns", TEMPLATE),
     key("identity.rules[].spki", "the SHA-256 of the public key (SubjectPublicKeyInfo) as 64 lower-case hex digits"),
@@ -196,7 +206,7 @@ mod tests {
             ("identity.rules[].subject.*", Shape::Value),
             ("rol", Shape::Unknown),
             ("listeners.km", Shape::Unknown),
-            ("listeners.https", Shape::Unknown),
+            ("listeners.http", Shape::Unknown),
         ] {
             assert_eq!(shape(path), wanted, "{path}");
         }

@@ -7,6 +7,7 @@ use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
+use super::check::NO_SOCKET;
 use super::{Config, Custodian, Listener, LogFormat, file, units};
 
 impl From<&Config> for file::File {
@@ -19,7 +20,14 @@ impl From<&Config> for file::File {
             role: text(role),
             data_dir: path(&config.data_dir),
             cluster: text(&config.cluster),
-            listeners: Some(file::Listeners { kmip: config.listeners.kmip.as_ref().map(listener) }),
+            listeners: Some(file::Listeners {
+                kmip: config.listeners.kmip.as_ref().map(listener),
+                https: config.listeners.https.as_ref().map(listener),
+                admin: config.listeners.admin.as_ref().map(listener),
+                health: Some(file::Health {
+                    bind: Some(config.listeners.health.map_or_else(|| NO_SOCKET.to_owned(), |bind| bind.to_string())),
+                }),
+            }),
             identity: Some(file::Identity { rules: Some(config.identity.texts().cloned().collect()) }),
             seal: Some(file::Seal {
                 device: path(&config.seal.device),

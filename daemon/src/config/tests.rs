@@ -94,13 +94,15 @@ fn the_commented_values_of_the_example_are_the_defaults() {
     let (plain, mut whole) = (head(EXAMPLE), head(&whole_example()));
     whole.seal.custodians.truncate(1);
     whole.identity = plain.identity.clone();
+    (whole.listeners.https, whole.listeners.admin) = (None, None);
     assert_eq!(format!("{plain:?}"), format!("{whole:?}"));
 }
 
 #[test]
 fn role_and_data_dir_are_enough() {
     let config = load(LEAST, &[]).expect("the least file loads");
-    assert!(config.listeners.kmip.is_none());
+    assert!(config.listeners.kmip.is_none() && config.listeners.https.is_none() && config.listeners.admin.is_none());
+    assert_eq!(config.listeners.health, "127.0.0.1:5699".parse().ok());
     assert!(config.seal.custodians.is_empty());
     assert_eq!(config.seal.probe_interval, Duration::from_secs(3600));
     assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
@@ -111,6 +113,15 @@ fn role_and_data_dir_are_enough() {
     assert!(!config.memory.require_secretmem);
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.identity.texts().count(), 1);
+}
+
+#[test]
+fn the_health_listener_can_be_turned_off() {
+    let config = load(&(LEAST.to_owned() + "listeners: {health: {bind: none}}\n"), &[]).expect("it loads");
+    assert_eq!(config.listeners.health, None);
+    assert!(config.to_yaml().contains("bind: none"), "{}", config.to_yaml());
+    let config = load(LEAST, &[("STRONGROOM__LISTENERS__HEALTH__BIND", "[::1]:9")]).expect("it loads");
+    assert_eq!(config.listeners.health, "[::1]:9".parse().ok());
 }
 
 #[test]
@@ -167,8 +178,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in
-        ["listeners: {https: {bind: '0.0.0.0:443'}}", "keystores: {}", "edge: {upstreams: []}", "ivk: {}", "routing: []", "l1: {}"]
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "edge: {upstreams: []}", "ivk: {}", "routing: []", "l1: {}"]
     {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
@@ -242,6 +252,10 @@ fn values_out_of_range_are_refused() {
         ("listeners: {kmip: {bind: 'localhost:5696', cert: /c, key: /k, client_ca: /a}}", "listeners.kmip.bind"),
         ("listeners: {kmip: {bind: '127.0.0.1', cert: /c, key: /k, client_ca: /a}}", "listeners.kmip.bind"),
         ("listeners: {kmip: {bind: '127.0.0.1:1', cert: c, key: /k, client_ca: /a}}", "listeners.kmip.cert"),
+        ("listeners: {https: {bind: '127.0.0.1', cert: /c, key: /k, client_ca: /a}}", "listeners.https.bind"),
+        ("listeners: {admin: {bind: '127.0.0.1:1', cert: /c, key: k, client_ca: /a}}", "listeners.admin.key"),
+        ("listeners: {health: {bind: localhost}}", "listeners.health.bind"),
+        ("listeners: {health: {bind: off}}", "listeners.health.bind"),
     ] {
         says(&refused(text, &[]), &["config.yaml", &format!("`{key}` is "), "give "]);
     }
