@@ -48,6 +48,8 @@ const CALL_RECORDS_MAX: usize = 100;
 /// More than one write of such entries takes, in bytes.
 const CALL_BYTES_MAX: u64 = 16 << 10;
 
+/// Who only looks waits no longer than this.
+const LOOK_WITHIN: Duration = Duration::from_millis(100);
 /// A caller is answered within this time, if need be with a refusal (F15).
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -98,6 +100,15 @@ pub struct OpenReport {
     /// The highest time in the newest segment that has a record or session: a clock that goes on must not be behind it.
     /// [`Time::default`] in a new log.
     pub last_time: Time,
+}
+
+/// How long a log is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// Lines that are numbered: records and sessions since the log began.
+    pub records: u64,
+    /// How many of them, at the end, no signature covers yet.
+    pub unsigned: u64,
 }
 
 /// The node's log. One process at a time has it open.
@@ -226,6 +237,13 @@ impl Log {
             self.next_segment()?;
         }
         signed
+    }
+
+    /// How long the log is; `None` if whoever writes it does not let go in time.
+    #[must_use]
+    pub fn figures(&self) -> Option<Figures> {
+        let writer = self.writer.try_lock_for(LOOK_WITHIN)?;
+        Some(Figures { records: writer.last_seq(), unsigned: writer.chain.tree.leaves() })
     }
 
     /// Does the store's outbox hold records that the log should have? Ask after each flush; if so, call [`Log::reconcile`] with what the store

@@ -1,10 +1,11 @@
 //! The answer to one whole KMIP message, over whatever it came: dispatch, commit, release.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use keys::policy::Action;
 use keys::port::Clock;
-use keys::record::Record;
+use keys::record::{Origin, Outcome, Record};
 use keys::unit::{CommitError, Receipt};
 use kmip::Caller;
 use tokio::time::timeout;
@@ -19,8 +20,15 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// Answers one whole message into `output`: dispatch, commit, release. Returns whether the message has credentials to be wiped.
 ///
-/// A message that lost a race for a row left nothing behind, so it is done again.
-pub async fn answer(node: &Arc<Node>, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
+/// A message that lost a race for a row left nothing behind, so it is done again. `origin` is how it came, for the metrics.
+pub async fn answer(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
+    let begun = Instant::now();
+    let had_credentials = commit(node, origin, caller, message, output).await;
+    node.metrics.requests.took(origin, begun.elapsed());
+    had_credentials
+}
+
+async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
     let open = node.open();
     let vault = open.as_ref().map(|open| &*open.vault);
     let mut attempt = 1;
@@ -29,9 +37,13 @@ pub async fn answer(node: &Arc<Node>, caller: &mut Caller, message: &[u8], outpu
         let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
         let had_credentials = response.request_had_credentials();
         let lost = unit.lost();
+        let items = Items::of(unit.records());
         let mut commit = Box::pin(unit.commit());
         match timeout(COMMIT_WITHIN, &mut commit).await {
-            Ok(Ok(receipt)) => *output = response.release(receipt),
+            Ok(Ok(receipt)) => {
+                items.count(node, origin, None);
+                *output = response.release(receipt);
+            }
             Ok(Err(CommitError::Conflict { .. })) if attempt < ATTEMPTS_MAX => {
                 attempt += 1;
                 continue;
@@ -39,6 +51,7 @@ pub async fn answer(node: &Arc<Node>, caller: &mut Caller, message: &[u8], outpu
             Ok(Err(error)) => {
                 tracing::warn!(%error, session = caller.session().0, "request not committed");
                 node.note_all(&lost);
+                items.count(node, origin, Some(Outcome::Unavailable));
                 *output = response.withhold(&error);
             }
             Err(_) => {
@@ -46,10 +59,37 @@ pub async fn answer(node: &Arc<Node>, caller: &mut Caller, message: &[u8], outpu
                     format!("the store did not confirm within {COMMIT_WITHIN:?}; look whether the change was made before repeating it");
                 tracing::error!(session = caller.session().0, "request not confirmed within {COMMIT_WITHIN:?}");
                 tokio::spawn(late(Arc::clone(node), commit, lost));
+                items.count(node, origin, Some(Outcome::Unavailable));
                 *output = response.withhold(&CommitError::Unavailable { what });
             }
         }
         return had_credentials;
+    }
+}
+
+/// What a message's items asked and how they ended: a copy, because a commit takes the unit.
+struct Items {
+    count: usize,
+    items: [(Action, Outcome); kmip::BATCH_ITEMS_MAX],
+}
+
+impl Items {
+    fn of(records: &[Record]) -> Self {
+        let mut items = [(Action::Unsupported, Outcome::Success); kmip::BATCH_ITEMS_MAX];
+        let mut count = 0;
+        for (item, record) in items.iter_mut().zip(records) {
+            *item = (record.action, record.outcome);
+            count += 1;
+        }
+        Self { count, items }
+    }
+
+    /// Counts them; after a failed commit what had succeeded was not available after all.
+    fn count(&self, node: &Node, origin: Origin, lost: Option<Outcome>) {
+        for (action, outcome) in &self.items[..self.count] {
+            let outcome = lost.filter(|_| *outcome == Outcome::Success).unwrap_or(*outcome);
+            node.metrics.requests.count(origin, *action, outcome);
+        }
     }
 }
 

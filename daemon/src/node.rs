@@ -1,5 +1,7 @@
 //! One running node: its store, log and seal, and whether it is open or sealed.
 
+mod figures;
+
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -21,6 +23,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::layout::Identity;
+use crate::metrics::{Counted, Metrics};
 use crate::sessions::Sessions;
 use crate::system::{SystemClock, SystemEntropy};
 
@@ -49,6 +52,8 @@ pub struct Node {
     pub system: SessionId,
     /// Where the admin socket is.
     pub socket: PathBuf,
+    /// What it counts of its own work.
+    pub metrics: Metrics,
     state: RwLock<State>,
     slots: Mutex<Slots>,
     /// The domain's clock never shows less, also after a seal or a restart.
@@ -57,6 +62,8 @@ pub struct Node {
     last_outbox: Mutex<OutboxSeq>,
     /// One unseal or seal at a time; holds the writer of the open domain.
     writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    /// When all of the audit log was last known to be on disk.
+    synced: Mutex<Option<Instant>>,
 }
 
 /// Sealed is a state, not an error.
@@ -76,6 +83,7 @@ pub struct Open {
 /// What is known of the slots, by the last time each was tried.
 struct Slots {
     attempts: Vec<Attempt>,
+    tried: Option<Instant>,
     residency: Residency,
     /// Kept only while the residency rule says so.
     master: Option<MasterKey>,
@@ -142,21 +150,25 @@ impl Node {
     #[must_use]
     pub fn new(parts: NodeParts) -> Self {
         let system = parts.sessions.next();
+        let metrics = Metrics::default();
+        let store = Arc::new(Counted::new(parts.store, Arc::clone(&metrics.store)));
         Self {
             config: parts.config,
             identity: parts.identity,
             memory: parts.memory,
-            store: parts.store,
+            store,
             audit: parts.audit,
             seal: parts.seal,
             sessions: parts.sessions,
             system,
             socket: parts.socket,
+            metrics,
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
-            slots: Mutex::new(Slots { attempts: Vec::new(), residency: Residency::of(&[]), master: None, table: None }),
+            slots: Mutex::new(Slots { attempts: Vec::new(), tried: None, residency: Residency::of(&[]), master: None, table: None }),
             newest_millis: AtomicI64::new(parts.last_time.millis()),
             last_outbox: Mutex::new(parts.last_outbox),
             writer: tokio::sync::Mutex::new(None),
+            synced: Mutex::new(None),
         }
     }
 
@@ -299,7 +311,7 @@ impl Node {
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
         let residency = Residency::of(&opened.attempts);
         let master = (residency != Residency::WipedAfterJobs).then_some(opened.master);
-        *self.slots() = Slots { attempts: opened.attempts, residency, master, table };
+        *self.slots() = Slots { attempts: opened.attempts, tried: Some(Instant::now()), residency, master, table };
         Ok((Open { vault, since: SystemClock.now() }, running))
     }
 
@@ -329,7 +341,7 @@ impl Node {
         if residency == Residency::WipedAfterJobs {
             slots.master = None;
         }
-        (slots.attempts, slots.residency) = (attempts, residency);
+        (slots.attempts, slots.tried, slots.residency) = (attempts, Some(Instant::now()), residency);
     }
 
     /// Test-opens one slot in a fresh device process.
@@ -434,8 +446,9 @@ impl Node {
     /// Signs and syncs the log's open group, and closes gaps that failed commits have left in the outbox's numbers.
     pub async fn flush_audit(&self) {
         let audit = Arc::clone(&self.audit);
-        if let Err(error) = blocking(move || audit.flush()).await {
-            tracing::error!(%error, "audit log not flushed");
+        match blocking(move || audit.flush()).await {
+            Ok(()) => *self.synced.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now()),
+            Err(error) => tracing::error!(%error, "audit log not flushed"),
         }
         if self.audit.needs_reconcile()
             && let Err(error) = self.reconcile().await

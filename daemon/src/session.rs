@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use keys::port::Clock;
+use keys::record::Origin;
 use kmip::{Caller, Frames, Framing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
@@ -86,7 +87,7 @@ async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
             shut(&node, caller.session(), &why);
             return Err(Ended::Refused { why });
         }
-        if answer(&node, &mut caller, &input[..frame], &mut output).await {
+        if answer(&node, Origin::Kmip, &mut caller, &input[..frame], &mut output).await {
             input[..frame].zeroize();
         }
         input.drain(..frame);

@@ -37,6 +37,17 @@ pub(crate) struct Hidden {
     sealed: Box<[u8]>,
 }
 
+/// What a cache has done since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheFigures {
+    /// Objects in it now.
+    pub entries: usize,
+    /// Look-ups that found one.
+    pub hits: u64,
+    /// Look-ups that did not.
+    pub misses: u64,
+}
+
 /// The bounded cache of opened objects.
 #[derive(Debug)]
 pub struct Cache {
@@ -67,6 +78,12 @@ impl Cache {
         if !seen.is_current(id, generation) {
             self.entries.remove(&id);
         }
+    }
+
+    /// How full it is, and how often it helped.
+    #[must_use]
+    pub fn figures(&self) -> CacheFigures {
+        CacheFigures { entries: self.entries.len(), hits: self.entries.hits(), misses: self.entries.misses() }
     }
 
     /// Forgets an object: it has changed.

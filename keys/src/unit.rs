@@ -189,6 +189,12 @@ impl Unit {
         self.records.push(record);
     }
 
+    /// What was noted so far, oldest first.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+
     /// Drops what the unit staged; its records stay, marked as undone where they had succeeded.
     pub fn undo(&mut self) {
         self.staged.clear();

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::attributes::{ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
 use crate::budget::Budgets;
-use crate::cache::{Cache, Entry};
+use crate::cache::{Cache, CacheFigures, Entry};
 use crate::chain::Chain;
 use crate::entropy::Randomness;
 use crate::error::Error;
@@ -134,6 +134,12 @@ impl Vault {
             latest_millis: AtomicI64::new(parts.not_before.millis()),
         };
         Ok((Arc::new(vault), writer))
+    }
+
+    /// How full the cache of opened keys is, and how often it helped since the unseal.
+    #[must_use]
+    pub fn cache_figures(&self) -> CacheFigures {
+        self.cache.figures()
     }
 
     /// Where this process stands.

@@ -119,6 +119,12 @@ pub fn init(settings: Settings) -> Result<Report, ArenaError> {
     Ok(report)
 }
 
+/// How many bytes of the arena hold secrets now, in whole blocks.
+#[must_use]
+pub fn used_bytes() -> usize {
+    arena().map().taken() * BLOCK_BYTES
+}
+
 /// The arena in use, made with default settings if nobody called [`init`].
 pub(crate) fn arena() -> &'static Arena {
     ARENA.get_or_init(|| Arena::new(Settings::default()).unwrap_or_else(|error| panic!("no memory for secrets: {error}")))
@@ -209,6 +215,10 @@ impl BlockMap {
         None
     }
 
+    fn taken(&self) -> usize {
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     fn is_taken(&self, block: usize) -> bool {
         self.words[block / BLOCKS_PER_WORD] & bit(block) != 0
     }
@@ -230,6 +240,16 @@ mod tests {
         map.give_back(64, 64);
         assert_eq!(map.take(65), None);
         assert_eq!((map.take(3), map.take(61)), (Some(64), Some(67)));
+    }
+
+    #[test]
+    fn what_is_taken_is_counted_until_it_is_given_back() {
+        let mut map = BlockMap::new(130);
+        assert_eq!(map.taken(), 0);
+        let first = map.take(65).expect("an empty map has room");
+        assert_eq!(map.taken(), 65);
+        map.give_back(first, 65);
+        assert_eq!(map.taken(), 0);
     }
 
     #[test]

@@ -1,7 +1,10 @@
-//! The admin interface: types, server and client of the REST API on the node's Unix socket.
+//! The admin interface: types, routes, server and client of the REST API.
 
 pub mod client;
+pub mod document;
+pub mod peer;
 pub mod routes;
+pub mod sent;
 pub mod server;
 pub mod status;
 pub mod types;

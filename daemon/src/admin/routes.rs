@@ -3,23 +3,24 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::StatusCode;
-use axum::middleware::{self, Next};
-use axum::response::Response;
-use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
-use keys::id::{ScopeName, SessionId};
-use keys::policy::{Action, NodeRole, Role, Verdict, verdict};
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json, Router, middleware};
+use keys::id::{Layer, ScopeName};
+use keys::policy::Action;
 use keys::port::{AuditSink, Clock};
-use keys::record::{Origin, Outcome, Record};
+use keys::record::{Outcome, Record};
 use keys::tenancy::{Service, Tenant};
 use keys::unit::Unit;
 use keys::vault::Vault;
 use seal::PIN_BYTES_MAX;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use crate::admin::server::LocalPeer;
+use crate::admin::document::{self, Refusals};
+use crate::admin::peer::{self, Call};
+use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{
     IvkInfo, Memory, NewService, NewTenant, ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, UnsealBy, VerifySlot,
@@ -27,82 +28,61 @@ use crate::admin::types::{
 use crate::node::{Node, Open, Typed};
 use crate::system::{SystemClock, rfc3339};
 
-/// Longest request body (C24).
-const BODY_BYTES_MAX: usize = 256 * 1024;
-
-/// What works while the audit log cannot be written.
-const NEEDS_NO_LOG: [&str; 2] = ["/api/v1/status", "/api/v1/seal"];
-
 type Answer<T> = Result<T, Refused>;
+
+/// All routes with what the document says of them.
+#[must_use]
+pub fn documented() -> OpenApiRouter<Arc<Node>> {
+    OpenApiRouter::with_openapi(document::head())
+        .routes(routes!(status))
+        .routes(routes!(unseal))
+        .routes(routes!(seal))
+        .routes(routes!(tenants, create_tenant))
+        .routes(routes!(tenant))
+        .routes(routes!(services, create_service))
+        .routes(routes!(slots))
+        .routes(routes!(verify_slot))
+        .routes(routes!(ivk))
+        .routes(routes!(openapi))
+}
 
 /// All routes over one node.
 pub fn router(node: Arc<Node>) -> Router {
-    Router::new()
-        .route("/api/v1/status", get(status))
-        .route("/api/v1/unseal", post(unseal))
-        .route("/api/v1/seal", post(seal))
-        .route("/api/v1/tenants", get(tenants).post(create_tenant))
-        .route("/api/v1/tenants/{tenant}", get(tenant))
-        .route("/api/v1/tenants/{tenant}/services", get(services).post(create_service))
-        .route("/api/v1/slots", get(slots))
-        .route("/api/v1/slots/{slot}/verify", post(verify_slot))
-        .route("/api/v1/ivk", get(ivk))
-        .layer(middleware::from_fn_with_state(Arc::clone(&node), admit))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+    let (router, _document) = documented().split_for_parts();
+    router
+        .fallback(absent)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&node), peer::admit))
         .with_state(node)
 }
 
-/// One admitted call.
-#[derive(Debug, Clone, Copy)]
-struct Call {
-    session: SessionId,
-}
-
-/// Lets operators in, each call under a session of its own, so that the log says which process asked.
-async fn admit(
-    State(node): State<Arc<Node>>,
-    ConnectInfo(peer): ConnectInfo<LocalPeer>,
-    mut request: Request,
-    next: Next,
-) -> Answer<Response> {
-    let who = format!("uid {} pid {}", peer.user.map_or(-1, |user| i64::from(user.as_raw())), peer.process);
-    let session = match node.operator_session(&who, peer.is_operator()) {
-        Ok(session) => session,
-        // How an operator learns what is wrong with the log, and how keys are wiped in any case (F15).
-        Err(_) if peer.is_operator() && NEEDS_NO_LOG.contains(&request.uri().path()) => node.system,
-        Err(refused) => return Err(refused),
-    };
-    if !peer.is_operator() {
-        node.note(session, Action::Connect, Outcome::Denied)?;
-        return Err(Refused::denied());
-    }
-    request.extensions_mut().insert(Call { session });
-    Ok(next.run(request).await)
-}
-
 impl Node {
-    fn operator_session(&self, who: &str, is_operator: bool) -> Answer<SessionId> {
-        let operator = keys::policy::Principal { role: Role::Operator, tenant: None, service: None, certificate: [0; 32] };
-        Ok(self.session(Origin::Socket, is_operator.then_some(&operator), who)?)
-    }
-
     fn unsealed(&self) -> Answer<Arc<Open>> {
         self.open().ok_or_else(|| Refused::sealed(&self.sealed().map(|(_, reason)| reason).unwrap_or_default()))
     }
 }
 
-/// Runs `work` in a unit if the policy table lets an operator do `action`; leaves one record, commits, then answers.
-async fn act<T>(node: &Node, call: Call, action: Action, work: impl AsyncFnOnce(&Vault, &mut Unit) -> Answer<T>) -> Answer<T> {
-    let open = node.unsealed();
+/// What a call is about, for the policy table.
+#[derive(Debug, Clone, Copy)]
+struct Deed(Action, Option<Layer>);
+
+/// Looks at the appliance.
+const INSPECT: Deed = Deed(Action::Inspect, None);
+/// Looks at tenants, or at one.
+const INSPECT_TENANT: Deed = Deed(Action::Inspect, Some(Layer::Tenant));
+
+/// Runs `work` in a unit if the policy table lets the caller do it; leaves one record, commits, then answers.
+async fn act<T>(node: &Node, call: &Call, deed: Deed, work: impl AsyncFnOnce(&Vault, &mut Unit) -> Answer<T>) -> Answer<T> {
+    let Deed(action, layer) = deed;
     let mut unit = node.begin(call.session);
-    let outcome = match open {
+    let outcome = match call.check(action, layer).and_then(|()| node.unsealed()) {
         Err(refused) => Err(refused),
-        Ok(_) if verdict(action, NodeRole::Core, None, Role::Operator) != Verdict::Here => Err(Refused::denied()),
         Ok(open) => work(&open.vault, &mut unit).await,
     };
     if outcome.is_err() {
         unit.undo();
     }
+    let told = outcome_of(&outcome);
     unit.record(Record {
         time: SystemClock.now(),
         session: call.session,
@@ -110,47 +90,101 @@ async fn act<T>(node: &Node, call: Call, action: Action, work: impl AsyncFnOnce(
         object: None,
         version: None,
         generation: None,
-        outcome: outcome.as_ref().err().map_or(Outcome::Success, |refused| refused.outcome),
+        outcome: told,
     });
     let lost = unit.lost();
-    let _receipt = unit.commit().await.inspect_err(|_| node.note_all(&lost)).map_err(keys::Error::from)?;
+    let committed = unit.commit().await;
+    node.metrics.requests.count(call.origin, action, if committed.is_ok() { told } else { Outcome::Unavailable });
+    let _receipt = committed.inspect_err(|_| node.note_all(&lost)).map_err(keys::Error::from)?;
     outcome
 }
 
-async fn status(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Status>> {
-    // Status must work while the log does not: it is how an operator learns that.
-    let _unwritten = node.note(call.session, Action::Inspect, Outcome::Success);
-    Ok(Json(node.status()))
+/// Runs `work`, which changes no row and needs no key, if the policy table lets the caller do it; leaves one record.
+async fn tend<T>(node: &Node, call: &Call, deed: Deed, work: impl Future<Output = Answer<T>>) -> Answer<T> {
+    let Deed(action, layer) = deed;
+    let outcome = match call.check(action, layer) {
+        Err(refused) => Err(refused),
+        Ok(()) => work.await,
+    };
+    call.note(node, action, outcome_of(&outcome))?;
+    outcome
 }
 
-async fn unseal(
-    State(node): State<Arc<Node>>,
-    Extension(call): Extension<Call>,
-    Query(UnsealBy { custodian, retry_pin }): Query<UnsealBy>,
-    body: Bytes,
-) -> Answer<Json<Status>> {
+fn outcome_of<T>(outcome: &Answer<T>) -> Outcome {
+    outcome.as_ref().err().map_or(Outcome::Success, |refused| refused.outcome)
+}
+
+/// There is nothing at this path.
+async fn absent(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Refused {
+    let refused = Refused::not_found("there is no such route: /api/v1/openapi.json tells what there is".to_owned());
+    call.note(&node, Action::Unsupported, refused.outcome).err().unwrap_or(refused)
+}
+
+/// What is at this path is not done by this method.
+async fn wrong_method(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Refused {
+    let refused = Refused::method();
+    call.note(&node, Action::Unsupported, refused.outcome).err().unwrap_or(refused)
+}
+
+/// The state of the node; works in every state.
+#[utoipa::path(get, path = "/api/v1/status", tag = "node", responses((status = 200, description = "As asked", body = Status), Refusals))]
+async fn status(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Status>> {
+    let allowed = call.check(Action::Inspect, None);
+    // Status must work while the log does not: it is how an operator learns that.
+    let _unwritten = call.note(&node, Action::Inspect, outcome_of(&allowed));
+    allowed.map(|()| Json(node.status()))
+}
+
+/// Opens the node's keys, by a device or with the typed PIN of a custodian. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/unseal", tag = "node", params(UnsealBy),
+    request_body(content = String, content_type = "application/octet-stream", description = "Empty, or a PIN"),
+    responses((status = 200, description = "As asked", body = Status), Refusals)
+)]
+async fn unseal(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, sent: Sent) -> Answer<Json<Status>> {
+    let typed = match call.check(Action::Unseal, None).and_then(|()| typed(&sent)) {
+        Ok(typed) => typed,
+        Err(refused) => {
+            call.note(&node, Action::Unseal, refused.outcome)?;
+            return Err(refused);
+        }
+    };
+    // On a task of its own, so that a client that hangs up does not leave the node half-way. It leaves the record itself.
+    let unsealing = Arc::clone(&node);
+    let unsealed = tokio::spawn(async move { unsealing.unseal(call.session, typed).await }).await.expect("unsealing does not panic");
+    let unsealed = unsealed.map_err(Refused::from);
+    node.metrics.requests.count(call.origin, Action::Unseal, outcome_of(&unsealed));
+    unsealed.map(|()| Json(node.status()))
+}
+
+fn typed(sent: &Sent) -> Answer<Option<Typed>> {
+    let UnsealBy { custodian, retry_pin } = sent.query()?;
+    let body = sent.bytes()?;
     if body.len() > PIN_BYTES_MAX {
         return Err(Refused::invalid(format!("a PIN has at most {PIN_BYTES_MAX} bytes")));
     }
-    let typed = match (custodian, body.is_empty()) {
-        (None, true) => None,
+    match (custodian, body.is_empty()) {
+        (None, true) => Ok(None),
         (Some(custodian), false) => {
             let custodian = custodian.parse().map_err(|error: seal::Error| Refused::invalid(error.to_string()))?;
-            let pin = secret::Bytes::init_with(body.len(), |pin| pin.copy_from_slice(&body)).map_err(keys::Error::from)?;
-            Some(Typed { custodian, pin, retry_pin })
+            let pin = secret::Bytes::init_with(body.len(), |pin| pin.copy_from_slice(body)).map_err(keys::Error::from)?;
+            Ok(Some(Typed { custodian, pin, retry_pin }))
         }
-        (Some(_), true) => return Err(Refused::invalid("a custodian is named, but the body holds no PIN".to_owned())),
-        (None, false) => return Err(Refused::invalid("name the custodian whose PIN this is: ?custodian=NAME".to_owned())),
-    };
-    // On a task of its own, so that a client that hangs up does not leave the node half-way.
-    let unsealing = Arc::clone(&node);
-    tokio::spawn(async move { unsealing.unseal(call.session, typed).await }).await.expect("unsealing does not panic")?;
-    Ok(Json(node.status()))
+        (Some(_), true) => Err(Refused::invalid("a custodian is named, but the body holds no PIN".to_owned())),
+        (None, false) => Err(Refused::invalid("name the custodian whose PIN this is: ?custodian=NAME".to_owned())),
+    }
 }
 
+/// Forgets the node's keys. For operators.
+#[utoipa::path(post, path = "/api/v1/seal", tag = "node", responses((status = 200, description = "As asked", body = Status), Refusals))]
 async fn seal(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Status>> {
+    if let Err(refused) = call.check(Action::Seal, None) {
+        call.note(&node, Action::Seal, refused.outcome)?;
+        return Err(refused);
+    }
     let sealing = Arc::clone(&node);
     let noted = tokio::spawn(async move { sealing.seal(call.session).await }).await.expect("sealing does not panic");
+    node.metrics.requests.count(call.origin, Action::Seal, Outcome::Success);
     if let Err(error) = noted {
         // The keys are gone, which is what was asked for; the status shows what is wrong with the log.
         tracing::error!(%error, "sealed, but not recorded");
@@ -158,23 +192,34 @@ async fn seal(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -
     Ok(Json(node.status()))
 }
 
+/// All tenants; a tenant-admin sees its own.
+#[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants", responses((status = 200, description = "As asked", body = [TenantInfo]), Refusals))]
 async fn tenants(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<TenantInfo>>> {
-    let list = act(&node, call, Action::Inspect, async |vault, _unit| Ok(vault.tenants().await?)).await?;
-    Ok(Json(list.into_iter().map(tenant_info).collect()))
+    let list = act(&node, &call, INSPECT_TENANT, async |vault, _unit| Ok(vault.tenants().await?)).await?;
+    Ok(Json(list.into_iter().filter(|tenant| call.sees(tenant.name.as_str())).map(tenant_info).collect()))
 }
 
-async fn tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, Path(name): Path<String>) -> Answer<Json<TenantInfo>> {
-    let found = act(&node, call, Action::Inspect, async |vault, _unit| existing_tenant(vault, &name).await).await?;
+/// One tenant.
+#[utoipa::path(
+    get, path = "/api/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path, description = "Its name")),
+    responses((status = 200, description = "As asked", body = TenantInfo), Refusals)
+)]
+async fn tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, name: Named) -> Answer<Json<TenantInfo>> {
+    let found = act(&node, &call, INSPECT_TENANT, async |vault, _unit| existing_tenant(vault, &call, name.text()?).await).await?;
     Ok(Json(tenant_info(found)))
 }
 
+/// Makes a tenant with version 1 of its key (L2). For operators.
+#[utoipa::path(
+    post, path = "/api/v1/tenants", tag = "tenants", request_body = NewTenant, responses((status = 201, description = "Made", body = TenantInfo), Refusals)
+)]
 async fn create_tenant(
     State(node): State<Arc<Node>>,
     Extension(call): Extension<Call>,
-    Json(new): Json<NewTenant>,
+    sent: Sent,
 ) -> Answer<(StatusCode, Json<TenantInfo>)> {
-    let made = act(&node, call, Action::CreateTenant, async |vault, unit| {
-        let name = scope_name(&new.name)?;
+    let made = act(&node, &call, Deed(Action::CreateTenant, None), async |vault, unit| {
+        let name = scope_name(&sent.json::<NewTenant>()?.name)?;
         Ok(vault.create_tenant(unit, &name).await?)
     })
     .await?;
@@ -182,42 +227,54 @@ async fn create_tenant(
     Ok((StatusCode::CREATED, Json(tenant_info(made))))
 }
 
-async fn services(
-    State(node): State<Arc<Node>>,
-    Extension(call): Extension<Call>,
-    Path(tenant): Path<String>,
-) -> Answer<Json<Vec<ServiceInfo>>> {
-    let list = act(&node, call, Action::Inspect, async |vault, _unit| {
-        let tenant = existing_tenant(vault, &tenant).await?;
-        Ok(vault.services(tenant.id).await?)
+/// All services of a tenant.
+#[utoipa::path(
+    get, path = "/api/v1/tenants/{tenant}/services", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's name")),
+    responses((status = 200, description = "As asked", body = [ServiceInfo]), Refusals)
+)]
+async fn services(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, tenant: Named) -> Answer<Json<Vec<ServiceInfo>>> {
+    let (tenant, list) = act(&node, &call, INSPECT_TENANT, async |vault, _unit| {
+        let tenant = existing_tenant(vault, &call, tenant.text()?).await?;
+        let list = vault.services(tenant.id).await?;
+        Ok((tenant, list))
     })
     .await?;
-    Ok(Json(list.into_iter().map(|service| service_info(&tenant, service)).collect()))
+    Ok(Json(list.into_iter().map(|service| service_info(tenant.name.as_str(), service)).collect()))
 }
 
+/// Makes a service with version 1 of its default key (L3, Active). For operators.
+#[utoipa::path(
+    post, path = "/api/v1/tenants/{tenant}/services", tag = "tenants",
+    params(("tenant" = String, Path, description = "The tenant's name")), request_body = NewService,
+    responses((status = 201, description = "Made", body = ServiceInfo), Refusals)
+)]
 async fn create_service(
     State(node): State<Arc<Node>>,
     Extension(call): Extension<Call>,
-    Path(tenant): Path<String>,
-    Json(new): Json<NewService>,
+    tenant: Named,
+    sent: Sent,
 ) -> Answer<(StatusCode, Json<ServiceInfo>)> {
-    let made = act(&node, call, Action::CreateService, async |vault, unit| {
-        let owner = existing_tenant(vault, &tenant).await?;
-        let name = scope_name(&new.name)?;
-        Ok(vault.create_service(unit, &owner.name, &name).await?)
+    let (owner, made) = act(&node, &call, Deed(Action::CreateService, None), async |vault, unit| {
+        let owner = existing_tenant(vault, &call, tenant.text()?).await?;
+        let name = scope_name(&sent.json::<NewService>()?.name)?;
+        let made = vault.create_service(unit, &owner.name, &name).await?;
+        Ok((owner, made))
     })
     .await?;
-    Ok((StatusCode::CREATED, Json(service_info(&tenant, made))))
+    Ok((StatusCode::CREATED, Json(service_info(owner.name.as_str(), made))))
 }
 
+/// All IVK versions.
+#[utoipa::path(get, path = "/api/v1/ivk", tag = "node", responses((status = 200, description = "As asked", body = [IvkInfo]), Refusals))]
 async fn ivk(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<IvkInfo>>> {
-    let list = act(&node, call, Action::Inspect, async |vault, _unit| Ok(vault.ivk_status().await?)).await?;
+    let list = act(&node, &call, INSPECT, async |vault, _unit| Ok(vault.ivk_status().await?)).await?;
     Ok(Json(list.iter().map(ivk_info).collect()))
 }
 
+/// All seal slots, and files among them that are none.
+#[utoipa::path(get, path = "/api/v1/slots", tag = "node", responses((status = 200, description = "As asked", body = [SlotInfo]), Refusals))]
 async fn slots(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<SlotInfo>>> {
-    node.note(call.session, Action::Inspect, Outcome::Success)?;
-    let listing = node.seal.list()?;
+    let listing = tend(&node, &call, INSPECT, async { Ok(node.seal.list()?) }).await?;
     let good = listing.slots.iter().map(|slot| slot_info(&node, slot));
     let bad = listing.unreadable.iter().map(|file| SlotInfo {
         id: file.file.clone(),
@@ -231,18 +288,35 @@ async fn slots(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) 
     Ok(Json(good.chain(bad).collect()))
 }
 
+/// Test-opens one seal slot by a real round trip through its device. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/slots/{slot}/verify", tag = "node", params(("slot" = String, Path, description = "Its id or label")),
+    request_body = VerifySlot, responses((status = 200, description = "As asked", body = SlotVerified), Refusals)
+)]
 async fn verify_slot(
     State(node): State<Arc<Node>>,
     Extension(call): Extension<Call>,
-    Path(slot): Path<String>,
-    Json(VerifySlot { retry_pin }): Json<VerifySlot>,
+    slot: Named,
+    sent: Sent,
 ) -> Answer<Json<SlotVerified>> {
     let started = Instant::now();
-    let verified = node.verify_slot(slot, retry_pin).await.map_err(Refused::from);
-    node.note(call.session, Action::VerifySlot, verified.as_ref().err().map_or(Outcome::Success, |refused| refused.outcome))?;
-    let slot = verified?;
+    let verifying = async {
+        let VerifySlot { retry_pin } = sent.json()?;
+        Ok(node.verify_slot(slot.text()?.to_owned(), retry_pin).await?)
+    };
+    let slot = tend(&node, &call, Deed(Action::VerifySlot, None), verifying).await?;
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Json(SlotVerified { id: slot.header.id.to_string(), label: slot.header.label.to_string(), millis }))
+}
+
+/// This document.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "node",
+    responses((status = 200, description = "OpenAPI 3.1", body = Object, content_type = "application/json"), Refusals)
+)]
+async fn openapi(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Response> {
+    let json = tend(&node, &call, INSPECT_TENANT, async { Ok(document::json()) }).await?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 fn slot_info(node: &Node, slot: &seal::Slot) -> SlotInfo {
@@ -258,8 +332,9 @@ fn slot_info(node: &Node, slot: &seal::Slot) -> SlotInfo {
     }
 }
 
-async fn existing_tenant(vault: &Vault, name: &str) -> Answer<Tenant> {
-    let found = vault.tenant_by_name(&scope_name(name)?).await?;
+/// The tenant of this name, if there is one and the caller may know of it.
+async fn existing_tenant(vault: &Vault, call: &Call, name: &str) -> Answer<Tenant> {
+    let found = vault.tenant_by_name(&scope_name(name)?).await?.filter(|_| call.sees(name));
     found.ok_or_else(|| Refused::not_found(format!("there is no tenant `{name}`: see `strongroom tenant list`")))
 }
 

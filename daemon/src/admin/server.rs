@@ -1,46 +1,36 @@
-//! The Unix socket of the admin interface: root and the daemon's own user may connect, as operators.
+//! Where the admin interface is served: the Unix socket, for root and the daemon's own user; and a TLS port, for whom a certificate names.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
-use nix::unistd::Uid;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
+use keys::policy::Action;
+use keys::port::Clock;
+use keys::record::Outcome;
 use tokio::net::UnixListener;
+use tokio::sync::Mutex;
 
+use crate::admin::peer::AdminPeer;
 use crate::admin::routes;
+use crate::admin::status::problem;
+use crate::http::pace::Pace;
+use crate::http::{self, Closed};
+use crate::listener::{Arrival, shut};
 use crate::node::Node;
 use crate::stop::Stop;
+use crate::system::SystemClock;
 
-/// Who is at the other end of the Unix socket, as the kernel says.
-#[derive(Debug, Clone, Copy)]
-pub struct LocalPeer {
-    /// Its user, `None` if the kernel did not say.
-    pub user: Option<Uid>,
-    /// Its process, 0 if the kernel did not say.
-    pub process: i32,
-}
-
-impl LocalPeer {
-    /// Root and the daemon's own user are operators; nobody else is anything.
-    #[must_use]
-    pub fn is_operator(&self) -> bool {
-        self.user.is_some_and(|user| user.is_root() || user == Uid::effective())
-    }
-}
-
-impl Connected<IncomingStream<'_, UnixListener>> for LocalPeer {
-    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
-        let credentials = stream.io().peer_cred().ok();
-        Self {
-            user: credentials.as_ref().map(|peer| Uid::from_raw(peer.uid())),
-            process: credentials.and_then(|peer| peer.pid()).unwrap_or(0),
-        }
-    }
-}
+/// A connection of an administrator without a request is closed after this time.
+const IDLE: Duration = Duration::from_secs(300);
 
 /// Binds the socket, readable and writable by its owner alone; a socket left by a killed process is replaced.
 ///
@@ -59,16 +49,47 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// Serves the admin interface until told to stop.
+/// Serves the admin interface on the socket until told to stop.
 ///
 /// # Errors
 /// The socket failed.
 pub async fn serve(listener: UnixListener, node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
-    let router: Router = routes::router(node);
-    let service = router.into_make_service_with_connect_info::<LocalPeer>();
+    let service = routes::router(node).into_make_service_with_connect_info::<AdminPeer>();
     axum::serve(listener, service)
         .with_graceful_shutdown(async move {
             stop.requested().await;
         })
         .await
+}
+
+/// Serves the admin interface on one connection of a TLS port until it ends.
+pub async fn serve_arrival(arrival: Arrival, router: Router) {
+    let Arrival { stream, peer, gate, node, stop } = arrival;
+    let (session, address) = (peer.session, peer.address);
+    let admin = AdminPeer::Known { principal: peer.principal, session };
+    let service = TowerToHyperService::new(router);
+    let gate = Mutex::new(gate);
+    let answer = |request: Request<Incoming>, pace: Pace| {
+        let (admin, service, gate, node) = (admin.clone(), &service, &gate, &node);
+        async move {
+            if let Err(why) = gate.lock().await.check(SystemClock.now()) {
+                shut(node, session, &why);
+                return Err(Closed);
+            }
+            if let Some(why) = http::misframed(&request) {
+                return Ok(problem(hyper::StatusCode::BAD_REQUEST, why).map(Body::from));
+            }
+            let (mut head, body) = request.into_parts();
+            head.extensions.insert(ConnectInfo(admin));
+            head.extensions.insert(pace);
+            Ok(service.call(Request::from_parts(head, Body::new(body))).await.unwrap_or_else(|never| match never {}))
+        }
+    };
+    let Err(error) = http::serve(stream, IDLE, stop, answer).await else { return };
+    tracing::debug!(session = session.0, %address, %error, "admin connection ended");
+    if error.is_parse()
+        && let Err(error) = node.note(session, Action::Connect, Outcome::Invalid)
+    {
+        tracing::error!(%error, session = session.0, "a refused request is not in the audit log");
+    }
 }

@@ -1,13 +1,29 @@
 //! The one mapping from errors to HTTP status, and the problem body that goes with it (RFC 9457).
 
-use axum::Json;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::body::{Body, Bytes};
+use axum::http::{self, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use keys::Error;
 use keys::record::Outcome;
 
 use crate::admin::types::Problem;
 use crate::node::UnsealError;
+
+/// Problem details (RFC 9457) as a response; every refusal over HTTP that has a body has this one.
+#[must_use]
+pub fn problem(status: StatusCode, detail: &str) -> http::Response<Bytes> {
+    let title = status.canonical_reason().unwrap_or("refused").to_owned();
+    let body = serde_json::to_vec(&Problem { title, status: status.as_u16(), detail: detail.to_owned() });
+    let mut response = http::Response::new(Bytes::from(body.expect("texts and numbers always print")));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// The media type of problem details.
+pub const PROBLEM: &str = "application/problem+json";
 
 /// A refusal on its way out: status, body, and what the audit log says of it.
 #[derive(Debug)]
@@ -35,6 +51,27 @@ impl Refused {
     #[must_use]
     pub fn not_found(detail: String) -> Self {
         Self { status: StatusCode::NOT_FOUND, detail, outcome: Outcome::NotFound }
+    }
+
+    /// The body is not of the kind that is understood.
+    #[must_use]
+    pub fn media_type(wants: &str) -> Self {
+        let detail = format!("send the body as {wants}");
+        Self { status: StatusCode::UNSUPPORTED_MEDIA_TYPE, detail, outcome: Outcome::Invalid }
+    }
+
+    /// The body is longer than is read.
+    #[must_use]
+    pub fn too_large(bytes_max: usize) -> Self {
+        let detail = format!("a body has at most {bytes_max} bytes");
+        Self { status: StatusCode::PAYLOAD_TOO_LARGE, detail, outcome: Outcome::Invalid }
+    }
+
+    /// There is something, but nothing that takes this method.
+    #[must_use]
+    pub fn method() -> Self {
+        let detail = "use a method of the Allow header; /api/v1/openapi.json tells what there is".to_owned();
+        Self { status: StatusCode::METHOD_NOT_ALLOWED, detail, outcome: Outcome::Invalid }
     }
 
     /// The node is sealed.
@@ -86,10 +123,6 @@ impl From<UnsealError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let title = self.status.canonical_reason().unwrap_or("refused").to_owned();
-        let body = Json(Problem { title, status: self.status.as_u16(), detail: self.detail });
-        let mut response = (self.status, body).into_response();
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response
+        problem(self.status, &self.detail).map(Body::from)
     }
 }

@@ -1,9 +1,10 @@
 //! What goes over the admin interface, for server and command line both.
 
 use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
 /// `GET /api/v1/status`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the running program.
     pub version: String,
@@ -32,7 +33,7 @@ pub struct Status {
 }
 
 /// Part of [`Status`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Memory {
     /// `secretmem` or `mlock`.
     pub backing: String,
@@ -41,7 +42,7 @@ pub struct Memory {
 }
 
 /// `POST /api/v1/tenants`: makes a tenant with version 1 of its L2.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTenant {
     /// Its name.
@@ -49,7 +50,7 @@ pub struct NewTenant {
 }
 
 /// A tenant, in answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TenantInfo {
     /// Its name.
     pub name: String,
@@ -60,7 +61,7 @@ pub struct TenantInfo {
 }
 
 /// `POST /api/v1/tenants/{tenant}/services`: makes a service with version 1 of its default L3.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewService {
     /// Its name.
@@ -68,7 +69,7 @@ pub struct NewService {
 }
 
 /// A service, in answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceInfo {
     /// Its tenant's name.
     pub tenant: String,
@@ -81,7 +82,8 @@ pub struct ServiceInfo {
 }
 
 /// Query of `POST /api/v1/unseal`, whose body is empty or a PIN.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct UnsealBy {
     /// The custodian whose PIN the body is.
@@ -93,7 +95,7 @@ pub struct UnsealBy {
 }
 
 /// `GET /api/v1/slots`: one seal slot, or a file in its folder that is none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotInfo {
     /// Its id, or the file's name.
     pub id: String,
@@ -112,7 +114,7 @@ pub struct SlotInfo {
 }
 
 /// `POST /api/v1/slots/{slot}/verify`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifySlot {
     /// Spend one login although an earlier PIN was refused.
@@ -121,7 +123,7 @@ pub struct VerifySlot {
 }
 
 /// Answer to [`VerifySlot`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotVerified {
     /// The slot.
     pub id: String,
@@ -132,7 +134,7 @@ pub struct SlotVerified {
 }
 
 /// `GET /api/v1/ivk`: one IVK version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IvkInfo {
     /// Sequential number.
     pub version: u32,
@@ -149,7 +151,7 @@ pub struct IvkInfo {
 }
 
 /// RFC 9457 problem details: the body of every refusal.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// Short name of the kind of problem.
     pub title: String,

@@ -11,6 +11,7 @@ mod init;
 mod ivk;
 mod kmip;
 mod node;
+mod openapi;
 mod output;
 mod pin;
 mod service;
@@ -82,6 +83,8 @@ enum Command {
     Config(configuration::Configuration),
     /// Use a KMIP server
     Kmip(Box<kmip::Kmip>),
+    /// Print the OpenAPI document of the admin interface
+    Openapi,
     /// Print a completion script
     Completions(shell::Completions),
     /// Write manual pages
@@ -121,6 +124,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Cert(command) => cert::run(context, &command),
         Command::Config(command) => configuration::run(context, &command),
         Command::Kmip(args) => kmip::run(context, &args),
+        Command::Openapi => openapi::run(context),
         Command::Completions(args) => shell::completions(context, &args, Cli::command()),
         Command::Man(args) => shell::man(&args, Cli::command()),
     }
@@ -211,6 +215,8 @@ mod tests {
             "cert explain c",
             "config check",
             "config show",
+            "openapi",
+            "openapi --json",
             "completions bash",
             "man d",
             "kmip ping --server h:1 --ca a --cert c --key k",

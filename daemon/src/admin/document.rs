@@ -1,0 +1,112 @@
+//! The OpenAPI document: what the routes say of themselves, under one head.
+
+use utoipa::openapi::OpenApi as Document;
+use utoipa::{IntoResponses, OpenApi};
+use yaml_rust2::{YamlEmitter, YamlLoader};
+
+use crate::admin::routes;
+use crate::admin::types::Problem;
+
+/// What stands above the routes.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Strongroom admin interface",
+        description = "For operators, auditors and tenant-admins: over mutual TLS on `listeners.admin`, where the client's certificate says who calls, \
+                       and for root and the daemon's own user, as operators, on the Unix socket below data_dir.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "node", description = "The node, its seal and its roots"),
+        (name = "tenants", description = "Who keeps keys here")
+    ),
+    components(schemas(Problem))
+)]
+struct Head;
+
+/// How any call may be refused; every such answer is problem details (RFC 9457).
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "only the document is made of it; the answers are made by admin::status")]
+pub(super) enum Refusals {
+    /// The request cannot be taken
+    #[response(status = 400, content_type = "application/problem+json")]
+    Invalid(Problem),
+    /// The caller's role does not allow it
+    #[response(status = 403, content_type = "application/problem+json")]
+    Denied(Problem),
+    /// There is no such thing for this caller
+    #[response(status = 404, content_type = "application/problem+json")]
+    NotFound(Problem),
+    /// What is there does not allow it now
+    #[response(status = 409, content_type = "application/problem+json")]
+    Conflict(Problem),
+    /// The body is longer than 256 KiB
+    #[response(status = 413, content_type = "application/problem+json")]
+    TooLarge(Problem),
+    /// The body is not of the documented media type
+    #[response(status = 415, content_type = "application/problem+json")]
+    MediaType(Problem),
+    /// Stored data did not verify
+    #[response(status = 500, content_type = "application/problem+json")]
+    Corrupt(Problem),
+    /// The node is sealed, or a part of it does not work now
+    #[response(status = 503, content_type = "application/problem+json")]
+    Unavailable(Problem),
+}
+
+/// The head alone, for the routes to be hung below.
+pub(super) fn head() -> Document {
+    let mut head = Head::openapi();
+    env!("CARGO_PKG_VERSION").clone_into(&mut head.info.version);
+    head
+}
+
+/// The whole document.
+#[must_use]
+pub fn whole() -> Document {
+    routes::documented().split_for_parts().1
+}
+
+/// As JSON, for programs.
+#[must_use]
+pub fn json() -> String {
+    serde_json::to_string_pretty(&whole()).expect("texts, numbers, lists and maps of them always print")
+}
+
+/// As YAML, for people: `docs/openapi.yaml`.
+#[must_use]
+pub fn yaml() -> String {
+    let documents = YamlLoader::load_from_str(&json()).expect("every JSON text is a YAML document");
+    let mut text = String::new();
+    for document in &documents {
+        YamlEmitter::new(&mut text).dump(document).expect("writing into a String does not fail");
+    }
+    text.trim_start_matches("---\n").to_owned() + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docs_openapi_yaml_is_what_the_routes_say() {
+        let checked_in = include_str!("../../../docs/openapi.yaml");
+        assert!(checked_in == yaml(), "docs/openapi.yaml is stale: cargo run --bin strongroom -- openapi > docs/openapi.yaml");
+    }
+
+    #[test]
+    fn every_operation_says_what_it_does_and_how_it_is_refused() {
+        let document: serde_json::Value = serde_json::from_str(&json()).expect("it is JSON");
+        assert_eq!(document["openapi"], "3.1.0");
+        let paths = document["paths"].as_object().expect("paths");
+        assert!(paths.len() >= 9, "{paths:?}");
+        for (path, operations) in paths {
+            for (method, operation) in operations.as_object().expect("operations") {
+                assert!(operation["summary"].is_string(), "{method} {path}");
+                let answers = operation["responses"].as_object().expect("answers");
+                assert!(answers.values().all(|answer| answer["description"].is_string()), "{method} {path}: {answers:?}");
+                assert!(operation["responses"]["403"]["content"]["application/problem+json"].is_object(), "{method} {path}: {operation}");
+            }
+        }
+    }
+}

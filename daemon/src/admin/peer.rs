@@ -1,0 +1,141 @@
+//! Who calls the admin interface, and one admitted call of theirs.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::serve::IncomingStream;
+use keys::id::{Layer, ScopeName, SessionId};
+use keys::policy::{Action, NodeRole, Principal, Role, Verdict, verdict};
+use keys::record::{Origin, Outcome};
+use nix::unistd::Uid;
+use tokio::net::UnixListener;
+
+use crate::admin::status::Refused;
+use crate::node::Node;
+
+/// What works for an operator at the node itself while the audit log cannot be written.
+const NEEDS_NO_LOG: [&str; 2] = ["/api/v1/status", "/api/v1/seal"];
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub enum AdminPeer {
+    /// Somebody on this machine, on the Unix socket.
+    Local(LocalPeer),
+    /// Somebody with a certificate, whose connection has a session in the audit log.
+    Known {
+        /// As the identity rules say.
+        principal: Principal,
+        /// Its number in the audit log.
+        session: SessionId,
+    },
+}
+
+/// Who is at the other end of the Unix socket, as the kernel says.
+#[derive(Debug, Clone, Copy)]
+pub struct LocalPeer {
+    /// Its user, `None` if the kernel did not say.
+    pub user: Option<Uid>,
+    /// Its process, 0 if the kernel did not say.
+    pub process: i32,
+}
+
+impl LocalPeer {
+    /// Root and the daemon's own user are operators; nobody else is anything.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.user.is_some_and(|user| user.is_root() || user == Uid::effective())
+    }
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for AdminPeer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        let credentials = stream.io().peer_cred().ok();
+        Self::Local(LocalPeer {
+            user: credentials.as_ref().map(|peer| Uid::from_raw(peer.uid())),
+            process: credentials.and_then(|peer| peer.pid()).unwrap_or(0),
+        })
+    }
+}
+
+/// One admitted call.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// Its number in the audit log.
+    pub session: SessionId,
+    /// How it came.
+    pub origin: Origin,
+    /// In which role.
+    pub role: Role,
+    /// Of which tenant, for a role that has one.
+    pub tenant: Option<ScopeName>,
+}
+
+impl Call {
+    /// May the caller do this, by the one policy table?
+    ///
+    /// # Errors
+    /// [`Refused::denied`].
+    pub fn check(&self, action: Action, layer: Option<Layer>) -> Result<(), Refused> {
+        match verdict(action, NodeRole::Core, layer, self.role) {
+            Verdict::Here => Ok(()),
+            Verdict::Upstream | Verdict::Refused => Err(Refused::denied()),
+        }
+    }
+
+    /// Does a caller who may see tenants see this one? A tenant-admin sees its own; any other is to it as if there were none.
+    #[must_use]
+    pub fn sees(&self, tenant: &str) -> bool {
+        self.role != Role::TenantAdmin || self.tenant.as_ref().is_some_and(|own| own.as_str() == tenant)
+    }
+
+    /// Notes how the call ended, in the audit log and in the metrics.
+    ///
+    /// # Errors
+    /// The audit log cannot be written.
+    pub fn note(&self, node: &Node, action: Action, outcome: Outcome) -> Result<(), Refused> {
+        node.metrics.requests.count(self.origin, action, outcome);
+        Ok(node.note(self.session, action, outcome)?)
+    }
+}
+
+/// Lets a caller in who is somebody: on the socket under a session of its own for each call, so that the log says which process asked.
+///
+/// # Errors
+/// Nobody, or the audit log cannot take the session.
+pub async fn admit(
+    State(node): State<Arc<Node>>,
+    ConnectInfo(peer): ConnectInfo<AdminPeer>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Refused> {
+    let begun = Instant::now();
+    let call = match peer {
+        AdminPeer::Local(peer) => local(&node, peer, request.uri().path())?,
+        AdminPeer::Known { principal, session } => Call { session, origin: Origin::Admin, role: principal.role, tenant: principal.tenant },
+    };
+    let origin = call.origin;
+    request.extensions_mut().insert(call);
+    let response = next.run(request).await;
+    node.metrics.requests.took(origin, begun.elapsed());
+    Ok(response)
+}
+
+fn local(node: &Node, peer: LocalPeer, path: &str) -> Result<Call, Refused> {
+    let who = format!("uid {} pid {}", peer.user.map_or(-1, |user| i64::from(user.as_raw())), peer.process);
+    let operator = Principal { role: Role::Operator, tenant: None, service: None, certificate: [0; 32] };
+    let session = match node.session(Origin::Socket, peer.is_operator().then_some(&operator), &who) {
+        Ok(session) => session,
+        // How an operator learns what is wrong with the log, and how keys are wiped in any case (F15).
+        Err(_) if peer.is_operator() && NEEDS_NO_LOG.contains(&path) => node.system,
+        Err(error) => return Err(error.into()),
+    };
+    if !peer.is_operator() {
+        node.note(session, Action::Connect, Outcome::Denied)?;
+        return Err(Refused::denied());
+    }
+    Ok(Call { session, origin: Origin::Socket, role: Role::Operator, tenant: None })
+}

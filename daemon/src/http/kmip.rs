@@ -1,0 +1,163 @@
+//! KMIP over HTTPS: `POST /kmip` with one TTLV message, answered by one; a KMIP failure is HTTP 200 like a success.
+
+use std::sync::Arc;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, header};
+use keys::policy::Action;
+use keys::port::Clock;
+use keys::record::{Origin, Outcome};
+use kmip::Caller;
+use tokio::sync::Mutex;
+use zeroize::Zeroize;
+
+use super::body::{NoBody, collect};
+use super::pace::Pace;
+use super::{Closed, media_type, misframed};
+use crate::admin::status::problem;
+use crate::answer::answer;
+use crate::listener::{Arrival, Gate, shut};
+use crate::node::Node;
+use crate::system::SystemClock;
+
+/// Where messages are posted.
+const PATH: &str = "/kmip";
+/// The media type of a TTLV message.
+const TTLV: &str = "application/octet-stream";
+/// By these an edge would speak for a client. This release has no edge, so whoever sends one means to be taken for somebody else (T8).
+const DELEGATION: [&str; 3] = ["client-cert", "client-cert-chain", "strongroom-delegation"];
+
+type Answer = Response<Full<Bytes>>;
+
+/// One client and what is remembered between its requests; HTTP/1.1 has one at a time, so nobody ever waits for it.
+struct Conversation {
+    node: Arc<Node>,
+    caller: Caller,
+    gate: Gate,
+}
+
+/// Serves one connection until it ends.
+pub async fn serve(arrival: Arrival) {
+    let Arrival { stream, peer, gate, node, stop } = arrival;
+    let (session, address, idle) = (peer.session, peer.address, node.config.kmip.idle_timeout);
+    let caller = Caller::new(peer.principal, session, node.config.kmip.credentials);
+    let conversation = Arc::new(Mutex::new(Conversation { node: Arc::clone(&node), caller, gate }));
+    let respond = |request, pace| {
+        let conversation = Arc::clone(&conversation);
+        async move { conversation.lock().await.respond(request, pace).await }
+    };
+    let Err(error) = super::serve(stream, idle, stop, respond).await else { return };
+    tracing::debug!(session = session.0, %address, %error, "connection ended");
+    // hyper has answered 400; such a head, with a folded line for example, may be an attempt to smuggle one.
+    if error.is_parse() {
+        note(&node, session, Outcome::Invalid);
+    }
+}
+
+fn note(node: &Node, session: keys::id::SessionId, outcome: Outcome) {
+    if let Err(error) = node.note(session, Action::Connect, outcome) {
+        tracing::error!(%error, session = session.0, "a refused request is not in the audit log");
+    }
+}
+
+impl Conversation {
+    async fn respond(&mut self, request: Request<Incoming>, pace: Pace) -> Result<Answer, Closed> {
+        let session = self.caller.session();
+        if let Err(why) = self.gate.check(SystemClock.now()) {
+            shut(&self.node, session, &why);
+            return Err(Closed);
+        }
+        if let Some(name) = DELEGATION.iter().find(|name| request.headers().contains_key(**name)) {
+            tracing::warn!(session = session.0, header = name, "request refused: only an edge may speak for a client");
+            note(&self.node, session, Outcome::Denied);
+            return Ok(closing(problem(StatusCode::BAD_REQUEST, &format!("only an edge may send {name}"))));
+        }
+        if let Some(refused) = refuse(&request) {
+            return Ok(refused);
+        }
+        let bytes_max = self.node.config.kmip.message_bytes_max;
+        let mut message = match collect(request.into_body(), bytes_max).await {
+            Ok(message) => message,
+            Err(NoBody::TooLarge) => return Ok(closing(too_large(bytes_max))),
+            Err(NoBody::Broken) => return Err(Closed),
+        };
+        pace.answering();
+        let mut output = Vec::new();
+        if answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output).await {
+            message.zeroize();
+        }
+        let response = Response::builder().header(header::CONTENT_TYPE, TTLV).header(header::CACHE_CONTROL, "no-store");
+        Ok(response.body(Full::from(output)).expect("the headers are constants"))
+    }
+}
+
+/// The answer to a request that is no message, by its head alone.
+fn refuse<B>(request: &Request<B>) -> Option<Answer> {
+    if let Some(why) = misframed(request) {
+        return Some(closing(problem(StatusCode::BAD_REQUEST, why)));
+    }
+    if request.uri().path() != PATH {
+        return Some(problem(StatusCode::NOT_FOUND, "KMIP is at /kmip").map(Full::new));
+    }
+    if request.method() != Method::POST {
+        let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED, "post a KMIP message").map(Full::new);
+        refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
+        return Some(refused);
+    }
+    let is_ttlv = media_type(request.headers()).is_some_and(|kind| kind == TTLV);
+    (!is_ttlv || is_encoded(request.headers())).then(|| {
+        let detail = format!("send a TTLV message as {TTLV}, without a Content-Encoding");
+        problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail).map(Full::new)
+    })
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity")
+}
+
+fn too_large(bytes_max: usize) -> Response<Bytes> {
+    problem(StatusCode::PAYLOAD_TOO_LARGE, &format!("a message has at most {bytes_max} bytes (kmip.message_max)"))
+}
+
+/// An answer after which the connection ends: what follows on it may not be a request.
+fn closing(response: Response<Bytes>) -> Answer {
+    let mut response = response.map(Full::new);
+    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(request: hyper::http::request::Builder, expected: Option<u16>) {
+        let request = request.body(()).expect("a legal request");
+        let refused = refuse(&request).map(|answer| answer.status().as_u16());
+        assert_eq!(refused, expected, "{request:?}");
+    }
+
+    #[test]
+    fn a_request_is_refused_by_its_head_alone() {
+        let post = || Request::post("/kmip").header("host", "h");
+        let ttlv = || post().header("content-type", TTLV);
+        check(ttlv(), None);
+        check(post().header("content-type", "Application/Octet-Stream; x=y"), None);
+        check(ttlv().header("content-encoding", "identity"), None);
+        check(ttlv().header("content-encoding", "gzip"), Some(415));
+        for kind in ["text/xml", "application/json", "application/octet-streams", ""] {
+            check(post().header("content-type", kind), Some(415));
+        }
+        check(post(), Some(415));
+        check(ttlv().header("content-type", TTLV), Some(400));
+        check(ttlv().header("host", "other"), Some(400));
+        check(Request::post("/kmip").header("content-type", TTLV), Some(400));
+        check(ttlv().header("content-length", "5").header("transfer-encoding", "chunked"), Some(400));
+        for path in ["/", "/kmip/", "/KMIP", "/kmip/x", "/api/v1/status"] {
+            check(Request::post(path).header("host", "h").header("content-type", TTLV), Some(404));
+        }
+        for method in ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"] {
+            check(Request::builder().method(method).uri("/kmip").header("host", "h"), Some(405));
+        }
+    }
+}

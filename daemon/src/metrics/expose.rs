@@ -1,0 +1,252 @@
+//! The names of all metrics, and their text; `docs/METRICS.md` explains each of them.
+
+use std::fmt;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Count, DOORS, Figures, Metrics, origin_name};
+
+/// Names and values of one series' labels.
+type Labels = Vec<(&'static str, String)>;
+
+/// The whole text.
+pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
+    let mut page = Page(Registry::with_prefix("strongroom"));
+    page.node(figures);
+    page.requests(metrics);
+    page.doors(metrics);
+    page.store(metrics);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &page.0).expect("writing into a String does not fail");
+    text
+}
+
+/// The page under construction.
+struct Page(Registry);
+
+impl Page {
+    fn node(&mut self, now: Figures) {
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("role", "core".to_owned())];
+        self.gauge("build", "Always 1; says which program runs", vec![(version, 1.0)]);
+        self.plain("unsealed", "1 while the node can use its keys, else 0", truth(now.unsealed));
+        self.plain("slots", "Seal slots that can be read", count(now.slots));
+        self.plain("slots_good", "Seal slots that opened when they were last tried", count(now.slots_good));
+        self.age("slot_probe_age", "Time since the seal slots were last tried", now.probe_age);
+        self.plain("audit_writable", "1 while the audit log takes records, else 0: nothing is served then", truth(now.audit_writable));
+        let unsigned = now.audit.map(|log| (vec![], count_of(log.unsigned)));
+        self.gauge(
+            "audit_unsigned_records",
+            "Records at the end of the audit log that no signature covers yet",
+            unsigned.into_iter().collect(),
+        );
+        let records = now.audit.map(|log| (vec![], log.records));
+        self.counter("audit_records", "Records and sessions in the audit log since it began", records.into_iter().collect());
+        self.age("audit_sync_age", "Time since all of the audit log was known to be on disk", now.audit_sync_age);
+        self.plain("cache_entries", "Opened keys in the cache", count(now.cache.entries));
+        self.counter("cache_hits", "Look-ups that found an opened key, since the unseal", vec![(vec![], now.cache.hits)]);
+        self.counter("cache_misses", "Look-ups that had to ask the keystore, since the unseal", vec![(vec![], now.cache.misses)]);
+        self.plain(
+            "keys_short_of_ivs",
+            "Keys that have reserved so many random IVs that they should be rotated",
+            count(now.keys_short_of_ivs),
+        );
+        self.bytes("arena", "Size of the locked memory for keys", now.arena_bytes);
+        self.bytes("arena_used", "Locked memory that holds keys now", now.arena_used_bytes);
+    }
+
+    fn requests(&mut self, metrics: &Metrics) {
+        let counts = metrics.requests.counts().map(|(origin, operation, outcome, count)| {
+            (vec![("protocol", origin_name(origin).to_owned()), ("operation", operation), ("outcome", outcome)], count)
+        });
+        self.counter("requests", "Items of KMIP messages, and admin calls, by how they ended", counts.collect());
+        let durations = metrics.requests.durations().map(|(origin, took)| {
+            let sample = Durations { seconds: took.seconds(), buckets: took.buckets() };
+            (vec![("protocol", origin_name(origin).to_owned())], sample)
+        });
+        let durations = Samples { kind: MetricType::Histogram, samples: durations.collect() };
+        let help = "Time from a whole message to its answer, before it is sent";
+        self.0.register_with_unit("request_duration", help, Unit::Seconds, durations);
+    }
+
+    fn doors(&mut self, metrics: &Metrics) {
+        let doors = DOORS.map(|origin| (origin_name(origin), metrics.door(origin)));
+        let label = |door: &str| ("listener", door.to_owned());
+        let open = doors.iter().map(|(name, door)| (vec![label(name)], count_of(door.open_now())));
+        self.gauge("connections", "Open connections that have finished their handshake", open.collect());
+        let by_reason = |name: &str, (reason, count): (&'static str, u64)| (vec![label(name), ("reason", reason.to_owned())], count);
+        let failed = doors.iter().flat_map(|(name, door)| door.failures().map(|failure| by_reason(name, failure)));
+        self.counter("handshakes_failed", "TLS handshakes that failed", failed.collect());
+        let refused = doors.iter().flat_map(|(name, door)| door.refusals().map(|refusal| by_reason(name, refusal)));
+        self.counter("connections_refused", "Connections that were turned away or cut after their handshake", refused.collect());
+    }
+
+    fn store(&mut self, metrics: &Metrics) {
+        let store = &metrics.store;
+        let one = |count: &Count| vec![(vec![], count.value())];
+        self.counter("store_reads", "Rows asked of the keystore", one(&store.reads));
+        self.counter("store_searches", "Pages of searches asked of the keystore", one(&store.searches));
+        self.counter("store_commits", "Transactions that the keystore made durable", one(&store.commits));
+        self.counter("store_changes", "Row changes in those transactions", one(&store.changes));
+        self.counter("store_records", "Audit records in those transactions: by commits, how many changes share one", one(&store.records));
+        self.counter("store_conflicts", "Transactions that another change of the same row came before", one(&store.conflicts));
+        self.counter("store_failures", "Calls of the keystore that failed", one(&store.failures));
+    }
+
+    fn plain(&mut self, name: &str, help: &str, value: f64) {
+        self.gauge(name, help, vec![(vec![], value)]);
+    }
+
+    fn bytes(&mut self, name: &str, help: &str, bytes: usize) {
+        let samples = vec![(vec![], count(bytes))];
+        self.0.register_with_unit(name, help, Unit::Bytes, Samples { kind: MetricType::Gauge, samples });
+    }
+
+    /// No sample at all while there is no age.
+    fn age(&mut self, name: &str, help: &str, age: Option<Duration>) {
+        let samples = age.map(|age| (vec![], age.as_secs_f64())).into_iter().collect();
+        self.0.register_with_unit(name, help, Unit::Seconds, Samples { kind: MetricType::Gauge, samples });
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, samples: Vec<(Labels, f64)>) {
+        self.0.register(name, help, Samples { kind: MetricType::Gauge, samples });
+    }
+
+    fn counter(&mut self, name: &str, help: &str, samples: Vec<(Labels, u64)>) {
+        self.0.register(name, help, Samples { kind: MetricType::Counter, samples });
+    }
+}
+
+fn truth(is: bool) -> f64 {
+    if is { 1.0 } else { 0.0 }
+}
+
+fn count(number: usize) -> f64 {
+    count_of(number as u64)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^53 here, and a gauge is read by eye")]
+fn count_of(number: u64) -> f64 {
+    number as f64
+}
+
+/// All series of one metric.
+#[derive(Debug)]
+struct Samples<V> {
+    kind: MetricType,
+    samples: Vec<(Labels, V)>,
+}
+
+/// One series' value.
+trait Sample: fmt::Debug + Send + Sync + 'static {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result;
+}
+
+impl Sample for f64 {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_gauge(self)
+    }
+}
+
+impl Sample for u64 {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        encoder.encode_counter::<NoLabelSet, _, u64>(self, None)
+    }
+}
+
+/// A histogram's numbers.
+#[derive(Debug)]
+struct Durations {
+    seconds: f64,
+    buckets: Vec<(f64, u64)>,
+}
+
+impl Sample for Durations {
+    fn encode(&self, encoder: &mut MetricEncoder<'_>) -> fmt::Result {
+        let all = self.buckets.iter().map(|(_, count)| count).sum();
+        encoder.encode_histogram::<NoLabelSet>(self.seconds, all, &self.buckets, None)
+    }
+}
+
+impl<V: Sample> EncodeMetric for Samples<V> {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> fmt::Result {
+        for (labels, value) in &self.samples {
+            if labels.is_empty() {
+                value.encode(&mut encoder)?;
+            } else {
+                value.encode(&mut encoder.encode_family(labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_type(&self) -> MetricType {
+        self.kind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use keys::policy::Action;
+    use keys::record::{Origin, Outcome};
+
+    use super::*;
+
+    fn page(figures: Figures) -> String {
+        let metrics = Metrics::default();
+        metrics.requests.count(Origin::Kmip, Action::GetAttributes, Outcome::NotFound);
+        metrics.requests.took(Origin::Https, Duration::from_micros(150));
+        text(&metrics, figures)
+    }
+
+    #[test]
+    fn docs_metrics_md_explains_exactly_the_metrics_that_there_are() {
+        let text = page(Figures::default());
+        let is: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+        let document = include_str!("../../../docs/METRICS.md");
+        let explained: BTreeSet<&str> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .filter(|name| name.starts_with("strongroom_"))
+            .collect();
+        assert_eq!(explained, is, "left: the document; right: the program");
+    }
+
+    #[test]
+    fn a_series_has_its_labels_and_a_counter_its_suffix() {
+        let text = page(Figures { unsealed: true, arena_bytes: 2_097_152, ..Figures::default() });
+        for line in [
+            "strongroom_requests_total{protocol=\"kmip\",operation=\"get_attributes\",outcome=\"not_found\"} 1",
+            "strongroom_request_duration_seconds_bucket{le=\"0.0001\",protocol=\"https\"} 0",
+            "strongroom_request_duration_seconds_bucket{le=\"0.0002\",protocol=\"https\"} 1",
+            "strongroom_request_duration_seconds_bucket{le=\"+Inf\",protocol=\"https\"} 1",
+            "strongroom_request_duration_seconds_count{protocol=\"https\"} 1",
+            "strongroom_unsealed 1.0",
+            "strongroom_arena_bytes 2097152.0",
+            "strongroom_handshakes_failed_total{listener=\"admin\",reason=\"timeout\"} 0",
+            "# UNIT strongroom_arena_bytes bytes",
+        ] {
+            assert!(text.lines().any(|is| is == line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"), "{text}");
+    }
+
+    #[test]
+    fn an_age_that_nobody_knows_is_not_told_as_a_number() {
+        let known = page(Figures { probe_age: Some(Duration::from_secs(3)), ..Figures::default() });
+        assert!(known.contains("\nstrongroom_slot_probe_age_seconds 3.0\n"), "{known}");
+        assert!(!page(Figures::default()).contains("\nstrongroom_slot_probe_age_seconds "));
+    }
+
+    #[test]
+    fn no_label_names_whose_keys_they_are() {
+        let text = page(Figures::default());
+        for label in ["tenant", "service=", "key=", "object", "peer"] {
+            assert!(!text.contains(label), "{label}");
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! How the node stands at one moment.
+
+use std::time::Duration;
+
+use keys::cache::CacheFigures;
+
+/// How a node stands; gathered when somebody asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// It can use its keys.
+    pub unsealed: bool,
+    /// Slot files that can be read.
+    pub slots: usize,
+    /// Slots that opened when they were last tried.
+    pub slots_good: usize,
+    /// How long ago the slots were last tried; `None`: not since start.
+    pub probe_age: Option<Duration>,
+    /// The audit log takes records.
+    pub audit_writable: bool,
+    /// How long the log is; `None` while it does not answer.
+    pub audit: Option<audit::Figures>,
+    /// How long ago all of the log was known to be on disk; `None`: not since start.
+    pub audit_sync_age: Option<Duration>,
+    /// The cache of opened keys; all zero while sealed.
+    pub cache: CacheFigures,
+    /// Keys whose budget of random IVs runs short.
+    pub keys_short_of_ivs: usize,
+    /// Size of the arena, in bytes.
+    pub arena_bytes: usize,
+    /// How much of it is in use, in bytes.
+    pub arena_used_bytes: usize,
+}

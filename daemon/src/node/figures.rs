@@ -1,0 +1,53 @@
+//! How the node stands, for those who watch it from outside.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use keys::port::AuditSink;
+
+use super::{Node, blocking};
+use crate::metrics::Figures;
+
+impl Node {
+    /// Gathers how the node stands. Waits for a stuck disk no longer than the audit log does.
+    pub async fn figures(self: &Arc<Self>) -> Figures {
+        let node = Arc::clone(self);
+        blocking(move || node.look()).await
+    }
+
+    fn look(&self) -> Figures {
+        let open = self.open();
+        let (slots_good, tried) = {
+            let slots = self.slots();
+            (slots.attempts.iter().filter(|attempt| attempt.failure.is_none()).count(), slots.tried)
+        };
+        let age = |then: Instant| then.elapsed();
+        Figures {
+            unsealed: open.is_some(),
+            slots: self.seal.list().map_or(0, |listing| listing.slots.len()),
+            slots_good,
+            probe_age: tried.map(age),
+            audit_writable: self.audit.ready().is_ok(),
+            audit: self.audit.figures(),
+            audit_sync_age: self.synced.lock().unwrap_or_else(PoisonError::into_inner).map(age),
+            cache: open.as_ref().map(|open| open.vault.cache_figures()).unwrap_or_default(),
+            keys_short_of_ivs: open.as_ref().map_or(0, |open| open.vault.keys_short_of_ivs().len()),
+            arena_bytes: self.memory.arena_bytes,
+            arena_used_bytes: secret::arena::used_bytes(),
+        }
+    }
+
+    /// Why the node cannot serve keys now; nothing of it names a tenant (T12).
+    ///
+    /// # Errors
+    /// One line for a probe.
+    pub async fn ready(self: &Arc<Self>) -> Result<(), &'static str> {
+        let node = Arc::clone(self);
+        blocking(move || match (node.open(), node.audit.ready()) {
+            (None, _) => Err("sealed"),
+            (Some(_), Err(_)) => Err("the audit log cannot be written"),
+            (Some(_), Ok(())) => Ok(()),
+        })
+        .await
+    }
+}
