@@ -24,16 +24,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{Id, JoinSet};
 use tokio::time::timeout;
 
-use crate::admin::server;
+use crate::admin::{routes, server};
 use crate::config::{self, Config};
+use crate::http;
 use crate::layout::{Layout, LayoutError};
 use crate::listener::Door;
 use crate::node::{Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
+use crate::reload::Reloader;
 use crate::session;
 use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
-use crate::system::{self, SystemClock};
-use crate::tls::{ServerTls, Trust, trust};
+use crate::system;
 
 /// Longest time for one job of the device process.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
@@ -176,10 +177,13 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
 
 /// Runs a node until it is told to stop.
 ///
+/// - `file`: where `config` came from, to be read again on SIGHUP.
+///
 /// # Errors
 /// [`BootError`] says what to mend; [`BootError::Fallen`] that the node has to be started again.
-pub async fn run(config: Config, memory: secret::Report) -> Result<(), BootError> {
+pub async fn run(file: PathBuf, config: Config, memory: secret::Report) -> Result<(), BootError> {
     let mut signals = Signals::catch()?;
+    let hangup = signal(SignalKind::hangup())?;
     let descriptors = system::raise_descriptors()?;
     let layout = Layout::new(&config.data_dir);
     let _lock = layout.lock()?;
@@ -189,21 +193,33 @@ pub async fn run(config: Config, memory: secret::Report) -> Result<(), BootError
 
     let admin = server::bind(&node.socket);
     let admin = admin.map_err(|source| BootError::Socket { path: node.socket.display().to_string(), source })?;
-    let share = descriptors.saturating_sub(DESCRIPTORS_KEPT);
-    let kmip = match &node.config.listeners.kmip {
-        Some(kmip) => Some(open_door(&node, "kmip", kmip, Origin::Kmip, share).await?),
-        None => None,
-    };
+    let mut reloader = Reloader::new(file, Arc::clone(&node));
+    let told = &node.config.listeners;
+    let doors = [&told.kmip, &told.https, &told.admin].into_iter().flatten().count() as u64;
+    let share = descriptors.saturating_sub(DESCRIPTORS_KEPT) / doors.max(1);
+    let kmip = open_door(&node, &mut reloader, "kmip", told.kmip.as_ref(), Origin::Kmip, share).await?;
+    let https = open_door(&node, &mut reloader, "https", told.https.as_ref(), Origin::Https, share).await?;
+    let admin_door = open_door(&node, &mut reloader, "admin", told.admin.as_ref(), Origin::Admin, share).await?;
+    let health = bind_health(&node).await?;
     let ((stopper, stop), (keepers_stopper, keepers_stop)) = (stop::stop(), stop::stop());
     let (mut listeners, mut keepers) = (Tasks::default(), Tasks::default());
     keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
-    keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop));
+    keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
-    if let Some(kmip) = kmip {
-        listeners.spawn("the KMIP listener", async move {
-            kmip.run(stop, DRAIN_WITHIN, session::serve).await;
-            Ok(())
-        });
+    if let Some(door) = kmip {
+        listeners.spawn("the KMIP listener", pass(door.run(stop.clone(), DRAIN_WITHIN, session::serve)));
+    }
+    if let Some(door) = https {
+        listeners.spawn("the HTTPS listener", pass(door.run(stop.clone(), DRAIN_WITHIN, http::kmip::serve)));
+    }
+    if let Some(door) = admin_door {
+        let router = routes::router(Arc::clone(&node));
+        let serve = move |arrival| server::serve_arrival(arrival, router.clone());
+        listeners.spawn("the admin listener", pass(door.run(stop.clone(), DRAIN_WITHIN, serve)));
+    }
+    if let Some(socket) = health {
+        listeners.spawn("the health listener", http::health::serve(socket, Arc::clone(&node), stop));
     }
 
     let served = tokio::select! {
@@ -295,20 +311,33 @@ async fn last_seen(store: &Arc<dyn Keystore>, report: &audit::OpenReport) -> Res
     }
 }
 
-/// A door for one listener; nobody is let in before it runs.
+/// The work of a listener that does not fail.
+async fn pass(work: impl Future<Output = ()>) -> io::Result<()> {
+    work.await;
+    Ok(())
+}
+
+/// The port of the health listener, unless it is turned off.
+async fn bind_health(node: &Node) -> Result<Option<TcpListener>, BootError> {
+    let Some(address) = node.config.listeners.health else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| BootError::Bind { listener: "health", address, source })
+}
+
+/// A door for one listener, if the configuration has it; nobody is let in before it runs.
 async fn open_door(
     node: &Arc<Node>,
+    reloader: &mut Reloader,
     listener: &'static str,
-    told: &config::Listener,
+    told: Option<&config::Listener>,
     origin: Origin,
     descriptors: u64,
-) -> Result<Door, BootError> {
-    let tls = ServerTls::load(&told.cert, &told.key, &told.client_ca, Arc::new(SystemClock));
-    let tls = tls.map_err(|source| BootError::Tls { listener, source })?;
-    let (_keeper, trusted) = trust(Trust { tls, rules: node.config.identity.clone() });
+) -> Result<Option<Door>, BootError> {
+    let Some(told) = told else { return Ok(None) };
+    let trusted = reloader.open(listener, told).map_err(|source| BootError::Tls { listener, source })?;
     let bind = |source| BootError::Bind { listener, address: told.bind, source };
     let socket = TcpListener::bind(told.bind).await.map_err(bind)?;
-    Door::new(socket, trusted, origin, Arc::clone(node), descriptors).map_err(bind)
+    Door::new(socket, trusted, origin, Arc::clone(node), descriptors).map(Some).map_err(bind)
 }
 
 /// Signs and syncs the audit log when a group is due.
@@ -332,31 +361,23 @@ async fn probe_slots(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
     }
 }
 
-/// The signals that a service manager or a person sends.
+/// The signals that mean stop, from a service manager or a person.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    hangup: Signal,
 }
 
 impl Signals {
     /// From now on none of them ends the process by itself.
     fn catch() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
     /// Waits for one that means stop.
     async fn stop(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => tracing::info!("SIGHUP: nothing to reload in this release"),
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
 }
@@ -395,7 +416,7 @@ impl Tasks {
 }
 
 /// Tells the service manager, if there is one.
-fn tell(states: &[NotifyState<'_>]) {
+pub(crate) fn tell(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::warn!(%error, "the service manager was not told");
     }

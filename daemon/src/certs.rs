@@ -11,8 +11,8 @@ use std::time::Duration;
 use keys::id::{ScopeName, Time};
 use keys::policy::Role;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PublicKeyData, SanType, SerialNumber, SubjectPublicKeyInfo, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData, RevokedCertParams, SanType, SerialNumber, SubjectPublicKeyInfo, date_time_ymd,
 };
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::pem::parse_x509_pem;
@@ -220,6 +220,32 @@ impl Ca {
         let key = KeyPair::generate()?;
         let certificate = leaf(holder, validity)?.signed_by(&key, &self.issuer)?.pem();
         Ok(Issued { certificate, key: Zeroizing::new(key.serialize_pem()) })
+    }
+
+    /// A revocation list, in PEM, of the certificates with these serial numbers (as in the certificate: big-endian).
+    ///
+    /// - `number`: higher with each list.
+    ///
+    /// # Errors
+    /// [`CertError::Make`].
+    pub fn revocation_list(&self, number: u64, revoked: &[Vec<u8>], validity: Validity) -> Result<String, CertError> {
+        let this_update = date_time_ymd(1970, 1, 1) + Duration::from_secs(validity.not_before_seconds);
+        let next_update = date_time_ymd(1970, 1, 1) + Duration::from_secs(validity.not_after_seconds);
+        let revoked = revoked.iter().map(|serial| RevokedCertParams {
+            serial_number: SerialNumber::from_slice(serial),
+            revocation_time: this_update,
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update,
+            next_update,
+            crl_number: number.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        Ok(params.signed_by(&self.issuer)?.pem()?)
     }
 
     /// A certificate, in PEM, for the key of a PKCS#10 signing request in PEM. The names are `holder`'s, whatever the request asks for.

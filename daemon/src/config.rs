@@ -68,12 +68,23 @@ pub struct Listeners {
 pub struct Listener {
     /// Address and port.
     pub bind: SocketAddr,
-    /// PEM file of the server's certificate, then its intermediates.
+    /// The server's certificates; a client gets the first whose signatures it understands.
+    pub certificates: Vec<CertificateFiles>,
+    /// PEM file of the CAs whose clients are let in.
+    pub client_ca: PathBuf,
+    /// PEM file of the revocation lists of these CAs; `None`: nobody asks what they have revoked.
+    pub crl: Option<PathBuf>,
+    /// How long a revocation list still counts after its next update was due.
+    pub crl_grace: Duration,
+}
+
+/// A certificate with its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM file of the certificate, then its intermediates.
     pub cert: PathBuf,
     /// PEM file of its private key.
     pub key: PathBuf,
-    /// PEM file of the CAs whose clients are let in.
-    pub client_ca: PathBuf,
 }
 
 /// How the MasterKey is sealed.
@@ -194,6 +205,12 @@ impl Config {
     fn parse(file: &Path, text: &str, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
         let (layers, raw) = source::Layers::read(file, text, environment)?;
         Self::try_from(raw).map_err(|fault| fault.at(&layers))
+    }
+
+    /// The keys, as written, whose values are not those of `other`.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        show::differences(&File::from(self), &File::from(other))
     }
 
     /// The effective configuration as a file that [`Config::load`] reads back; it holds no secret, because no file does.

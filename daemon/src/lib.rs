@@ -13,6 +13,8 @@ pub mod layout;
 pub mod listener;
 pub mod metrics;
 pub mod node;
+pub mod notices;
+pub mod reload;
 pub mod session;
 pub mod sessions;
 pub mod stop;

@@ -43,7 +43,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get().max(WORKERS_MIN));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.context("the runtime does not start")?;
-    let ended = runtime.block_on(boot::run(config, memory));
+    let ended = runtime.block_on(boot::run(arguments.config.clone(), config, memory));
     runtime.shutdown_timeout(JOBS_END_WITHIN);
     Ok(ended?)
 }

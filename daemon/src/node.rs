@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
+use crate::notices::Notices;
 use crate::sessions::Sessions;
 use crate::system::{SystemClock, SystemEntropy};
 
@@ -52,6 +53,8 @@ pub struct Node {
     pub system: SessionId,
     /// Where the admin socket is.
     pub socket: PathBuf,
+    /// What its parts have to warn of.
+    pub notices: Notices,
     /// What it counts of its own work.
     pub metrics: Metrics,
     state: RwLock<State>,
@@ -162,6 +165,7 @@ impl Node {
             sessions: parts.sessions,
             system,
             socket: parts.socket,
+            notices: Notices::default(),
             metrics,
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
             slots: Mutex::new(Slots { attempts: Vec::new(), tried: None, residency: Residency::of(&[]), master: None, table: None }),
@@ -388,6 +392,7 @@ impl Node {
             }
             Err(error) => warnings.push(error.to_string()),
         }
+        warnings.extend(self.notices.all());
         if self.memory.backing == secret::Backing::Mlock {
             warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
         }

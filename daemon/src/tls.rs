@@ -2,9 +2,9 @@
 //!
 //! - TLS 1.3, and 1.2 with ECDHE and AEAD suites only; X25519MLKEM768 is taken where the peer offers it. No ALPN: KMIP has none.
 //! - Clients must show a certificate. A resumed session keeps the one of its full handshake and rustls does not look at it again, so the
-//!   listener asks [`ClientJudge`] after every handshake, full or resumed, and again whenever the minute has changed.
+//!   listener asks [`ClientJudge`] after every handshake, full or resumed, and again whenever the minute or the trust has changed.
 //! - Resumption state stays in this process: no tickets that a stolen ticket key would open, and one bounded store per listener, so that
-//!   no other listener's sessions are taken here and a new [`ServerTls`] (after a change of CA) begins with an empty one.
+//!   no other listener's sessions are taken here and a new [`ServerTls`] (after any change of the files) begins with an empty one.
 
 use std::fmt;
 use std::path::Path;
@@ -14,15 +14,23 @@ use keys::id::Time;
 use keys::port::Clock;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{ServerName, UnixTime};
-use rustls::server::{ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, InconsistentKeys, RootCertStore, ServerConfig};
 
+use crate::config::{CertificateFiles, Listener};
+use ca::Ca;
+
+mod ca;
+mod crl;
 mod judge;
 mod pem;
 mod trust;
 
+pub use ca::CaId;
+pub use crl::{CRL_NUMBER_BYTES, Crl, CrlError, CrlNumber, Crls};
 pub use judge::{ClientJudge, Why, handshake_failure};
 pub use pem::{TlsError, chain, dates};
 pub use trust::{Trust, TrustKeeper, Trusted, trust};
@@ -32,6 +40,58 @@ pub const SESSIONS_MAX: usize = 4096;
 /// Session ids that a client gets after a full TLS 1.3 handshake, so that it can resume twice at a time.
 const TICKETS_PER_HANDSHAKE: usize = 2;
 
+/// What a listener's files say of itself and of the CAs of its clients.
+#[derive(Debug, Clone)]
+pub struct Material {
+    own: Vec<Arc<CertifiedKey>>,
+    cas: Arc<[Ca]>,
+}
+
+impl Material {
+    /// Reads each chain (the server's own certificate first) with its private key, and the CAs whose clients are let in; all PEM.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the file and what is wrong, an expired certificate among others.
+    pub fn read(listener: &Listener, now: Time) -> Result<Self, TlsError> {
+        let own = listener.certificates.iter().map(|files| own(files, now)).collect::<Result<_, _>>()?;
+        let cas = ca::read(&listener.client_ca)?;
+        let is_valid = |ca: &&Ca| pem::check_dates(&listener.client_ca, &ca.der, now).is_ok();
+        if !cas.iter().any(|ca| is_valid(&ca)) {
+            pem::check_dates(&listener.client_ca, &cas[0].der, now)?;
+        }
+        Ok(Self { own, cas: cas.into() })
+    }
+
+    /// Takes what is good of the listener's revocation lists; returns what is not.
+    pub fn take_crls(&self, listener: &Listener, crls: &mut Crls, now: Time) -> Vec<CrlError> {
+        listener.crl.as_ref().map_or_else(Vec::new, |file| crls.take(file, &self.cas, listener.crl_grace, now))
+    }
+
+    /// What the revocation lists in force are: CA, number, when the next is due, and until when they count.
+    pub fn crls<'a>(&'a self, listener: &'a Listener, crls: &'a Crls) -> impl Iterator<Item = (&'a Crl, Time)> {
+        let lists = self.cas.iter().filter(|_| listener.crl.is_some()).filter_map(|ca| crls.of(ca.id));
+        lists.map(|crl| (&**crl, crl::until(crl.next_update, listener.crl_grace)))
+    }
+}
+
+fn own(files: &CertificateFiles, now: Time) -> Result<Arc<CertifiedKey>, TlsError> {
+    let CertificateFiles { cert, key } = files;
+    let chain = chain(cert)?;
+    pem::check_dates(cert, &chain[0], now)?;
+    CertifiedKey::from_der(chain, pem::key(key)?, &provider()).map(Arc::new).map_err(|error| rejected(cert, key, &error))
+}
+
+/// Chooses the certificate by the signatures that the client understands: the first of the configuration that will do. With none, the
+/// handshake goes on with the first of all, and fails with the alert that tells the client why.
+#[derive(Debug)]
+struct BySignature(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for BySignature {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.iter().find(|own| own.key.choose_scheme(hello.signature_schemes()).is_some()).or(self.0.first()).cloned()
+    }
+}
+
 /// The TLS side of one listener.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
@@ -40,36 +100,34 @@ pub struct ServerTls {
 }
 
 impl ServerTls {
-    /// Reads the server's chain (its own certificate first), its private key, and the CAs whose clients are let in; all PEM.
+    /// Puts together what the files say, with an empty store of sessions.
     ///
-    /// - `clock`: what certificates are judged by, in handshakes too.
+    /// - `clock`: what certificates are judged by in handshakes.
     ///
     /// # Errors
-    /// [`TlsError`] names the file and what is wrong, an expired certificate among others.
-    pub fn load(cert: &Path, key: &Path, client_ca: &Path, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let now = clock.now();
-        let own = chain(cert)?;
-        pem::check_dates(cert, &own[0], now)?;
-        let roots = chain(client_ca)?;
-        let mut store = RootCertStore::empty();
-        for root in &roots {
-            store.add(root.clone()).map_err(|_| TlsError::Certificate { file: client_ca.to_owned() })?;
-        }
-        if roots.iter().all(|root| pem::check_dates(client_ca, root, now).is_err()) {
-            pem::check_dates(client_ca, &roots[0], now)?;
-        }
-        let judge = ClientJudge::new(client_ca, &roots, &provider())?;
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider()).build();
-        let verifier = verifier.map_err(|error| TlsError::Rejected { file: client_ca.to_owned(), what: error.to_string() })?;
-        let config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
+    /// [`TlsError::Rejected`] if the TLS library does not take a CA.
+    pub fn new(listener: &Listener, material: &Material, crls: &Crls, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        let lists = listener.crl.is_some().then_some((crls, listener.crl_grace));
+        let judge = ClientJudge::new(&listener.client_ca, &material.cas, lists)?;
+        let mut config = ServerConfig::builder_with_details(provider(), Arc::new(ClockTime(clock)))
             .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| TlsError::Rejected { file: cert.to_owned(), what: error.to_string() })?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(own, pem::key(key)?);
-        let mut config = config.map_err(|error| rejected(cert, key, &error))?;
+            .map_err(|error| TlsError::Rejected { file: listener.client_ca.clone(), what: error.to_string() })?
+            .with_client_cert_verifier(Arc::new(judge.clone()))
+            .with_cert_resolver(Arc::new(BySignature(material.own.clone())));
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
         Ok(Self { config: Arc::new(config), judge })
+    }
+
+    /// Reads all files of a listener, for a process that serves it without ever reading them again or only wants to know whether it could.
+    ///
+    /// # Errors
+    /// [`TlsError`] for certificates, keys and CAs. What is wrong with revocation lists comes beside: it only keeps clients out.
+    pub fn load(listener: &Listener, clock: Arc<dyn Clock>) -> Result<(Self, Vec<CrlError>), TlsError> {
+        let material = Material::read(listener, clock.now())?;
+        let mut crls = Crls::default();
+        let faults = material.take_crls(listener, &mut crls, clock.now());
+        Ok((Self::new(listener, &material, &crls, clock)?, faults))
     }
 
     /// For the acceptor.

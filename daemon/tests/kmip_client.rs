@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use daemon::certs::{Ca, ClientName, Holder, Validity};
+use daemon::config::{CertificateFiles, Listener};
 use daemon::kmip_client::{Endpoint, KmipClient, KmipError};
 use daemon::system::SystemClock;
 use daemon::tls::ServerTls;
@@ -51,8 +52,14 @@ impl Pki {
 
     /// Serves one connection: answers the first request with what `answer` makes of it; no answer closes.
     fn serve(&self, client_ca: &Path, answer: fn(&[u8]) -> Vec<u8>) -> (String, JoinHandle<()>) {
-        let tls =
-            ServerTls::load(&self.path("server.pem"), &self.path("server.key"), client_ca, Arc::new(SystemClock)).expect("files that fit");
+        let told = Listener {
+            bind: "127.0.0.1:0".parse().expect("an address"),
+            certificates: vec![CertificateFiles { cert: self.path("server.pem"), key: self.path("server.key") }],
+            client_ca: client_ca.to_owned(),
+            crl: None,
+            crl_grace: Duration::ZERO,
+        };
+        let (tls, _faults) = ServerTls::load(&told, Arc::new(SystemClock)).expect("files that fit");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let serving = std::thread::spawn(move || {

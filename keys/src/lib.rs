@@ -11,6 +11,7 @@ mod edit;
 pub mod entropy;
 pub mod error;
 pub mod export;
+pub mod floor;
 pub mod freshness;
 pub mod hierarchy;
 pub mod id;

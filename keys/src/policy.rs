@@ -129,11 +129,13 @@ pub enum Action {
     Connect = 120,
     /// A block of random IVs was reserved for a key.
     ReserveIvs = 121,
+    /// Certificates, CAs, revocation lists or identity rules were read anew, and taken or refused.
+    ReloadTrust = 122,
 }
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Create,
         Self::ReKey,
         Self::Locate,
@@ -165,6 +167,7 @@ impl Action {
         Self::ListKeys,
         Self::Connect,
         Self::ReserveIvs,
+        Self::ReloadTrust,
     ];
 }
 

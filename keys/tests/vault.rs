@@ -9,6 +9,7 @@ use fakes::{START_SECONDS, World, settle};
 use futures_executor::block_on;
 use keys::Error;
 use keys::attributes::{Attributes, Name};
+use keys::floor::CrlFloors;
 use keys::id::{Layer, RowId, SessionId, Time};
 use keys::lifecycle::{Dates, Event, State};
 use keys::policy::verb::{Activate, Decrypt, Destroy, Encrypt, GetAttributes, Revoke};
@@ -441,5 +442,23 @@ fn a_stage_that_is_rewound_is_what_it_was_at_the_mark() {
         let _receipt = unit.commit().await.expect("the fakes are well");
         assert!(matches!(encrypts(&vault, &service, kept.id).await, Err(Error::WrongState { is: State::PreActive, .. })));
         create(&vault, &service, named("dropped")).await.expect("nobody holds the name");
+    });
+}
+
+#[test]
+fn a_crl_number_is_never_lowered_and_outlives_the_vault() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let floors = |numbers: &[(u8, u8)]| CrlFloors(numbers.iter().map(|(ca, number)| ([*ca; 32], [*number; 20])).collect());
+        assert_eq!(vault.raise_crl_floors(&floors(&[])).await.expect("the fakes are well"), floors(&[]));
+        assert_eq!(vault.raise_crl_floors(&floors(&[(1, 5), (2, 7)])).await.expect("the fakes are well"), floors(&[(1, 5), (2, 7)]));
+        let before = world.store.commits.load(Ordering::Relaxed);
+        assert_eq!(vault.raise_crl_floors(&floors(&[(1, 4)])).await.expect("the fakes are well"), floors(&[(1, 5), (2, 7)]));
+        assert_eq!(vault.raise_crl_floors(&floors(&[])).await.expect("the fakes are well"), floors(&[(1, 5), (2, 7)]));
+        assert_eq!(world.store.commits.load(Ordering::Relaxed), before, "what raises nothing writes nothing");
+        assert_eq!(
+            vault.raise_crl_floors(&floors(&[(1, 6), (3, 1)])).await.expect("the fakes are well"),
+            floors(&[(1, 6), (2, 7), (3, 1)])
+        );
     });
 }

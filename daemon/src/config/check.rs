@@ -13,18 +13,22 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
-use super::{Config, Credential, Custodian, Kmip, Listener, Listeners, Log, LogFormat, Pkcs11, Seal, file, units};
+use super::{CertificateFiles, Config, Credential, Custodian, Kmip, Listener, Listeners, Log, LogFormat, Pkcs11, Seal, file, units};
 use crate::identity::Rules;
 
 const CLUSTER_DEFAULT: &str = "strongroom";
 const CLUSTER_CHARS_MAX: usize = 64;
 const HEALTH_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5699));
-/// What stands in place of an address where there is to be no listener.
-pub(super) const NO_SOCKET: &str = "none";
+/// What stands in place of an address or a file where there is to be none.
+pub(super) const NONE: &str = "none";
 /// Lies in the daemon's own folder.
 const DEVICE_DEFAULT: &str = "strongroom-device";
 const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
+const CRL_GRACE_DEFAULT: Duration = Duration::ZERO;
+const CRL_GRACES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
+/// One per kind of key is enough.
+const CERTIFICATES_MAX: usize = 4;
 const DURATIONS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const MESSAGE_BYTES: RangeInclusive<usize> = 8 << 10..=16 << 20;
 const ARENA_BYTES: RangeInclusive<usize> = ARENA_BYTES_MIN..=1 << 30;
@@ -105,16 +109,43 @@ fn listeners(raw: file::Listeners) -> Result<Listeners, Fault> {
 
 /// An address, or none.
 fn health_socket(text: &str) -> Option<Option<SocketAddr>> {
-    if text == NO_SOCKET { Some(None) } else { text.parse().ok().map(Some) }
+    if text == NONE { Some(None) } else { text.parse().ok().map(Some) }
 }
 
 fn listener(at: &str, raw: file::Listener) -> Result<Listener, Fault> {
     Ok(Listener {
         bind: required(&format!("{at}.bind"), raw.bind, |text| text.parse().ok())?,
-        cert: required(&format!("{at}.cert"), raw.cert, absolute)?,
-        key: required(&format!("{at}.key"), raw.key, absolute)?,
+        certificates: certificates(at, raw.cert, raw.key)?,
         client_ca: required(&format!("{at}.client_ca"), raw.client_ca, absolute)?,
+        crl: required(&format!("{at}.crl"), raw.crl, |text| if text == NONE { Some(None) } else { absolute(text).map(Some) })?,
+        crl_grace: optional(&format!("{at}.crl_grace"), raw.crl_grace, grace)?.unwrap_or(CRL_GRACE_DEFAULT),
     })
+}
+
+/// The first certificate with the first key, and so on.
+fn certificates(at: &str, certs: Option<file::OneOrMore>, keys: Option<file::OneOrMore>) -> Result<Vec<CertificateFiles>, Fault> {
+    let (certs, keys) = (files(&format!("{at}.cert"), certs)?, files(&format!("{at}.key"), keys)?);
+    if certs.len() != keys.len() {
+        let what = format!("a list of {}", keys.len());
+        return Err(Fault {
+            key: format!("{at}.key"),
+            what: What::RefusedFor(what, "as many keys as there are in `cert`, in the same order"),
+        });
+    }
+    Ok(certs.into_iter().zip(keys).map(|(cert, key)| CertificateFiles { cert, key }).collect())
+}
+
+fn files(at: &str, raw: Option<file::OneOrMore>) -> Result<Vec<PathBuf>, Fault> {
+    match raw {
+        None => Err(Fault::missing(at)),
+        Some(file::OneOrMore::One(text)) => Ok(vec![required(at, Some(text), absolute)?]),
+        Some(file::OneOrMore::More(texts)) if texts.is_empty() || texts.len() > CERTIFICATES_MAX => {
+            Err(Fault::refused(at, format!("a list of {}", texts.len())))
+        }
+        Some(file::OneOrMore::More(texts)) => {
+            texts.into_iter().enumerate().map(|(index, text)| required(&format!("{at}[{index}]"), Some(text), absolute)).collect()
+        }
+    }
 }
 
 fn rules(raw: file::Identity) -> Result<Rules, Fault> {
@@ -253,6 +284,10 @@ impl Credential {
     pub(super) fn reference(&self) -> String {
         format!("{CREDENTIAL}{}", self.0)
     }
+}
+
+fn grace(text: &str) -> Option<Duration> {
+    units::duration(text).filter(|grace| CRL_GRACES.contains(grace))
 }
 
 fn duration(text: &str) -> Option<Duration> {

@@ -41,9 +41,19 @@ pub(super) struct Health {
 #[serde(deny_unknown_fields)]
 pub(super) struct Listener {
     pub(super) bind: Option<String>,
-    pub(super) cert: Option<String>,
-    pub(super) key: Option<String>,
+    pub(super) cert: Option<OneOrMore>,
+    pub(super) key: Option<OneOrMore>,
     pub(super) client_ca: Option<String>,
+    pub(super) crl: Option<String>,
+    pub(super) crl_grace: Option<String>,
+}
+
+/// A text, or a list of texts.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

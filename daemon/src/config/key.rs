@@ -11,6 +11,9 @@ const ALIKE_MAX: usize = 2;
 const ABSOLUTE_PATH: &str = "an absolute path";
 const SOCKET: &str = "an IP address and port, such as \"0.0.0.0:5696\" or \"[::]:5696\"";
 const PEM_FILE: &str = "the absolute path of a PEM file";
+const PEM_FILES: &str = "the absolute path of a PEM file, or a list of up to 4, one for each kind of key";
+const CRL: &str = "the absolute path of a PEM file with a CRL of each CA in `client_ca`, or `none`, which lets revoked clients in";
+const GRACE: &str = "a duration with its unit, from 0s to 30days";
 const DURATION: &str = "a duration with its unit, from 1s to 1day, such as \"30s\" or \"1h 30m\"";
 const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeholder that takes a whole part";
 
@@ -20,10 +23,16 @@ pub(super) struct Key {
     pub(super) path: &'static str,
     /// What is accepted, to follow "give".
     pub(super) form: &'static str,
+    /// A list of such values will do as well.
+    or_list: bool,
 }
 
 const fn key(path: &'static str, form: &'static str) -> Key {
-    Key { path, form }
+    Key { path, form, or_list: false }
+}
+
+const fn key_or_list(path: &'static str, form: &'static str) -> Key {
+    Key { path, form, or_list: true }
 }
 
 /// Every value of the file.
@@ -32,17 +41,23 @@ pub(super) const KEYS: &[Key] = &[
     key("data_dir", ABSOLUTE_PATH),
     key("cluster", "a display name of 1 to 64 characters, none of them a control character"),
     key("listeners.kmip.bind", SOCKET),
-    key("listeners.kmip.cert", PEM_FILE),
-    key("listeners.kmip.key", PEM_FILE),
+    key_or_list("listeners.kmip.cert", PEM_FILES),
+    key_or_list("listeners.kmip.key", PEM_FILES),
     key("listeners.kmip.client_ca", PEM_FILE),
+    key("listeners.kmip.crl", CRL),
+    key("listeners.kmip.crl_grace", GRACE),
     key("listeners.https.bind", SOCKET),
-    key("listeners.https.cert", PEM_FILE),
-    key("listeners.https.key", PEM_FILE),
+    key_or_list("listeners.https.cert", PEM_FILES),
+    key_or_list("listeners.https.key", PEM_FILES),
     key("listeners.https.client_ca", PEM_FILE),
+    key("listeners.https.crl", CRL),
+    key("listeners.https.crl_grace", GRACE),
     key("listeners.admin.bind", SOCKET),
-    key("listeners.admin.cert", PEM_FILE),
-    key("listeners.admin.key", PEM_FILE),
+    key_or_list("listeners.admin.cert", PEM_FILES),
+    key_or_list("listeners.admin.key", PEM_FILES),
     key("listeners.admin.client_ca", PEM_FILE),
+    key("listeners.admin.crl", CRL),
+    key("listeners.admin.crl_grace", GRACE),
     key("listeners.health.bind", "an IP address and port, such as \"127.0.0.1:5699\", or `none`"),
     key("identity.rules[].uri", TEMPLATE),
     key("identity.rules[].dns", TEMPLATE),
@@ -78,6 +93,8 @@ pub(super) const KEYS: &[Key] = &[
 pub(super) enum Shape {
     /// One value.
     Value,
+    /// One value, or a list of such.
+    ValueOrList,
     /// A map of names.
     Map,
     /// A list.
@@ -91,6 +108,7 @@ pub(super) fn shape(path: &str) -> Shape {
     for key in KEYS {
         let Some(rest) = key.path.strip_prefix(path) else { continue };
         match rest.as_bytes().first() {
+            None if key.or_list => return Shape::ValueOrList,
             None => return Shape::Value,
             Some(b'[') => return Shape::List,
             Some(b'.') => return Shape::Map,
@@ -98,7 +116,9 @@ pub(super) fn shape(path: &str) -> Shape {
             Some(_) => {}
         }
     }
-    Shape::Unknown
+    // An element of a list that stands in place of one value.
+    let is_element = |key: &&Key| key.or_list && path.strip_suffix("[]") == Some(key.path);
+    if KEYS.iter().any(|key| is_element(&key)) { Shape::Value } else { Shape::Unknown }
 }
 
 /// The names that the table has below the map at `path`.
@@ -120,7 +140,7 @@ pub(super) fn join(path: &str, name: &str) -> String {
 
 /// The accepted form at `path`, in the table's spelling.
 pub(super) fn form(path: &str) -> &'static str {
-    match KEYS.iter().find(|key| key.path == path) {
+    match KEYS.iter().find(|key| key.path == path || (key.or_list && path.strip_suffix("[]") == Some(key.path))) {
         Some(key) => key.form,
         None if shape(path) == Shape::List => "a list",
         None => "a map of names and values",
@@ -156,7 +176,7 @@ pub(super) fn of_variable(variable: &str) -> Result<String, Vec<String>> {
     let mut parts = variable.strip_prefix(PREFIX).unwrap_or_default().split(JOINT);
     while let Some(part) = parts.next() {
         match shape(&path) {
-            Shape::List if part.parse::<u8>().is_ok() => {
+            Shape::List | Shape::ValueOrList if part.parse::<u8>().is_ok() => {
                 written += &format!("[{part}]");
                 path += "[]";
             }
@@ -174,7 +194,7 @@ pub(super) fn of_variable(variable: &str) -> Result<String, Vec<String>> {
                 path = join(&path, name);
             }
             Shape::List => return Err(vec![variable_of(&(written + "[0]"))]),
-            Shape::Value | Shape::Unknown => return Err(vec![variable_of(&written)]),
+            Shape::Value | Shape::ValueOrList | Shape::Unknown => return Err(vec![variable_of(&written)]),
         }
     }
     Ok(written)
@@ -200,6 +220,8 @@ mod tests {
             ("role", Shape::Value),
             ("listeners", Shape::Map),
             ("listeners.kmip", Shape::Map),
+            ("listeners.kmip.cert", Shape::ValueOrList),
+            ("listeners.kmip.cert[]", Shape::Value),
             ("identity.rules", Shape::List),
             ("identity.rules[]", Shape::Map),
             ("identity.rules[].subject", Shape::Map),
@@ -217,6 +239,8 @@ mod tests {
         for (variable, key) in [
             ("STRONGROOM__ROLE", "role"),
             ("STRONGROOM__LISTENERS__KMIP__CLIENT_CA", "listeners.kmip.client_ca"),
+            ("STRONGROOM__LISTENERS__KMIP__CERT", "listeners.kmip.cert"),
+            ("STRONGROOM__LISTENERS__KMIP__CERT__1", "listeners.kmip.cert[1]"),
             ("STRONGROOM__IDENTITY__RULES", "identity.rules"),
             ("STRONGROOM__SEAL__CUSTODIANS__0__PKCS11__PIN", "seal.custodians[0].pkcs11.pin"),
             ("STRONGROOM__SEAL__CUSTODIANS__1__PKCS11__ENVIRONMENT__Soft__Conf", "seal.custodians[1].pkcs11.environment.Soft__Conf"),

@@ -1,5 +1,6 @@
 //! The effective configuration as YAML, in the order of the file.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use ::kmip::Credentials;
@@ -7,7 +8,7 @@ use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
-use super::check::NO_SOCKET;
+use super::check::NONE;
 use super::{Config, Custodian, Listener, LogFormat, file, units};
 
 impl From<&Config> for file::File {
@@ -24,9 +25,7 @@ impl From<&Config> for file::File {
                 kmip: config.listeners.kmip.as_ref().map(listener),
                 https: config.listeners.https.as_ref().map(listener),
                 admin: config.listeners.admin.as_ref().map(listener),
-                health: Some(file::Health {
-                    bind: Some(config.listeners.health.map_or_else(|| NO_SOCKET.to_owned(), |bind| bind.to_string())),
-                }),
+                health: Some(file::Health { bind: Some(config.listeners.health.map_or_else(|| NONE.to_owned(), |bind| bind.to_string())) }),
             }),
             identity: Some(file::Identity { rules: Some(config.identity.texts().cloned().collect()) }),
             seal: Some(file::Seal {
@@ -66,10 +65,17 @@ impl From<&Config> for file::File {
 fn listener(listener: &Listener) -> file::Listener {
     file::Listener {
         bind: Some(listener.bind.to_string()),
-        cert: path(&listener.cert),
-        key: path(&listener.key),
+        cert: paths(listener.certificates.iter().map(|files| &*files.cert)),
+        key: paths(listener.certificates.iter().map(|files| &*files.key)),
         client_ca: path(&listener.client_ca),
+        crl: listener.crl.as_deref().map_or_else(|| text(NONE), path),
+        crl_grace: Some(units::duration_text(listener.crl_grace)),
     }
+}
+
+fn paths<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<file::OneOrMore> {
+    let mut texts: Vec<String> = paths.filter_map(path).collect();
+    if texts.len() == 1 { texts.pop().map(file::OneOrMore::One) } else { Some(file::OneOrMore::More(texts)) }
 }
 
 fn custodian(custodian: &Custodian) -> file::Custodian {
@@ -98,6 +104,32 @@ fn text(text: &str) -> Option<String> {
 fn path(path: &Path) -> Option<String> {
     // Every path was text in the file.
     Some(path.to_string_lossy().into_owned())
+}
+
+/// The keys whose values differ between two files.
+pub(super) fn differences(one: &file::File, other: &file::File) -> Vec<String> {
+    let values = |file: &file::File| {
+        let mut values = BTreeMap::new();
+        flatten(String::new(), serde_json::to_value(file).expect("texts, truth values, lists and maps of them always print"), &mut values);
+        values
+    };
+    let (one, other) = (values(one), values(other));
+    let keys: BTreeSet<_> = one.keys().chain(other.keys()).collect();
+    keys.into_iter().filter(|key| one.get(*key) != other.get(*key)).cloned().collect()
+}
+
+fn flatten(key: String, value: serde_json::Value, values: &mut BTreeMap<String, serde_json::Value>) {
+    use serde_json::Value::{Array, Null, Object};
+    match value {
+        Null => {}
+        Object(map) => map.into_iter().for_each(|(name, value)| {
+            flatten(if key.is_empty() { name } else { format!("{key}.{name}") }, value, values);
+        }),
+        Array(list) => list.into_iter().enumerate().for_each(|(index, value)| flatten(format!("{key}[{index}]"), value, values)),
+        scalar => {
+            values.insert(key, scalar);
+        }
+    }
 }
 
 /// Prints a file without the keys that it does not have.

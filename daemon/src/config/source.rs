@@ -82,15 +82,16 @@ impl<'a> Layers<'a> {
                     }
                 })
             }
-            (Shape::List, ValueKind::Array(list)) => list
+            (Shape::List | Shape::ValueOrList, ValueKind::Array(list)) => list
                 .iter()
                 .enumerate()
                 .try_for_each(|(index, value)| self.check(value, &format!("{written}[{index}]"), &format!("{path}[]"))),
             // A key without a value, as when all below it is commented out, is as good as no key. An element of a list has to be there.
-            (Shape::Map | Shape::List | Shape::Value, ValueKind::Nil) if !path.ends_with("[]") => Ok(()),
+            (Shape::Map | Shape::List | Shape::Value | Shape::ValueOrList, ValueKind::Nil) if !path.ends_with("[]") => Ok(()),
             (Shape::Value, ValueKind::String(text)) if path != "memory.require_secretmem" || matches!(text.as_str(), "true" | "false") => {
                 Ok(())
             }
+            (Shape::ValueOrList, ValueKind::String(_)) => Ok(()),
             (Shape::Value, ValueKind::Boolean(_)) if path == "memory.require_secretmem" => Ok(()),
             (_, kind) => Err(self.invalid(written, Shown::described(written, in_words(kind)), None)),
         }
@@ -137,7 +138,8 @@ fn override_of(variable: &str, text: &str) -> Result<Override, ConfigError> {
     })?;
     let value = match key::shape(&key::spelling(&key)) {
         Shape::Value => Value::new(None, text),
-        Shape::Map | Shape::List | Shape::Unknown => flow(text).map_err(|what| ConfigError::Syntax {
+        Shape::ValueOrList if !text.trim_start().starts_with('[') => Value::new(None, text),
+        Shape::Map | Shape::List | Shape::ValueOrList | Shape::Unknown => flow(text).map_err(|what| ConfigError::Syntax {
             place: place(),
             what: format!("a list or map here is YAML on one line, such as [{{name: value}}]; {what}"),
         })?,

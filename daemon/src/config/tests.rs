@@ -9,12 +9,12 @@ use ::kmip::Credentials;
 use serde_json::Value;
 
 use super::key::KEYS;
-use super::{Config, ConfigError, File, LogFormat, source};
+use super::{CertificateFiles, Config, ConfigError, File, LogFormat, source};
 
 const EXAMPLE: &str = include_str!("../../../docs/config.example.yaml");
 const LEAST: &str = "role: core\ndata_dir: /var/lib/strongroom\n";
 const CUSTODIAN: &str = "seal: {custodians: [{name: a, pkcs11: {module: /m.so, token: t, key: k, pin: 'credential:p'}}]}\n";
-const KMIP: &str = "listeners: {kmip: {bind: '127.0.0.1:0', cert: /c, key: /k, client_ca: /ca}}\n";
+const KMIP: &str = "listeners: {kmip: {bind: '127.0.0.1:0', cert: /c, key: /k, client_ca: /ca, crl: none}}\n";
 
 fn load(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -144,7 +144,7 @@ fn a_variable_overrides_a_value() {
     let set = |name, value| load(&text, &[(name, value)]).expect("it loads");
     assert_eq!(set("STRONGROOM__DATA_DIR", "/srv/x").data_dir, Path::new("/srv/x"));
     let kmip = set("STRONGROOM__LISTENERS__KMIP__BIND", "[::1]:5696").listeners.kmip.expect("there is a listener");
-    assert_eq!((kmip.bind.to_string().as_str(), kmip.cert.as_path()), ("[::1]:5696", Path::new("/c")));
+    assert_eq!((kmip.bind.to_string().as_str(), kmip.certificates[0].cert.as_path()), ("[::1]:5696", Path::new("/c")));
     assert_eq!(set("STRONGROOM__KMIP__IDLE_TIMEOUT", "5m").kmip.idle_timeout, Duration::from_secs(300));
     assert_eq!(set("STRONGROOM__CLUSTER", "42").cluster, "42");
     assert!(set("STRONGROOM__MEMORY__REQUIRE_SECRETMEM", "true").memory.require_secretmem);
@@ -162,9 +162,41 @@ fn a_variable_gives_a_whole_list_or_map_and_another_one_an_element_of_it() {
     let texts: Vec<_> = config.identity.texts().collect();
     assert_eq!(texts.len(), 2);
     assert_eq!(texts[1].tenant.as_deref(), Some("globex"));
-    let json = r#"{"bind":"127.0.0.1:1","cert":"/c","key":"/k","client_ca":"/a"}"#;
+    let json = r#"{"bind":"127.0.0.1:1","cert":"/c","key":"/k","client_ca":"/a","crl":"none"}"#;
     assert!(load(LEAST, &[("STRONGROOM__LISTENERS__KMIP", json)]).expect("it loads").listeners.kmip.is_some());
     assert_eq!(load(EXAMPLE, &[("STRONGROOM__IDENTITY__RULES", "[]")]).expect("it loads").identity.texts().count(), 0);
+}
+
+#[test]
+fn a_listener_has_a_certificate_for_each_kind_of_key() {
+    let text = "listeners: {kmip: {bind: '127.0.0.1:1', cert: [/c, /d], key: [/k, /l], client_ca: /a, crl: /r, crl_grace: 2days}}\n";
+    let of = |environment: &[(&str, &str)]| load(&(LEAST.to_owned() + text), environment).expect("it loads").listeners.kmip;
+    let kmip = of(&[]).expect("there is a listener");
+    let pairs: Vec<_> = kmip.certificates.iter().map(|files| (files.cert.display().to_string(), files.key.display().to_string())).collect();
+    assert_eq!(pairs, [("/c".to_owned(), "/k".to_owned()), ("/d".to_owned(), "/l".to_owned())]);
+    assert_eq!((kmip.crl.as_deref(), kmip.crl_grace), (Some(Path::new("/r")), Duration::from_secs(2 * 86_400)));
+    let other = of(&[("STRONGROOM__LISTENERS__KMIP__CERT__1", "/x")]).expect("there is a listener");
+    assert_eq!(other.certificates[1].cert, Path::new("/x"));
+    let one = of(&[("STRONGROOM__LISTENERS__KMIP__CERT", "/x"), ("STRONGROOM__LISTENERS__KMIP__KEY", "[/y]")]);
+    assert_eq!(one.expect("there is a listener").certificates, [CertificateFiles { cert: "/x".into(), key: "/y".into() }]);
+}
+
+#[test]
+fn a_listener_says_where_its_revocation_lists_are_or_that_there_are_none() {
+    let said = refused("listeners: {kmip: {bind: '127.0.0.1:0', cert: /c, key: /k, client_ca: /ca}}\n", &[]);
+    says(&said, &["`listeners.kmip.crl` is missing", "or `none`"]);
+    let kmip = load(&(LEAST.to_owned() + KMIP), &[]).expect("it loads").listeners.kmip.expect("there is a listener");
+    assert_eq!((kmip.crl, kmip.crl_grace), (None, Duration::ZERO));
+}
+
+#[test]
+fn two_configurations_differ_in_the_keys_that_were_changed() {
+    let config = |more: &str| load(&(LEAST.to_owned() + more), &[]).expect("it loads");
+    let (one, other) = (config(KMIP), config(&KMIP.replace("/c,", "/d,").replace("127.0.0.1:0", "127.0.0.1:1")));
+    assert_eq!(one.differences(&one), Vec::<String>::new());
+    assert_eq!(one.differences(&other), ["listeners.kmip.bind", "listeners.kmip.cert"]);
+    assert_eq!(config("").differences(&one).len(), 6, "a listener more");
+    assert_eq!(config("identity: {rules: []}").differences(&config("")), ["identity.rules[0].uri"]);
 }
 
 #[test]
@@ -255,6 +287,16 @@ fn values_out_of_range_are_refused() {
         ("listeners: {https: {bind: '127.0.0.1', cert: /c, key: /k, client_ca: /a}}", "listeners.https.bind"),
         ("listeners: {admin: {bind: '127.0.0.1:1', cert: /c, key: k, client_ca: /a}}", "listeners.admin.key"),
         ("listeners: {health: {bind: localhost}}", "listeners.health.bind"),
+        ("listeners: {kmip: {bind: '127.0.0.1:1', cert: /c, key: /k, client_ca: /a, crl: no}}", "listeners.kmip.crl"),
+        ("listeners: {kmip: {bind: '127.0.0.1:1', cert: /c, key: /k, client_ca: /a, crl: a.crl}}", "listeners.kmip.crl"),
+        (
+            "listeners: {kmip: {bind: '127.0.0.1:1', cert: /c, key: /k, client_ca: /a, crl: /r, crl_grace: 31days}}",
+            "listeners.kmip.crl_grace",
+        ),
+        ("listeners: {kmip: {bind: '127.0.0.1:1', cert: [], key: [], client_ca: /a, crl: /r}}", "listeners.kmip.cert"),
+        ("listeners: {kmip: {bind: '127.0.0.1:1', cert: [/c, d], key: [/k, /l], client_ca: /a, crl: /r}}", "listeners.kmip.cert[1]"),
+        ("listeners: {kmip: {bind: '127.0.0.1:1', cert: [/c, /d], key: /k, client_ca: /a, crl: /r}}", "listeners.kmip.key"),
+        ("listeners: {kmip: {bind: '127.0.0.1:1', cert: {a: /c}, key: /k, client_ca: /a, crl: /r}}", "listeners.kmip.cert"),
         ("listeners: {health: {bind: off}}", "listeners.health.bind"),
     ] {
         says(&refused(text, &[]), &["config.yaml", &format!("`{key}` is "), "give "]);

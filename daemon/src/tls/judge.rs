@@ -4,32 +4,67 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keys::id::Time;
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::ClientCertVerifier;
-use rustls::{CertificateError, RootCertStore};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::pem::{self, TlsError};
-use super::unix;
+use super::ca::Ca;
+use super::crl::{Crls, until};
+use super::pem::TlsError;
+use super::{provider, unix};
 use crate::system::rfc3339;
 
 /// Says whether a client's chain leads to one of the CAs now. Cheap to clone, keeps nothing of what it has judged.
 ///
-/// Each CA has a verifier of its own, because a chain is as good as its CA's own dates, which path validation (RFC 5280, 6.1) leaves out.
-/// A CA's revocation list belongs to its verifier too.
+/// Each trust anchor has a verifier of its own, because a chain is as good as its CA's own dates, which path validation (RFC 5280, 6.1) leaves
+/// out, and as its CA's revocation list. The same judge stands in the handshake and behind every live connection.
 #[derive(Debug, Clone)]
-pub struct ClientJudge {
-    roots: Arc<[Root]>,
+pub struct ClientJudge(Arc<Court>);
+
+#[derive(Debug)]
+struct Court {
+    anchors: Vec<Anchor>,
+    /// CAs of the file below an anchor, which clients need not send.
+    below: Vec<CertificateDer<'static>>,
+    /// Names of the anchors, which clients choose a certificate by.
+    hints: Vec<DistinguishedName>,
 }
 
 #[derive(Debug)]
-struct Root {
+struct Anchor {
+    name: String,
+    subject: Vec<u8>,
     not_before: Time,
     not_after: Time,
     verifier: Arc<dyn ClientCertVerifier>,
+    revoked: Revoked,
+}
+
+/// What is known of the certificates that an anchor, or a CA below it, has revoked.
+#[derive(Debug)]
+enum Revoked {
+    /// It is not asked for.
+    NotAsked,
+    /// There is no list of the anchor itself.
+    Unknown,
+    /// The lists that the verifier has.
+    Known(Vec<Expiry>),
+}
+
+/// When the list of one CA expires.
+#[derive(Debug)]
+struct Expiry {
+    subject: Vec<u8>,
+    name: String,
+    next_update: Time,
+    until: Time,
 }
 
 /// Why a client's certificate does not hold. The peer only sees a TLS alert.
@@ -63,21 +98,53 @@ pub enum Why {
         /// That second.
         from: Time,
     },
+    /// A CA has revoked it, or an intermediate.
+    Revoked,
+    /// The CA that issued it, or an intermediate, is not in client_ca, so that nothing says what it has revoked.
+    UnknownStatus,
+    /// There is no revocation list of the CA that is believed.
+    NoCrl {
+        /// The CA.
+        ca: String,
+    },
+    /// The revocation list of the CA is too old to be believed.
+    CrlExpired {
+        /// The CA.
+        ca: String,
+        /// When the next one was due.
+        since: Time,
+    },
     /// Anything else, in the TLS library's words.
     Other(String),
 }
 
-impl ClientJudge {
-    pub(super) fn new(file: &Path, roots: &[CertificateDer<'static>], provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
-        let one = |root: &CertificateDer<'static>| {
-            let (not_before, not_after) = pem::dates(file, root)?;
-            let mut store = RootCertStore::empty();
-            store.add(root.clone()).map_err(|_| TlsError::Certificate { file: file.to_owned() })?;
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider)).build();
-            let verifier = verifier.map_err(|error| TlsError::Rejected { file: file.to_owned(), what: error.to_string() })?;
-            Ok(Root { not_before, not_after, verifier })
+impl std::error::Error for Why {}
+
+/// The alert that the peer gets follows from it.
+impl From<Why> for rustls::Error {
+    fn from(why: Why) -> Self {
+        let certificate = match why {
+            Why::NoCertificate => return Self::NoCertificatesPresented,
+            Why::UnknownIssuer => CertificateError::UnknownIssuer,
+            Why::Expired { since } => CertificateError::ExpiredContext { time: unix(since), not_after: unix(since) },
+            Why::NotYetValid { from } => CertificateError::NotValidYetContext { time: unix(from), not_before: unix(from) },
+            Why::NotForClients => CertificateError::InvalidPurpose,
+            Why::Signature => CertificateError::BadSignature,
+            Why::Revoked => CertificateError::Revoked,
+            Why::UnknownStatus => CertificateError::UnknownRevocationStatus,
+            other => CertificateError::Other(OtherError(Arc::new(other))),
         };
-        Ok(Self { roots: roots.iter().map(one).collect::<Result<_, _>>()? })
+        Self::InvalidCertificate(certificate)
+    }
+}
+
+impl ClientJudge {
+    /// - `crls`: the lists, and how long after its next update one still counts; `None` if nobody asks for revocation.
+    pub(super) fn new(file: &Path, cas: &[Ca], crls: Option<(&Crls, Duration)>) -> Result<Self, TlsError> {
+        let anchors = cas.iter().filter(|ca| !ca.is_below).map(|ca| Anchor::new(file, ca, cas, crls)).collect::<Result<Vec<_>, _>>()?;
+        let hints = anchors.iter().flat_map(|anchor| anchor.verifier.root_hint_subjects().iter().cloned()).collect();
+        let below = cas.iter().filter(|ca| ca.is_below).map(|ca| ca.der.clone()).collect();
+        Ok(Self(Arc::new(Court { anchors, below, hints })))
     }
 
     /// Judges a chain, the client's own certificate first, as the peer sent it.
@@ -86,9 +153,14 @@ impl ClientJudge {
     /// [`Why`] it does not hold at `now`.
     pub fn check(&self, chain: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
         let (leaf, intermediates) = chain.split_first().ok_or(Why::NoCertificate)?;
+        self.check_parts(leaf, intermediates, now)
+    }
+
+    fn check_parts(&self, leaf: &CertificateDer<'_>, sent: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
+        let intermediates: Vec<_> = sent.iter().chain(&self.0.below).map(|der| CertificateDer::from(&**der)).collect();
         let mut worst = Why::UnknownIssuer;
-        for root in &*self.roots {
-            match root.check(leaf, intermediates, now) {
+        for anchor in &self.0.anchors {
+            match anchor.check(leaf, &intermediates, now) {
                 Ok(()) => return Ok(()),
                 // The CA that issued it has more to say than those that did not.
                 Err(Why::UnknownIssuer) => {}
@@ -99,7 +171,66 @@ impl ClientJudge {
     }
 }
 
-impl Root {
+impl ClientCertVerifier for ClientJudge {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &self.0.hints
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        self.check_parts(leaf, intermediates, time(now)).map_err(rustls::Error::from)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, leaf, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, leaf, signature, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl Anchor {
+    fn new(file: &Path, ca: &Ca, cas: &[Ca], crls: Option<(&Crls, Duration)>) -> Result<Self, TlsError> {
+        let own_and_below = || cas.iter().filter(|other| other.is_below || other.id == ca.id);
+        let (revoked, lists) = match crls {
+            None => (Revoked::NotAsked, Vec::new()),
+            Some((crls, _)) if crls.of(ca.id).is_none() => (Revoked::Unknown, Vec::new()),
+            Some((crls, grace)) => {
+                let known: Vec<_> = own_and_below().filter_map(|ca| crls.of(ca.id).map(|crl| (ca, crl))).collect();
+                let expiries = known.iter().map(|(ca, crl)| Expiry {
+                    subject: ca.subject.clone(),
+                    name: ca.name.clone(),
+                    next_update: crl.next_update,
+                    until: until(crl.next_update, grace),
+                });
+                (Revoked::Known(expiries.collect()), known.iter().map(|(_, crl)| crl.der.clone()).collect())
+            }
+        };
+        let verifier = verifier(ca, lists).map_err(|what| TlsError::Rejected { file: file.to_owned(), what })?;
+        let (name, subject) = (ca.name.clone(), ca.subject.clone());
+        Ok(Self { name, subject, not_before: ca.not_before, not_after: ca.not_after, verifier, revoked })
+    }
+
     fn check(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
         self.verifier.verify_client_cert(leaf, intermediates, unix(now)).map_err(|error| Why::from(&error))?;
         if now.seconds() > self.not_after.seconds() {
@@ -108,8 +239,34 @@ impl Root {
         if now.seconds() < self.not_before.seconds() {
             return Err(Why::CaNotYetValid { from: self.not_before });
         }
-        Ok(())
+        match &self.revoked {
+            Revoked::NotAsked => Ok(()),
+            Revoked::Unknown => Err(Why::NoCrl { ca: self.name.clone() }),
+            Revoked::Known(lists) => lists.iter().filter(|list| now > list.until).try_for_each(|list| {
+                let issued = |der: &CertificateDer<'_>| is_issued_by(der, &list.subject);
+                if list.subject == self.subject || issued(leaf) || intermediates.iter().any(issued) {
+                    return Err(Why::CrlExpired { ca: list.name.clone(), since: list.next_update });
+                }
+                Ok(())
+            }),
+        }
     }
+}
+
+fn is_issued_by(der: &CertificateDer<'_>, subject: &[u8]) -> bool {
+    // One that does not read was refused before.
+    X509Certificate::from_der(der).is_ok_and(|(_, x509)| x509.issuer().as_raw() == subject)
+}
+
+/// A verifier of one trust anchor, which asks `lists` for every certificate of a chain, if there are any; their expiry is our own business.
+pub(super) fn verifier(
+    ca: &Ca,
+    lists: impl IntoIterator<Item = CertificateRevocationListDer<'static>>,
+) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let mut store = RootCertStore::empty();
+    store.add(ca.der.clone()).map_err(|error| error.to_string())?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider()).with_crls(lists);
+    builder.build().map_err(|error| error.to_string())
 }
 
 /// Why a handshake that ended in `error` failed, for the log.
@@ -134,6 +291,11 @@ impl From<&rustls::Error> for Why {
             CertificateError::NotValidYetContext { not_before, .. } => Self::NotYetValid { from: time(*not_before) },
             CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => Self::NotForClients,
             CertificateError::BadSignature => Self::Signature,
+            CertificateError::Revoked => Self::Revoked,
+            CertificateError::UnknownRevocationStatus => Self::UnknownStatus,
+            CertificateError::Other(OtherError(inner)) if inner.is::<Self>() => {
+                inner.downcast_ref().cloned().unwrap_or(Self::UnknownIssuer)
+            }
             other => Self::Other(other.to_string()),
         }
     }
@@ -156,6 +318,14 @@ impl fmt::Display for Why {
             Self::Signature => f.write_str("the client's certificate names a CA in client_ca, but is not signed with its key"),
             Self::CaExpired { since } => write!(f, "the CA of the client's certificate has expired on {}", rfc3339(*since)),
             Self::CaNotYetValid { from } => write!(f, "the CA of the client's certificate is valid from {} only", rfc3339(*from)),
+            Self::Revoked => f.write_str("the client's certificate, or an intermediate one, is revoked"),
+            Self::UnknownStatus => f.write_str(
+                "a CA between the client's certificate and those in client_ca has no CRL here: add that CA to client_ca, and its CRL to crl",
+            ),
+            Self::NoCrl { ca } => write!(f, "there is no good CRL of {ca}, the CA of the client's certificate: put its latest into crl"),
+            Self::CrlExpired { ca, since } => {
+                write!(f, "the CRL of {ca}, a CA of the client's certificate, has expired on {}: put its latest into crl", rfc3339(*since))
+            }
             Self::Other(what) => f.write_str(what),
         }
     }

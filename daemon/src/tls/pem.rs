@@ -129,15 +129,15 @@ pub(super) fn check_dates(file: &Path, der: &CertificateDer<'_>, now: Time) -> R
     Ok(())
 }
 
-fn parse<'a>(file: &Path, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, TlsError> {
+pub(super) fn parse<'a>(file: &Path, der: &'a CertificateDer<'_>) -> Result<X509Certificate<'a>, TlsError> {
     X509Certificate::from_der(der).map(|(_, certificate)| certificate).map_err(|_| TlsError::Certificate { file: file.to_owned() })
 }
 
-fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+pub(super) fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     std::fs::read(file).map(Zeroizing::new).map_err(|source| TlsError::Unreadable { file: file.to_owned(), source })
 }
 
-fn fault(file: &Path, error: &PemError) -> TlsError {
+pub(super) fn fault(file: &Path, error: &PemError) -> TlsError {
     let what = match error {
         PemError::MissingSectionEnd { .. } => "a section has no END line",
         PemError::IllegalSectionStart { .. } => "a BEGIN line is damaged",

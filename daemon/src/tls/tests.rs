@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use keys::id::ScopeName;
 use keys::policy::Role;
@@ -76,8 +77,22 @@ impl Fixture {
         std::fs::read_to_string(self.path(file)).expect("it reads")
     }
 
+    fn listener(&self, cert: &str, key: &str, ca: &str) -> Listener {
+        Listener {
+            bind: "127.0.0.1:0".parse().expect("an address"),
+            certificates: vec![CertificateFiles { cert: self.path(cert), key: self.path(key) }],
+            client_ca: self.path(ca),
+            crl: None,
+            crl_grace: Duration::ZERO,
+        }
+    }
+
+    fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock) as Arc<dyn Clock>
+    }
+
     fn load(&self, cert: &str, key: &str, ca: &str) -> Result<ServerTls, TlsError> {
-        ServerTls::load(&self.path(cert), &self.path(key), &self.path(ca), Arc::clone(&self.clock) as Arc<dyn Clock>)
+        ServerTls::load(&self.listener(cert, key, ca), self.clock()).map(|(tls, _)| tls)
     }
 
     fn server(&self) -> ServerTls {
@@ -443,6 +458,8 @@ fn our_client_trusts_only_the_servers_name_and_ca() {
     let mixed = ClientTls::load(&fixture.path("ca.pem"), &fixture.path("client.pem"), &fixture.path("server.key"), "localhost");
     assert!(matches!(mixed, Err(TlsError::KeyMismatch { .. })));
 }
+
+mod revocation;
 
 #[test]
 fn a_failed_handshake_is_told_in_our_words() {

@@ -238,6 +238,7 @@ impl Dev {
             ("AUDIT_DIR_CORE".to_owned(), path(Layout::new(&config.data_dir).audit())),
             ("CA_CERT".to_owned(), path(self.pki.cert("ca"))),
             ("CA_KEY".to_owned(), path(self.pki.key("ca"))),
+            ("CRL".to_owned(), path(self.pki.crl())),
             ("CLIENT_PEM".to_owned(), path(self.pki.client_pem())),
             ("TENANT".to_owned(), TENANTS[0].to_owned()),
             ("SERVICE".to_owned(), SERVICE.to_owned()),
@@ -281,6 +282,7 @@ listeners:
     cert: {cert:?}
     key: {key:?}
     client_ca: {ca:?}
+    crl: {crl:?}
 identity:
   rules:
     - uri: "strongroom://{{tenant}}/{{service}}/{{role}}"
@@ -300,6 +302,7 @@ seal:
         cert = pki.cert("server"),
         key = pki.key("server"),
         ca = pki.cert("ca"),
+        crl = pki.crl(),
         conf = token.conf(),
     )
 }

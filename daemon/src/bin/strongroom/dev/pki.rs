@@ -48,6 +48,11 @@ impl Pki {
         self.folder.join(format!("{}.key", name.to_lowercase()))
     }
 
+    /// What the CA has revoked: nothing, until somebody puts another list there.
+    pub(crate) fn crl(&self) -> PathBuf {
+        self.folder.join("ca.crl")
+    }
+
     /// The first client's certificate and key in one file.
     pub(crate) fn client_pem(&self) -> PathBuf {
         self.folder.join("client-both.pem")
@@ -66,6 +71,7 @@ impl Pki {
         let validity = Validity::starting(SystemClock.now(), VALID_FOR)?;
         let (ca, issued) = Ca::create("strongroom dev CA", validity)?;
         issued.write(&self.cert("ca"), &self.key("ca"))?;
+        write_private(&self.crl(), ca.revocation_list(1, &[], validity)?.as_bytes())?;
         ca.issue(&Holder::Server { names: Vec::new() }, validity)?.write(&self.cert("server"), &self.key("server"))?;
         for (name, tenant, person, role) in CLIENTS {
             let parse = |text: &str| text.parse::<ScopeName>().expect("the table's names are names");

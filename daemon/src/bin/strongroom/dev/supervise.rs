@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::net::UnixDatagram;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::dev::told;
@@ -22,8 +23,14 @@ const STOP_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Core {
     child: Child,
     pid: u32,
-    /// Held so that the core can also say that it is stopping.
-    _notify: UnixDatagram,
+    /// Hears what the core says later, so that it never waits to be heard.
+    notices: JoinHandle<()>,
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.notices.abort();
+    }
 }
 
 /// What a core is started from.
@@ -58,18 +65,20 @@ impl CoreCommand {
             }
             ended = child.wait() => return Err(Failure::failed(format!("the core ended before it was ready: {}", ended.map_err(told("its end"))?))),
         }
-        Ok(Core { child, pid, _notify: socket })
+        let notices = tokio::spawn(async move { while heard(&socket).await.is_ok() {} });
+        Ok(Core { child, pid, notices })
     }
 }
 
 async fn ready(socket: &UnixDatagram) -> std::io::Result<()> {
+    while !heard(socket).await?.lines().any(|line| line == "READY=1") {}
+    Ok(())
+}
+
+async fn heard(socket: &UnixDatagram) -> std::io::Result<String> {
     let mut message = [0; 4096];
-    loop {
-        let length = socket.recv(&mut message).await?;
-        if String::from_utf8_lossy(&message[..length]).lines().any(|line| line == "READY=1") {
-            return Ok(());
-        }
-    }
+    let length = socket.recv(&mut message).await?;
+    Ok(String::from_utf8_lossy(&message[..length]).into_owned())
 }
 
 impl Core {

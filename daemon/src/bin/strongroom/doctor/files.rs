@@ -19,7 +19,7 @@ const EXECUTE: u32 = 0o111;
 /// Data folder, identity, keys, device program, modules, PIN latches.
 pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
     let mut findings = vec![data_dir(&config.data_dir), identity(layout)];
-    findings.extend(config.listeners.kmip.iter().map(|listener| private_key(&listener.key)));
+    findings.extend(config.listeners.kmip.iter().flat_map(|listener| &listener.certificates).map(|files| private_key(&files.key)));
     findings.push(device(&device_program(config)));
     findings.extend(config.seal.custodians.iter().map(|custodian| module(&custodian.pkcs11.token.module)));
     findings.extend(latches(&layout.latch()));

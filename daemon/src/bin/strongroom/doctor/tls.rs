@@ -23,11 +23,21 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 }
 
 fn listener_check(listener: &Listener, now: Time) -> Vec<Finding> {
-    let mut findings = vec![match ServerTls::load(&listener.cert, &listener.key, &listener.client_ca, Arc::new(SystemClock)) {
-        Ok(_) => Finding::good("TLS", format!("certificate, key and CAs for {} fit together", listener.bind)),
-        Err(error) => Finding::bad("TLS", error.to_string(), "correct the files of listeners.kmip"),
-    }];
-    findings.extend(expiry("server certificate", &listener.cert, "replace it by one that `strongroom cert issue --server` makes", now));
+    let mut findings = match ServerTls::load(listener, Arc::new(SystemClock)) {
+        Ok((_, faults)) => {
+            let good = Finding::good("TLS", format!("certificates, keys and CAs for {} fit together", listener.bind));
+            let crls = faults.into_iter().map(|fault| Finding::bad("CRL", fault.to_string(), "correct the file of listeners.kmip.crl"));
+            [good].into_iter().chain(crls).collect()
+        }
+        Err(error) => vec![Finding::bad("TLS", error.to_string(), "correct the files of listeners.kmip")],
+    };
+    if listener.crl.is_none() {
+        let todo = "set listeners.kmip.crl to a file with the CAs' revocation lists";
+        findings.push(Finding::warning("CRL", "revoked clients are let in: crl is none".to_owned(), todo));
+    }
+    for files in &listener.certificates {
+        findings.extend(expiry("server certificate", &files.cert, "replace it by one that `strongroom cert issue --server` makes", now));
+    }
     findings.extend(expiry("client CA", &listener.client_ca, "add its successor to the file, and have clients renewed", now));
     findings
 }
@@ -55,6 +65,10 @@ fn judged(check: &'static str, path: &Path, (from, to): (Time, Time), todo: &str
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use daemon::config::CertificateFiles;
+
     use super::*;
     use crate::doctor::Verdict;
 
@@ -74,10 +88,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let (ca, _) = crate::cert::tests::ca(dir.path());
         let bind = "127.0.0.1:0".parse().expect("an address");
-        let listener = Listener { bind, cert: ca.clone(), key: dir.path().join("absent"), client_ca: ca };
+        let certificates = vec![CertificateFiles { cert: ca.clone(), key: dir.path().join("absent") }];
+        let listener = Listener { bind, certificates, client_ca: ca, crl: None, crl_grace: Duration::ZERO };
         let findings = listener_check(&listener, SystemClock.now());
         assert_eq!(findings[0].verdict, Verdict::Bad, "{findings:?}");
         let ends: Vec<Verdict> = findings[1..].iter().map(|finding| finding.verdict).collect();
-        assert_eq!(ends, [Verdict::Warning, Verdict::Warning], "both end tomorrow");
+        assert_eq!(ends, [Verdict::Warning, Verdict::Warning, Verdict::Warning], "no CRL, and both end tomorrow");
     }
 }
