@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::metrics::Refused;
 use crate::node::Node;
 use crate::stop::Stop;
 use crate::system::SystemClock;
@@ -175,11 +176,15 @@ struct Entrance {
 
 impl Entrance {
     async fn pass<F: Future<Output = ()>>(mut self, stream: TcpStream, handshaking: OwnedSemaphorePermit, serve: impl Fn(Arrival) -> F) {
-        let address = self.address;
+        let (address, node) = (self.address, Arc::clone(&self.node));
+        let counts = node.metrics.door(self.origin);
         let acceptor = TlsAcceptor::from(self.trusted.latest().tls.config());
         let stream = match handshake(acceptor, stream).await {
             Ok(stream) => stream,
-            Err(error) => return tracing::info!(%address, why = handshake_failure(&error), "TLS handshake failed"),
+            Err(error) => {
+                counts.handshake_failed(&error);
+                return tracing::info!(%address, why = handshake_failure(&error), "TLS handshake failed");
+            }
         };
         let (peer, mut gate) = match self.admit(&stream) {
             Ok(admitted) => admitted,
@@ -187,9 +192,11 @@ impl Entrance {
         };
         let session = peer.session;
         let Some(place) = self.places.take(session, peer.principal.certificate).await else {
+            counts.refused(Refused::NoPlace);
             return tracing::warn!(session = session.0, %address, "connection refused: every place is taken and none became free");
         };
         drop(handshaking);
+        let _open = counts.open();
         gate.tell(place.activity());
         let mut watch = gate.watch();
         let arrival = Arrival { stream, peer, gate, node: Arc::clone(&self.node), stop: self.stop };
@@ -198,7 +205,10 @@ impl Entrance {
             () = place.wanted() => {
                 tracing::warn!(session = session.0, %address, "connection cut: places are short, and it was idle longest");
             }
-            why = watch.shut(|| SystemClock.now()) => shut(&self.node, session, &why),
+            why = watch.shut(|| SystemClock.now()) => {
+                counts.refused(refused(&why));
+                shut(&self.node, session, &why);
+            }
         }
     }
 
@@ -207,6 +217,7 @@ impl Entrance {
         let chain: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
         let name = self.address.to_string();
         let gate = Gate::open(self.trusted.clone(), chain.into(), SystemClock.now()).map_err(|why| {
+            self.node.metrics.door(self.origin).refused(refused(&why));
             let opened = self.node.session(self.origin, None, &name);
             match opened.and_then(|session| self.node.note(session, Action::Connect, Outcome::Denied)) {
                 Ok(()) => why.to_string(),
@@ -214,8 +225,19 @@ impl Entrance {
             }
         })?;
         let principal = gate.principal().clone();
-        let session = self.node.session(self.origin, Some(&principal), &name).map_err(|error| error.to_string())?;
+        let session = self.node.session(self.origin, Some(&principal), &name).map_err(|error| {
+            self.node.metrics.door(self.origin).refused(Refused::AuditLog);
+            error.to_string()
+        })?;
         Ok((Peer { principal, session, address: self.address }, gate))
+    }
+}
+
+/// Under which reason a connection is counted that may not come in or go on.
+fn refused(why: &Shut) -> Refused {
+    match why {
+        Shut::Certificate(_) => Refused::Certificate,
+        Shut::Unknown(_) | Shut::Renamed => Refused::Identity,
     }
 }
 

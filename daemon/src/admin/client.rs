@@ -1,42 +1,64 @@
-//! The client of the admin interface: one HTTP/1.1 request per call, over the node's Unix socket.
+//! The client of the admin interface: one HTTP/1.1 request per call, over the node's Unix socket or over mutual TLS.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, StatusCode, header};
+use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{IvkInfo, NewService, NewTenant, Problem, ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, VerifySlot};
+use crate::tls::{ClientTls, TlsError};
 
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long an answer may take: longer than every slot's device may.
 const ANSWER_WITHIN: Duration = Duration::from_secs(300);
 
+/// Port of `listeners.admin` where an address names none.
+const PORT: u16 = 5698;
+
 /// Speaks to one node; connects anew for each call.
 #[derive(Debug, Clone)]
 pub struct Client {
-    socket: PathBuf,
+    target: Target,
+}
+
+/// Where a node is.
+#[derive(Debug, Clone)]
+enum Target {
+    /// On this machine.
+    Socket(PathBuf),
+    /// Behind its `listeners.admin`.
+    Tls { host: String, port: u16, tls: Box<ClientTls> },
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => path.display().fmt(f),
+            Self::Tls { host, port, .. } => write!(f, "https://{host}:{port}"),
+        }
+    }
 }
 
 /// Why a call has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens on the socket.
-    #[error(
-        "no node answers at {socket} ({source}): start strongroomd, or name its socket by --data-dir or --socket",
-        socket = .socket.display()
-    )]
+    #[error("no node answers at {node} ({source}): start strongroomd, or say where it is by --data-dir, --socket or --admin")]
     Unreachable {
-        /// The socket's path.
-        socket: PathBuf,
+        /// The socket's path, or the node's address.
+        node: String,
         /// What the system said.
         source: io::Error,
     },
@@ -47,10 +69,10 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// The node did not finish in time.
-    #[error("the node at {socket} did not answer within {seconds} s: see its log (`journalctl -u strongroomd`)", socket = .socket.display())]
+    #[error("the node at {node} did not answer within {seconds} s: see its log (`journalctl -u strongroomd`)")]
     TimedOut {
-        /// The socket's path.
-        socket: PathBuf,
+        /// The socket's path, or the node's address.
+        node: String,
         /// How long the client waited.
         seconds: u64,
     },
@@ -60,6 +82,15 @@ pub enum ClientError {
         /// What the connection said.
         source: hyper::Error,
     },
+    /// The address cannot be meant.
+    #[error("`{address}` is no address of a node: give https://HOST or https://HOST:PORT")]
+    Address {
+        /// What was given.
+        address: String,
+    },
+    /// Certificates, key or CAs cannot be used.
+    #[error(transparent)]
+    Files(#[from] TlsError),
     /// The node said no.
     #[error("{}", .0.detail)]
     Refused(Problem),
@@ -78,7 +109,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Forbidden { .. } | Self::TimedOut { .. } | Self::Lost { .. } => true,
             Self::Refused(problem) => problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-            Self::Unreadable { .. } => false,
+            Self::Address { .. } | Self::Files(_) | Self::Unreadable { .. } => false,
         }
     }
 }
@@ -87,7 +118,26 @@ impl Client {
     /// A client of the node that listens on this socket.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self { target: Target::Socket(socket.to_owned()) }
+    }
+
+    /// A client of the node at an address, as whom the certificate names.
+    ///
+    /// - `address`: `https://HOST` or `https://HOST:PORT`; the server's certificate must have this host's name.
+    /// - `ca`, `cert`, `key`: PEM files, as for [`ClientTls::load`].
+    ///
+    /// # Errors
+    /// `Address` or `Files`.
+    pub fn remote(address: &str, ca: &Path, cert: &Path, key: &Path) -> Result<Self, ClientError> {
+        let wrong = || ClientError::Address { address: address.to_owned() };
+        let uri: Uri = address.parse().map_err(|_| wrong())?;
+        let (Some("https"), Some(host), "" | "/", None) = (uri.scheme_str(), uri.host(), uri.path(), uri.query()) else {
+            return Err(wrong());
+        };
+        // In an address an IPv6 address stands in brackets, in a certificate it does not.
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let tls = Box::new(ClientTls::load(ca, cert, key, name)?);
+        Ok(Self { target: Target::Tls { host: host.to_owned(), port: uri.port_u16().unwrap_or(PORT), tls } })
     }
 
     /// State of the node; works in every state.
@@ -198,12 +248,12 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(format!("/api/v1/{path}"))
-            .header(header::HOST, "localhost")
+            .header(header::HOST, self.host())
             .header(header::CONTENT_TYPE, kind)
             .body(Full::new(body))
             .expect("method, path and headers are made of legal characters");
         let answer = tokio::time::timeout(ANSWER_WITHIN, self.exchange(request)).await;
-        let timed_out = || ClientError::TimedOut { socket: self.socket.clone(), seconds: ANSWER_WITHIN.as_secs() };
+        let timed_out = || ClientError::TimedOut { node: self.target.to_string(), seconds: ANSWER_WITHIN.as_secs() };
         let (status, body) = answer.map_err(|_| timed_out())??;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| ClientError::Unreadable { why: error.to_string() });
@@ -212,26 +262,51 @@ impl Client {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|source| self.unreachable(source))?;
-        let lost = |source| ClientError::Lost { source };
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
-        let (answer, _ended) = tokio::join!(
-            async move {
-                let answer = sender.send_request(request).await.map_err(lost)?;
-                whole(answer).await
-            },
-            connection
-        );
-        answer
+        match &self.target {
+            Target::Socket(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|source| self.unreachable(source))?;
+                converse(stream, request).await
+            }
+            Target::Tls { host, port, tls } => {
+                let connect = async {
+                    let stream = TcpStream::connect((host.trim_start_matches('[').trim_end_matches(']'), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    TlsConnector::from(tls.config()).connect(tls.server_name(), stream).await
+                };
+                converse(connect.await.map_err(|source| self.unreachable(source))?, request).await
+            }
+        }
+    }
+
+    fn host(&self) -> String {
+        match &self.target {
+            Target::Socket(_) => "localhost".to_owned(),
+            Target::Tls { host, port, .. } => format!("{host}:{port}"),
+        }
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {
-        let socket = self.socket.clone();
-        match source.kind() {
-            io::ErrorKind::PermissionDenied => ClientError::Forbidden { socket },
-            _ => ClientError::Unreachable { socket, source },
+        match (&self.target, source.kind()) {
+            (Target::Socket(socket), io::ErrorKind::PermissionDenied) => ClientError::Forbidden { socket: socket.clone() },
+            _ => ClientError::Unreachable { node: self.target.to_string(), source },
         }
     }
+}
+
+async fn converse<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let lost = |source| ClientError::Lost { source };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(lost)?;
+    let (answer, _ended) = tokio::join!(
+        async move {
+            let answer = sender.send_request(request).await.map_err(lost)?;
+            whole(answer).await
+        },
+        connection
+    );
+    answer
 }
 
 async fn whole(answer: Response<Incoming>) -> Result<(StatusCode, Bytes), ClientError> {
@@ -306,6 +381,19 @@ mod tests {
 
     fn http(status: &str, kind: &str, body: &str) -> String {
         format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    }
+
+    #[test]
+    fn an_address_that_cannot_be_meant_is_refused_before_any_file_is_read() {
+        let files = Path::new("/nonexistent");
+        for address in ["", "localhost:5698", "http://localhost:5698", "https://", "https://h/path", "https://h/?q", "https://h:99999"] {
+            let refused = Client::remote(address, files, files, files);
+            assert!(matches!(refused, Err(ClientError::Address { .. })), "{address}: {refused:?}");
+        }
+        for address in ["https://h", "https://h:1/", "https://[::1]:5698"] {
+            let refused = Client::remote(address, files, files, files);
+            assert!(matches!(refused, Err(ClientError::Files(_))), "{address}: {refused:?}");
+        }
     }
 
     #[tokio::test]

@@ -80,7 +80,11 @@ impl Page {
         let failed = doors.iter().flat_map(|(name, door)| door.failures().map(|failure| by_reason(name, failure)));
         self.counter("handshakes_failed", "TLS handshakes that failed", failed.collect());
         let refused = doors.iter().flat_map(|(name, door)| door.refusals().map(|refusal| by_reason(name, refusal)));
-        self.counter("connections_refused", "Connections that were turned away or cut after their handshake", refused.collect());
+        self.counter(
+            "connections_refused",
+            "Connections that were turned away after their handshake, or cut when the trust was replaced",
+            refused.collect(),
+        );
     }
 
     fn store(&mut self, metrics: &Metrics) {

@@ -24,6 +24,18 @@ pub(crate) struct Options {
     /// The node's admin socket [default: strongroom.sock in the data folder]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Speak to the node's admin listener, https://HOST[:5698], instead of its socket
+    #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_ADMIN", conflicts_with = "socket")]
+    admin: Option<String>,
+    /// With --admin: the CAs whose servers are trusted, in PEM
+    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_ADMIN_CA")]
+    admin_ca: Option<PathBuf>,
+    /// With --admin: who you are, in PEM
+    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_ADMIN_CERT")]
+    admin_cert: Option<PathBuf>,
+    /// With --admin: the certificate's private key, in PEM
+    #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_ADMIN_KEY")]
+    admin_key: Option<PathBuf>,
     /// Print results as JSON on standard output, errors as {"error": {...}} on standard error
     #[arg(long, global = true)]
     json: bool,
@@ -69,11 +81,16 @@ impl Context {
         }
     }
 
-    /// A client of the node.
+    /// A client of the node: over its socket, or where --admin says.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        match &self.options.socket {
-            Some(socket) => Ok(Client::new(socket)),
-            None => Ok(Client::new(&self.layout()?.socket())),
+        let Options { socket, admin, admin_ca, admin_cert, admin_key, .. } = &self.options;
+        match (socket, admin) {
+            (Some(socket), _) => Ok(Client::new(socket)),
+            (None, None) => Ok(Client::new(&self.layout()?.socket())),
+            (None, Some(address)) => match (admin_ca, admin_cert, admin_key) {
+                (Some(ca), Some(cert), Some(key)) => Ok(Client::remote(address, ca, cert, key)?),
+                _ => Err(Failure::usage("--admin needs --admin-ca, --admin-cert and --admin-key")),
+            },
         }
     }
 
@@ -95,7 +112,16 @@ mod tests {
     use crate::failure::Kind;
 
     fn options() -> Options {
-        Options { config: "/nonexistent/config.yaml".into(), data_dir: None, socket: None, json: false }
+        Options {
+            config: "/nonexistent/config.yaml".into(),
+            data_dir: None,
+            socket: None,
+            admin: None,
+            admin_ca: None,
+            admin_cert: None,
+            admin_key: None,
+            json: false,
+        }
     }
 
     #[test]
@@ -103,6 +129,15 @@ mod tests {
         let context = Context::new(Options { data_dir: Some("/d".into()), ..options() });
         assert_eq!(context.layout().expect("no file is read").socket(), PathBuf::from("/d/strongroom.sock"));
         assert!(Context::new(Options { socket: Some("/s".into()), ..options() }).client().is_ok());
+    }
+
+    #[test]
+    fn an_address_without_a_certificate_is_a_usage_error() {
+        let context = Context::new(Options { admin: Some("https://h".to_owned()), admin_ca: Some("/ca".into()), ..options() });
+        assert_eq!(context.client().expect_err("nobody is named").kind, Kind::Usage);
+        let files = Options { admin_ca: Some("/n".into()), admin_cert: Some("/n".into()), admin_key: Some("/n".into()), ..options() };
+        let context = Context::new(Options { admin: Some("http://h".to_owned()), ..files });
+        assert_eq!(context.client().expect_err("not https").kind, Kind::Usage);
     }
 
     #[test]

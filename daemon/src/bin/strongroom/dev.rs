@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use daemon::admin::client::Client;
 use daemon::admin::types::{NewService, NewTenant};
 use daemon::certs::write_private;
-use daemon::config::Config;
+use daemon::config::{Config, Listener};
 use daemon::layout::Layout;
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,7 +40,7 @@ pub(crate) struct DevArgs {
     /// Where everything is made
     #[arg(long)]
     dir: PathBuf,
-    /// KMIP port; chosen by the system at the first start if not given
+    /// KMIP port; HTTPS is at N+2, the admin interface at N+4, health at N+6. Chosen by the system at the first start if not given
     #[arg(long, value_name = "N")]
     base_port: Option<u16>,
     /// Leave a child that dies as it is, instead of restarting it
@@ -167,8 +167,8 @@ impl Dev {
         pki.ensure()?;
         let config = dir.join("core.yaml");
         if base_port.is_some() || !config.exists() {
-            let port = base_port.map_or_else(free_port, Ok)?;
-            write_private(&config, config_text(dir, &token, &pki, port).as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))?;
+            let ports = base_port.map_or_else(Ports::free, Ports::above)?;
+            write_private(&config, config_text(dir, &token, &pki, &ports).as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))?;
         }
         let command = CoreCommand {
             program: beside("strongroomd")?,
@@ -230,9 +230,14 @@ impl Dev {
 
     fn write_env(&self, config: &Config, core: &Core, keys: &[String]) -> Result<(), Failure> {
         let path = |path: PathBuf| path.display().to_string();
-        let kmip = config.listeners.kmip.as_ref().map(|kmip| kmip.bind.to_string()).unwrap_or_default();
+        let listeners = &config.listeners;
+        let socket = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.bind.to_string());
+        let url = |scheme: &str, socket: Option<String>| socket.map(|socket| format!("{scheme}://{socket}")).unwrap_or_default();
         let mut lines = vec![
-            ("KMIP_CORE".to_owned(), kmip),
+            ("KMIP_CORE".to_owned(), socket(&listeners.kmip).unwrap_or_default()),
+            ("HTTPS_CORE".to_owned(), url("https", socket(&listeners.https))),
+            ("ADMIN_CORE".to_owned(), url("https", socket(&listeners.admin))),
+            ("HEALTH_CORE".to_owned(), url("http", listeners.health.map(|socket| socket.to_string()))),
             ("CORE_PID".to_owned(), core.pid().to_string()),
             ("CORE_CONFIG".to_owned(), path(self.config.clone())),
             ("AUDIT_DIR_CORE".to_owned(), path(Layout::new(&config.data_dir).audit())),
@@ -266,23 +271,40 @@ async fn default_key(client: &Client, tenant: &str) -> Result<String, Failure> {
     }
 }
 
-fn free_port() -> Result<u16, Failure> {
-    let socket = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
-    Ok(socket.map_err(told("no free port on 127.0.0.1"))?.port())
+/// The core's ports on 127.0.0.1.
+struct Ports {
+    kmip: u16,
+    https: u16,
+    admin: u16,
+    health: u16,
 }
 
-fn config_text(dir: &Path, token: &DevToken, pki: &Pki, port: u16) -> String {
+impl Ports {
+    /// Those that belong to a base; the odd ones in between are an edge's.
+    fn above(base: u16) -> Result<Self, Failure> {
+        let above = |more: u16| base.checked_add(more).ok_or_else(|| Failure::usage("--base-port: at most 65529"));
+        Ok(Self { kmip: base, https: above(2)?, admin: above(4)?, health: above(6)? })
+    }
+
+    /// Four that nobody uses now.
+    fn free() -> Result<Self, Failure> {
+        // All are held until all are known, so that they differ.
+        let sockets = (0..4).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>();
+        let sockets = sockets.map_err(told("no free port on 127.0.0.1"))?;
+        let ports: Result<Vec<u16>, _> = sockets.iter().map(|socket| socket.local_addr().map(|address| address.port())).collect();
+        let ports = ports.map_err(told("no free port on 127.0.0.1"))?;
+        Ok(Self { kmip: ports[0], https: ports[1], admin: ports[2], health: ports[3] })
+    }
+}
+
+fn config_text(dir: &Path, token: &DevToken, pki: &Pki, ports: &Ports) -> String {
     format!(
         r#"# Made by `strongroom dev`.
 role: core
 data_dir: {data_dir:?}
 listeners:
-  kmip:
-    bind: "127.0.0.1:{port}"
-    cert: {cert:?}
-    key: {key:?}
-    client_ca: {ca:?}
-    crl: {crl:?}
+{kmip}{https}{admin}  health:
+    bind: "127.0.0.1:{health}"
 identity:
   rules:
     - uri: "strongroom://{{tenant}}/{{service}}/{{role}}"
@@ -299,12 +321,17 @@ seal:
           SOFTHSM2_CONF: {conf:?}
 "#,
         data_dir = dir.join("core"),
-        cert = pki.cert("server"),
-        key = pki.key("server"),
-        ca = pki.cert("ca"),
-        crl = pki.crl(),
+        kmip = listener_text("kmip", ports.kmip, pki),
+        https = listener_text("https", ports.https, pki),
+        admin = listener_text("admin", ports.admin, pki),
+        health = ports.health,
         conf = token.conf(),
     )
+}
+
+fn listener_text(name: &str, port: u16, pki: &Pki) -> String {
+    let (cert, key, ca, crl) = (pki.cert("server"), pki.key("server"), pki.cert("ca"), pki.crl());
+    format!("  {name}:\n    bind: \"127.0.0.1:{port}\"\n    cert: {cert:?}\n    key: {key:?}\n    client_ca: {ca:?}\n    crl: {crl:?}\n")
 }
 
 #[cfg(test)]

@@ -116,7 +116,11 @@ impl Error for Failure {}
 
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
-        let kind = if error.is_unavailable() { Kind::Unavailable } else { Kind::Failed };
+        let kind = match &error {
+            ClientError::Address { .. } | ClientError::Files(TlsError::ServerName { .. }) => Kind::Usage,
+            error if error.is_unavailable() => Kind::Unavailable,
+            _ => Kind::Failed,
+        };
         Self::of(kind, &error)
     }
 }
