@@ -63,7 +63,7 @@ fn test_key() -> Key<32> {
 
 type Operation = fn(&Key<32>);
 
-const OPERATIONS: [(&str, Operation); 18] = [
+const OPERATIONS: [(&str, Operation); 19] = [
     ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
     ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
     ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
@@ -82,6 +82,7 @@ const OPERATIONS: [(&str, Operation); 18] = [
     ("AES-CBC in parts of the key", |key| key.expose(|key| cbc_of_secret_parts(key))),
     ("a refused AES-GCM decryption of the key", |key| key.expose(|key| refused_gcm(key))),
     ("a refused AES-CBC decryption of the key", |key| key.expose(|key| refused_cbc(key))),
+    ("a panic over the key", |key| key.expose(panic_over)),
 ];
 
 fn wrap_and_unwrap(aead: Aead, key: &Key<32>) {
@@ -154,6 +155,17 @@ fn refused_cbc(key: &[u8]) {
     text.truncate(plaintext.len());
     wipe(plaintext);
     assert!(mode::cbc_decrypt(&[5; 32], &[1; 16], &text, &mut Vec::new()).is_err());
+}
+
+fn panic_over(key: &[u8; 32]) {
+    let panicked = std::panic::catch_unwind(|| {
+        scrubbed(|| {
+            let copy = std::hint::black_box(*key);
+            assert_eq!(copy[0], copy[1], "the two differ, so this panics");
+            std::hint::black_box(&copy);
+        });
+    });
+    assert!(panicked.is_err());
 }
 
 /// The pseudorandom key and 64 derived bytes, all in locked memory.
