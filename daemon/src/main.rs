@@ -10,6 +10,10 @@ use clap::Parser;
 use daemon::boot;
 use daemon::config::{Config, LogFormat};
 
+/// Requests, PINs and TLS records pass through ordinary buffers (C16).
+#[global_allocator]
+static HEAP: secret::WipingHeap = secret::WipingHeap;
+
 /// Fewest threads for requests: on a small machine one that waits must not hold up the others.
 const WORKERS_MIN: usize = 4;
 /// How long a device or a disk that does not answer may hold up the end of the process.

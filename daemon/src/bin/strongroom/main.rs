@@ -30,6 +30,10 @@ use serde_json::json;
 use crate::context::{Context, Options};
 use crate::failure::{Failure, Kind};
 
+/// A typed PIN passes through the buffers of a terminal, a file or HTTP (C16).
+#[global_allocator]
+static HEAP: secret::WipingHeap = secret::WipingHeap;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
