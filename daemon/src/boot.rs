@@ -277,7 +277,8 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
     if !layout.store().exists() {
         return Err(BootError::StoreMissing { path: layout.store() });
     }
-    let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store())?);
+    let embedded = Arc::new(Embedded::open(&layout.store())?);
+    let store: Arc<dyn Keystore> = Arc::<Embedded>::clone(&embedded);
     let (log, report) = Log::open(&layout.audit(), config.audit, identity.log)?;
     if report.repaired_bytes > 0 {
         tracing::warn!(bytes = report.repaired_bytes, "audit log: a torn last line was removed");
@@ -288,6 +289,7 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         identity,
         memory,
         store,
+        embedded,
         audit: Arc::new(log),
         seal,
         sessions: Sessions::after(last_session),

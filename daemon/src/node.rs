@@ -18,6 +18,7 @@ use keys::unit::Unit;
 use keys::vault::{Parts, Vault};
 use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
 use secret::Bytes;
+use storage::embedded::Embedded;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -43,6 +44,8 @@ pub struct Node {
     pub memory: secret::Report,
     /// Where its rows are.
     pub store: Arc<dyn Keystore>,
+    /// The same, for what a keystore on the node's own disk can tell besides.
+    pub embedded: Arc<Embedded>,
     /// Its log.
     pub audit: Arc<Log>,
     /// Its slots.
@@ -134,6 +137,8 @@ pub struct NodeParts {
     pub memory: secret::Report,
     /// Where its rows are.
     pub store: Arc<dyn Keystore>,
+    /// The same, for what a keystore on the node's own disk can tell besides.
+    pub embedded: Arc<Embedded>,
     /// Its log.
     pub audit: Arc<Log>,
     /// Its slots.
@@ -160,6 +165,7 @@ impl Node {
             identity: parts.identity,
             memory: parts.memory,
             store,
+            embedded: parts.embedded,
             audit: parts.audit,
             seal: parts.seal,
             sessions: parts.sessions,
@@ -393,6 +399,7 @@ impl Node {
             Err(error) => warnings.push(error.to_string()),
         }
         warnings.extend(self.notices.all());
+        warnings.extend(self.embedded.writable().err().map(|error| error.to_string()));
         if self.memory.backing == secret::Backing::Mlock {
             warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
         }

@@ -118,6 +118,14 @@ impl Embedded {
         *store.slot() = Some(store.connect()?);
         Ok(Self { store: Arc::new(store) })
     }
+
+    /// Would a small change be taken now? For operators to see; a commit finds out by itself, and may still fail.
+    ///
+    /// # Errors
+    /// [`StoreError::Poisoned`], [`StoreError::Full`], or that the medium does not even answer.
+    pub fn writable(&self) -> Result<(), StoreError> {
+        if self.store.faults.broken() { Err(StoreError::Poisoned) } else { self.store.check_space(0) }
+    }
 }
 
 #[async_trait]

@@ -207,3 +207,15 @@ async fn an_unreadable_page_refuses_its_rows_and_no_others() {
     }
     panic!("no page with the row was met");
 }
+
+#[tokio::test]
+async fn a_store_whose_sync_has_failed_says_that_it_takes_no_more() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let disk = Arc::new(Disk::default());
+    let store = open_on(&disk, &folder.path().join("rows.redb")).expect("a new file opens");
+    store.writable().expect("nothing has failed");
+    disk.fail_sync(1, EIO);
+    let step = steps().swap_remove(0);
+    store.commit(step).await.expect_err("the sync fails");
+    assert!(matches!(store.writable(), Err(StoreError::Poisoned)), "{:?}", store.writable());
+}
