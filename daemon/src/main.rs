@@ -9,6 +9,7 @@ use anyhow::Context;
 use clap::Parser;
 use daemon::boot;
 use daemon::config::{Config, LogFormat};
+use tokio::runtime::Handle;
 
 /// Requests, PINs and TLS records pass through ordinary buffers (C16).
 #[global_allocator]
@@ -16,6 +17,8 @@ static HEAP: secret::WipingHeap = secret::WipingHeap;
 
 /// Fewest threads for requests: on a small machine one that waits must not hold up the others.
 const WORKERS_MIN: usize = 4;
+/// How often the runtime is nudged.
+const NUDGE_EVERY: Duration = Duration::from_millis(250);
 /// How long a device or a disk that does not answer may hold up the end of the process.
 const JOBS_END_WITHIN: Duration = Duration::from_secs(2);
 
@@ -47,9 +50,23 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get().max(WORKERS_MIN));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.context("the runtime does not start")?;
+    keep_watch(runtime.handle().clone())?;
     let ended = runtime.block_on(boot::run(arguments.config.clone(), config, memory));
     runtime.shutdown_timeout(JOBS_END_WITHIN);
     Ok(ended?)
+}
+
+/// Sees to it that some thread watches the sockets, whatever the others are at (F15).
+///
+/// A request that hangs in a write to the audit log may hang on the very thread that watched last, and no idle one takes over by itself: then nobody is
+/// even refused. A task from outside wakes an idle thread, and that one takes the watch.
+#[expect(clippy::disallowed_methods, reason = "nothing is waited for: this thread is the clock of those that cannot wake by themselves")]
+fn keep_watch(runtime: Handle) -> std::io::Result<()> {
+    let nudge = move || loop {
+        std::thread::sleep(NUDGE_EVERY);
+        drop(runtime.spawn(std::future::ready(())));
+    };
+    std::thread::Builder::new().name("nudge".to_owned()).spawn(nudge).map(drop)
 }
 
 /// Logs to standard error, where the service manager's journal takes it; with defaults while there is no configuration.
