@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::binary;
 
 /// How long a start, a restart or a stop may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a condition is looked at again.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -231,8 +231,13 @@ pub fn signal(process: u32, signal: Signal) {
 }
 
 /// Looks until `condition` holds; `false` if it does not within a minute.
-pub fn wait_for(mut condition: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_for(condition: impl FnMut() -> bool) -> bool {
+    wait_for_within(PATIENCE, condition)
+}
+
+/// Looks until `condition` holds; `false` if it does not within `limit`.
+pub(crate) fn wait_for_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + limit;
     // A channel that nobody sends on is the timer.
     let (_keep, timer) = mpsc::channel::<()>();
     while Instant::now() < until {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use daemon::kmip_client::KmipClient;
+use daemon::kmip_client::{Endpoint, KmipClient, KmipError};
 use kmip::ProtocolVersion;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -64,7 +64,59 @@ impl Core {
     /// If the core does not take it.
     #[must_use]
     pub fn connect(&self, who: Who) -> KmipClient {
-        KmipClient::connect(&who.endpoint(|name| self.value(name)), ProtocolVersion::V1_4).expect("the core serves")
+        self.try_connect(who).expect("the core serves")
+    }
+
+    /// A KMIP connection to a core that may be dying.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn try_connect(&self, who: Who) -> Result<KmipClient, KmipError> {
+        KmipClient::connect(&self.endpoint(who), ProtocolVersion::V1_4)
+    }
+
+    /// Where and as whom to connect to the core.
+    #[must_use]
+    pub fn endpoint(&self, who: Who) -> Endpoint {
+        who.endpoint(|name| self.value(name))
+    }
+
+    /// The running core's process.
+    ///
+    /// # Panics
+    /// If none was started.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the core was started").id()
+    }
+
+    /// Kills the core as a crash would, unless it has ended already, and waits for its end.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            signal(daemon.id(), Signal::SIGKILL);
+            let _reaped = daemon.wait();
+        }
+    }
+
+    /// The keystore's file.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.data_dir().join("store.redb")
+    }
+
+    /// The audit log's segments, oldest first.
+    #[must_use]
+    pub fn segments(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.data_dir().join("audit")).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut segments: Vec<_> = entries.filter(|path| path.extension().is_some_and(|extension| extension == "log")).collect();
+        segments.sort();
+        segments
+    }
+
+    /// The core's data folder.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("core")
     }
 
     /// The command that starts the core, for tests that change its surroundings.
@@ -89,12 +141,32 @@ impl Core {
     /// # Panics
     /// If it ends instead.
     pub fn start(&mut self) {
-        self.daemon = Some(self.command().stderr(Stdio::null()).spawn().expect("the binary is there"));
-        let settled = wait_for(|| self.has_ended() || self.has_settled());
-        assert!(settled && !self.has_ended(), "the core does not run");
+        if let Err(why) = self.try_start() {
+            panic!("the core does not run: {why}");
+        }
     }
 
-    fn has_ended(&mut self) -> bool {
+    /// As [`Core::start`], of a core that may not like what it finds.
+    ///
+    /// # Errors
+    /// It has ended; with this it took its leave.
+    ///
+    /// # Panics
+    /// If it neither runs nor ends.
+    pub fn try_start(&mut self) -> Result<(), String> {
+        let said = self.dir.path().join("core.said");
+        let to = fs::File::create(&said).expect("the folder is ours");
+        self.daemon = Some(self.command().stderr(to).spawn().expect("the binary is there"));
+        assert!(wait_for(|| self.has_ended() || self.has_settled()), "the core does not come to rest");
+        if self.has_ended() {
+            self.daemon = None;
+            return Err(fs::read_to_string(&said).unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// Has the core ended, or was none started?
+    pub fn has_ended(&mut self) -> bool {
         self.daemon.as_mut().is_none_or(|daemon| daemon.try_wait().is_ok_and(|ended| ended.is_some()))
     }
 
@@ -124,9 +196,15 @@ impl Core {
     /// If it cannot be started.
     #[must_use]
     pub fn cli(&self, arguments: &[&str]) -> Output {
+        self.cli_command(arguments).output().expect("the binary is there")
+    }
+
+    /// The operator's command line against this core, not started yet.
+    #[must_use]
+    pub fn cli_command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(binary("strongroom", "daemon"));
         command.arg("--config").arg(self.config()).args(arguments).stdin(Stdio::null());
-        command.output().expect("the binary is there")
+        command
     }
 
     /// What the operator's command line prints on success.
@@ -172,7 +250,13 @@ impl Core {
         fs::rename(self.tokens().with_extension("away"), self.tokens()).expect("the token is away");
     }
 
-    fn credentials(&self) -> PathBuf {
+    /// The file that holds the token's PIN.
+    #[must_use]
+    pub fn credential(&self) -> PathBuf {
+        self.credentials().join("hsm-pin")
+    }
+
+    pub(crate) fn credentials(&self) -> PathBuf {
         self.dir.path().join("softhsm/credentials")
     }
 
@@ -195,9 +279,6 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        if let Some(mut daemon) = self.daemon.take() {
-            signal(daemon.id(), Signal::SIGKILL);
-            let _reaped = daemon.wait();
-        }
+        self.kill();
     }
 }

@@ -4,12 +4,13 @@
 
 mod appliance;
 mod core;
-mod soak;
+pub mod memscan;
+pub mod requests;
+pub mod soak;
 mod softhsm;
 
 pub use appliance::{Appliance, Who, signal, wait_for};
 pub use core::Core;
-pub use soak::{Tally, create, kill_campaign};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 
 use std::env;

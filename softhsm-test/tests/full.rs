@@ -9,7 +9,8 @@ use daemon::kmip_client::{KmipClient, KmipError};
 use kmip::Error::Refused;
 use kmip::ttlv::ByteString;
 use kmip::{EncryptRequest, GetAttributesRequest, ResultReason};
-use softhsm_test::{Core, Who, create};
+use softhsm_test::requests::create;
+use softhsm_test::{Core, Who};
 
 /// A refusal for want of an audit log comes within this time.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);

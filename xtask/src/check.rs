@@ -19,6 +19,10 @@ const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
 /// Tells tests which interpreter has the KMIP client.
 const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 
+/// Every campaign, with few rounds: together they take less than a minute. Full counts are in CONTRIBUTING.md.
+const CAMPAIGNS: &[(&str, u64)] =
+    &[("kill", 3), ("storage-faults", 12), ("log-faults", 8), ("flips", 100), ("token", 3), ("connections", 100)];
+
 const REPEAT: &str = "cargo xtask check";
 
 /// Every stage.
@@ -33,7 +37,9 @@ pub(crate) fn full(workspace: &Workspace) -> Result<()> {
     // Before the other tests: whoever reads only the last summary shall see the one that counts.
     gate.command("doc tests", with_python(cargo(["test", "--workspace", "--doc"]), &python))?;
     gate.command("tests", with_python(nextest(&python, &["--workspace"]), &python))?;
-    gate.command("soak", runner::campaign("kill", 3, None)?)?;
+    for (name, count) in CAMPAIGNS {
+        gate.command(name, runner::campaign(name, *count, None)?)?;
+    }
     gate.stage("fuzz targets", REPEAT, || fuzz::check(workspace))?;
     gate.command("docs", docs(strict))?;
     dependency_stages(&mut gate, &python)?;

@@ -12,6 +12,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("opensc", "pkcs11-tool, which looks at a token from outside"),
     ("python3-venv", "the environment of the KMIP client and of the checking programs"),
     ("softhsm2", "the software token behind every device test"),
+    ("strace", "faults put under the running programs"),
     ("systemd", "systemd-analyze, which verifies the unit files"),
 ];
 
@@ -106,14 +107,14 @@ mod tests {
 
     #[test]
     fn packages_that_dpkg_does_not_know_are_missing() {
-        check("", &["gdb", "opensc", "python3-venv", "softhsm2", "systemd"]);
-        check("ii  gdb\nii  opensc\nii  softhsm2\n", &["python3-venv", "systemd"]);
-        check("ii  gdb\nii  opensc\nii  python3-venv\nii  softhsm2\nii  systemd\n", &[]);
+        check("", &["gdb", "opensc", "python3-venv", "softhsm2", "strace", "systemd"]);
+        check("ii  gdb\nii  opensc\nii  softhsm2\n", &["python3-venv", "strace", "systemd"]);
+        check("ii  gdb\nii  opensc\nii  python3-venv\nii  softhsm2\nii  strace\nii  systemd\n", &[]);
     }
 
     #[test]
     fn a_removed_or_half_installed_package_is_missing() {
-        check("ii  gdb\nrc  opensc\nii  python3-venv\niU  softhsm2\nii  systemd\n", &["opensc", "softhsm2"]);
+        check("ii  gdb\nrc  opensc\nii  python3-venv\niU  softhsm2\nii  strace\nii  systemd\n", &["opensc", "softhsm2"]);
     }
 
     #[test]

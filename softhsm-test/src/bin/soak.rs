@@ -1,7 +1,10 @@
 //! Runs one campaign: `soak NAME --count N [--seed S]`; started by `cargo xtask soak`, which builds the binaries first.
 #![expect(clippy::print_stdout, reason = "prints its result for people")]
 
+use std::fmt::Display;
+
 use clap::{Parser, ValueEnum};
+use softhsm_test::{memscan, soak};
 
 /// Runs a campaign of faults and prints what came of it.
 #[derive(Parser)]
@@ -20,25 +23,39 @@ struct Arguments {
 enum Campaign {
     /// The core is killed under load; after each restart everything acknowledged must be there.
     Kill,
+    /// Each write, sync and allocation under keystore and audit log fails, one after the other.
+    StorageFaults,
+    /// The audit log is full, fails, blocks or is removed.
+    LogFaults,
+    /// So many idle connections and a tenth as many slow ones, while others are served.
+    Connections,
+    /// One bit anywhere in the files of a stopped core is flipped.
+    Flips,
+    /// The token is pulled from a serving core and put back.
+    Token,
+    /// A core's memory, core image and files are searched for its keys, in every state; as many samples under load.
+    Memory,
 }
 
 fn main() {
     let Arguments { name, count, seed } = Arguments::parse();
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");
-    match name {
-        Campaign::Kill => {
-            let tally = softhsm_test::kill_campaign(count, seed);
-            println!(
-                "kills {}, keys acknowledged {} (activated {}), lost 0; ciphertexts decrypted after a kill {}; audit logs verified {}; \
-                 slowest kill to all-checked {:.1} s",
-                tally.kills,
-                tally.created,
-                tally.activated,
-                tally.decrypted,
-                tally.verified,
-                tally.slowest.as_secs_f64()
-            );
-        }
-    }
+    let seen: Box<dyn Display> = match name {
+        Campaign::Kill => Box::new(soak::kill_campaign(count, seed)),
+        Campaign::StorageFaults => Box::new(soak::storage_fault_campaign(count, seed)),
+        Campaign::LogFaults => Box::new(soak::log_fault_campaign(count, seed)),
+        Campaign::Connections => Box::new(soak::connection_campaign(count)),
+        Campaign::Flips => Box::new(soak::flip_campaign(count, seed)),
+        Campaign::Token => Box::new(soak::token_campaign(count, seed)),
+        Campaign::Memory => Box::new(memory(count)),
+    };
+    println!("{seen}");
+}
+
+fn memory(samples: u32) -> memscan::Table {
+    let table = memscan::memory_campaign(samples.into());
+    let missed = memscan::missed_goals(&table);
+    assert!(missed.is_empty(), "{missed:#?}\n{table}");
+    table
 }
