@@ -1,13 +1,13 @@
 //! Bad input and faults against a whole core: each has a precise error, and loses nothing.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use softhsm_test::{Core, signal, wait_for};
+use softhsm_test::{Core, Who, signal, wait_for};
 
 fn reason(core: &Core) -> String {
     let status: serde_json::Value = serde_json::from_str(&core.status()).expect("status is JSON");
@@ -221,4 +221,22 @@ fn a_stopped_core_leaves_a_log_that_verifies_and_a_torn_one_is_told_apart() {
     fs::write(&log, bytes).expect("the folder is ours");
     let refused = core.cli(&["audit", "verify"]);
     assert_eq!(refused.status.code(), Some(4), "{}", text(&refused.stderr));
+}
+
+/// F22: a core that cannot accept for want of descriptors must not give up accepting.
+#[test]
+fn a_core_out_of_descriptors_serves_again_once_there_are_some() {
+    let mut core = Core::prepared();
+    core.start();
+    let open = fs::read_dir(format!("/proc/{}/fd", core.pid())).expect("the core runs").count();
+    let limit = format!("--nofile={0}:{0}", open + 5);
+    let limited = Command::new("prlimit").args(["--pid", &core.pid().to_string(), &limit]).status();
+    assert!(limited.is_ok_and(|status| status.success()), "util-linux is on every Debian");
+    let crowd: Vec<_> = (0..40).map(|_| TcpStream::connect(core.value("KMIP_CORE")).expect("the kernel still takes connections")).collect();
+    let descriptors = || fs::read_dir(format!("/proc/{}/fd", core.pid())).map_or(0, Iterator::count);
+    assert!(wait_for(|| descriptors() >= open + 5), "every descriptor is taken: {} of {}", descriptors(), open + 5);
+    drop(crowd);
+    assert!(wait_for(|| core.try_connect(Who::Service).is_ok()), "the core no longer accepts");
+    assert_eq!(reason(&core), "unsealed: ");
+    core.stop();
 }
