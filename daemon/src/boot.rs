@@ -45,6 +45,8 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const DESCRIPTORS_KEPT: u64 = 256;
 /// How long a start waits for the first unseal before it says that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How often streams are looked at whose time is over.
+const STREAMS_SWEPT_EVERY: Duration = Duration::from_secs(10);
 /// How long each of the last steps may take.
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// Longer, because sealing itself waits for requests under way and for the log.
@@ -204,6 +206,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report) -> Resul
     let ((stopper, stop), (keepers_stopper, keepers_stop)) = (stop::stop(), stop::stop());
     let (mut listeners, mut keepers) = (Tasks::default(), Tasks::default());
     keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the sweeper of idle streams", forget_idle_streams(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
@@ -350,6 +353,19 @@ async fn flush_audit(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
             () = stop.requested() => return Ok(()),
         }
         node.flush_audit().await;
+    }
+}
+
+/// Drops operations in parts that nobody has gone on with in time, so that what they have collected does not stay in memory.
+async fn forget_idle_streams(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(STREAMS_SWEPT_EVERY) => {}
+            () = stop.requested() => return Ok(()),
+        }
+        if let Some(open) = node.open() {
+            open.vault.forget_idle_streams();
+        }
     }
 }
 

@@ -11,7 +11,11 @@ use daemon::kmip_client::{Endpoint, KmipClient};
 use daemon::tls::ClientTls;
 use keys::id::Time;
 use keys::policy::Role;
-use kmip::{ActivateRequest, Batch, DecryptRequest, DestroyRequest, GetAttributesRequest, ProtocolVersion, ResultReason};
+use kmip::ttlv::ByteString;
+use kmip::{
+    ActivateRequest, Batch, BlockCipherMode, CryptographicParameters, DecryptRequest, DestroyRequest, EncryptRequest, GetAttributesRequest,
+    ProtocolVersion, ResultReason,
+};
 use rustls::{ClientConnection, StreamOwned};
 use softhsm_test::{Appliance, Who};
 
@@ -69,6 +73,63 @@ fn a_stranger_learns_nothing_from_the_bytes_of_a_refusal() {
         let request = DecryptRequest { unique_identifier: Some(malformed), ..DecryptRequest::default() };
         assert_eq!(refusal(client.call(&request).map(drop)), Some(ResultReason::ItemNotFound), "{malformed}");
     }
+}
+
+fn gcm() -> CryptographicParameters<'static> {
+    CryptographicParameters { block_cipher_mode: Some(BlockCipherMode::Gcm), ..CryptographicParameters::default() }
+}
+
+/// More than one message holds, by two connections in turns; the other service has no part in it.
+#[test]
+fn data_longer_than_a_message_goes_in_parts_over_any_connection_of_its_client() {
+    let appliance = Appliance::start();
+    let id = appliance.value("L3_ID");
+    let text: Vec<u8> = (0..3_000_001_u32).map(|at| u8::try_from(at % 251).expect("below 251")).collect();
+    let mut connections = [appliance.connect(Who::Service), appliance.connect(Who::Service)];
+    let (mut sealed, mut iv, mut tag, mut value) = (Vec::new(), Vec::new(), Vec::new(), None::<Vec<u8>>);
+    let chunks: Vec<&[u8]> = text.chunks(700_001).collect();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let request = EncryptRequest {
+            unique_identifier: Some(&id),
+            cryptographic_parameters: value.is_none().then(gcm),
+            data: Some(ByteString(chunk)),
+            correlation_value: value.as_deref().map(ByteString),
+            init_indicator: value.is_none().then_some(true),
+            final_indicator: (number + 1 == chunks.len()).then_some(true),
+            ..EncryptRequest::default()
+        };
+        let stranger = appliance.connect(Who::OtherService).call(&request).map(drop);
+        assert_eq!(refusal(stranger), Some(ResultReason::ItemNotFound));
+        let answer = connections[number % 2].call(&request).expect("an Active key encrypts");
+        sealed.extend_from_slice(answer.data.expect("GCM holds nothing back").0);
+        iv.extend(answer.iv_counter_nonce.map(|iv| iv.0.to_vec()).into_iter().flatten());
+        tag.extend(answer.authentication_tag.map(|tag| tag.0.to_vec()).into_iter().flatten());
+        value = answer.correlation_value.map(|value| value.0.to_vec()).or(value);
+    }
+    assert_eq!((iv.len(), tag.len()), (12, 16), "one IV and one tag for all parts");
+
+    let (mut opened, mut value) = (Vec::new(), None::<Vec<u8>>);
+    let chunks: Vec<&[u8]> = sealed.chunks(900_000).collect();
+    for (number, chunk) in chunks.iter().enumerate() {
+        let (is_first, is_last) = (value.is_none(), number + 1 == chunks.len());
+        let request = DecryptRequest {
+            unique_identifier: Some(&id),
+            cryptographic_parameters: is_first.then(gcm),
+            data: Some(ByteString(chunk)),
+            iv_counter_nonce: is_first.then_some(ByteString(&iv)),
+            correlation_value: value.as_deref().map(ByteString),
+            init_indicator: is_first.then_some(true),
+            final_indicator: is_last.then_some(true),
+            authentication_tag: is_last.then_some(ByteString(&tag)),
+            ..DecryptRequest::default()
+        };
+        let answer = connections[number % 2].call(&request).expect("an Active key decrypts");
+        let data = answer.data.map_or(&[][..], |data| data.0);
+        assert!(is_last || data.is_empty(), "released before the tag was seen");
+        opened.extend_from_slice(data);
+        value = answer.correlation_value.map(|value| value.0.to_vec()).or(value);
+    }
+    assert!(opened == text);
 }
 
 /// A response without the 16 bytes of its Time Stamp item's value.
