@@ -1,0 +1,369 @@
+//! A real core over HTTP: health and metrics, KMIP over HTTPS, and the admin interface by role.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use daemon::tls::ClientTls;
+use kmip::{Batch, GetAttributesRequest, ProtocolVersion, ResultReason};
+use rustls::{ClientConnection, StreamOwned};
+use serde_json::Value;
+use softhsm_test::{Appliance, Core, Who};
+
+type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// What a server answered.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    /// Lower case.
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("text")
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Asserts the status, and problem details that repeat it.
+    fn refused(&self, status: u16) {
+        assert_eq!(self.status, status, "{self:?}");
+        assert!(self.head.contains("content-type: application/problem+json"), "{self:?}");
+        assert_eq!(self.json()["status"], status, "{self:?}");
+        assert!(self.json()["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{self:?}");
+    }
+}
+
+/// Reads one answer; `None` if the connection ends instead.
+fn reply(stream: &mut impl Read) -> Option<Reply> {
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => seen.push(byte[0]),
+            Ok(_) => return None,
+            Err(error) => {
+                assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "no answer in time");
+                return None;
+            }
+        }
+    }
+    let head = String::from_utf8(seen).expect("heads are text").to_lowercase();
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().expect("a length"));
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).expect("the announced body");
+    Some(Reply { status, head, body })
+}
+
+/// A connection to the listener whose address is in `dev.env` under `listener`, as who holds the certificate `name`.
+fn connect(appliance: &Appliance, listener: &str, name: &str) -> Tls {
+    let file = |name: &str| PathBuf::from(appliance.value(name));
+    let tls = ClientTls::load(&file("CA_CERT"), &file(&format!("{name}_CERT")), &file(&format!("{name}_KEY")), "localhost");
+    let tls = tls.expect("dev's certificates are good");
+    let connection = ClientConnection::new(tls.config(), tls.server_name()).expect("the configuration is good");
+    let server = appliance.value(listener);
+    let socket = TcpStream::connect(server.strip_prefix("https://").expect("an address")).expect("the core listens");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a duration");
+    StreamOwned::new(connection, socket)
+}
+
+fn send(stream: &mut Tls, head: &str, body: &[u8]) -> Option<Reply> {
+    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).and_then(|()| stream.flush()).expect("the core reads");
+    reply(stream)
+}
+
+/// A KMIP message that asks for the attributes of a key.
+fn message(id: &str) -> (kmip::Sent, kmip::Slot<GetAttributesRequest<'_>>) {
+    let mut batch = Batch::new(ProtocolVersion::V1_4);
+    let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: Vec::new() };
+    let slot = batch.push(&request).expect("a small request");
+    (batch.finish(), slot)
+}
+
+fn post(bytes: usize, more: &str) -> String {
+    format!("POST /kmip HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: {bytes}\r\n{more}\r\n")
+}
+
+fn health(address: &str, path: &str) -> Reply {
+    let mut socket = TcpStream::connect(address.strip_prefix("http://").expect("an address")).expect("the core listens");
+    write!(socket, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("the core reads");
+    reply(&mut socket).expect("an answer")
+}
+
+/// The value of one series.
+fn metric(appliance: &Appliance, series: &str) -> f64 {
+    let page = health(&appliance.value("HEALTH_CORE"), "/metrics");
+    let line = page.text().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')).unwrap_or("0").to_owned();
+    line.parse().expect("a number")
+}
+
+/// How many records the verified log has.
+fn verified_records(appliance: &Appliance) -> u64 {
+    let said = appliance.cli(Who::Operator, &["--json", "audit", "verify"]);
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let report: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+    report["records"].as_u64().expect("a number")
+}
+
+#[test]
+fn a_message_over_https_is_answered_like_one_over_tls() {
+    let appliance = Appliance::start();
+    let id = appliance.value("L3_ID");
+    let mut stream = connect(&appliance, "HTTPS_CORE", "CLIENT");
+    let (sent, slot) = message(&id);
+    for _ in 0..2 {
+        let reply = send(&mut stream, &post(sent.bytes.len(), ""), &sent.bytes).expect("an answer");
+        assert_eq!(reply.status, 200, "{reply:?}");
+        assert!(reply.head.contains("content-type: application/octet-stream") && reply.head.contains("cache-control: no-store"));
+        let answers = sent.answers(&reply.body).expect("a KMIP answer");
+        assert_eq!(answers.get(&slot).expect("a success").unique_identifier, id);
+    }
+    let chunked = "POST /kmip HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (first, rest) = sent.bytes.split_at(20);
+    let body = [b"14\r\n", first, b"\r\n", format!("{:x}\r\n", rest.len()).as_bytes(), rest, b"\r\n0\r\n\r\n"].concat();
+    assert_eq!(send(&mut stream, chunked, &body).expect("an answer").status, 200);
+    let series = "strongroom_requests_total{protocol=\"https\",operation=\"get_attributes\",outcome=\"success\"}";
+    assert!((metric(&appliance, series) - 3.0).abs() < 0.5, "{series}");
+}
+
+#[test]
+fn a_kmip_failure_is_http_200_also_for_a_stranger_and_for_rubbish() {
+    let appliance = Appliance::start();
+    let before = verified_records(&appliance);
+    let id = appliance.value("L3_ID");
+    let (sent, slot) = message(&id);
+    let mut stream = connect(&appliance, "HTTPS_CORE", "CLIENT2");
+    let reply = send(&mut stream, &post(sent.bytes.len(), ""), &sent.bytes).expect("an answer");
+    assert_eq!(reply.status, 200, "{reply:?}");
+    let refused = sent.answers(&reply.body).expect("a KMIP answer").get(&slot).err();
+    assert!(matches!(refused, Some(kmip::Error::Refused { reason: Some(ResultReason::ItemNotFound), .. })), "{refused:?}");
+    for rubbish in [&b""[..], b"rubbish", &[0; 64], &[sent.bytes.clone(), sent.bytes.clone()].concat(), &sent.bytes[..40]] {
+        let reply = send(&mut stream, &post(rubbish.len(), ""), rubbish).expect("an answer");
+        assert_eq!(reply.status, 200, "{rubbish:?}");
+        assert!(reply.body.starts_with(&[0x42, 0x00, 0x7B, 0x01]), "{rubbish:?}: {reply:?}");
+    }
+    assert!(verified_records(&appliance) >= before + 6, "each of the six is in the log");
+}
+
+#[test]
+fn what_is_no_message_is_refused_in_the_words_of_http() {
+    let appliance = Appliance::start();
+    let head = |line: &str, more: &str| format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n{more}\r\n");
+    let mut stream = connect(&appliance, "HTTPS_CORE", "CLIENT");
+    for (line, more, status) in [
+        ("POST /", "", 404),
+        ("GET /api/v1/status", "", 404),
+        ("GET /kmip", "", 405),
+        ("DELETE /kmip", "", 405),
+        ("POST /kmip", "", 415),
+        ("POST /kmip", "Content-Type: application/json\r\n", 415),
+        ("POST /kmip", "Content-Type: text/xml\r\n", 415),
+    ] {
+        let reply = send(&mut stream, &head(line, more), b"").expect("an answer");
+        reply.refused(status);
+        assert_eq!(reply.head.contains("allow: post"), status == 405, "{reply:?}");
+    }
+    // Announced beyond the limit: refused before a byte of it is sent.
+    send(&mut stream, &post((1 << 20) + 1, "Expect: 100-continue\r\n"), b"").expect("an answer").refused(413);
+    assert!(reply(&mut stream).is_none(), "what follows is not read as a request");
+}
+
+#[test]
+fn who_speaks_for_another_without_being_an_edge_is_refused_and_recorded() {
+    let appliance = Appliance::start();
+    let id = appliance.value("L3_ID");
+    let (sent, _slot) = message(&id);
+    let before = verified_records(&appliance);
+    for header in [
+        "Client-Cert: :AAAA:\r\n",
+        "client-cert-chain: :AAAA:\r\n",
+        "Strongroom-Delegation: v=1;kid=1;seq=1;sig=:AA:\r\n",
+        "Client-Cert: :AAAA:\r\nClient-Cert: :BBBB:\r\n",
+        "Client-Cert: :AAAA:\r\n :BBBB:\r\n",
+        "Host: other\r\n",
+    ] {
+        let mut stream = connect(&appliance, "HTTPS_CORE", "CLIENT");
+        let reply = send(&mut stream, &post(sent.bytes.len(), header), &sent.bytes).expect("an answer");
+        assert_eq!(reply.status, 400, "{header:?}: {reply:?}");
+        assert!(self::reply(&mut stream).is_none(), "{header:?}: the connection goes on");
+    }
+    assert!(verified_records(&appliance) >= before + 5, "each attempt is in the log");
+}
+
+#[test]
+fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
+    let appliance = Appliance::start();
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let post = |path: &str, body: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+    };
+    let roles = ["OPERATOR", "AUDITOR", "TENANT_ADMIN", "CUSTODIAN1", "CLIENT"];
+    let cells: [(String, [u16; 5]); 13] = [
+        (get("/api/v1/status"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/ivk"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/tenants"), [200, 200, 200, 403, 403]),
+        (get("/api/v1/tenants/acme"), [200, 200, 200, 403, 403]),
+        (get("/api/v1/tenants/globex"), [200, 200, 404, 403, 403]),
+        (get("/api/v1/tenants/nobody"), [404, 404, 404, 403, 403]),
+        (get("/api/v1/tenants/acme/services"), [200, 200, 200, 403, 403]),
+        (get("/api/v1/tenants/globex/services"), [200, 200, 404, 403, 403]),
+        (post("/api/v1/tenants", "{\"name\":\"Not A Name\"}"), [400, 403, 403, 403, 403]),
+        (post("/api/v1/tenants/acme/services", "{\"name\":\"billing\"}"), [409, 403, 403, 403, 403]),
+        (get("/api/v1/openapi.json"), [200, 200, 200, 403, 403]),
+        (get("/api/v1/nothing"), [404, 404, 404, 404, 404]),
+    ];
+    for (place, role) in roles.into_iter().enumerate() {
+        let mut stream = connect(&appliance, "ADMIN_CORE", role);
+        for (request, wanted) in &cells {
+            let before = verified_records(&appliance);
+            let reply = send(&mut stream, request, b"").expect("an answer");
+            let line = request.lines().next().expect("a first line");
+            assert_eq!(reply.status, wanted[place], "{role} {line}: {reply:?}");
+            if reply.status >= 400 {
+                reply.refused(wanted[place]);
+            }
+            assert!(verified_records(&appliance) > before, "{role} {line} left no record");
+        }
+        for verb in ["seal", "unseal"] {
+            if role != "OPERATOR" {
+                send(&mut stream, &post(&format!("/api/v1/{verb}"), ""), b"").expect("an answer").refused(403);
+            }
+        }
+    }
+    let own = send(&mut connect(&appliance, "ADMIN_CORE", "TENANT_ADMIN"), &get("/api/v1/tenants"), b"").expect("an answer").json();
+    assert_eq!(
+        own.as_array().map(|tenants| tenants.iter().map(|tenant| tenant["name"].clone()).collect()),
+        Some(vec![Value::from("acme")])
+    );
+    let denied = "strongroom_requests_total{protocol=\"admin\",operation=\"seal\",outcome=\"denied\"}";
+    assert!((metric(&appliance, denied) - 4.0).abs() < 0.5, "{denied}");
+}
+
+#[test]
+fn admin_requests_that_cannot_be_taken_are_refused_with_problem_details() {
+    let appliance = Appliance::start();
+    let mut stream = connect(&appliance, "ADMIN_CORE", "OPERATOR");
+    let head = |line: &str, more: &str, bytes: usize| format!("{line} HTTP/1.1\r\nHost: h\r\nContent-Length: {bytes}\r\n{more}\r\n");
+    const JSON: &str = "Content-Type: application/json\r\n";
+    let deep = format!("{{\"name\":{}{}}}", "[".repeat(16), "]".repeat(16));
+    for (line, more, body, status) in [
+        ("DELETE /api/v1/tenants", "", "", 405),
+        ("PUT /api/v1/status", "", "", 405),
+        ("POST /api/v1/tenants", "Content-Type: text/plain\r\n", "{\"name\":\"x\"}", 415),
+        ("POST /api/v1/tenants", "", "{\"name\":\"x\"}", 415),
+        ("POST /api/v1/tenants", JSON, "{\"name\":", 400),
+        ("POST /api/v1/tenants", JSON, "{\"name\":\"x\",\"more\":true}", 400),
+        ("POST /api/v1/tenants", JSON, &deep, 400),
+        ("POST /api/v1/unseal?retry_pin=maybe", "", "", 400),
+        ("POST /api/v1/unseal", "", "1234", 400),
+        ("GET /api/v1/tenants/%FF", "", "", 400),
+        ("POST /api/v1/slots/none/verify", JSON, "{}", 404),
+    ] {
+        let reply = send(&mut stream, &head(line, more, body.len()), body.as_bytes()).expect("an answer");
+        reply.refused(status);
+        assert_eq!(reply.head.contains("allow: "), status == 405, "{reply:?}");
+    }
+    let long = " ".repeat(256 * 1024 + 1);
+    send(&mut stream, &head("POST /api/v1/tenants", JSON, long.len()), b"").expect("an answer").refused(413);
+}
+
+#[test]
+fn every_documented_operation_is_there_and_the_document_is_the_one_checked_in() {
+    let appliance = Appliance::start();
+    let ask = |line: &str| {
+        let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        send(&mut connect(&appliance, "ADMIN_CORE", "CLIENT"), &request, b"").expect("an answer").status
+    };
+    let request = "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let document = send(&mut connect(&appliance, "ADMIN_CORE", "AUDITOR"), request, b"").expect("an answer").json();
+    let printed: Value = serde_json::from_slice(&appliance.cli(Who::Operator, &["openapi", "--json"]).stdout).expect("JSON");
+    assert_eq!(document, printed);
+    for (path, operations) in document["paths"].as_object().expect("paths") {
+        let path = path.replace("{tenant}", "acme").replace("{slot}", "none");
+        let operations = operations.as_object().expect("operations");
+        for method in ["get", "post", "put", "delete", "patch"] {
+            // A service may do nothing here, which is only said of what is there.
+            let wanted = if operations.contains_key(method) { 403 } else { 405 };
+            assert_eq!(ask(&format!("{} {path}", method.to_uppercase())), wanted, "{method} {path}");
+        }
+    }
+}
+
+#[test]
+fn the_command_line_speaks_to_the_admin_listener_as_who_the_certificate_names() {
+    let appliance = Appliance::start();
+    let run = |who: &str, arguments: &[&str]| {
+        let (admin, ca) = (appliance.value("ADMIN_CORE"), appliance.value("CA_CERT"));
+        let (cert, key) = (appliance.value(&format!("{who}_CERT")), appliance.value(&format!("{who}_KEY")));
+        let remote = ["--admin", &admin, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key];
+        appliance.cli(Who::Operator, &[arguments, &remote].concat())
+    };
+    for arguments in [&["status"][..], &["tenant", "list"], &["tenant", "create", "initech"], &["service", "create", "initech", "tps"]] {
+        let said = run("OPERATOR", arguments);
+        assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
+    }
+    let services = String::from_utf8_lossy(&run("AUDITOR", &["service", "list", "initech"]).stdout).into_owned();
+    assert!(services.contains("tps"), "{services}");
+    let refused = run("AUDITOR", &["seal"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("your role does not allow this"));
+    let unknown = run("TENANT_ADMIN", &["tenant", "show", "initech"]);
+    assert_eq!(unknown.status.code(), Some(1));
+}
+
+#[test]
+fn a_sealed_node_is_alive_but_not_ready_and_says_so_in_each_protocol() {
+    let appliance = Appliance::start();
+    let address = appliance.value("HEALTH_CORE");
+    assert_eq!((health(&address, "/healthz").status, health(&address, "/readyz").status), (200, 200));
+    assert!((metric(&appliance, "strongroom_unsealed") - 1.0).abs() < 0.1);
+    assert!((metric(&appliance, "strongroom_slots_good") - 1.0).abs() < 0.1);
+    let request = "POST /api/v1/seal HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(send(&mut connect(&appliance, "ADMIN_CORE", "OPERATOR"), request, b"").expect("an answer").status, 200);
+    assert_eq!(health(&address, "/healthz").status, 200);
+    let ready = health(&address, "/readyz");
+    assert_eq!((ready.status, ready.text()), (503, "sealed\n"));
+    assert!(metric(&appliance, "strongroom_unsealed").abs() < 0.1);
+    let id = appliance.value("L3_ID");
+    let (sent, slot) = message(&id);
+    let reply = send(&mut connect(&appliance, "HTTPS_CORE", "CLIENT"), &post(sent.bytes.len(), ""), &sent.bytes).expect("an answer");
+    assert_eq!(reply.status, 200);
+    let refused = sent.answers(&reply.body).expect("a KMIP answer").get(&slot).err();
+    assert!(matches!(refused, Some(kmip::Error::Refused { reason: Some(ResultReason::GeneralFailure), .. })), "{refused:?}");
+    let request = "GET /api/v1/tenants HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    send(&mut connect(&appliance, "ADMIN_CORE", "OPERATOR"), request, b"").expect("an answer").refused(503);
+    let request = "GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let status = send(&mut connect(&appliance, "ADMIN_CORE", "AUDITOR"), request, b"").expect("an answer").json();
+    assert_eq!(status["state"], "sealed");
+}
+
+#[test]
+fn the_health_listener_offers_three_pages_and_can_be_turned_off() {
+    let appliance = Appliance::start();
+    let address = appliance.value("HEALTH_CORE");
+    let page = health(&address, "/metrics");
+    assert!(page.head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{}", page.head);
+    assert!(page.text().ends_with("# EOF\n"));
+    for name in ["acme", "globex", "billing"] {
+        assert!(!page.text().contains(name), "a page without authentication names {name}");
+    }
+    health(&address, "/").refused(404);
+    health(&address, "/api/v1/status").refused(404);
+    drop(appliance);
+    let mut core = Core::prepared();
+    let address = core.value("HEALTH_CORE");
+    let text = std::fs::read_to_string(core.config()).expect("dev has written it");
+    let bind = address.strip_prefix("http://").expect("an address");
+    std::fs::write(core.config(), text.replace(bind, "none")).expect("the file is ours");
+    core.start();
+    assert!(TcpStream::connect(bind).is_err(), "somebody listens");
+    core.stop();
+}
