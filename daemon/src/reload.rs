@@ -245,7 +245,7 @@ impl Reloader {
     /// Keeps the numbers where a restart finds them; those that were found there count too.
     async fn store_floors(&mut self) {
         let Some(open) = self.node.open() else {
-            self.stored = None;
+            (self.stored, self.faults.store) = (None, None);
             return;
         };
         if self.stored.as_ref().is_some_and(|(since, floors)| *since == open.since && floors == self.crls.floors()) {
