@@ -193,7 +193,7 @@ mod tests {
         about(patience(&mut paced).await, IDLE);
         for _ in 0..2 {
             far.write_all(b"request").await.expect("there is room");
-            paced.read(&mut [0; 8]).await.expect("a request");
+            paced.read_exact(&mut [0; 7]).await.expect("a request");
             pace.answering();
             tokio::time::sleep(REQUEST_WITHIN * 3).await;
             pace.waiting();

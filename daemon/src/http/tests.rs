@@ -1,3 +1,5 @@
+//! HTTP over a pipe: what the road does with heads, bodies and peers that are slow, cut off or no HTTP at all.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
