@@ -38,15 +38,6 @@ impl Core {
         self.dir.path().join("core.yaml")
     }
 
-    /// The running core's process.
-    ///
-    /// # Panics
-    /// If none runs.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.daemon.as_ref().expect("it was started").id()
-    }
-
     /// A value of `dev.env`, as it was when `dev` ran.
     ///
     /// # Panics

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use audit::{Log, LogId};
 use daemon::system::{SystemClock, SystemEntropy};
-use keys::attributes::{Attributes, Name, Other};
+use keys::attributes::{Attributes, Group, Name, Other};
 use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
@@ -88,10 +88,10 @@ async fn no_key_byte_name_or_attribute_value_is_in_any_file() {
     };
     let grants = vault.grants(&principal).await.expect("the store is well");
     let attributes = Attributes {
-        names: vec![Name { value: "name-in-the-clear".to_owned(), kind: 1 }],
+        names: vec![Name { value: "name-in-the-clear".to_owned(), kind: 1, index: 0 }],
         usage_mask: 0x0C,
         dates: keys::lifecycle::Dates { activation: Some(Time::from_seconds(1)), ..keys::lifecycle::Dates::default() },
-        object_groups: vec!["group-in-the-clear".to_owned()],
+        object_groups: vec![Group { value: "group-in-the-clear".to_owned(), index: 0 }],
         others: vec![Other { name: "x-custom".to_owned(), index: 0, value: b"value-in-the-clear".to_vec() }],
         ..Attributes::default()
     };

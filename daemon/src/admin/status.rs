@@ -93,11 +93,9 @@ impl From<Error> for Refused {
         let status = match &error {
             Error::Denied { .. } | Error::NotExtractable => StatusCode::FORBIDDEN,
             Error::NotFound => StatusCode::NOT_FOUND,
-            Error::WrongState { .. }
-            | Error::NameTaken { .. }
-            | Error::Raced
-            | Error::IvsExhausted { .. }
-            | Error::Replaced { .. } => StatusCode::CONFLICT,
+            Error::WrongState { .. } | Error::NameTaken { .. } | Error::Raced | Error::IvsExhausted { .. } | Error::Replaced { .. } => {
+                StatusCode::CONFLICT
+            }
             Error::Invalid { .. } => StatusCode::BAD_REQUEST,
             Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
