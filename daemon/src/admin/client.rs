@@ -134,10 +134,15 @@ impl Client {
         let (Some("https"), Some(host), "" | "/", None) = (uri.scheme_str(), uri.host(), uri.path(), uri.query()) else {
             return Err(wrong());
         };
+        // What stands beside the host is nothing or a port: no user, and no number that is none.
+        let port = match uri.authority().and_then(|authority| authority.as_str().strip_prefix(host)).ok_or_else(wrong)? {
+            "" => PORT,
+            rest => rest.strip_prefix(':').and_then(|port| port.parse().ok()).ok_or_else(wrong)?,
+        };
         // In an address an IPv6 address stands in brackets, in a certificate it does not.
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let tls = Box::new(ClientTls::load(ca, cert, key, name)?);
-        Ok(Self { target: Target::Tls { host: host.to_owned(), port: uri.port_u16().unwrap_or(PORT), tls } })
+        Ok(Self { target: Target::Tls { host: host.to_owned(), port, tls } })
     }
 
     /// State of the node; works in every state.
@@ -386,7 +391,17 @@ mod tests {
     #[test]
     fn an_address_that_cannot_be_meant_is_refused_before_any_file_is_read() {
         let files = Path::new("/nonexistent");
-        for address in ["", "localhost:5698", "http://localhost:5698", "https://", "https://h/path", "https://h/?q", "https://h:99999"] {
+        for address in [
+            "",
+            "localhost:5698",
+            "http://localhost:5698",
+            "https://",
+            "https://h/path",
+            "https://h/?q",
+            "https://h:99999",
+            "https://h:",
+            "https://u@h",
+        ] {
             let refused = Client::remote(address, files, files, files);
             assert!(matches!(refused, Err(ClientError::Address { .. })), "{address}: {refused:?}");
         }
