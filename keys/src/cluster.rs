@@ -282,7 +282,7 @@ impl Vault {
             let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no dates", row.header.id))?;
             let content = self.shelf.registry.integrity().records.unwrap(&dates_binding(&self.shelf.registry, &row.header), blob)?;
             let Attributes { dates, .. } =
-                content.expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
+                content.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
             let Header { version, aead, state, .. } = row.header;
             all.push(IvkStatus { version, aead, state, created: dates.initial, rotated: dates.deactivation });
         }

@@ -64,6 +64,17 @@ async fn decrypts(vault: &Vault, service: &Grants, id: RowId) -> Result<Vec<u8>,
     vault.open(&unit, service.check::<Decrypt>(&header)?, |key, _| Ok(key.to_vec())).await
 }
 
+/// Its dates are sealed like those of any key, and were read as if they were a record.
+#[test]
+fn the_ivk_is_shown_with_its_dates() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let shown = vault.ivk_status().await.expect("it is stored");
+        let [ivk] = shown.as_slice() else { panic!("one version: {shown:?}") };
+        assert_eq!((ivk.state, ivk.created, ivk.rotated), (State::Active, Time::from_seconds(START_SECONDS), None));
+    });
+}
+
 #[test]
 fn a_key_lives_through_its_states_and_survives_a_restart() {
     block_on(async {
