@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::command::{self, cargo};
 use crate::gate::Gate;
 use crate::python::Python;
+use crate::runner::BUILT;
 use crate::touched::{self, Touched};
 use crate::workspace::{Workspace, target_directory};
 use crate::{fuzz, packages, runner, tidy, units};
@@ -32,11 +33,11 @@ pub(crate) fn full(workspace: &Workspace) -> Result<()> {
     let mut gate = Gate::open();
     let strict = source_stages(&mut gate, workspace)?;
     // All targets at once: tests ask more features of some dependencies, so the programs alone would be a second build.
-    gate.command("build", cargo(["build", "--workspace", "--all-targets"]))?;
+    gate.command("build", cargo(["build"].into_iter().chain(BUILT).chain(["--all-targets"])))?;
     gate.stage("python", REPEAT, || python.install())?;
     // Before the other tests: whoever reads only the last summary shall see the one that counts.
-    gate.command("doc tests", with_python(cargo(["test", "--workspace", "--doc"]), &python))?;
-    gate.command("tests", with_python(nextest(&python, &["--workspace"]), &python))?;
+    gate.command("doc tests", with_python(cargo(["test"].into_iter().chain(BUILT).chain(["--doc"])), &python))?;
+    gate.command("tests", with_python(nextest(&python, &BUILT), &python))?;
     for (name, count) in CAMPAIGNS {
         gate.command(name, runner::campaign(name, *count, None)?)?;
     }
@@ -58,7 +59,7 @@ pub(crate) fn fast(workspace: &Workspace) -> Result<()> {
     match filter(&touched::crates(workspace)?) {
         Some(filter) => {
             gate.stage("python", "cargo xtask check --fast", || python.install())?;
-            let arguments = ["--workspace", "--lib", "--bins", "--no-tests=pass", "--filterset", &filter];
+            let arguments = [&BUILT[..], &["--lib", "--bins", "--no-tests=pass", "--filterset", &filter]].concat();
             gate.command("unit tests", with_python(nextest(&python, &arguments), &python))?;
         }
         None => gate.not_run("unit tests", "no crate was touched"),

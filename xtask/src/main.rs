@@ -27,6 +27,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Measures a release build against the bare reference: all that the design promises, or the groups named
+    Bench {
+        /// Groups and options of the load tool: `cargo xtask bench -- --help` lists them
+        #[arg(trailing_var_arg = true)]
+        arguments: Vec<String>,
+    },
     /// Runs every check and test: what continuous integration runs
     Check {
         /// Only format, tidy, clippy and the unit tests of what the working tree touches (or, when it is clean, the last commit)
@@ -71,6 +77,7 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> anyhow::Result<()> {
     let workspace = Workspace::here()?;
     match chore {
+        Chore::Bench { arguments } => runner::bench(&arguments),
         Chore::Check { fast: false } => check::full(&workspace),
         Chore::Check { fast: true } => check::fast(&workspace),
         Chore::Demo => runner::demo(),

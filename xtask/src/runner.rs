@@ -1,4 +1,4 @@
-//! Builds the programs and starts the runners of demo and campaigns, which live in the crate `softhsm-test`.
+//! Builds the programs and starts the runners: demo and campaigns, which live in `softhsm-test`, and the load tool of `benches`.
 
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -7,6 +7,9 @@ use anyhow::Result;
 
 use crate::workspace::target_directory;
 use crate::{command, packages};
+
+/// What is built and tested: the benches bring a load of their own, and are only looked at by clippy.
+pub(crate) const BUILT: [&str; 3] = ["--workspace", "--exclude", "benches"];
 
 /// Installs missing packages, builds, then runs the main job.
 pub(crate) fn demo() -> Result<()> {
@@ -22,9 +25,16 @@ pub(crate) fn soak(name: &str, count: u64, seed: Option<u64>) -> Result<()> {
     command::run(&mut campaign(name, count, seed)?)
 }
 
-/// Every program of the workspace, so that the runners find the others beside themselves.
+/// Installs missing packages, builds in release, then measures what the design promises.
+pub(crate) fn bench(arguments: &[String]) -> Result<()> {
+    packages::install()?;
+    command::run(&mut command::cargo(["build", "--release", "--workspace", "--bins"]))?;
+    command::run(Command::new(target_directory()?.join("release/budget")).args(arguments))
+}
+
+/// Every program of the workspace but the load tool's, so that the runners find the others beside themselves.
 fn build() -> Result<()> {
-    command::run(&mut command::cargo(["build", "--workspace", "--bins"]))
+    command::run(command::cargo(["build"]).args(BUILT).arg("--bins"))
 }
 
 /// One campaign of programs that are built: `count` rounds, every choice drawn from `seed` or, without one, from the clock.

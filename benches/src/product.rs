@@ -1,0 +1,176 @@
+//! The product under load: a real core with SoftHSM, embedded store, authorization and audit, and its clients' TLS.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use daemon::kmip_client::{Endpoint, KmipClient};
+use daemon::tls::ClientTls;
+use kmip::ProtocolVersion;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+use rustls::ClientConfig;
+use rustls::client::Resumption;
+use softhsm_test::{Core, signal, wait_for};
+
+use crate::load::Server;
+
+/// Who a client is.
+#[derive(Debug, Clone, Copy)]
+pub enum Who {
+    /// acme/billing, service: it encrypts.
+    Service,
+    /// acme, tenant-admin: it creates.
+    TenantAdmin,
+}
+
+impl Who {
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Service => "CLIENT",
+            Self::TenantAdmin => "TENANT_ADMIN",
+        }
+    }
+}
+
+/// A running core; killed when dropped.
+pub struct Product {
+    core: Core,
+    daemon: Child,
+    https: Option<u16>,
+}
+
+impl Product {
+    /// Prepares a cluster with its tenants in a fresh folder and starts a core on it.
+    ///
+    /// # Errors
+    /// It does not start, or is not unsealed.
+    pub fn start() -> anyhow::Result<Self> {
+        let core = Core::prepared();
+        let https = with_https(&core)?;
+        let daemon = spawn(&core)?;
+        let product = Self { core, daemon, https };
+        ensure!(wait_for(|| product.status().contains("\"unsealed\"")), "the core is not unsealed: {}", product.status());
+        Ok(product)
+    }
+
+    /// What `strongroom status` says.
+    #[must_use]
+    pub fn status(&self) -> String {
+        self.core.status()
+    }
+
+    /// The prepared folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.core.dir()
+    }
+
+    /// The fixture.
+    #[must_use]
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Its process.
+    ///
+    /// # Panics
+    /// Never: process ids are small.
+    #[must_use]
+    pub fn process(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.daemon.id()).expect("process ids are small"))
+    }
+
+    /// Its KMIP listener.
+    ///
+    /// # Panics
+    /// If `dev.env` has no address.
+    #[must_use]
+    pub fn server(&self) -> Server {
+        let address = self.core.value("KMIP_CORE").parse().expect("dev.env holds an address");
+        Server { process: self.process(), address, http: false }
+    }
+
+    /// Its HTTPS listener, if it has one.
+    #[must_use]
+    pub fn https(&self) -> Option<Server> {
+        self.https.map(|port| Server { address: ([127, 0, 0, 1], port).into(), http: true, ..self.server() })
+    }
+
+    /// A blocking connection for preparations and checks.
+    ///
+    /// # Errors
+    /// The core does not take it.
+    pub fn connect(&self, who: Who) -> anyhow::Result<KmipClient> {
+        let path = |name: &str| self.core.value(name).into();
+        let prefix = who.prefix();
+        let (cert, key) = (path(&format!("{prefix}_CERT")), path(&format!("{prefix}_KEY")));
+        let endpoint = Endpoint { server: self.core.value("KMIP_CORE"), server_name: None, ca: path("CA_CERT"), cert, key };
+        Ok(KmipClient::connect(&endpoint, ProtocolVersion::V1_4)?)
+    }
+
+    /// A client's side of TLS; sessions are resumed only if `resume` says so.
+    ///
+    /// # Errors
+    /// The files of the fixture are not there.
+    pub fn tls(&self, who: Who, resume: bool) -> anyhow::Result<Arc<ClientConfig>> {
+        let path = |name: String| self.core.value(&name);
+        let prefix = who.prefix();
+        let (ca, cert, key) = (path("CA_CERT".to_owned()), path(format!("{prefix}_CERT")), path(format!("{prefix}_KEY")));
+        let loaded = ClientTls::load(ca.as_ref(), cert.as_ref(), key.as_ref(), "127.0.0.1")?;
+        let mut config = ClientConfig::clone(&loaded.config());
+        if !resume {
+            config.resumption = Resumption::disabled();
+        }
+        Ok(Arc::new(config))
+    }
+
+    /// The default key of the client's service.
+    #[must_use]
+    pub fn default_key(&self) -> String {
+        self.core.value("L3_ID")
+    }
+
+    /// Stops the core and starts it again, and says when; it unseals itself if its token is there.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn restart(&mut self) -> anyhow::Result<Instant> {
+        signal(self.daemon.id(), Signal::SIGTERM);
+        let ended = self.daemon.wait()?;
+        ensure!(ended.success(), "the core stopped with {ended}");
+        let began = Instant::now();
+        self.daemon = spawn(&self.core)?;
+        Ok(began)
+    }
+}
+
+impl Drop for Product {
+    fn drop(&mut self) {
+        signal(self.daemon.id(), Signal::SIGKILL);
+        let _reaped = self.daemon.wait();
+    }
+}
+
+fn spawn(core: &Core) -> anyhow::Result<Child> {
+    core.command().stderr(Stdio::null()).spawn().context("strongroomd")
+}
+
+/// Adds an HTTPS listener to the configuration, if this release has one; returns its port.
+fn with_https(core: &Core) -> anyhow::Result<Option<u16>> {
+    let without = std::fs::read_to_string(core.config())?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let kmip = without.lines().skip_while(|line| !line.starts_with("  kmip:")).skip(1).take_while(|line| line.starts_with("    "));
+    let section: String = kmip
+        .map(|line| if line.trim().starts_with("bind:") { format!("    bind: \"127.0.0.1:{port}\"\n") } else { format!("{line}\n") })
+        .collect();
+    std::fs::write(core.config(), without.replace("listeners:\n", &format!("listeners:\n  https:\n{section}")))?;
+    if core.cli(&["config", "check"]).status.success() {
+        return Ok(Some(port));
+    }
+    std::fs::write(core.config(), without)?;
+    Ok(None)
+}

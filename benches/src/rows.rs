@@ -1,0 +1,127 @@
+//! The lines of the table, in groups that can be asked for by name.
+
+mod create;
+mod crypt;
+mod handshake;
+mod life;
+mod locate;
+mod requests;
+
+use std::rc::Rc;
+
+use clap::ValueEnum;
+use kmip::Sent;
+
+use crate::load::{Compared, Plan, Script, Server, Side, compare};
+use crate::product::{Product, Who};
+use crate::reference::{Reference, Work};
+use crate::requests::to_reference;
+use crate::table::{Bound, Line};
+
+/// A group of lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Group {
+    /// Encrypt and Decrypt of 1 KiB at 1, 8 and 64 connections.
+    Crypt,
+    /// Encrypt of 64 B, 16 KiB and 256 KiB.
+    Sizes,
+    /// Batches of 16 encryptions of 64 B.
+    Batch,
+    /// Get Attributes, DiscoverVersions, Query.
+    Requests,
+    /// Encrypt over HTTPS.
+    Https,
+    /// Full and resumed handshakes.
+    Handshake,
+    /// Durable Create at 1 and 64 connections.
+    Create,
+    /// Locate by Name among few and many keys.
+    Locate,
+    /// Memory, and times of start and unseal; restarts the core, so it comes last.
+    Life,
+}
+
+impl Group {
+    /// All groups, in the order in which they do not disturb each other.
+    pub const ALL: [Self; 9] =
+        [Self::Crypt, Self::Sizes, Self::Batch, Self::Requests, Self::Https, Self::Handshake, Self::Create, Self::Locate, Self::Life];
+}
+
+/// What every group works with.
+pub struct Bench {
+    /// The core.
+    pub product: Product,
+    /// How long.
+    pub plan: Plan,
+    /// Keys for the rows that need many.
+    pub keys: usize,
+}
+
+impl Bench {
+    /// Measures a group and prints its lines.
+    ///
+    /// # Errors
+    /// A wrong answer, or a server that ends.
+    pub async fn run(&mut self, group: Group) -> anyhow::Result<()> {
+        match group {
+            Group::Crypt => crypt::kibibyte(self).await,
+            Group::Sizes => crypt::sizes(self).await,
+            Group::Batch => crypt::batch(self).await,
+            Group::Requests => requests::run(self).await,
+            Group::Https => crypt::https(self).await,
+            Group::Handshake => handshake::run(self).await,
+            Group::Create => create::run(self).await,
+            Group::Locate => locate::run(self).await,
+            Group::Life => life::run(self).await,
+        }
+    }
+
+    /// The product's scripts against a reference that answers as many bytes to the same request.
+    async fn against(&self, case: Case<'_>, scripts: Vec<Box<dyn Script>>) -> anyhow::Result<Compared> {
+        let answer_bytes = self.answer_bytes(&case).await?;
+        let work = Work { data_bytes: case.data_bytes, answer_bytes, append_bytes: case.append_bytes, http: case.server.http };
+        let reference = Reference::start(&self.product, work)?;
+        let tls = self.product.tls(case.who, false)?;
+        let theirs = (0..scripts.len()).map(|_| to_reference(case.sent, answer_bytes)).collect();
+        let product = Side::open(case.server, &tls, scripts).await?;
+        compare(product, Side::open(reference.server(), &tls, theirs).await?, self.plan).await
+    }
+
+    async fn answer_bytes(&self, case: &Case<'_>) -> anyhow::Result<usize> {
+        let tls = self.product.tls(case.who, false)?;
+        let mut connection = crate::load::Connection::open(case.server, &tls).await?;
+        Ok(connection.exchange(&case.sent.bytes).await?.len())
+    }
+}
+
+/// What is compared.
+struct Case<'a> {
+    server: Server,
+    who: Who,
+    sent: &'a Rc<Sent>,
+    data_bytes: usize,
+    append_bytes: Option<usize>,
+}
+
+/// The line for server CPU per operation.
+fn cpu_line(what: String, compared: &Compared, must: f64, aim: f64) -> Line {
+    let Compared { product, reference, cpu_ratio } = compared;
+    let detail = format!(
+        "{:.1} / {:.1} us CPU; {:.0} / {:.0} op/s; p50 {:.0} / {:.0} us; p99 {:.0} / {:.0} us",
+        product.cpu_micros,
+        reference.cpu_micros,
+        product.rate,
+        reference.rate,
+        product.p50_micros,
+        reference.p50_micros,
+        product.p99_micros,
+        reference.p99_micros
+    );
+    Line { what, must: Bound::AtMost(must), aim: Bound::AtMost(aim), value: *cpu_ratio, detail }
+}
+
+/// The line for a figure of the product divided by the reference's.
+fn ratio_line(what: String, product: f64, reference: f64, unit: &str, must: f64, aim: f64) -> Line {
+    let detail = format!("{product:.0} / {reference:.0} {unit}");
+    Line { what, must: Bound::AtMost(must), aim: Bound::AtMost(aim), value: product / reference, detail }
+}

@@ -1,0 +1,66 @@
+//! Handshakes: connect, mutual TLS 1.3, one small request, close.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use kmip::DiscoverVersionsRequest;
+use nix::unistd::Pid;
+use rustls::ClientConfig;
+
+use super::Bench;
+use crate::load::{Connection, Server, median};
+use crate::machine::{CLIENT_CORE, SERVER_CORE, cpu_time, pin};
+use crate::product::Who;
+use crate::reference::{Reference, Work};
+use crate::requests::one;
+use crate::table::{Bound, Line};
+
+pub(super) async fn run(bench: &Bench) -> anyhow::Result<()> {
+    let request = Rc::new(one(&DiscoverVersionsRequest::default())).bytes.clone();
+    let work = Work { data_bytes: 64, answer_bytes: 256, append_bytes: None, http: false };
+    let reference = Reference::start(&bench.product, work)?;
+    let (full, resumed) = (bench.product.tls(Who::Service, false)?, bench.product.tls(Who::Service, true)?);
+    let mut figures: [Vec<f64>; 4] = Default::default();
+    for _ in 0..bench.plan.rounds {
+        let cases = [
+            (bench.product.server(), &full),
+            (reference.server(), &full),
+            (bench.product.server(), &resumed),
+            (reference.server(), &resumed),
+        ];
+        for (place, (server, tls)) in cases.into_iter().enumerate() {
+            figures[place].push(round(server, tls, &request, bench.plan.round, place >= 2).await?);
+        }
+    }
+    let [product, theirs, resumed, their_resumed] = figures.map(|figures| median(figures.into_iter()));
+    let line = |what: &str, must, aim, value, detail| Line {
+        what: what.to_owned(),
+        must: Bound::AtMost(must),
+        aim: Bound::AtMost(aim),
+        value,
+        detail,
+    };
+    line("full mTLS handshake", 1.3, 1.05, product / theirs, format!("{product:.0} / {theirs:.0} us CPU")).print();
+    let detail = format!("{resumed:.0} / {product:.0} us CPU; the reference's: {their_resumed:.0} / {theirs:.0}");
+    line("resumed handshake against full", 0.6, 0.5, resumed / product, detail).print();
+    Ok(())
+}
+
+/// Server CPU per handshake in microseconds.
+async fn round(server: Server, tls: &Arc<ClientConfig>, request: &[u8], length: Duration, resume: bool) -> anyhow::Result<f64> {
+    pin(Pid::this(), CLIENT_CORE)?;
+    pin(server.process, SERVER_CORE)?;
+    // The first one brings the tickets.
+    Connection::open(server, tls).await?.exchange(request).await?;
+    let (before, until, mut handshakes) = (cpu_time(server.process)?, Instant::now() + length, 0_u32);
+    while Instant::now() < until {
+        let mut connection = Connection::open(server, tls).await?;
+        connection.exchange(request).await?;
+        ensure!(connection.is_resumed() == resume, "the handshake was of the other kind");
+        handshakes += 1;
+    }
+    let used = cpu_time(server.process)?.saturating_sub(before);
+    Ok(used.as_secs_f64() * 1e6 / f64::from(handshakes))
+}

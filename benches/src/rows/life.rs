@@ -1,0 +1,125 @@
+//! Memory, and how long a start and an unseal take; runs on the keys that the rows before have made.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use kmip::{DiscoverVersionsRequest, GetAttributesRequest, LocateRequest};
+
+use super::Bench;
+use super::locate::fill;
+use crate::load::Connection;
+use crate::machine::resident_bytes;
+use crate::product::Who;
+use crate::requests::{encrypt, one, succeeded};
+use crate::table::{Bound, Line};
+
+/// Connections that are opened and left alone.
+const IDLE_CONNECTIONS: usize = 1000;
+/// How long a start may take before it counts as failed.
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
+    bench.product.restart()?;
+    first_encrypt(bench).await?;
+    let idle = resident_bytes(bench.product.process())?;
+    line("resident memory idle, MB", 30.0, 12.0, idle as f64 / 1e6, String::new());
+    connections(bench, idle).await?;
+    keys(bench).await?;
+    sealed_start(bench).await?;
+    unseal(bench).await
+}
+
+fn line(what: &str, must: f64, aim: f64, value: f64, detail: String) {
+    Line { what: what.to_owned(), must: Bound::AtMost(must), aim: Bound::AtMost(aim), value, detail }.print();
+}
+
+async fn connections(bench: &Bench, before: u64) -> anyhow::Result<()> {
+    let tls = bench.product.tls(Who::Service, false)?;
+    let request = one(&DiscoverVersionsRequest::default());
+    let mut open = Vec::new();
+    for _ in 0..IDLE_CONNECTIONS {
+        let mut connection = Connection::open(bench.product.server(), &tls).await?;
+        connection.exchange(&request.bytes).await?;
+        open.push(connection);
+    }
+    let each = (resident_bytes(bench.product.process())? - before) as f64 / IDLE_CONNECTIONS as f64 / 1e3;
+    line("resident memory per idle TLS connection, KB", 40.0, 15.0, each, format!("{} connections", open.len()));
+    Ok(())
+}
+
+/// After a restart, so that only what is read counts, not what creating has left behind.
+async fn keys(bench: &mut Bench) -> anyhow::Result<()> {
+    let (tls, server) = (bench.product.tls(Who::Service, false)?, bench.product.server());
+    let mut connection = Connection::open(server, &tls).await?;
+    let have = identifiers(&mut connection).await?;
+    if have.len() < bench.keys.min(10_000) {
+        fill(bench, 2_000_000..2_000_000 + bench.keys).await?;
+        bench.product.restart()?;
+        first_encrypt(bench).await?;
+        connection = Connection::open(bench.product.server(), &tls).await?;
+    }
+    let before = resident_bytes(bench.product.process())?;
+    let found = identifiers(&mut connection).await?;
+    for id in &found {
+        let sent = one(&GetAttributesRequest { unique_identifier: Some(id), attribute_names: vec!["State"] });
+        succeeded(&sent, connection.exchange(&sent.bytes).await?, 1)?;
+    }
+    let each = (resident_bytes(bench.product.process())?.saturating_sub(before)) as f64 / found.len() as f64;
+    line("resident memory per key in use, B", 600.0, 250.0, each, format!("{} keys", found.len()));
+    Ok(())
+}
+
+async fn identifiers(connection: &mut Connection) -> anyhow::Result<Vec<String>> {
+    use kmip::Decode as _;
+    let sent = one(&LocateRequest::default());
+    let answers = succeeded(&sent, connection.exchange(&sent.bytes).await?, 1)?;
+    let Some(payload) = answers.message.items[0].payload else { return Ok(Vec::new()) };
+    let payload = kmip::LocateResponse::decode(payload, kmip::Rules::of_response(kmip::ProtocolVersion::V1_4))?;
+    Ok(payload.unique_identifiers.into_iter().map(str::to_owned).collect())
+}
+
+/// Until a core without its token has said that it is sealed.
+async fn sealed_start(bench: &mut Bench) -> anyhow::Result<()> {
+    bench.product.core().pull_token();
+    let began = bench.product.restart()?;
+    let request = one(&DiscoverVersionsRequest::default());
+    let tls = bench.product.tls(Who::Service, false)?;
+    loop {
+        if let Ok(mut connection) = Connection::open(bench.product.server(), &tls).await
+            && connection.exchange(&request.bytes).await.is_ok()
+        {
+            break;
+        }
+        ensure!(began.elapsed() < START_WITHIN, "the core does not answer");
+        tokio::task::yield_now().await;
+    }
+    line("start to first answer while sealed, ms", 150.0, 60.0, began.elapsed().as_secs_f64() * 1e3, String::new());
+    bench.product.core().return_token();
+    Ok(())
+}
+
+async fn unseal(bench: &Bench) -> anyhow::Result<()> {
+    let began = Instant::now();
+    let _said = bench.product.core().ask(&["unseal"]);
+    let told = began.elapsed();
+    first_encrypt(bench).await?;
+    let detail = format!("of which `strongroom unseal` with its device process {:.0} ms", told.as_secs_f64() * 1e3);
+    line(&format!("unseal to first Encrypt, {} keys, ms", bench.keys), 500.0, 50.0, began.elapsed().as_secs_f64() * 1e3, detail);
+    Ok(())
+}
+
+/// Tries until an encryption succeeds.
+async fn first_encrypt(bench: &Bench) -> anyhow::Result<()> {
+    let (tls, key, began) = (bench.product.tls(Who::Service, false)?, bench.product.default_key(), Instant::now());
+    let sent = encrypt(&key, b"first", 1);
+    loop {
+        if let Ok(mut connection) = Connection::open(bench.product.server(), &tls).await
+            && let Ok(answer) = connection.exchange(&sent.bytes).await
+            && succeeded(&sent, answer, 1).is_ok()
+        {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < START_WITHIN, "the core does not encrypt");
+        tokio::task::yield_now().await;
+    }
+}
