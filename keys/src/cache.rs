@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cipher::aead::Aead;
-use secret::{Bytes, Key, scrubbed};
+use secret::{Bytes, Key};
 
 use crate::attributes::Attributes;
 use crate::entropy::Randomness;
@@ -115,7 +115,7 @@ impl Cache {
         let mut sealed = vec![0; plain.len() + TAG_BYTES];
         let (body, place_of_tag) = sealed.split_at_mut(plain.len());
         body.copy_from_slice(plain);
-        let tag = scrubbed(|| self.key.expose(|key| Aead::Aes256Gcm.seal_in_place(key, &nonce_bytes(nonce), &[], body)))
+        let tag = self.key.expose(|key| Aead::Aes256Gcm.seal_in_place(key, &nonce_bytes(nonce), &[], body))
             .expect("a key is far below the AEAD's length limit");
         place_of_tag.copy_from_slice(&tag);
         Hidden { nonce, sealed: sealed.into() }
@@ -125,7 +125,9 @@ impl Cache {
     pub(crate) fn uncover(&self, hidden: &Hidden, plain: &mut [u8], id: RowId) -> Result<(), Error> {
         let (body, tag) = hidden.sealed.split_last_chunk::<TAG_BYTES>().expect("conceal appends a tag");
         plain.copy_from_slice(body);
-        scrubbed(|| self.key.expose(|key| Aead::Aes256Gcm.open_in_place(key, &nonce_bytes(hidden.nonce), &[], plain, tag)))
+        // The AEAD scrubs the stack itself.
+        self.key
+            .expose(|key| Aead::Aes256Gcm.open_in_place(key, &nonce_bytes(hidden.nonce), &[], plain, tag))
             .map_err(|_| Error::corrupt("its cached copy does not verify", id))
     }
 }

@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use secret::scrubbed;
-
 use crate::port::{Entropy, EntropyError};
 
 /// How many leading bytes of consecutive draws are compared; a sound source repeats them once in 2^96 draws.
@@ -56,7 +54,7 @@ impl Randomness {
             }
         };
         self.source.fill(buffer)?;
-        let seen = scrubbed(|| cipher::mac::hmac_sha256(&key, &[buffer]));
+        let seen = cipher::mac::hmac_sha256(&key, &[buffer]);
         let seen: [u8; COMPARED_BYTES] = *seen.first_chunk().expect("a MAC has 32 bytes");
         let stopped = match &watch.last {
             Last::Nothing => false,
