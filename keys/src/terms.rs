@@ -5,7 +5,7 @@
 use secret::Key;
 
 use crate::attributes::{Attributes, Name, Other};
-use crate::id::{KeyVersion, ServiceId, TenantId};
+use crate::id::{KeyVersion, Layer, ServiceId, TenantId};
 use crate::row::{Header, ParentRef, Term};
 
 /// Makes terms under one cluster's index key.
@@ -81,10 +81,15 @@ impl TermMaker {
     }
 
     /// All terms of an object's row, each once.
+    ///
+    /// Only what wraps other rows is looked for by its version: a term that one row alone has costs a store a page of its index per commit.
     #[must_use]
     pub fn of_object(&self, header: &Header, attributes: &Attributes) -> Vec<Term> {
         let tenant = header.owner.tenant;
-        let mut terms = vec![self.tenant(tenant), self.version(ParentRef { chain: header.chain, version: header.version })];
+        let mut terms = vec![self.tenant(tenant)];
+        if matches!(header.id.layer, Layer::L2 | Layer::L21) {
+            terms.push(self.version(ParentRef { chain: header.chain, version: header.version }));
+        }
         terms.extend(header.owner.service.map(|service| self.service(tenant, service)));
         terms.extend(attributes.names.iter().map(|Name { value, .. }| self.name(tenant, value)));
         terms.extend(attributes.object_groups.iter().map(|group| self.object_group(tenant, &group.value)));

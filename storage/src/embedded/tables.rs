@@ -120,9 +120,11 @@ pub(super) fn outbox(database: &Database, after: OutboxSeq, limit: usize) -> Res
 pub(super) fn commit(database: &Database, batch: &Batch, encoded: &[Option<Vec<u8>>]) -> Result<(), Fault> {
     let transaction = begin(database)?;
     let mut writer = Writer::new(&transaction)?;
+    let mut edits = Vec::new();
     for (change, bytes) in batch.changes.iter().zip(encoded) {
-        writer.apply(change, bytes.as_deref())?;
+        writer.apply(change, bytes.as_deref(), &mut edits)?;
     }
+    writer.reindex(edits)?;
     writer.queue(batch)?;
     writer.count()?;
     drop(writer);
@@ -226,6 +228,13 @@ impl Reader {
     }
 }
 
+/// What becomes of one term of one row.
+struct TermEdit {
+    key: [u8; TERM_KEY_BYTES],
+    /// Whether the row has it now.
+    is_there: bool,
+}
+
 /// The tables of one write transaction.
 struct Writer<'t> {
     rows: Table<'t, &'static [u8; ROW_ID_BYTES], &'static [u8]>,
@@ -244,7 +253,8 @@ impl<'t> Writer<'t> {
         })
     }
 
-    fn apply(&mut self, change: &Change, encoded: Option<&[u8]>) -> Result<(), Fault> {
+    /// Changes the row; what that means for the index is added to `edits`.
+    fn apply(&mut self, change: &Change, encoded: Option<&[u8]>, edits: &mut Vec<TermEdit>) -> Result<(), Fault> {
         let id = change.id();
         let stored = self.rows.get(&id.to_bytes()).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()?;
         if stored.as_ref().map(|row| row.header.generation) != change.expected() {
@@ -256,15 +266,24 @@ impl<'t> Writer<'t> {
         };
         let before = stored.as_ref().map_or(&[][..], |row| &row.terms);
         let after = change.row().map_or(&[][..], |row| &row.terms);
-        self.reindex(id, before, after)
+        let only_in = |these: &[Term], others: &[Term], is_there| {
+            let terms = these.iter().filter(|term| !others.contains(term));
+            terms.map(|term| TermEdit { key: term_key(*term, id), is_there }).collect::<Vec<_>>()
+        };
+        edits.extend(only_in(before, after, false));
+        edits.extend(only_in(after, before, true));
+        Ok(())
     }
 
-    fn reindex(&mut self, id: RowId, before: &[Term], after: &[Term]) -> Result<(), Fault> {
-        for term in before.iter().filter(|term| !after.contains(term)) {
-            self.terms.remove(&term_key(*term, id)).map_err(engine)?;
-        }
-        for term in after.iter().filter(|term| !before.contains(term)) {
-            self.terms.insert(&term_key(*term, id), ()).map_err(engine)?;
+    /// In the index's order, so that neighbours meet the same page.
+    fn reindex(&mut self, mut edits: Vec<TermEdit>) -> Result<(), Fault> {
+        edits.sort_unstable_by_key(|edit| edit.key);
+        for TermEdit { key, is_there } in edits {
+            if is_there {
+                self.terms.insert(&key, ()).map_err(engine)?;
+            } else {
+                self.terms.remove(&key).map_err(engine)?;
+            }
         }
         Ok(())
     }
