@@ -22,10 +22,14 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("storage", &["cipher", "keys", "plugin", "secret"]),
     ("daemon", &["audit", "cipher", "hsm", "keys", "kmip", "plugin", "seal", "secret", "storage"]),
     ("softhsm-test", ALL),
-    ("benches", ALL),
+    ("benches", ALL_AND_FIXTURES),
 ];
 
 const ALL: &[&str] = &["audit", "cipher", "daemon", "hsm", "hsm-helper", "keys", "kmip", "plugin", "seal", "secret", "storage"];
+
+/// The load tool is no test, and starts a core all the same.
+const ALL_AND_FIXTURES: &[&str] =
+    &["audit", "cipher", "daemon", "hsm", "hsm-helper", "keys", "kmip", "plugin", "seal", "secret", "softhsm-test", "storage"];
 
 /// Whose fixtures any crate's tests may use.
 const FIXTURES: &str = "softhsm-test";

@@ -16,6 +16,8 @@ const UNSAFE: &[&str] = &["hsm/helper", "secret"];
 
 /// Where tokio may stand: the crates that own a runtime, and in `seal` only the external custodians.
 const TOKIO: &[&str] = &["benches", "daemon", "plugin", "seal/src/kms", "seal/src/kms.rs", "softhsm-test", "storage"];
+/// Crates that are tools as a whole: whoever reads their errors has started them.
+const TOOLS: &[&str] = &["benches", "xtask"];
 
 /// Modules of `std` that reach the world.
 const LOUD_MODULES: &[&str] = &["env", "fs", "net", "process", "thread"];
@@ -79,7 +81,7 @@ pub(super) fn check(
     if !within(path, TOKIO) {
         file.refuse_word("layers", "tokio", "belongs to daemon, storage, plugin and seal/src/kms");
     }
-    if member.name != "xtask" && !is_main(member, path) {
+    if !TOOLS.contains(&member.name.as_str()) && !is_main(member, path) {
         file.refuse_word("errors", "anyhow", "belongs to main files: a crate has its own error enum");
     }
     if QUIET.contains(&member.name.as_str()) && !is_test(member, path) {
