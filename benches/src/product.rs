@@ -1,6 +1,5 @@
 //! The product under load: a real core with SoftHSM, embedded store, authorization and audit, and its clients' TLS.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -40,7 +39,6 @@ impl Who {
 pub struct Product {
     core: Core,
     daemon: Child,
-    https: Option<u16>,
 }
 
 impl Product {
@@ -50,9 +48,8 @@ impl Product {
     /// It does not start, or is not unsealed.
     pub fn start() -> anyhow::Result<Self> {
         let core = Core::prepared();
-        let https = with_https(&core)?;
         let daemon = spawn(&core)?;
-        let product = Self { core, daemon, https };
+        let product = Self { core, daemon };
         ensure!(wait_for(|| product.status().contains("\"unsealed\"")), "the core is not unsealed: {}", product.status());
         Ok(product)
     }
@@ -94,10 +91,15 @@ impl Product {
         Server { process: self.process(), address, http: false }
     }
 
-    /// Its HTTPS listener, if it has one.
+    /// Its HTTPS listener.
+    ///
+    /// # Panics
+    /// If `dev.env` has no address.
     #[must_use]
-    pub fn https(&self) -> Option<Server> {
-        self.https.map(|port| Server { address: ([127, 0, 0, 1], port).into(), http: true, ..self.server() })
+    pub fn https(&self) -> Server {
+        let url = self.core.value("HTTPS_CORE");
+        let address = url.trim_start_matches("https://").parse().expect("dev.env holds an address");
+        Server { address, http: true, ..self.server() }
     }
 
     /// A blocking connection for preparations and checks.
@@ -157,20 +159,4 @@ impl Drop for Product {
 
 fn spawn(core: &Core) -> anyhow::Result<Child> {
     core.command().stderr(Stdio::null()).spawn().context("strongroomd")
-}
-
-/// Adds an HTTPS listener to the configuration, if this release has one; returns its port.
-fn with_https(core: &Core) -> anyhow::Result<Option<u16>> {
-    let without = std::fs::read_to_string(core.config())?;
-    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let kmip = without.lines().skip_while(|line| !line.starts_with("  kmip:")).skip(1).take_while(|line| line.starts_with("    "));
-    let section: String = kmip
-        .map(|line| if line.trim().starts_with("bind:") { format!("    bind: \"127.0.0.1:{port}\"\n") } else { format!("{line}\n") })
-        .collect();
-    std::fs::write(core.config(), without.replace("listeners:\n", &format!("listeners:\n  https:\n{section}")))?;
-    if core.cli(&["config", "check"]).status.success() {
-        return Ok(Some(port));
-    }
-    std::fs::write(core.config(), without)?;
-    Ok(None)
 }

@@ -8,10 +8,12 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use anyhow::Context;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use clap::Parser;
+use daemon::config::{CertificateFiles, Listener};
 use daemon::system::SystemClock;
 use daemon::tls::ServerTls;
 use http_body_util::{BodyExt, Full};
@@ -69,11 +71,18 @@ struct Server {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    let tls = ServerTls::load(&arguments.cert, &arguments.key, &arguments.client_ca, Arc::new(SystemClock))?;
+    let listener = Listener {
+        bind: SocketAddr::from(([127, 0, 0, 1], 0)),
+        certificates: vec![CertificateFiles { cert: arguments.cert, key: arguments.key }],
+        client_ca: arguments.client_ca,
+        crl: None,
+        crl_grace: Duration::ZERO,
+    };
+    let (tls, _without_lists) = ServerTls::load(&listener, Arc::new(SystemClock))?;
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).expect("32 bytes"));
     let durable = arguments.durable.map(|path| group_writer(&path, arguments.append_bytes)).transpose()?;
     let server = Arc::new(Server { key, data_bytes: arguments.data_bytes, answer_bytes: arguments.answer_bytes, durable });
-    let socket = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let socket = TcpListener::bind(listener.bind).await?;
     let new = arguments.address_file.with_extension("new");
     std::fs::write(&new, socket.local_addr()?.to_string())?;
     std::fs::rename(&new, &arguments.address_file)?;
