@@ -4,6 +4,7 @@
 
 mod appliance;
 mod core;
+mod domain;
 pub mod memscan;
 pub mod requests;
 pub mod soak;
@@ -11,6 +12,7 @@ mod softhsm;
 
 pub use appliance::{Appliance, Who, signal, wait_for};
 pub use core::Core;
+pub use domain::{SESSION, domain};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 
 use std::env;

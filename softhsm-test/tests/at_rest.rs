@@ -1,25 +1,16 @@
 //! What lies on the disk of a core: no key byte, no Name, no attribute value beyond the visible header.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use audit::{Log, LogId};
-use daemon::system::{SystemClock, SystemEntropy};
+use daemon::system::SystemEntropy;
 use keys::attributes::{Attributes, Group, Name, Other};
-use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
-use keys::id::{ClusterId, OutboxSeq, ScopeName, SessionId, Time};
+use keys::id::{ScopeName, Time};
 use keys::policy::verb::Decrypt;
-use keys::policy::{NodeRole, Principal, Role};
-use keys::port::{AuditSink, Clock};
-use keys::record::{Origin, SessionRecord};
+use keys::policy::{Principal, Role};
 use keys::tenancy::NewServiceKey;
-use keys::vault::{Parts, Vault};
-use storage::embedded::Embedded;
-use uuid::Uuid;
-
-const SESSION: SessionId = SessionId(1);
+use softhsm_test::{SESSION, domain};
 
 fn contains(file: &Path, needle: &[u8]) -> bool {
     std::fs::read(file).expect("the file reads").windows(needle.len()).any(|window| window == needle)
@@ -34,45 +25,11 @@ fn scope(name: &str) -> ScopeName {
     name.parse().expect("a name")
 }
 
-/// A core's domain over the real store and log, without a device: the MasterKey comes from the caller.
-fn core(dir: &Path, master: &MasterKey) -> (Arc<Vault>, tokio::task::JoinHandle<()>) {
-    let randomness = Randomness::new(Arc::new(SystemEntropy));
-    let cluster = ClusterId::new(Uuid::from_bytes([3; 16]));
-    let genesis = cluster::found(cluster, master, &randomness, SystemClock.now(), [0; 32]).expect("the arena has room");
-    let (log, _fresh) = Log::open(&dir.join("audit"), audit::Settings::default(), LogId([4; 16])).expect("a new log");
-    log.set_key(genesis.audit_seed).expect("a new log takes any key");
-    let session = SessionRecord {
-        time: SystemClock.now(),
-        session: SESSION,
-        origin: Origin::System,
-        role: None,
-        tenant: String::new(),
-        service: String::new(),
-        certificate: [0; 32],
-        peer: String::new(),
-    };
-    log.session(&session).expect("the log is well");
-    let (vault, writer) = Vault::core(Parts {
-        node: NodeRole::Core,
-        registry: genesis.registry,
-        store: Arc::new(Embedded::open(&dir.join("store.redb")).expect("a new store")),
-        audit: Arc::new(log),
-        clock: Arc::new(SystemClock),
-        entropy: Arc::new(SystemEntropy),
-        system: SESSION,
-        next_outbox: OutboxSeq(1),
-        not_before: Time::default(),
-    })
-    .expect("the arena has room");
-    (vault, tokio::spawn(writer.run()))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_key_byte_name_or_attribute_value_is_in_any_file() {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    std::fs::create_dir(dir.path().join("audit")).expect("the folder is ours");
-    let master = MasterKey::generate(&Randomness::new(Arc::new(SystemEntropy))).expect("the arena has room");
-    let (vault, writing) = core(dir.path(), &master);
+    let master = MasterKey::generate(&Randomness::new(std::sync::Arc::new(SystemEntropy))).expect("the arena has room");
+    let (vault, writing) = domain(dir.path(), &master);
 
     let mut unit = vault.begin(SESSION);
     vault.create_tenant(&mut unit, &scope("tenant-in-the-clear")).await.expect("the name is free");

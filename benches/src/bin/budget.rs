@@ -1,4 +1,4 @@
-//! Measures what DESIGN promises of a core: `budget [GROUPS]`, a table of promised and measured figures.
+//! Measures what a core promises: `budget [GROUPS]`, a table of promised and measured figures.
 //!
 //! Product and reference take turns in one run, the server alone on one core and the client on another (both on one for a single connection).
 //! Judge by the ratios of server CPU: they hold within a few percent, also on a busy machine; wall times are for people.
