@@ -115,7 +115,9 @@ impl Cache {
         let mut sealed = vec![0; plain.len() + TAG_BYTES];
         let (body, place_of_tag) = sealed.split_at_mut(plain.len());
         body.copy_from_slice(plain);
-        let tag = self.key.expose(|key| Aead::Aes256Gcm.seal_in_place(key, &nonce_bytes(nonce), &[], body))
+        let tag = self
+            .key
+            .expose(|key| Aead::Aes256Gcm.seal_in_place(key, &nonce_bytes(nonce), &[], body))
             .expect("a key is far below the AEAD's length limit");
         place_of_tag.copy_from_slice(&tag);
         Hidden { nonce, sealed: sealed.into() }
