@@ -1,10 +1,14 @@
 //! The background sweep: every stored row is read again and opened, before somebody needs it (C18, C9 b).
 //!
-//! A pass goes through the layers in order, newest row first, a page at a time. Each row must have its MAC, must not be older than what was seen, and
-//! must open. What cannot be seen row by row (one that is missing, or that the store cannot even read) shows at the end: the rows of each bucket must
-//! add up to the digest in the bucket's own record, unless the bucket has changed during the pass.
+//! A pass reads the buckets' own records first, then goes through the layers in order, newest row first. Each row must have its MAC, must not be
+//! older than what was seen, must open, and must be listed in the index by every term that it carries. What cannot be seen row by row (one that is
+//! missing, or that the store cannot even read) shows at the end: the rows of each bucket must add up to the digest in the bucket's own record. Of
+//! a bucket that has changed during the pass that cannot be said: there, every row that this node has seen must still be what it was. So a pass
+//! should be short, and repeated until each bucket was compared once.
 
 use std::collections::{BTreeMap, BTreeSet};
+
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::freshness::{BUCKETS, Bucket, bucket_of, bucket_row, row_mac};
@@ -19,43 +23,115 @@ pub const SWEPT_ROWS_MAX: usize = 4096;
 /// A stored record that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// Which.
+    /// Which; a bucket's record if it cannot be said more closely.
     pub row: RowId,
     /// What is wrong with it.
     pub what: String,
 }
 
+/// What one step of a pass has done.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Where to go on; `None` after the last step.
+    pub next: Option<Cursor>,
+    /// What was found; the last steps tell all of it. A row may be found twice in a pass.
+    pub findings: Vec<Finding>,
+    /// How many rows were read and opened.
+    pub rows: usize,
+    /// Buckets whose rows were compared with their digest, whatever came of it.
+    pub compared: Vec<u16>,
+}
+
 /// How far a pass has come.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Cursor {
-    layer: Layer,
-    before: Option<RowId>,
+    at: Place,
     /// The buckets when the pass began.
     began: BTreeMap<u16, (Generation, Bucket)>,
-    /// What the rows so far add up to.
-    sums: BTreeMap<u16, Bucket>,
+    /// What the rows so far add up to, and how many they are.
+    sums: BTreeMap<u16, (Bucket, u32)>,
     /// Buckets that cannot add up, because a row of theirs was found.
     explained: BTreeSet<u16>,
+    /// Buckets that do not add up. `true`: and nothing explains it.
+    odd: BTreeMap<u16, bool>,
+    /// Rows of odd buckets that were seen once, still to be looked at.
+    names: Vec<RowId>,
+    /// Rows that looked wrong. A commit of that very moment looks like damage, because removed rows are gone before that is known; so they are looked
+    /// at again when it has long ended.
+    suspects: Vec<RowId>,
+}
+
+/// What comes next.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Buckets' records below this one.
+    Buckets(Option<RowId>),
+    /// Rows of this layer below this one.
+    Rows(Layer, Option<RowId>),
+    /// This bucket's comparison.
+    Compare(u16),
+    /// The rows in [`Cursor::names`].
+    Names,
+    /// The rows in [`Cursor::suspects`].
+    Suspects,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::Buckets(None)
+    }
 }
 
 impl Vault {
-    /// Goes on with a pass (`None`: begins one) for at most `limit` rows. It reads the store and opens keys, so call it seldom and in small steps.
+    /// Goes on with a pass (`None`: begins one) for at most `limit` rows. It reads the store and opens keys, so call it in small steps.
     ///
-    /// Returns where to go on, `None` after the last row, and what was found. A key whose parent may not be used any more is found as well: it does
-    /// not open.
+    /// A key whose parent may not be used any more is found as well: it does not open. Memory: a few hundred kilobytes for the buckets, and what
+    /// freshness keeps of each row that was seen (about 40 bytes).
     ///
     /// # Errors
-    /// The store's; the step can be repeated then.
-    pub async fn sweep(&self, cursor: Option<Cursor>, limit: usize) -> Result<(Option<Cursor>, Vec<Finding>), Error> {
-        let mut findings = Vec::new();
-        let mut cursor = match cursor {
-            Some(cursor) => cursor,
-            None => self.first(&mut findings).await?,
-        };
+    /// The store's; the step can be repeated then. [`Error::Corrupt`] means that the store cannot even list its rows, so nothing else can be said.
+    pub async fn sweep(&self, cursor: Option<Cursor>, limit: usize) -> Result<Swept, Error> {
+        let mut cursor = cursor.unwrap_or_default();
         let limit = limit.clamp(1, SWEPT_ROWS_MAX);
-        let query = Query { layer: cursor.layer, terms: Vec::new(), before: cursor.before, limit };
-        let page = self.shelf.store.find(&query).await?;
-        let mut suspects = Vec::new();
+        let mut swept = Swept::default();
+        let next = match cursor.at {
+            Place::Buckets(before) => Some(self.sweep_buckets(&mut cursor, before, limit, &mut swept).await?),
+            Place::Rows(layer, before) => Some(self.sweep_rows(&mut cursor, layer, before, limit, &mut swept).await?),
+            Place::Compare(number) => Some(self.compare(&mut cursor, number, limit, &mut swept).await?),
+            Place::Names => Some(self.sweep_names(&mut cursor, limit).await?),
+            Place::Suspects => self.sweep_suspects(&mut cursor, limit, &mut swept).await?,
+        };
+        swept.next = next.map(|at| Cursor { at, ..cursor });
+        Ok(swept)
+    }
+
+    async fn sweep_buckets(&self, cursor: &mut Cursor, before: Option<RowId>, limit: usize, swept: &mut Swept) -> Result<Place, Error> {
+        let page = self.shelf.store.find(&Query { layer: Layer::Bucket, terms: Vec::new(), before, limit }).await?;
+        swept.rows += page.len();
+        for number in page.iter().filter_map(|hint| bucket_number(hint.header.id)) {
+            match self.bucket(number).await {
+                Ok(bucket) => cursor.began.extend(bucket.map(|bucket| (number, bucket))),
+                Err(Error::Corrupt { what, .. }) => {
+                    cursor.explained.insert(number);
+                    swept.findings.push(Finding { row: bucket_row(number), what });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let last = page.last().filter(|_| page.len() == limit);
+        Ok(last.map_or(Place::Rows(FIRST_LAYER, None), |last| Place::Buckets(Some(last.header.id))))
+    }
+
+    async fn sweep_rows(
+        &self,
+        cursor: &mut Cursor,
+        layer: Layer,
+        before: Option<RowId>,
+        limit: usize,
+        swept: &mut Swept,
+    ) -> Result<Place, Error> {
+        let page = self.shelf.store.find(&Query { layer, terms: Vec::new(), before, limit }).await?;
+        swept.rows += page.len();
         for id in page.iter().map(|hint| hint.header.id) {
             let number = bucket_of(self.registry().integrity(), id);
             match self.swept(id).await? {
@@ -63,24 +139,14 @@ impl Vault {
                 Ok(None) => {}
                 Err(finding) => {
                     cursor.explained.extend(number);
-                    suspects.push(finding.row);
+                    cursor.suspects.push(finding.row);
                 }
             }
         }
-        // A commit of this very moment looks like damage: removed rows are gone before that is known. By now it has ended.
-        for id in suspects {
-            findings.extend(self.swept(id).await?.err());
+        if let Some(last) = page.last().filter(|_| page.len() == limit) {
+            return Ok(Place::Rows(layer, Some(last.header.id)));
         }
-        cursor.before = page.last().map(|row| row.header.id);
-        if page.len() == limit {
-            return Ok((Some(cursor), findings));
-        }
-        if let Some(layer) = layer_after(cursor.layer) {
-            (cursor.layer, cursor.before) = (layer, None);
-            return Ok((Some(cursor), findings));
-        }
-        self.compare(&cursor, &mut findings).await?;
-        Ok((None, findings))
+        Ok(layer_after(layer).map_or(Place::Compare(0), |layer| Place::Rows(layer, None)))
     }
 
     /// Reads, believes and opens one row. What looks wrong is looked at once more, because a commit may have come in between.
@@ -106,6 +172,7 @@ impl Vault {
                 self.open_record(&row).await?
             }
         }
+        self.must_be_listed(&row).await?;
         Ok(Some(row))
     }
 
@@ -116,27 +183,16 @@ impl Vault {
         Ok(())
     }
 
-    async fn first(&self, findings: &mut Vec<Finding>) -> Result<Cursor, Error> {
-        let mut cursor =
-            Cursor { layer: FIRST_LAYER, before: None, began: BTreeMap::new(), sums: BTreeMap::new(), explained: BTreeSet::new() };
-        let mut query = Query { layer: Layer::Bucket, terms: Vec::new(), before: None, limit: SWEPT_ROWS_MAX };
-        loop {
-            let page = self.shelf.store.find(&query).await?;
-            for number in page.iter().filter_map(|hint| bucket_number(hint.header.id)) {
-                match self.bucket(number).await {
-                    Ok(bucket) => cursor.began.extend(bucket.map(|bucket| (number, bucket))),
-                    Err(Error::Corrupt { what, .. }) => {
-                        cursor.explained.insert(number);
-                        findings.push(Finding { row: bucket_row(number), what });
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-            query.before = page.last().map(|row| row.header.id);
-            if page.len() < query.limit {
-                return Ok(cursor);
-            }
+    /// A search for all that a row can be found by must find it.
+    async fn must_be_listed(&self, row: &Row) -> Result<(), Error> {
+        let id = row.header.id;
+        let Some(after) = id.uuid.as_u128().checked_add(1).filter(|_| !row.terms.is_empty()) else { return Ok(()) };
+        let before = Some(RowId::new(id.layer, Uuid::from_u128(after)));
+        let found = self.shelf.store.find(&Query { layer: id.layer, terms: row.terms.clone(), before, limit: 1 }).await?;
+        if found.first().is_some_and(|found| found.header.id == id) {
+            return Ok(());
         }
+        Err(Error::corrupt("the index does not list it: it is served by its id, but searches do not find it", id))
     }
 
     async fn bucket(&self, number: u16) -> Result<Option<(Generation, Bucket)>, Error> {
@@ -144,45 +200,82 @@ impl Vault {
         Ok(Some((row.header.generation, self.content(&row).await?)))
     }
 
-    /// Compares sums and digests of the buckets that did not change meanwhile. Where they differ, rows of the bucket that were seen once and do not
-    /// read now are named; else the bucket is.
-    async fn compare(&self, cursor: &Cursor, findings: &mut Vec<Finding>) -> Result<(), Error> {
-        let mut odd = Vec::new();
-        for number in (0..BUCKETS).filter(|number| !cursor.adds_up(*number)) {
+    /// Compares sums and digests of the next buckets, and notes which do not add up.
+    async fn compare(&self, cursor: &mut Cursor, from: u16, limit: usize, swept: &mut Swept) -> Result<Place, Error> {
+        let to = from.saturating_add(u16::try_from(limit).unwrap_or(BUCKETS)).min(BUCKETS);
+        for number in (from..to).filter(|number| !cursor.explained.contains(number)) {
             let began = cursor.began.get(&number).map(|(generation, _)| *generation);
-            match self.bucket(number).await {
-                Ok(now) if now.map(|(generation, _)| generation) != began => {}
-                Ok(_) | Err(Error::Corrupt { .. }) => odd.push(number),
-                Err(error) => return Err(error),
+            let adds_up = cursor.adds_up(number);
+            let is_unchanged = adds_up
+                || match self.bucket(number).await {
+                    Ok(now) => now.map(|(generation, _)| generation) == began,
+                    Err(Error::Corrupt { .. }) => true,
+                    Err(error) => return Err(error),
+                };
+            if is_unchanged {
+                swept.compared.push(number);
+            }
+            if !adds_up {
+                cursor.odd.insert(number, is_unchanged);
             }
         }
-        if odd.is_empty() {
-            return Ok(());
+        if to < BUCKETS {
+            return Ok(Place::Compare(to));
         }
-        let mut named = BTreeSet::new();
-        for id in self.shelf.seen.ids() {
-            let Some(number) = bucket_of(self.registry().integrity(), id).filter(|number| odd.contains(number)) else { continue };
+        if !cursor.odd.is_empty() {
+            let is_odd = |id: &RowId| bucket_of(self.registry().integrity(), *id).is_some_and(|number| cursor.odd.contains_key(&number));
+            cursor.names = self.shelf.seen.ids().into_iter().filter(is_odd).collect();
+        }
+        Ok(Place::Names)
+    }
+
+    /// Looks for rows of odd buckets that were seen once and do not read now.
+    async fn sweep_names(&self, cursor: &mut Cursor, limit: usize) -> Result<Place, Error> {
+        for _ in 0..limit {
+            let Some(id) = cursor.names.last().copied() else { return Ok(Place::Suspects) };
+            if self.swept(id).await?.is_err() {
+                cursor.suspects.push(id);
+            }
+            cursor.names.pop();
+        }
+        Ok(Place::Names)
+    }
+
+    /// Names the rows that are wrong; a bucket of which none can be named is named itself.
+    async fn sweep_suspects(&self, cursor: &mut Cursor, limit: usize, swept: &mut Swept) -> Result<Option<Place>, Error> {
+        for _ in 0..limit {
+            let Some(id) = cursor.suspects.last().copied() else { break };
             if let Err(finding) = self.swept(id).await? {
-                named.insert(number);
-                findings.push(finding);
+                swept.findings.push(finding);
+                let number = bucket_of(self.registry().integrity(), id);
+                number.and_then(|number| cursor.odd.insert(number, false));
             }
+            cursor.suspects.pop();
         }
-        let what = "its rows do not add up: one is missing, older than it was, or cannot be read";
-        let unnamed = odd.into_iter().filter(|number| !named.contains(number));
-        findings.extend(unnamed.map(|number| Finding { row: bucket_row(number), what: what.to_owned() }));
-        Ok(())
+        if !cursor.suspects.is_empty() {
+            return Ok(Some(Place::Suspects));
+        }
+        for number in cursor.odd.iter().filter_map(|(number, is_unexplained)| is_unexplained.then_some(*number)) {
+            let rows = cursor.sums.get(&number).map_or(0, |(_, rows)| *rows);
+            let what = format!("the {rows} rows of bucket {number} do not add up: one is missing, older than it was, or cannot be read");
+            swept.findings.push(Finding { row: bucket_row(number), what });
+        }
+        Ok(None)
     }
 }
 
 impl Cursor {
     fn adds_up(&self, number: u16) -> bool {
         let digest = |bucket: Option<&Bucket>| bucket.copied().unwrap_or_default().digest;
-        self.explained.contains(&number) || digest(self.sums.get(&number)) == digest(self.began.get(&number).map(|(_, bucket)| bucket))
+        let sum = self.sums.get(&number).map(|(sum, _)| sum);
+        digest(sum) == digest(self.began.get(&number).map(|(_, bucket)| bucket))
     }
 
     fn count(&mut self, bucket: Option<u16>, mac: &[u8; 32]) {
         if let Some(number) = bucket {
-            self.sums.entry(number).or_default().add(mac);
+            let (sum, rows) = self.sums.entry(number).or_default();
+            sum.add(mac);
+            *rows += 1;
         }
     }
 }
@@ -194,6 +287,7 @@ fn bucket_number(id: RowId) -> Option<u16> {
 
 const FIRST_LAYER: Layer = Layer::Cluster;
 
+/// The buckets' own records come first.
 fn layer_after(layer: Layer) -> Option<Layer> {
-    (layer as u8 + 1..=u8::MAX).find_map(|number| Layer::try_from(number).ok())
+    (layer as u8 + 1..=u8::MAX).filter_map(|number| Layer::try_from(number).ok()).find(|layer| *layer != Layer::Bucket)
 }

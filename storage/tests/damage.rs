@@ -84,3 +84,22 @@ async fn a_row_is_not_found_by_a_term_that_it_does_not_carry() {
     assert_eq!(store.find(&query(&[1], None, 9)).await.expect("the search is served"), [row(3, &[1, 13]), row(1, &[1, 11])]);
     assert_eq!(store.retrieve(id(2)).await.expect("its MAC tells"), Some(other));
 }
+
+/// A walk over the rows went round in a circle: below the last of the three came the damaged key, below that the first, below that the damaged key.
+#[tokio::test]
+async fn a_search_ends_where_a_damaged_key_is_out_of_order() {
+    let (_folder, path) = sample().await;
+    let mut bytes = std::fs::read(&path).expect("it is there");
+    let [first, second, third] = [1, 2, 3].map(|number| id(number).to_bytes());
+    let keys = [&first[..], &second[..], &third[..]].concat();
+    let places: Vec<usize> = bytes.windows(keys.len()).enumerate().filter(|(_, window)| *window == keys).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "the engine keeps keys otherwise");
+    for at in places {
+        bytes[at + ROW_ID_BYTES..at + 2 * ROW_ID_BYTES].copy_from_slice(&id(0).to_bytes());
+    }
+    std::fs::write(&path, bytes).expect("it is ours");
+    let store = Embedded::open(&path).expect("the file opens");
+    let error = store.find(&query(&[], None, 9)).await.expect_err("the rows are not in order");
+    assert!(matches!(&error, StoreError::Corrupt { what, .. } if what.contains("not in order")), "{error:?}");
+    assert_eq!(store.retrieve(id(3)).await.expect("it is served"), Some(row(3, &[1, 13])));
+}

@@ -67,11 +67,14 @@ async fn l3(vault: &Vault, admin: &Grants) -> KeyPage {
 
 /// A whole pass, in steps of `limit` rows.
 async fn swept(vault: &Vault, limit: usize) -> Vec<Finding> {
-    let (mut cursor, mut findings) = vault.sweep(None, limit).await.expect("the store is well");
-    while let Some(at) = cursor {
-        let (next, found) = vault.sweep(Some(at), limit).await.expect("the store is well");
-        findings.extend(found);
-        cursor = next;
+    let (mut cursor, mut findings) = (None, Vec::new());
+    loop {
+        let swept = vault.sweep(cursor, limit).await.expect("the store is well");
+        findings.extend(swept.findings);
+        cursor = swept.next;
+        if cursor.is_none() {
+            break;
+        }
     }
     findings
 }

@@ -1,6 +1,9 @@
 //! The background sweep: what is wrong in the store is named before anybody asks for it.
 
+use std::collections::BTreeSet;
+
 use futures_executor::block_on;
+use keys::freshness::BUCKETS;
 use keys::id::{Layer, RowId};
 use keys::lifecycle::Event;
 
@@ -30,18 +33,28 @@ fn a_commit_in_the_middle_of_a_pass_is_no_alarm() {
         let (_world, vault) = World::found().await;
         let (admin, service) = settle(&vault, "acme", "billing").await;
         let id = create(&vault, &service, named("k0")).await.expect("the name is free");
-        let (mut cursor, mut steps) = vault.sweep(None, 2).await.map(|(cursor, found)| (cursor, found.len())).expect("the store is well");
-        assert_eq!(steps, 0);
-        while let Some(at) = cursor {
+        let (mut cursor, mut steps, mut compared) = (None, 0, BTreeSet::new());
+        loop {
+            let swept = vault.sweep(cursor, 16).await.expect("the store is well");
+            assert_eq!(swept.findings, []);
+            compared.extend(swept.compared);
+            cursor = swept.next;
+            if cursor.is_none() {
+                break;
+            }
             steps += 1;
-            create(&vault, &service, named(&format!("k{steps}"))).await.expect("the name is free");
+            if steps < 10 {
+                create(&vault, &service, named(&format!("k{steps}"))).await.expect("the name is free");
+            }
             if steps == 2 {
                 change(&vault, &admin, id, Event::Destroy).await.expect("a Pre-Active key is destroyed");
             }
-            let (next, found) = vault.sweep(Some(at), 16).await.expect("the store is well");
-            assert_eq!(found, []);
-            cursor = next;
         }
+        assert!(
+            !compared.is_empty() && compared.len() < usize::from(BUCKETS),
+            "buckets that change cannot be compared: {}",
+            compared.len()
+        );
         assert!(steps > 5);
     });
 }
@@ -112,6 +125,45 @@ fn rows_that_vanish_or_come_back_old_are_found_across_a_restart() {
         let again = world.unseal().await.expect("the roots open");
         assert_eq!(swept(&again, 100).await.len(), 1);
         assert_eq!(swept(&vault, 100).await.iter().map(|finding| finding.row).collect::<Vec<_>>(), [id]);
+    });
+}
+
+#[test]
+fn what_is_lost_while_its_bucket_changes_is_found_if_it_was_seen() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        assert_eq!(swept(&vault, 100).await, []);
+        let first = vault.sweep(None, 4096).await.expect("the store is well");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        world.store.rows().remove(&id);
+        let (mut cursor, mut findings) = (first.next, Vec::new());
+        while cursor.is_some() {
+            let step = vault.sweep(cursor, 64).await.expect("the store is well");
+            findings.extend(step.findings);
+            cursor = step.next;
+        }
+        assert_eq!(findings.iter().map(|finding| finding.row).collect::<BTreeSet<_>>(), BTreeSet::from([id]), "{findings:?}");
+    });
+}
+
+#[test]
+fn a_lost_record_of_a_bucket_is_found_and_another_owner_is_found_by_the_row() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (_admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let sound = world.store.rows()[&id].clone();
+        world.store.edit(id, |row| row.header.owner.service = None);
+        let again = world.unseal().await.expect("the roots open");
+        assert!(matches!(&swept(&again, 100).await[..], [finding] if finding.row == id));
+        world.store.rows().insert(id, sound);
+        let bucket = *world.store.rows().keys().find(|id| id.layer == Layer::Bucket).expect("there are rows");
+        world.store.rows().remove(&bucket);
+        let again = world.unseal().await.expect("the roots open");
+        let findings = swept(&again, 100).await;
+        assert!(matches!(&findings[..], [finding] if finding.row == bucket && finding.what.contains("do not add up")), "{findings:?}");
     });
 }
 

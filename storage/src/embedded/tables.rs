@@ -8,7 +8,7 @@
 //! ```
 
 use std::io::ErrorKind;
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 use keys::id::{Layer, OutboxSeq, ROW_ID_BYTES, RowId};
 use keys::port::{Batch, Change, OutboxEntry, Query, StoreError};
@@ -165,6 +165,11 @@ fn id_of(key: &[u8]) -> Result<RowId, Fault> {
     RowId::from_bytes(key).ok_or_else(|| Fault::Damaged("a key that is no record's id".to_owned()))
 }
 
+/// A key that the engine found within these bounds. Damaged keys are not in order, and a walk from one to the next might never end.
+fn in_order<'k, const N: usize>(key: &'k [u8; N], within: (Bound<&[u8; N]>, Bound<&[u8; N]>)) -> Result<&'k [u8; N], Fault> {
+    if within.contains(key) { Ok(key) } else { Err(Fault::Damaged("keys are not in order".to_owned())) }
+}
+
 /// One snapshot.
 struct Reader {
     transaction: ReadTransaction,
@@ -215,16 +220,18 @@ impl Reader {
         let rows = self.transaction.open_table(ROWS).map_err(engine)?;
         let lower = oldest(layer).to_bytes();
         let upper = upper.map(RowId::to_bytes);
-        let mut range = rows.range::<&[u8; ROW_ID_BYTES]>((Bound::Included(&lower), upper.as_ref())).map_err(engine)?;
-        range.next_back().map(|entry| id_of(entry.map_err(engine)?.0.value())).transpose()
+        let within = (Bound::Included(&lower), upper.as_ref());
+        let mut range = rows.range::<&[u8; ROW_ID_BYTES]>(within).map_err(engine)?;
+        range.next_back().map(|entry| id_of(in_order(entry.map_err(engine)?.0.value(), within)?)).transpose()
     }
 
     fn last_listed(&self, term: Term, layer: Layer, upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
         let terms = self.transaction.open_table(TERMS).map_err(engine)?;
         let lower = term_key(term, oldest(layer));
         let upper = upper.map(|id| term_key(term, id));
-        let mut range = terms.range::<&[u8; TERM_KEY_BYTES]>((Bound::Included(&lower), upper.as_ref())).map_err(engine)?;
-        range.next_back().map(|entry| id_of(&entry.map_err(engine)?.0.value()[TERM_BYTES..])).transpose()
+        let within = (Bound::Included(&lower), upper.as_ref());
+        let mut range = terms.range::<&[u8; TERM_KEY_BYTES]>(within).map_err(engine)?;
+        range.next_back().map(|entry| id_of(&in_order(entry.map_err(engine)?.0.value(), within)?[TERM_BYTES..])).transpose()
     }
 }
 
