@@ -1,8 +1,9 @@
 //! The few things that the writer does with a segment's file, as a port, so that tests can make each of them fail.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
@@ -21,8 +22,8 @@ pub trait SegmentFile: Send + Sync {
     /// Makes the file `bytes` long and gives back what was set aside behind it.
     fn cut(&self, bytes: u64) -> io::Result<()>;
 
-    /// Is the file still in a directory?
-    fn is_linked(&self) -> io::Result<bool>;
+    /// Is it still this file that is found at `path`? Not if it was removed, renamed or replaced.
+    fn is_at(&self, path: &Path) -> io::Result<bool>;
 }
 
 /// A file on a disk, opened for appending.
@@ -52,8 +53,13 @@ impl SegmentFile for DiskFile {
         self.0.set_len(bytes)
     }
 
-    fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.0.metadata()?.nlink() > 0)
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        let is = self.0.metadata()?;
+        match fs::symlink_metadata(path) {
+            Ok(found) => Ok((found.dev(), found.ino()) == (is.dev(), is.ino())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -342,9 +342,10 @@ impl Log {
     /// Called with `syncing` held, so that segments become durable in their order.
     fn sync(&self, unsynced: &Unsynced) -> Result<(), AuditUnavailable> {
         let _watch = self.sync_stall.watch();
-        match unsynced.file.is_linked() {
+        let path = segment::path(&self.dir, unsynced.segment);
+        match unsynced.file.is_at(&path) {
             Ok(true) => {}
-            Ok(false) => return Err(self.poison("its file was removed from the directory".to_owned())),
+            Ok(false) => return Err(self.poison(format!("{} was removed, renamed or replaced", path.display()))),
             Err(error) => return Err(self.poison(format!("cannot look at its file: {error}"))),
         }
         unsynced.file.sync().map_err(|error| self.poison(format!("cannot sync: {error}")))?;

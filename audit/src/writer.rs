@@ -39,6 +39,7 @@ pub(crate) struct Signer {
 /// What a sync makes durable.
 pub(crate) struct Unsynced {
     pub(crate) file: Arc<dyn SegmentFile>,
+    pub(crate) segment: u64,
     pub(crate) last_seq: u64,
     pub(crate) outbox: u64,
     pub(crate) bytes: u64,
@@ -86,7 +87,8 @@ impl Writer {
     /// What the caller will sync now.
     pub(crate) fn unsynced(&mut self) -> Unsynced {
         self.is_dirty = false;
-        Unsynced { file: Arc::clone(&self.file), last_seq: self.last_seq(), outbox: self.chain.outbox.mark(), bytes: self.bytes }
+        let (file, segment) = (Arc::clone(&self.file), self.segment);
+        Unsynced { file, segment, last_seq: self.last_seq(), outbox: self.chain.outbox.mark(), bytes: self.bytes }
     }
 
     /// Writes entries in one piece: all of them or nothing. Leaves `spare_bytes` of disk space set aside behind them.

@@ -120,8 +120,8 @@ impl SegmentFile for SickFile {
         self.inner.cut(bytes)
     }
 
-    fn is_linked(&self) -> io::Result<bool> {
-        self.inner.is_linked()
+    fn is_at(&self, path: &Path) -> io::Result<bool> {
+        self.inner.is_at(path)
     }
 }
 
@@ -427,6 +427,24 @@ fn a_removed_file_stops_the_log() {
     let why = log.flush().expect_err("the file is gone").why;
     assert!(why.contains("removed"), "{why}");
     assert_poisoned(&log, &sickness);
+}
+
+/// A segment that was moved away was still linked, so the log went on writing where nobody looks, and said so only at the next start.
+#[test]
+fn a_renamed_or_replaced_file_stops_the_log() {
+    for is_replaced in [false, true] {
+        let dir = tempdir().expect("a temporary directory");
+        let (log, sickness) = open_sick(dir.path());
+        let segment = path(dir.path(), 1);
+        fs::rename(&segment, dir.path().join("elsewhere")).expect("the segment exists");
+        if is_replaced {
+            fs::copy(dir.path().join("elsewhere"), &segment).expect("there is space");
+        }
+        log.append(&[record(2)]).expect("nobody has looked yet");
+        let why = log.flush().expect_err("the file is elsewhere").why;
+        assert!(why.contains("renamed"), "{why}");
+        assert_poisoned(&log, &sickness);
+    }
 }
 
 /// A real file system of 1 MiB, which only root can mount.
