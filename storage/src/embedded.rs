@@ -14,6 +14,7 @@
 //! bucket digests above this port must find.
 
 mod medium;
+mod scratch;
 mod tables;
 
 use std::fmt::Display;
@@ -34,6 +35,7 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageBackend};
 
 use medium::{Faults, Medium};
+use scratch::Scratch;
 use tables::Fault;
 
 /// Memory for pages of the file, in bytes; what it does not hold is read from the file again.
@@ -82,8 +84,15 @@ struct Store {
     faults: Arc<Faults>,
     /// Held through a commit and what its failure entails.
     writer: Mutex<()>,
-    /// `None` only while the file could not be opened again after the medium was full.
-    database: RwLock<Option<Database>>,
+    /// `None` only if the file could not be opened again after the medium was full.
+    database: RwLock<Option<Opened>>,
+}
+
+/// The file in the engine's hands.
+struct Opened {
+    database: Database,
+    /// The medium did not even take the engine's mark that the file is in use: what the engine writes stays in memory, and nothing is committed.
+    is_scratch: bool,
 }
 
 impl Embedded {
@@ -155,22 +164,22 @@ impl Keystore for Embedded {
 }
 
 impl Store {
-    fn slot(&self) -> RwLockWriteGuard<'_, Option<Database>> {
+    fn slot(&self) -> RwLockWriteGuard<'_, Option<Opened>> {
         // The slot is only ever replaced as a whole, so a panic cannot leave it half changed.
         self.database.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work` on the open database, which is opened first if it had to be closed; `at` names what is read, should it be damaged.
     fn with<R>(&self, at: impl Display, work: impl FnOnce(&Database) -> Result<R, Fault>) -> Result<R, StoreError> {
-        if let Some(database) = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            return self.contained(at, || work(database));
+        if let Some(opened) = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            return self.contained(at, || work(&opened.database));
         }
         let mut slot = self.slot();
         if slot.is_none() {
             *slot = Some(self.connect()?);
         }
-        let database = slot.as_ref().expect("filled just above");
-        self.contained(at, || work(database))
+        let opened = slot.as_ref().expect("filled just above");
+        self.contained(at, || work(&opened.database))
     }
 
     /// Turns damage into an error, whether the engine reports it or panics on it: it trusts most of what it reads (F5).
@@ -197,6 +206,7 @@ impl Store {
         }
         let encoded: Vec<_> = batch.changes.iter().map(|change| change.row().map(Row::encode)).collect();
         self.check_space(encoded.iter().flatten().map(|bytes| bytes.len() as u64).sum())?;
+        self.leave_scratch()?;
         let mut before = None;
         let outcome = self.with("a changed record", |database| {
             before = Some(tables::commits(database)?);
@@ -224,23 +234,43 @@ impl Store {
     /// The engine can run out of space after a commit was made durable, too: then the commit has happened and is acknowledged.
     fn settle_full(&self, before: Option<u64>) -> Result<(), StoreError> {
         let mut slot = self.slot();
-        *slot = None;
-        self.faults.forget_full();
-        let database = self.connect()?;
-        let after = self.contained("commit counter", || tables::commits(&database));
-        *slot = Some(database);
-        let after = after?;
+        let opened = self.reopen(&mut slot)?;
+        let after = self.contained("commit counter", || tables::commits(&opened.database))?;
         if before.is_some_and(|before| after > before) { Ok(()) } else { Err(self.full()) }
     }
 
-    fn connect(&self) -> Result<Database, StoreError> {
-        self.faults.set_serving(false);
-        let database = self.contained("read at the start", || {
+    /// Before a commit: has the medium space again for what the engine writes when it opens the file?
+    fn leave_scratch(&self) -> Result<(), StoreError> {
+        let is_scratch = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|opened| opened.is_scratch);
+        if is_scratch && self.reopen(&mut self.slot())?.is_scratch { Err(self.full()) } else { Ok(()) }
+    }
+
+    /// Closes the file and opens it again; if the medium takes no write at all, so that it can at least be read (F3).
+    fn reopen<'s>(&self, slot: &'s mut Option<Opened>) -> Result<&'s Opened, StoreError> {
+        *slot = None;
+        self.faults.forget_full();
+        let opened = match self.connect() {
+            Err(_) if self.faults.full() && !self.faults.broken() => {
+                self.serving("read while the medium is full", || Ok(Opened { database: self.open(true)?, is_scratch: true }))?
+            }
+            other => other?,
+        };
+        Ok(slot.insert(opened))
+    }
+
+    fn connect(&self) -> Result<Opened, StoreError> {
+        self.serving("read at the start", || {
             self.refuse_newer()?;
-            self.open()
-        })?;
+            Ok(Opened { database: self.open(false)?, is_scratch: false })
+        })
+    }
+
+    /// While the file is being opened, a page that cannot be read concerns all of it.
+    fn serving(&self, at: &str, open: impl FnOnce() -> Result<Opened, Fault>) -> Result<Opened, StoreError> {
+        self.faults.set_serving(false);
+        let opened = self.contained(at, open)?;
         self.faults.set_serving(true);
-        Ok(database)
+        Ok(opened)
     }
 
     /// Makes the file if there is none, under another name first, because a crash half way leaves one that the engine refuses for ever.
@@ -270,13 +300,18 @@ impl Store {
         }
     }
 
-    fn open(&self) -> Result<Database, Fault> {
+    fn open(&self, is_scratch: bool) -> Result<Database, Fault> {
         let medium = self.medium(&self.at)?;
         if medium.len().map_err(opening)? == 0 {
             // The engine would take it for a new one, and lost data for none.
             return Err(Fault::Damaged("it is empty".to_owned()));
         }
-        let opened = Database::builder().set_cache_size(CACHE_BYTES_MAX).create_with_backend(medium);
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES_MAX);
+        let opened = match is_scratch {
+            true => builder.create_with_backend(Scratch::new(medium)),
+            false => builder.create_with_backend(medium),
+        };
         let database = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => opening(OpenError::Held { path: self.at.clone() }),
             other => tables::engine(other),

@@ -144,6 +144,31 @@ async fn a_full_disk_refuses_commits_until_space_returns_and_reads_go_on() {
     assert!(refused > 10, "only {refused} commits met the limit");
 }
 
+/// Without space even for overwrites the file could not be opened again, and reads stopped until there was some.
+#[tokio::test]
+async fn reads_go_on_where_no_write_finds_space_and_commits_heal() {
+    let expected = contents().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("rows.redb");
+    let disk = Arc::new(Disk::default());
+    let store = open_on(&disk, &path).expect("a new file opens");
+    for (done, step) in steps().into_iter().enumerate() {
+        disk.take_no_write(true);
+        for _ in 0..3 {
+            let error = store.commit(step.clone()).await.expect_err("there is no space");
+            assert!(matches!(error, StoreError::Full { .. }), "{error:?}");
+            assert_eq!(content(&store).await.expect("reads go on"), expected[done]);
+        }
+        disk.take_no_write(false);
+        store.commit(step).await.expect("there is space again");
+        assert_eq!(content(&store).await.expect("the store reads"), expected[done + 1]);
+    }
+    disk.take_no_write(true);
+    store.commit(insert(900)).await.expect_err("there is no space");
+    drop(store);
+    assert_eq!(&reopened(&path).await, expected.last().expect("there are steps"));
+}
+
 /// Any single write finds no space, overwrites of what is there already included.
 #[tokio::test]
 async fn one_write_without_space_refuses_one_commit_and_heals() {

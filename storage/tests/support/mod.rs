@@ -34,6 +34,8 @@ struct State {
     sync: Option<(u64, i32)>,
     /// Fails every read that touches this offset.
     unreadable: Option<u64>,
+    /// Every write fails for want of space, overwrites too.
+    takes_no_write: bool,
     /// How many blocks may still be allocated; `None` for any number.
     space: Option<u64>,
     allocated: BTreeSet<u64>,
@@ -57,6 +59,11 @@ impl Disk {
     /// From now on only so many blocks may be written that were not written before.
     pub(crate) fn limit_space(&self, blocks: Option<u64>) {
         self.state.lock().expect("no test panics here").space = blocks;
+    }
+
+    /// From now on, or no longer, every write fails for want of space, overwrites too.
+    pub(crate) fn take_no_write(&self, is_so: bool) {
+        self.state.lock().expect("no test panics here").takes_no_write = is_so;
     }
 
     /// Whether a fault has happened.
@@ -85,6 +92,11 @@ impl State {
             }
             None => Ok(()),
         }
+    }
+
+    fn check_writes(&mut self) -> io::Result<()> {
+        self.fired |= self.takes_no_write;
+        if self.takes_no_write { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(()) }
     }
 
     fn allocate(&mut self, offset: u64, bytes: usize) -> io::Result<()> {
@@ -128,6 +140,7 @@ impl StorageBackend for Faulty {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         let state = &mut *self.disk.state.lock().expect("no test panics here");
+        state.check_writes()?;
         State::count(&mut state.write, &mut state.fired)?;
         self.inner.set_len(len)
     }
@@ -141,6 +154,7 @@ impl StorageBackend for Faulty {
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let state = &mut *self.disk.state.lock().expect("no test panics here");
+        state.check_writes()?;
         State::count(&mut state.write, &mut state.fired)?;
         state.allocate(offset, data.len())?;
         self.inner.write(offset, data)
