@@ -137,6 +137,14 @@ pub struct Revocation {
     pub message: Option<String>,
 }
 
+impl Revocation {
+    /// Does the reason say that somebody else may know the key? KMIP 1.4 §9.1.3.2.19: Key Compromise or CA Compromise.
+    #[must_use]
+    pub fn is_compromise(&self) -> bool {
+        matches!(self.code, 2 | 3)
+    }
+}
+
 /// An attribute that the domain stores and shows but does not act on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Other {

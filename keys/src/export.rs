@@ -1,7 +1,7 @@
 //! Material that leaves: only of an Extractable key, only wrapped under a key that is for wrapping and nothing else.
 //!
 //! There is no verb that returns clear material, and no closure of a caller sees it here: what stands before and after it in the wrapped text is the
-//! caller's, and the verb puts the three together in locked memory. Source: KMIP 1.4 §4.11, §4.40, §2.1.6; DESIGN 5.
+//! caller's, and the verb puts the three together in locked memory. Source: KMIP 1.4 §4.11, §4.40, §2.1.6; docs/SECURITY.md, "Keys that leave".
 
 use cipher::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use secret::Bytes;

@@ -22,6 +22,7 @@ pub mod port;
 pub mod record;
 pub mod registry;
 mod rekey;
+mod revoke;
 pub mod row;
 mod shelf;
 pub mod stream;

@@ -1,9 +1,9 @@
-//! The list of keys for who runs, audits or governs them: headers page by page, and which key version wraps each.
+//! Keys as who runs, audits or governs them may see them: headers, page by page or one, and which key version wraps each.
 
 use std::collections::HashMap;
 
 use crate::error::Error;
-use crate::id::{KeyVersion, Layer, RowId, ServiceId, TenantId};
+use crate::id::{KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId, Time};
 use crate::lifecycle::State;
 use crate::policy::{Action, Grants, Role};
 use crate::port::Query;
@@ -46,6 +46,12 @@ pub struct ListedKey {
     pub header: Header,
     /// Its state now, by the dates.
     pub state: State,
+    /// When it was made.
+    pub created: Time,
+    /// Name of its tenant; `None` if the tenant's record does not verify.
+    pub tenant: Option<ScopeName>,
+    /// Name of its service, if it is a service's and the service's record verifies.
+    pub service: Option<ScopeName>,
     /// Its names, for its tenant-admin only.
     pub names: Option<Vec<String>>,
     /// What wraps it.
@@ -61,6 +67,14 @@ pub struct WrappedBy {
     pub version: KeyVersion,
 }
 
+/// What many keys of a page have in common, looked up once.
+#[derive(Default)]
+struct Known {
+    parents: HashMap<ParentRef, WrappedBy>,
+    tenants: HashMap<TenantId, Option<ScopeName>>,
+    services: HashMap<ServiceId, Option<ScopeName>>,
+}
+
 impl Vault {
     /// A page of keys. An operator and an auditor see any tenant's, without a name; a tenant-admin its tenant's, with them.
     ///
@@ -73,9 +87,9 @@ impl Vault {
         let hints = self.shelf.store.find(&Query { layer: filter.layer, terms, before: filter.before, limit }).await?;
         let next = hints.last().filter(|_| hints.len() == limit).map(|row| row.header.id);
         let mut page = KeyPage { keys: Vec::with_capacity(hints.len()), refused: Vec::new(), next };
-        let mut parents = HashMap::new();
+        let mut known = Known::default();
         for id in hints.iter().map(|hint| hint.header.id) {
-            match self.listed_key(grants, id, &mut parents).await {
+            match self.listed_key(grants, id, &mut known).await {
                 Ok(Some(key)) => page.keys.push(key),
                 Ok(None) => {}
                 Err(Error::Corrupt { .. }) => page.refused.push(id),
@@ -85,9 +99,31 @@ impl Vault {
         Ok(page)
     }
 
+    /// One key, for who finds it in the list.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] by role; [`Error::NotFound`] for another tenant's key as for none; [`Error::Corrupt`] if it does not verify; the store's.
+    pub async fn key(&self, grants: &Grants, id: RowId) -> Result<ListedKey, Error> {
+        grants.check_plain(Action::ListKeys, None)?;
+        if !is_listed(id.layer) {
+            return Err(Error::NotFound);
+        }
+        let row = self.row_for(id, |owner| grants.check_tenant(Action::ListKeys, owner.tenant).is_ok()).await?;
+        grants.check_tenant(Action::ListKeys, row.header.owner.tenant)?;
+        self.described(grants, self.view_of_row(&row).await?).await
+    }
+
+    /// A key that the caller holds a view of, with what the list says beside.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn described(&self, grants: &Grants, view: View) -> Result<ListedKey, Error> {
+        self.described_by(grants, view, &mut Known::default()).await
+    }
+
     fn listed_terms(&self, grants: &Grants, filter: &KeyFilter) -> Result<Vec<Term>, Error> {
         grants.check_plain(Action::ListKeys, None)?;
-        if !matches!(filter.layer, Layer::L2 | Layer::L21 | Layer::L3) {
+        if !is_listed(filter.layer) {
             return Err(Error::invalid("layer", "L2, L2.1 or L3"));
         }
         let own = grants.tenant().filter(|_| grants.role() == Role::TenantAdmin);
@@ -106,22 +142,51 @@ impl Vault {
         }
     }
 
-    async fn listed_key(
-        &self,
-        grants: &Grants,
-        id: RowId,
-        parents: &mut HashMap<ParentRef, WrappedBy>,
-    ) -> Result<Option<ListedKey>, Error> {
+    async fn listed_key(&self, grants: &Grants, id: RowId, known: &mut Known) -> Result<Option<ListedKey>, Error> {
         let Some(row) = self.shelf.row(id).await? else { return Ok(None) };
-        let View { header, state, attributes } = self.view_of_row(&row).await?;
+        Ok(Some(self.described_by(grants, self.view_of_row(&row).await?, known).await?))
+    }
+
+    async fn described_by(&self, grants: &Grants, view: View, known: &mut Known) -> Result<ListedKey, Error> {
+        let View { header, state, attributes } = view;
         let names = grants.owns(&header.owner).then(|| attributes.names.iter().map(|name| name.value.clone()).collect());
-        let wrapped_by = match parents.get(&header.parent) {
-            Some(known) => *known,
+        let wrapped_by = match known.parents.get(&header.parent) {
+            Some(found) => *found,
             None => {
                 let found = WrappedBy { id: self.parent_of(&header).await?, version: header.parent.version };
-                *parents.entry(header.parent).or_insert(found)
+                *known.parents.entry(header.parent).or_insert(found)
             }
         };
-        Ok(Some(ListedKey { header, state, names, wrapped_by }))
+        let tenant = match known.tenants.get(&header.owner.tenant) {
+            Some(found) => found.clone(),
+            None => {
+                let found = verified(self.tenant(header.owner.tenant).await)?.map(|tenant| tenant.name);
+                known.tenants.entry(header.owner.tenant).or_insert(found).clone()
+            }
+        };
+        let service = match header.owner.service {
+            None => None,
+            Some(id) => match known.services.get(&id) {
+                Some(found) => found.clone(),
+                None => {
+                    let found = verified(self.service(id).await)?.map(|service| service.name);
+                    known.services.entry(id).or_insert(found).clone()
+                }
+            },
+        };
+        Ok(ListedKey { created: attributes.dates.initial, header, state, tenant, service, names, wrapped_by })
+    }
+}
+
+fn is_listed(layer: Layer) -> bool {
+    matches!(layer, Layer::L2 | Layer::L21 | Layer::L3)
+}
+
+/// A record that is damaged or gone does not keep its keys from being shown.
+fn verified<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Ok(record) => Ok(Some(record)),
+        Err(Error::Corrupt { .. } | Error::NotFound) => Ok(None),
+        Err(error) => Err(error),
     }
 }

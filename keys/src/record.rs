@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Generation, KeyVersion, RowId, SessionId, Time};
 use crate::policy::{Action, Role};
+use crate::row::Header;
 
 /// Longest client-made text in a record, in bytes; longer ones are cut.
 pub const AUDIT_TEXT_BYTES_MAX: usize = 128;
@@ -25,6 +26,32 @@ pub struct Record {
     pub generation: Option<Generation>,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+/// The row that an operation is about, as far as it is known: what its record says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Subject {
+    /// What was asked for, there or not.
+    pub object: Option<RowId>,
+    /// Its version, once the caller may know it.
+    pub version: Option<KeyVersion>,
+    /// Its generation after the operation.
+    pub generation: Option<Generation>,
+}
+
+impl Subject {
+    /// What was asked for, of which nothing is known yet.
+    #[must_use]
+    pub fn named(id: RowId) -> Self {
+        Self { object: Some(id), ..Self::default() }
+    }
+}
+
+impl From<&Header> for Subject {
+    fn from(header: &Header) -> Self {
+        let Header { id, version, generation, .. } = *header;
+        Self { object: Some(id), version: Some(version), generation: Some(generation) }
+    }
 }
 
 /// How an operation ended; the number is stored and never reused.

@@ -6,7 +6,8 @@
 //! |---|---|---|
 //! | Pre-Active | what its dates say | Deprecated |
 //! | Active | Active | Deprecated, its Deactivation Date now |
-//! | Deprecated, Retired, Compromised | Active | what it was |
+//! | Deprecated, Compromised | Active | what it was |
+//! | Retired, destroyed | none: refused | |
 //!
 //! A Pre-Active version is deprecated although it never was Active: left as it is it could be activated beside its replacement, and the chain would
 //! have two Active versions. Only the newest version is replaced; both writers of a race change its row, so one of them wins and no number is skipped.
@@ -23,6 +24,9 @@ use crate::row::{Header, ParentRef, Row};
 use crate::tenancy::{Service, Tenant, tenant_row};
 use crate::unit::Unit;
 use crate::vault::{NewKey, Vault, View};
+
+/// What a client has said of one version and a replacement does not take over (table 173): its links, and what tells of how it was made.
+const NOT_COPIED: [&str; 3] = ["Link", "Original Creation Date", "Random Number Generator"];
 
 /// A version that is to be replaced.
 struct Old {
@@ -41,7 +45,7 @@ impl Vault {
     /// own, and the tenant's Active L2 for a parent.
     ///
     /// # Errors
-    /// [`Error::Replaced`] names the version after it; [`Error::WrongState`] for a destroyed key; [`Error::Invalid`] if `edit` asks for another usage
+    /// [`Error::Replaced`] names the version after it; [`Error::WrongState`] for an archived or a destroyed key; [`Error::Invalid`] if `edit` asks for another usage
     /// mask, or for dates by which the replacement would not be in use at once; [`Error::NameTaken`]; what `edit` returns.
     pub async fn rekey<E: From<Error>>(
         &self,
@@ -116,8 +120,8 @@ fn must_be_newest(view: &View) -> Result<(), Error> {
     if let Some(by) = view.attributes.links.replacement {
         return Err(Error::Replaced { by });
     }
-    if view.state.is_destroyed() {
-        return Err(Error::WrongState { is: view.state, wants: "a key that is not destroyed" });
+    if view.state == State::Retired || view.state.is_destroyed() {
+        return Err(Error::WrongState { is: view.state, wants: "a key that is neither archived nor destroyed: create another" });
     }
     Ok(())
 }
@@ -136,15 +140,20 @@ fn replacement(old: &View, now: Time) -> Attributes {
         deactivation: ahead(dates.deactivation),
         ..Dates::default()
     };
-    Attributes { dates, ..attributes }
+    let others = attributes.others.into_iter().filter(|other| !NOT_COPIED.contains(&other.name.as_str())).collect();
+    Attributes { dates, others, links: links(old), ..attributes }
+}
+
+/// The links of the new version; known to `edit`, so that a link of the client's does not take the index of the domain's.
+fn links(old: &View) -> Links {
+    Links { replaced: Some(old.header.id), ..Links::default() }
 }
 
 /// What is the domain's to say about the new version.
 fn kept(old: &View, attributes: Attributes, now: Time) -> Attributes {
     let Dates { activation, process_start, protect_stop, deactivation, .. } = attributes.dates;
     let dates = Dates { initial: now, last_change: now, activation, process_start, protect_stop, deactivation, ..Dates::default() };
-    let links = Links { replaced: Some(old.header.id), ..Links::default() };
-    Attributes { dates, links, revocation: None, ..attributes }
+    Attributes { dates, links: links(old), revocation: None, ..attributes }
 }
 
 fn must_replace_at_once(old: &View, new: &Attributes, now: Time) -> Result<(), Error> {

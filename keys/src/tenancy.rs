@@ -132,7 +132,7 @@ impl Vault {
     /// [`Error::Invalid`], [`Error::NameTaken`]; the parent's and the store's.
     pub async fn create_service_key(&self, unit: &mut Unit, new: NewServiceKey) -> Result<Header, Error> {
         let service = self.service(new.service).await?;
-        let tenant: Tenant = self.content(&self.shelf.existing(tenant_row(service.tenant)).await?).await?;
+        let tenant = self.tenant(service.tenant).await?;
         let owner = Owner { tenant: tenant.id, service: Some(service.id) };
         let id = RowId::new(Layer::L3, self.new_uuid()?);
         let header = key_header(id, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
@@ -171,6 +171,14 @@ impl Vault {
     /// [`Error::NotFound`]; the store's.
     pub async fn service(&self, id: ServiceId) -> Result<Service, Error> {
         self.content(&self.shelf.existing(service_row(id)).await?).await
+    }
+
+    /// A tenant by its id.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; the store's.
+    pub async fn tenant(&self, id: TenantId) -> Result<Tenant, Error> {
+        self.content(&self.shelf.existing(tenant_row(id)).await?).await
     }
 
     /// All tenants, newest first, at most [`LISTED_MAX`].

@@ -1,6 +1,6 @@
 //! Blind search terms: what a row can be found by, without a store learning what that is.
 //!
-//! `term = HMAC-SHA-256(K_index, tenant 16 | label | 0 | value)` cut to 16 bytes. Source: DESIGN, rows; SECURITY C6.
+//! `term = HMAC-SHA-256(K_index, tenant 16 | label | 0 | value)` cut to 16 bytes. Source: docs/SECURITY.md, C3 and C6.
 
 use secret::Key;
 

@@ -21,7 +21,7 @@ use crate::policy::verb::{Changes, Destroy, UsesMaterial};
 use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
 use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Parent, Query};
 use crate::registry::Registry;
-use crate::row::{Header, ParentRef, Row, Term};
+use crate::row::{Header, Owner, ParentRef, Row, Term};
 use crate::shelf::Shelf;
 use crate::stream::Streams;
 use crate::tenancy::{Service, service_row};
@@ -203,23 +203,23 @@ impl Vault {
         if let Some(entry) = self.cache.get(id).filter(|entry| grants.owns(&entry.header.owner)) {
             return Ok(entry.header.clone());
         }
+        Ok(self.row_for(id, |owner| grants.owns(owner)).await?.header)
+    }
+
+    /// A stored row, whosever it is. That it does not verify is told only where its owner, as it says, passes `may_know`.
+    pub(crate) async fn row_for(&self, id: RowId, may_know: impl Fn(&Owner) -> bool) -> Result<Row, Error> {
         match self.shelf.row(id).await {
-            Ok(Some(row)) => Ok(row.header),
+            Ok(Some(row)) => Ok(row),
             Ok(None) => {
                 // What is found has its MAC checked; what is not, a decoy's.
                 let _verdict = self.shelf.registry.check_row(&self.decoy);
                 Err(Error::NotFound)
             }
-            Err(error @ Error::Corrupt { .. }) => Err(self.told_to(grants, id, error).await),
+            Err(error @ Error::Corrupt { .. }) => match self.shelf.store.retrieve(id).await {
+                Ok(Some(row)) if !may_know(&row.header.owner) => Err(Error::NotFound),
+                _ => Err(error),
+            },
             Err(error) => Err(error),
-        }
-    }
-
-    /// That a row does not verify is told to whom it says it belongs.
-    async fn told_to(&self, grants: &Grants, id: RowId, error: Error) -> Error {
-        match self.shelf.store.retrieve(id).await {
-            Ok(Some(row)) if !grants.owns(&row.header.owner) => Error::NotFound,
-            _ => error,
         }
     }
 
@@ -304,6 +304,17 @@ impl Vault {
         event: Event,
         edit: impl FnOnce(&mut Attributes, Time),
     ) -> Result<Header, Error> {
+        Ok(self.change_seen(unit, authorized, event, edit).await?.header)
+    }
+
+    /// As [`Vault::change`]; returns the object as it will be.
+    pub(crate) async fn change_seen<V: Changes>(
+        &self,
+        unit: &mut Unit,
+        authorized: Authorized<V>,
+        event: Event,
+        edit: impl FnOnce(&mut Attributes, Time),
+    ) -> Result<View, Error> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
         let state = view.state.next(row.header.id.layer, event)?;
         if event != Event::Activate {
@@ -313,7 +324,7 @@ impl Vault {
         let now = self.now();
         edit(&mut attributes, now);
         attributes.touch(now);
-        Ok(self.stage_change(unit, row, state, attributes).await?.header)
+        self.stage_change(unit, row, state, attributes).await
     }
 
     /// Stages the end of an object: material gone, names free, a tombstone with its attributes left.
@@ -600,13 +611,7 @@ fn at(error: crate::wrap::WrapError, id: RowId) -> Error {
 }
 
 /// The header of a new tenant key version.
-pub(crate) fn key_header(
-    id: RowId,
-    chain: crate::id::ChainId,
-    owner: crate::row::Owner,
-    parent: ParentRef,
-    aead: cipher::aead::Aead,
-) -> Header {
+pub(crate) fn key_header(id: RowId, chain: crate::id::ChainId, owner: Owner, parent: ParentRef, aead: cipher::aead::Aead) -> Header {
     Header {
         id,
         chain,

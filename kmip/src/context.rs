@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use keys::id::{Generation, KeyVersion, Layer, RowId};
+use keys::id::{Layer, RowId};
 use keys::policy::{Authorized, Grants, Principal, Verb};
+use keys::record::Subject;
 use keys::row::Header;
 use keys::unit::Unit;
 use keys::vault::Vault;
@@ -31,17 +32,6 @@ pub(crate) struct Context<'c> {
     pub(crate) searches_left: &'c mut usize,
 }
 
-/// The object of one item, as far as it is known.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Subject {
-    /// What was asked for, there or not.
-    pub(crate) object: Option<RowId>,
-    /// Its version, once the client may know it.
-    pub(crate) version: Option<KeyVersion>,
-    /// Its generation after the item.
-    pub(crate) generation: Option<Generation>,
-}
-
 /// An object that the client named and may do `V` to.
 pub(crate) struct Named<'r, V: Verb> {
     /// Its header as this unit sees it.
@@ -65,7 +55,7 @@ impl Context<'_> {
                 (id, Cow::Owned(id.to_string()))
             }
         };
-        self.subject.object = Some(id);
+        *self.subject = Subject::named(id);
         if id.layer == Layer::L4 {
             self.grants.check_plain(V::ACTION, Some(Layer::L4)).map_err(|_| Failure::held_by_edge())?;
         }
@@ -77,8 +67,7 @@ impl Context<'_> {
 
     /// Notes for the audit record which object, in which generation, the item was done to.
     pub(crate) fn is_about(&mut self, header: &Header) {
-        let Header { id, version, generation, .. } = *header;
-        *self.subject = Subject { object: Some(id), version: Some(version), generation: Some(generation) };
+        *self.subject = Subject::from(header);
     }
 }
 

@@ -2,11 +2,11 @@
 
 use keys::id::{SessionId, Time};
 use keys::policy::{Action, Grants, Principal};
-use keys::record::{Outcome, Record};
+use keys::record::{Outcome, Record, Subject};
 use keys::unit::Unit;
 use keys::vault::Vault;
 
-use crate::context::{Context, Subject};
+use crate::context::Context;
 use crate::enums::{BatchErrorContinuationOption, ResultReason, ResultStatus};
 use crate::error::Error;
 use crate::failure::Failure;

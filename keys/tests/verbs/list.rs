@@ -118,3 +118,49 @@ fn a_key_that_does_not_verify_is_listed_as_refused() {
         assert_eq!((page.refused, page.keys.len()), (vec![id], 1));
     });
 }
+
+#[test]
+fn one_key_is_shown_to_who_finds_it_in_the_list_and_is_absent_for_others() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (stranger, _) = settle(&vault, "globex", "billing").await;
+        let operator = grants(&vault, Role::Operator, "acme", "billing").await;
+        let auditor = grants(&vault, Role::Auditor, "acme", "billing").await;
+        let id = create(&vault, &service, named("mine")).await.expect("the name is free");
+        let absent = RowId::new(Layer::L3, uuid::Uuid::from_bytes([7; 16]));
+        for (role, names) in [(admin, Some(vec!["mine".to_owned()])), (operator, None), (auditor, None)] {
+            let key = vault.key(&role, id).await.expect("it sees the key");
+            let scopes = [&key.tenant, &key.service].map(|name| name.as_ref().map(|name| name.as_str().to_owned()));
+            assert_eq!(scopes, [Some("acme".to_owned()), Some("billing".to_owned())]);
+            assert_eq!((key.header.id, key.state, key.names), (id, State::PreActive, names), "{:?}", role.role());
+            assert!(matches!(vault.key(&role, absent).await, Err(Error::NotFound)));
+            let record = RowId::new(Layer::Tenant, uuid::Uuid::from_bytes(*admin.tenant().expect("it exists").as_bytes()));
+            assert!(matches!(vault.key(&role, record).await, Err(Error::NotFound)), "a record is no key");
+        }
+        assert!(matches!(vault.key(&stranger, id).await, Err(Error::NotFound)));
+        for role in [Role::Service, Role::Custodian, Role::Edge] {
+            let refused = vault.key(&grants(&vault, role, "acme", "billing").await, id).await;
+            assert!(matches!(refused, Err(Error::Denied { .. })), "{role:?}");
+        }
+        world.store.edit(id, |row| row.header.state = State::Active);
+        for role in [admin, operator, auditor] {
+            assert!(matches!(vault.key(&role, id).await, Err(Error::Corrupt { .. })), "{:?}", role.role());
+        }
+        assert!(matches!(vault.key(&stranger, id).await, Err(Error::NotFound)), "a stranger does not learn that it is damaged");
+    });
+}
+
+#[test]
+fn a_damaged_service_record_does_not_hide_its_keys() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = super::default_key(&vault, &service).await;
+        let record = RowId::new(Layer::Service, uuid::Uuid::from_bytes(*service.service().expect("it exists").as_bytes()));
+        world.store.edit(record, |row| row.header.bits = 1);
+        let key = vault.key(&admin, id).await.expect("the key itself is whole");
+        assert_eq!((key.tenant.map(|name| name.as_str().to_owned()), key.service), (Some("acme".to_owned()), None));
+        assert_eq!(l3(&vault, &admin).await.keys.len(), 1);
+    });
+}

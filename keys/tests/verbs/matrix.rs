@@ -172,7 +172,7 @@ const BY_STATE: [(&str, &str); 15] = [
     ("Get Attributes", "PADRCXY"),
     ("Check", "PADRCXY"),
     ("Add Attribute", "PADRC"),
-    ("ReKey", "PADRC"),
+    ("ReKey", "PADC"),
     ("Activate", "P"),
     ("Revoke", "PA"),
     ("Revoke: compromised", "PADRX"),

@@ -8,6 +8,7 @@ mod matrix;
 mod parents;
 mod races;
 mod rekey;
+mod revoke;
 mod sweep;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use futures_executor::block_on;
 use keys::Error;
-use keys::attributes::{Attributes, Links};
+use keys::attributes::{Attributes, Links, Other};
 use keys::id::{KeyVersion, Layer, RowId, SessionId, Time};
 use keys::lifecycle::{Dates, Event, State};
 use keys::policy::Refusal;
@@ -269,5 +269,20 @@ fn an_authorization_of_another_generation_replaces_nothing() {
         let (stale, fresh) = (admin.check::<ReKey>(&header).expect("its own"), admin.check::<Activate>(&header).expect("its own"));
         vault.change(&mut unit, fresh, Event::Activate, |_, _| ()).await.expect("a new key activates");
         assert!(matches!(vault.rekey(&mut unit, stale, |_, attributes, _| Ok::<_, Error>(attributes)).await, Err(Error::Raced)));
+    });
+}
+
+#[test]
+fn a_replacement_does_not_take_over_what_was_said_of_the_old_version_alone() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let other = |name: &str| Other { name: name.to_owned(), index: 0, value: vec![1] };
+        let said = ["Link", "x-tag", "Original Creation Date", "Random Number Generator", "Contact Information"].map(other);
+        edit(&vault, &admin, id, |attributes| attributes.others = said.to_vec()).await.expect("it is live");
+        let new = rekey(&vault, &admin, id).await.expect("a Pre-Active key is replaced");
+        assert_eq!(new.attributes.others, [other("x-tag"), other("Contact Information")]);
+        assert_eq!(view(&vault, &admin, id).await.attributes.others, said);
     });
 }

@@ -1,8 +1,7 @@
 //! Re-key, 4.4: the next version of a key, which takes over its names.
 
 use keys::attributes::Attributes;
-use keys::id::{RowId, Time};
-use keys::lifecycle::State;
+use keys::id::Time;
 use keys::policy::verb;
 use keys::vault::View;
 
@@ -17,15 +16,11 @@ use crate::tag::Tag;
 use crate::template;
 use crate::ttlv::{Interval, Writer};
 
-/// What a replacement has of its own.
-const NOT_COPIED: [AttributeName; 3] = [AttributeName::Link, AttributeName::OriginalCreationDate, AttributeName::RandomNumberGenerator];
-
 pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let named = context.object::<verb::ReKey>(request.unique_identifier).await?;
     let template = request.template_attribute.unwrap_or_default();
     check_offset(request.offset, &template)?;
-    let replaced = named.header.id;
-    let edit = |old: &View, copied: Attributes, now: Time| replacement(old, copied, &template, request.offset.is_some(), replaced, now);
+    let edit = |old: &View, copied: Attributes, now: Time| replacement(old, copied, &template, request.offset.is_some(), now);
     let view = context.vault.rekey(context.unit, named.authorized, edit).await?;
     context.is_about(&view.header);
     let id = view.header.id;
@@ -55,15 +50,8 @@ fn replacement(
     mut copied: Attributes,
     template: &TemplateAttribute<'_>,
     has_offset: bool,
-    replaced: RowId,
     now: Time,
 ) -> Result<Attributes, Failure> {
-    if old.state == State::Retired {
-        return Err(Failure::archived());
-    }
-    copied.others.retain(|other| NOT_COPIED.iter().all(|name| name.row().name != other.name));
-    // So that a link of the client's does not take the index of the server's.
-    copied.links.replaced = Some(replaced);
     if has_offset {
         shift_dates(old, &mut copied, now)?;
     }
