@@ -11,12 +11,16 @@ use hyper::{Method, Request, Response, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
-use crate::admin::types::{IvkInfo, NewService, NewTenant, Problem, ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, VerifySlot};
+use crate::admin::types::{
+    IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem, RevokeKey, ServiceInfo, SlotInfo, SlotVerified, Status,
+    TenantInfo, VerifySlot,
+};
 use crate::tls::{ClientTls, TlsError};
 
 /// Longest answer that is read.
@@ -240,6 +244,38 @@ impl Client {
         self.get("ivk").await
     }
 
+    /// Keys, newest first, a page at a time.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such tenant or service.
+    pub async fn keys(&self, wanted: &KeysWanted) -> Result<KeyList, ClientError> {
+        self.get(&format!("keys{}", query(wanted))).await
+    }
+
+    /// One version of a key.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is none that the caller may see.
+    pub async fn key(&self, id: &str) -> Result<KeyInfo, ClientError> {
+        self.get(&format!("keys/{}", segment(id))).await
+    }
+
+    /// Replaces a key by its next version, which is returned.
+    ///
+    /// # Errors
+    /// `Refused` with status 403 for who is no tenant-admin, 409 if the key cannot be replaced now.
+    pub async fn rotate_key(&self, id: &str) -> Result<KeyInfo, ClientError> {
+        self.call(Method::POST, &format!("keys/{}/rotate", segment(id)), "application/octet-stream", Bytes::new()).await
+    }
+
+    /// Takes a key out of use.
+    ///
+    /// # Errors
+    /// As [`Client::rotate_key`]; status 403 for a service's default key too.
+    pub async fn revoke_key(&self, id: &str, why: &RevokeKey) -> Result<KeyInfo, ClientError> {
+        self.post(&format!("keys/{}/revoke", segment(id)), why).await
+    }
+
     async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {
         self.call(Method::GET, path, "application/json", Bytes::new()).await
     }
@@ -346,6 +382,15 @@ fn segment(text: &str) -> String {
         }
     }
     encoded
+}
+
+/// The query that says this, with its question mark; nothing if nothing is asked for.
+fn query(asked: &impl Serialize) -> String {
+    let asked = serde_json::to_value(asked).expect("plain structures of texts and numbers always print");
+    let values = asked.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let pairs = values.map(|(name, value)| format!("{name}={}", segment(&text(value)))).collect::<Vec<_>>();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
 }
 
 #[cfg(test)]
@@ -474,6 +519,23 @@ mod tests {
         assert!(error.is_unavailable());
         let text = error.to_string();
         assert!(text.contains(&socket.display().to_string()) && text.contains("--data-dir"), "{text}");
+    }
+
+    #[test]
+    fn a_query_says_what_is_asked_for_and_nothing_else() {
+        use crate::admin::types::{KeyLayer, KeyState};
+
+        assert_eq!(query(&KeysWanted::default()), "");
+        let wanted = KeysWanted {
+            tenant: Some("a&b=c".to_owned()),
+            layer: Some(KeyLayer::L21),
+            state: Some(KeyState::PreActive),
+            limit: Some(7),
+            ..KeysWanted::default()
+        };
+        let mut pairs: Vec<String> = query(&wanted).trim_start_matches('?').split('&').map(str::to_owned).collect();
+        pairs.sort();
+        assert_eq!(pairs, ["layer=L2%2E1", "limit=7", "state=pre-active", "tenant=a%26b%3Dc"]);
     }
 
     #[test]

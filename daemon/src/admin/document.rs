@@ -18,7 +18,8 @@ use crate::admin::types::Problem;
     ),
     tags(
         (name = "node", description = "The node, its seal and its roots"),
-        (name = "tenants", description = "Who keeps keys here")
+        (name = "tenants", description = "Who keeps keys here"),
+        (name = "keys", description = "The keys of tenants and services: what they are, never what is in them")
     ),
     components(schemas(Problem))
 )]

@@ -1,7 +1,9 @@
 //! The admin interface: types, routes, server and client of the REST API.
 
+mod act;
 pub mod client;
 pub mod document;
+mod key_routes;
 pub mod peer;
 pub mod routes;
 pub mod sent;

@@ -68,10 +68,8 @@ pub struct Call {
     pub session: SessionId,
     /// How it came.
     pub origin: Origin,
-    /// In which role.
-    pub role: Role,
-    /// Of which tenant, for a role that has one.
-    pub tenant: Option<ScopeName>,
+    /// As whom.
+    pub principal: Principal,
 }
 
 impl Call {
@@ -80,16 +78,23 @@ impl Call {
     /// # Errors
     /// [`Refused::denied`].
     pub fn check(&self, action: Action, layer: Option<Layer>) -> Result<(), Refused> {
-        match verdict(action, NodeRole::Core, layer, self.role) {
+        match verdict(action, NodeRole::Core, layer, self.principal.role) {
             Verdict::Here => Ok(()),
-            Verdict::Upstream | Verdict::Refused => Err(Refused::denied()),
+            Verdict::Upstream | Verdict::Refused => Err(Refused::denied_as(self.principal.role, &allowed(action, layer))),
         }
     }
 
     /// Does a caller who may see tenants see this one? A tenant-admin sees its own; any other is to it as if there were none.
     #[must_use]
     pub fn sees(&self, tenant: &str) -> bool {
-        self.role != Role::TenantAdmin || self.tenant.as_ref().is_some_and(|own| own.as_str() == tenant)
+        self.principal.role != Role::TenantAdmin || self.own_tenant() == Some(tenant)
+    }
+
+    /// The tenant of a tenant-admin, the only one that it sees.
+    #[must_use]
+    pub fn own_tenant(&self) -> Option<&str> {
+        let Principal { role, tenant, .. } = &self.principal;
+        tenant.as_ref().filter(|_| *role == Role::TenantAdmin).map(ScopeName::as_str)
     }
 
     /// Notes how the call ended, in the audit log and in the metrics.
@@ -100,6 +105,11 @@ impl Call {
         node.metrics.requests.count(self.origin, action, outcome);
         Ok(node.note(self.session, action, outcome)?)
     }
+}
+
+/// The roles that may do this.
+fn allowed(action: Action, layer: Option<Layer>) -> Vec<Role> {
+    Role::ALL.into_iter().filter(|role| verdict(action, NodeRole::Core, layer, *role) == Verdict::Here).collect()
 }
 
 /// Lets a caller in who is somebody: on the socket under a session of its own for each call, so that the log says which process asked.
@@ -115,7 +125,7 @@ pub async fn admit(
     let begun = Instant::now();
     let call = match peer {
         AdminPeer::Local(peer) => local(&node, peer, request.uri().path())?,
-        AdminPeer::Known { principal, session } => Call { session, origin: Origin::Admin, role: principal.role, tenant: principal.tenant },
+        AdminPeer::Known { principal, session } => Call { session, origin: Origin::Admin, principal },
     };
     let origin = call.origin;
     request.extensions_mut().insert(call);
@@ -137,5 +147,5 @@ fn local(node: &Node, peer: LocalPeer, path: &str) -> Result<Call, Refused> {
         node.note(session, Action::Connect, Outcome::Denied)?;
         return Err(Refused::denied());
     }
-    Ok(Call { session, origin: Origin::Socket, role: Role::Operator, tenant: None })
+    Ok(Call { session, origin: Origin::Socket, principal: operator })
 }

@@ -10,25 +10,29 @@ use axum::{Extension, Json, Router, middleware};
 use keys::id::{Layer, ScopeName};
 use keys::policy::Action;
 use keys::port::{AuditSink, Clock};
-use keys::record::{Outcome, Record};
+use keys::record::Outcome;
 use keys::tenancy::{Service, Tenant};
-use keys::unit::Unit;
 use keys::vault::Vault;
 use seal::PIN_BYTES_MAX;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::admin::act::{Answer, Deed, act, outcome_of, tend};
 use crate::admin::document::{self, Refusals};
+use crate::admin::key_routes;
 use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{
     IvkInfo, Memory, NewService, NewTenant, ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, UnsealBy, VerifySlot,
 };
-use crate::node::{Node, Open, Typed};
+use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
-type Answer<T> = Result<T, Refused>;
+/// Looks at the appliance.
+const INSPECT: Deed = Deed::new(Action::Inspect, None);
+/// Looks at tenants, or at one.
+const INSPECT_TENANT: Deed = Deed::new(Action::Inspect, Some(Layer::Tenant));
 
 /// All routes with what the document says of them.
 #[must_use]
@@ -40,6 +44,10 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(tenants, create_tenant))
         .routes(routes!(tenant))
         .routes(routes!(services, create_service))
+        .routes(routes!(key_routes::list_keys))
+        .routes(routes!(key_routes::show_key))
+        .routes(routes!(key_routes::rotate_key))
+        .routes(routes!(key_routes::revoke_key))
         .routes(routes!(slots))
         .routes(routes!(verify_slot))
         .routes(routes!(ivk))
@@ -54,64 +62,6 @@ pub fn router(node: Arc<Node>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&node), peer::admit))
         .with_state(node)
-}
-
-impl Node {
-    fn unsealed(&self) -> Answer<Arc<Open>> {
-        self.open().ok_or_else(|| Refused::sealed(&self.sealed().map(|(_, reason)| reason).unwrap_or_default()))
-    }
-}
-
-/// What a call is about, for the policy table.
-#[derive(Debug, Clone, Copy)]
-struct Deed(Action, Option<Layer>);
-
-/// Looks at the appliance.
-const INSPECT: Deed = Deed(Action::Inspect, None);
-/// Looks at tenants, or at one.
-const INSPECT_TENANT: Deed = Deed(Action::Inspect, Some(Layer::Tenant));
-
-/// Runs `work` in a unit if the policy table lets the caller do it; leaves one record, commits, then answers.
-async fn act<T>(node: &Node, call: &Call, deed: Deed, work: impl AsyncFnOnce(&Vault, &mut Unit) -> Answer<T>) -> Answer<T> {
-    let Deed(action, layer) = deed;
-    let mut unit = node.begin(call.session);
-    let outcome = match call.check(action, layer).and_then(|()| node.unsealed()) {
-        Err(refused) => Err(refused),
-        Ok(open) => work(&open.vault, &mut unit).await,
-    };
-    if outcome.is_err() {
-        unit.undo();
-    }
-    let told = outcome_of(&outcome);
-    unit.record(Record {
-        time: SystemClock.now(),
-        session: call.session,
-        action,
-        object: None,
-        version: None,
-        generation: None,
-        outcome: told,
-    });
-    let lost = unit.lost();
-    let committed = unit.commit().await;
-    node.metrics.requests.count(call.origin, action, if committed.is_ok() { told } else { Outcome::Unavailable });
-    let _receipt = committed.inspect_err(|_| node.note_all(&lost)).map_err(keys::Error::from)?;
-    outcome
-}
-
-/// Runs `work`, which changes no row and needs no key, if the policy table lets the caller do it; leaves one record.
-async fn tend<T>(node: &Node, call: &Call, deed: Deed, work: impl Future<Output = Answer<T>>) -> Answer<T> {
-    let Deed(action, layer) = deed;
-    let outcome = match call.check(action, layer) {
-        Err(refused) => Err(refused),
-        Ok(()) => work.await,
-    };
-    call.note(node, action, outcome_of(&outcome))?;
-    outcome
-}
-
-fn outcome_of<T>(outcome: &Answer<T>) -> Outcome {
-    outcome.as_ref().err().map_or(Outcome::Success, |refused| refused.outcome)
 }
 
 /// There is nothing at this path.
@@ -195,7 +145,7 @@ async fn seal(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -
 /// All tenants; a tenant-admin sees its own.
 #[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants", responses((status = 200, description = "As asked", body = [TenantInfo]), Refusals))]
 async fn tenants(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<TenantInfo>>> {
-    let list = act(&node, &call, INSPECT_TENANT, async |vault, _unit| Ok(vault.tenants().await?)).await?;
+    let list = act(&node, &call, INSPECT_TENANT, async |vault, _unit, _subject| Ok(vault.tenants().await?)).await?;
     Ok(Json(list.into_iter().filter(|tenant| call.sees(tenant.name.as_str())).map(tenant_info).collect()))
 }
 
@@ -205,7 +155,7 @@ async fn tenants(State(node): State<Arc<Node>>, Extension(call): Extension<Call>
     responses((status = 200, description = "As asked", body = TenantInfo), Refusals)
 )]
 async fn tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, name: Named) -> Answer<Json<TenantInfo>> {
-    let found = act(&node, &call, INSPECT_TENANT, async |vault, _unit| existing_tenant(vault, &call, name.text()?).await).await?;
+    let found = act(&node, &call, INSPECT_TENANT, async |vault, _unit, _subject| existing_tenant(vault, &call, name.text()?).await).await?;
     Ok(Json(tenant_info(found)))
 }
 
@@ -218,7 +168,7 @@ async fn create_tenant(
     Extension(call): Extension<Call>,
     sent: Sent,
 ) -> Answer<(StatusCode, Json<TenantInfo>)> {
-    let made = act(&node, &call, Deed(Action::CreateTenant, None), async |vault, unit| {
+    let made = act(&node, &call, Deed::new(Action::CreateTenant, None), async |vault, unit, _subject| {
         let name = scope_name(&sent.json::<NewTenant>()?.name)?;
         Ok(vault.create_tenant(unit, &name).await?)
     })
@@ -233,7 +183,7 @@ async fn create_tenant(
     responses((status = 200, description = "As asked", body = [ServiceInfo]), Refusals)
 )]
 async fn services(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, tenant: Named) -> Answer<Json<Vec<ServiceInfo>>> {
-    let (tenant, list) = act(&node, &call, INSPECT_TENANT, async |vault, _unit| {
+    let (tenant, list) = act(&node, &call, INSPECT_TENANT, async |vault, _unit, _subject| {
         let tenant = existing_tenant(vault, &call, tenant.text()?).await?;
         let list = vault.services(tenant.id).await?;
         Ok((tenant, list))
@@ -254,7 +204,7 @@ async fn create_service(
     tenant: Named,
     sent: Sent,
 ) -> Answer<(StatusCode, Json<ServiceInfo>)> {
-    let (owner, made) = act(&node, &call, Deed(Action::CreateService, None), async |vault, unit| {
+    let (owner, made) = act(&node, &call, Deed::new(Action::CreateService, None), async |vault, unit, _subject| {
         let owner = existing_tenant(vault, &call, tenant.text()?).await?;
         let name = scope_name(&sent.json::<NewService>()?.name)?;
         let made = vault.create_service(unit, &owner.name, &name).await?;
@@ -267,7 +217,7 @@ async fn create_service(
 /// All IVK versions.
 #[utoipa::path(get, path = "/api/v1/ivk", tag = "node", responses((status = 200, description = "As asked", body = [IvkInfo]), Refusals))]
 async fn ivk(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<IvkInfo>>> {
-    let list = act(&node, &call, INSPECT, async |vault, _unit| Ok(vault.ivk_status().await?)).await?;
+    let list = act(&node, &call, INSPECT, async |vault, _unit, _subject| Ok(vault.ivk_status().await?)).await?;
     Ok(Json(list.iter().map(ivk_info).collect()))
 }
 
@@ -304,7 +254,7 @@ async fn verify_slot(
         let VerifySlot { retry_pin } = sent.json()?;
         Ok(node.verify_slot(slot.text()?.to_owned(), retry_pin).await?)
     };
-    let slot = tend(&node, &call, Deed(Action::VerifySlot, None), verifying).await?;
+    let slot = tend(&node, &call, Deed::new(Action::VerifySlot, None), verifying).await?;
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     Ok(Json(SlotVerified { id: slot.header.id.to_string(), label: slot.header.label.to_string(), millis }))
 }
@@ -333,12 +283,12 @@ fn slot_info(node: &Node, slot: &seal::Slot) -> SlotInfo {
 }
 
 /// The tenant of this name, if there is one and the caller may know of it.
-async fn existing_tenant(vault: &Vault, call: &Call, name: &str) -> Answer<Tenant> {
+pub(super) async fn existing_tenant(vault: &Vault, call: &Call, name: &str) -> Answer<Tenant> {
     let found = vault.tenant_by_name(&scope_name(name)?).await?.filter(|_| call.sees(name));
     found.ok_or_else(|| Refused::not_found(format!("there is no tenant `{name}`: see `strongroom tenant list`")))
 }
 
-fn scope_name(text: &str) -> Answer<ScopeName> {
+pub(super) fn scope_name(text: &str) -> Answer<ScopeName> {
     text.parse().map_err(|error: keys::id::NotAName| Refused::invalid(error.to_string()))
 }
 

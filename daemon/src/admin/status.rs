@@ -4,6 +4,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{self, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use keys::Error;
+use keys::policy::Role;
 use keys::record::Outcome;
 
 use crate::admin::types::Problem;
@@ -45,6 +46,17 @@ impl Refused {
     #[must_use]
     pub fn denied() -> Self {
         Self { status: StatusCode::FORBIDDEN, detail: "your role does not allow this".to_owned(), outcome: Outcome::Denied }
+    }
+
+    /// The caller's role does not allow it; others do.
+    #[must_use]
+    pub fn denied_as(role: Role, allowed: &[Role]) -> Self {
+        let allowed = allowed.iter().map(|role| role.name()).collect::<Vec<_>>().join(" or ");
+        let detail = format!(
+            "your role does not allow this: you are {}, it takes the certificate of {allowed} (--admin, --admin-cert)",
+            role.name()
+        );
+        Self { detail, ..Self::denied() }
     }
 
     /// There is no such thing.

@@ -5,7 +5,7 @@ mod change;
 mod connection;
 mod crypt;
 mod envelope;
-mod name;
+pub(crate) mod name;
 mod object;
 mod server;
 mod wrapped;

@@ -9,6 +9,7 @@ mod doctor;
 mod failure;
 mod init;
 mod ivk;
+mod key;
 mod kmip;
 mod node;
 mod openapi;
@@ -70,6 +71,9 @@ enum Command {
     /// Services of a tenant
     #[command(subcommand)]
     Service(service::Service),
+    /// Keys of tenants and services
+    #[command(subcommand)]
+    Key(key::Key),
     /// Seal slots, each of which opens the MasterKey
     #[command(subcommand)]
     Slot(slot::Slot),
@@ -122,6 +126,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Doctor => doctor::run(context),
         Command::Tenant(command) => tenant::run(context, &command),
         Command::Service(command) => service::run(context, &command),
+        Command::Key(command) => key::run(context, &command),
         Command::Slot(command) => slot::run(context, &command),
         Command::Ivk(command) => ivk::run(context, &command),
         Command::Audit(command) => audit::run(context, &command),
@@ -208,6 +213,11 @@ mod tests {
             "tenant show acme",
             "service create acme billing",
             "service list acme",
+            "key list",
+            "key list --tenant acme --service billing --layer l2.1 --state pre-active --limit 1000 --before L3-1 --json",
+            "key show L3-1",
+            "key rotate L3-1 --admin https://h --admin-ca a --admin-cert c --admin-key k",
+            "key revoke L3-1 --reason key-compromise --message m --compromised-since 2026-01-31T12:00:00Z",
             "slot list",
             "slot verify",
             "slot verify s1 --retry-pin",
@@ -261,6 +271,15 @@ mod tests {
             "tenant create",
             "tenant create Acme",
             "service create acme",
+            "key list --layer L4",
+            "key list --state broken",
+            "key list --limit 0",
+            "key list --limit 1001",
+            "key list --tenant Acme",
+            "key show",
+            "key rotate",
+            "key revoke L3-1",
+            "key revoke L3-1 --reason boredom",
             "audit verify --key 00",
             "cert issue --ca a --ca-key k --out c --out-key k",
             "cert issue --ca a --ca-key k --role king --name n --out c --out-key k",
@@ -305,8 +324,14 @@ mod tests {
     fn manual_pages_and_completions_cover_every_command() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         clap_mangen::generate_to(Cli::command(), dir.path()).expect("the folder is ours");
-        for page in ["strongroom.1", "strongroom-unseal.1", "strongroom-kmip-encrypt.1", "strongroom-kmip-get.1", "strongroom-cert-issue.1"]
-        {
+        for page in [
+            "strongroom.1",
+            "strongroom-unseal.1",
+            "strongroom-kmip-encrypt.1",
+            "strongroom-kmip-get.1",
+            "strongroom-cert-issue.1",
+            "strongroom-key-revoke.1",
+        ] {
             assert!(dir.path().join(page).exists(), "{page}");
         }
         let mut script = vec![];

@@ -37,7 +37,7 @@ pub(super) fn block_cipher_mode(text: &str) -> Result<BlockCipherMode, String> {
 }
 
 /// Why a key is revoked.
-pub(super) fn revocation_reason(text: &str) -> Result<RevocationReasonCode, String> {
+pub(crate) fn revocation_reason(text: &str) -> Result<RevocationReasonCode, String> {
     named(text, RevocationReasonCode::ALL, |reason| reason.name())
 }
 

@@ -1,0 +1,241 @@
+//! `key`: the keys of tenants and services, what they are and what becomes of them.
+
+use clap::{Args, Subcommand};
+use daemon::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, WrappedByInfo};
+use jiff::Timestamp;
+use keys::id::ScopeName;
+use keys::list::LISTED_KEYS_MAX;
+use kmip::RevocationReasonCode;
+
+use crate::context::{Context, wait};
+use crate::failure::Failure;
+use crate::kmip::name::revocation_reason;
+use crate::output::{pairs, table};
+
+const WRAPPED_BY: &str = "\
+WRAPPED BY is the key version that wraps this one. Old bytes of a key, also of a destroyed one, may survive in free pages of the keystore and in \
+backups; they can be opened until that version is destroyed.";
+
+const BY_TENANT_ADMIN: &str = "\
+Only a tenant-admin does this, with its certificate: --admin, --admin-ca, --admin-cert and --admin-key.";
+
+/// `key ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// List keys, newest first
+    #[command(after_help = WRAPPED_BY)]
+    List(List),
+    /// Show one version of a key
+    #[command(after_help = WRAPPED_BY)]
+    Show {
+        /// Its identifier
+        id: String,
+    },
+    /// Replace a service's key by its next version, Active at once; the old one still decrypts
+    #[command(after_help = BY_TENANT_ADMIN)]
+    Rotate {
+        /// Identifier of the newest version
+        id: String,
+    },
+    /// Take a service's key out of use
+    #[command(after_help = BY_TENANT_ADMIN)]
+    Revoke(Revoke),
+}
+
+/// `key list`.
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Of this tenant only
+    #[arg(long, value_name = "NAME")]
+    tenant: Option<ScopeName>,
+    /// Of this service of the tenant only
+    #[arg(long, value_name = "NAME")]
+    service: Option<ScopeName>,
+    /// Of this layer
+    #[arg(long, value_enum, ignore_case = true, default_value = "L3")]
+    layer: KeyLayer,
+    /// In this state only
+    #[arg(long, value_enum, value_name = "STATE")]
+    state: Option<KeyState>,
+    /// Look at so many keys
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = limit)]
+    limit: usize,
+    /// Go on where an earlier list ended
+    #[arg(long, value_name = "ID")]
+    before: Option<String>,
+}
+
+/// `key revoke`.
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// Its identifier
+    id: String,
+    /// Why: unspecified, key-compromise, ca-compromise, affiliation-changed, superseded, cessation-of-operation, privilege-withdrawn. After a compromise
+    /// the key neither encrypts nor decrypts; else it still decrypts
+    #[arg(long, value_parser = revocation_reason)]
+    reason: RevocationReasonCode,
+    /// A remark that is kept with the reason
+    #[arg(long, value_name = "TEXT")]
+    message: Option<String>,
+    /// When the key was first known to be compromised, as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    compromised_since: Option<Timestamp>,
+}
+
+fn limit(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| (1..=LISTED_KEYS_MAX).contains(count));
+    count.ok_or_else(|| format!("1 to {LISTED_KEYS_MAX}"))
+}
+
+/// Runs `key ...`.
+pub(crate) fn run(context: &Context, command: &Key) -> Result<(), Failure> {
+    let client = context.client()?;
+    let one = |key: KeyInfo| context.out.show(&key, key_text);
+    match command {
+        Key::List(list) => context.out.show(&wait(client.keys(&wanted(list)))?, keys_text),
+        Key::Show { id } => one(wait(client.key(id))?),
+        Key::Rotate { id } => one(wait(client.rotate_key(id))?),
+        Key::Revoke(revoke) => one(wait(client.revoke_key(&revoke.id, &why(revoke)))?),
+    }
+}
+
+fn wanted(list: &List) -> KeysWanted {
+    KeysWanted {
+        tenant: list.tenant.as_ref().map(ScopeName::to_string),
+        service: list.service.as_ref().map(ScopeName::to_string),
+        layer: Some(list.layer),
+        state: list.state,
+        limit: Some(list.limit),
+        before: list.before.clone(),
+    }
+}
+
+fn why(revoke: &Revoke) -> RevokeKey {
+    RevokeKey {
+        reason: revoke.reason.name().to_owned(),
+        message: revoke.message.clone(),
+        compromise_occurred: revoke.compromised_since.map(|time| time.to_string()),
+    }
+}
+
+fn key_text(key: &KeyInfo) -> String {
+    let mut rows = vec![("key", key.id.clone()), ("layer", name(key.layer)), ("tenant", key.tenant.clone())];
+    rows.extend(key.service.clone().map(|service| ("service", service)));
+    rows.extend(key.names.iter().flatten().map(|name| ("name", name.clone())));
+    rows.extend([
+        ("state", name(key.state)),
+        ("algorithm", format!("{} {}", key.algorithm, key.bits)),
+        ("chain", key.chain.clone()),
+        ("version", key.version.to_string()),
+        ("created", key.created.clone()),
+    ]);
+    rows.extend(key.expiry.clone().map(|expiry| ("expires", expiry)));
+    rows.extend([("generation", key.generation.to_string()), ("wrapped by", wrapper(&key.wrapped_by))]);
+    pairs(&rows)
+}
+
+fn keys_text(list: &KeyList) -> String {
+    let row = |key: &KeyInfo| {
+        let mut cells = vec![key.id.clone(), key.tenant.clone(), key.service.clone().unwrap_or_else(|| "-".to_owned())];
+        cells.extend([key.version.to_string(), name(key.state), format!("{} {}", key.algorithm, key.bits), wrapper(&key.wrapped_by)]);
+        cells.push(key.names.as_ref().map_or_else(|| "-".to_owned(), |names| names.join(", ")));
+        cells
+    };
+    let refused = list.refused.iter().map(|id| vec![id.clone(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "refused".to_owned()]);
+    let rows = list.keys.iter().map(row).chain(refused).collect();
+    let nothing = if list.next.is_some() { "no such keys on this page\n" } else { "no such keys\n" };
+    let mut text = table(&["key", "tenant", "service", "version", "state", "algorithm", "wrapped by", "names"], rows, nothing);
+    if !list.refused.is_empty() {
+        text.push_str("refused: stored records that do not verify and are not used; restore them from a backup\n");
+    }
+    if let Some(next) = &list.next {
+        text.push_str(&pairs(&[("more", format!("strongroom key list --before {next}, with the same options"))]));
+    }
+    text
+}
+
+fn wrapper(WrappedByInfo { id, version }: &WrappedByInfo) -> String {
+    id.as_ref().map_or_else(|| format!("IVK {version}"), |id| format!("{id} (version {version})"))
+}
+
+/// As in JSON.
+fn name(value: impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|name| name.as_str().map(str::to_owned)).expect("layers and states are texts")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> KeyInfo {
+        KeyInfo {
+            id: "L3-1".to_owned(),
+            layer: KeyLayer::L3,
+            tenant: "acme".to_owned(),
+            service: Some("billing".to_owned()),
+            chain: "c".to_owned(),
+            version: 2,
+            state: KeyState::PreActive,
+            algorithm: "AES".to_owned(),
+            bits: 256,
+            created: "2026".to_owned(),
+            expiry: None,
+            generation: 3,
+            wrapped_by: WrappedByInfo { id: Some("L2-1".to_owned()), version: 1 },
+            names: Some(vec!["invoices".to_owned()]),
+        }
+    }
+
+    fn list(keys: Vec<KeyInfo>) -> KeyList {
+        KeyList { keys, refused: Vec::new(), next: None }
+    }
+
+    #[test]
+    fn a_key_is_shown_with_what_the_caller_may_know_of_it() {
+        let text = key_text(&key());
+        for line in ["name        invoices", "state       pre-active", "algorithm   AES 256", "wrapped by  L2-1 (version 1)"] {
+            assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+        }
+        let l2 = KeyInfo {
+            layer: KeyLayer::L21,
+            service: None,
+            names: None,
+            expiry: Some("2030".to_owned()),
+            wrapped_by: WrappedByInfo { id: None, version: 4 },
+            ..key()
+        };
+        let text = key_text(&l2);
+        assert!(text.contains("L2.1\n") && text.contains("IVK 4\n") && text.contains("expires     2030\n"), "{text}");
+        assert!(!text.contains("service") && !text.contains("name "), "{text}");
+    }
+
+    #[test]
+    fn keys_are_a_table_that_names_the_refused_and_the_next_page() {
+        let text = keys_text(&list(vec![key()]));
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(text.lines().nth(1).is_some_and(|row| row.ends_with("invoices")), "{text}");
+        let page = KeyList { refused: vec!["L3-9".to_owned()], next: Some("L3-1".to_owned()), ..list(vec![key()]) };
+        let text = keys_text(&page);
+        assert!(text.lines().any(|line| line.starts_with("L3-9") && line.ends_with("refused")), "{text}");
+        assert!(text.contains("do not verify") && text.contains("--before L3-1"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_page_is_not_taken_for_the_end() {
+        assert_eq!(keys_text(&list(vec![])), "no such keys\n");
+        let text = keys_text(&KeyList { next: Some("L3-1".to_owned()), ..list(vec![]) });
+        assert!(text.contains("on this page") && text.contains("--before L3-1"), "{text}");
+    }
+
+    #[test]
+    fn a_revocation_is_sent_in_the_words_of_the_standard() {
+        let revoke = Revoke {
+            id: "L3-1".to_owned(),
+            reason: RevocationReasonCode::CessationOfOperation,
+            message: None,
+            compromised_since: Some("2026-01-31T12:00:00Z".parse().expect("a time")),
+        };
+        let sent = why(&revoke);
+        assert_eq!((sent.reason.as_str(), sent.compromise_occurred.as_deref()), ("Cessation of Operation", Some("2026-01-31T12:00:00Z")));
+    }
+}
