@@ -5,11 +5,15 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use daemon::kmip_client::KmipError;
 use daemon::tls::ClientTls;
+use keys::id::RowId;
+use keys::policy::Action;
+use keys::record::Outcome;
 use kmip::{Batch, GetAttributesRequest, ProtocolVersion, ResultReason};
 use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
-use softhsm_test::{Appliance, Core, Who};
+use softhsm_test::{Appliance, Core, Who, requests, wait_for};
 
 type Tls = StreamOwned<ClientConnection, TcpStream>;
 
@@ -205,7 +209,11 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
     let roles = ["OPERATOR", "AUDITOR", "TENANT_ADMIN", "CUSTODIAN1", "CLIENT"];
-    let cells: [(String, [u16; 5]); 13] = [
+    let (own, theirs) = (format!("/api/v1/keys/{}", appliance.value("L3_ID")), format!("/api/v1/keys/{}", appliance.value("L3_ID2")));
+    let l2 = send(&mut connect(&appliance, "ADMIN_CORE", "OPERATOR"), &get("/api/v1/tenants/acme"), b"").expect("an answer").json();
+    let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
+    let superseded = "{\"reason\":\"Superseded\"}";
+    let cells: [(String, [u16; 5]); 32] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (get("/api/v1/ivk"), [200, 200, 403, 403, 403]),
@@ -219,6 +227,26 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (post("/api/v1/tenants/acme/services", "{\"name\":\"billing\"}"), [409, 403, 403, 403, 403]),
         (get("/api/v1/openapi.json"), [200, 200, 200, 403, 403]),
         (get("/api/v1/nothing"), [404, 404, 404, 404, 404]),
+        (get("/api/v1/keys"), [200, 200, 200, 403, 403]),
+        (get("/api/v1/keys?tenant=acme&service=billing&layer=L3&state=active&limit=1000"), [200, 200, 200, 403, 403]),
+        (get("/api/v1/keys?tenant=globex"), [200, 200, 404, 403, 403]),
+        (get("/api/v1/keys?tenant=nobody"), [404, 404, 404, 403, 403]),
+        (get("/api/v1/keys?service=billing"), [400, 400, 200, 403, 403]),
+        (get("/api/v1/keys?tenant=acme&service=nobody"), [404, 404, 404, 403, 403]),
+        (get("/api/v1/keys?layer=L4"), [400, 400, 400, 403, 403]),
+        (get("/api/v1/keys?limit=0"), [400, 400, 400, 403, 403]),
+        (get("/api/v1/keys?before=x"), [400, 400, 400, 403, 403]),
+        (get(&own), [200, 200, 200, 403, 403]),
+        (get(&l2), [200, 200, 200, 403, 403]),
+        (get(&theirs), [200, 200, 404, 403, 403]),
+        (get("/api/v1/keys/nothing"), [404, 404, 404, 403, 403]),
+        (post(&format!("{theirs}/rotate"), ""), [403, 403, 404, 403, 403]),
+        (post(&format!("{l2}/rotate"), ""), [403, 403, 403, 403, 403]),
+        (post(&format!("{theirs}/revoke"), superseded), [403, 403, 404, 403, 403]),
+        // A service's default key is not revoked by anybody.
+        (post(&format!("{own}/revoke"), superseded), [403, 403, 403, 403, 403]),
+        (post(&format!("{own}/revoke"), "{\"reason\":\"Boredom\"}"), [403, 403, 400, 403, 403]),
+        (post(&format!("{l2}/revoke"), superseded), [403, 403, 403, 403, 403]),
     ];
     for (place, role) in roles.into_iter().enumerate() {
         let mut stream = connect(&appliance, "ADMIN_CORE", role);
@@ -245,6 +273,141 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     );
     let denied = "strongroom_requests_total{protocol=\"admin\",operation=\"seal\",outcome=\"denied\"}";
     assert!((metric(&appliance, denied) - 4.0).abs() < 0.5, "{denied}");
+}
+
+/// A request of the admin interface, with a body if it is a POST.
+fn admin(appliance: &Appliance, who: &str, line: &str, body: &str) -> Reply {
+    let head = format!("{line} HTTP/1.1\r\nHost: h\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n", body.len());
+    send(&mut connect(appliance, "ADMIN_CORE", who), &head, body.as_bytes()).expect("an answer")
+}
+
+#[test]
+fn another_tenants_key_is_answered_like_none_byte_for_byte() {
+    let appliance = Appliance::start();
+    let names = [appliance.value("L3_ID2"), "L3-01890a5d-ac96-774b-bcce-b302099a8057".to_owned(), "L3-".to_owned(), "rubbish".to_owned()];
+    for (method, verb, body) in
+        [("GET", "", ""), ("POST", "/rotate", ""), ("POST", "/revoke", "{\"reason\":\"Key Compromise\"}"), ("POST", "/revoke", "{}")]
+    {
+        let answers = names.each_ref().map(|name| {
+            let reply = admin(&appliance, "TENANT_ADMIN", &format!("{method} /api/v1/keys/{name}{verb}"), body);
+            let head: Vec<String> = reply.head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned).collect();
+            (reply.status, head, reply.body)
+        });
+        assert_eq!(answers[0].0, if body == "{}" { 400 } else { 404 }, "{answers:?}");
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
+    }
+}
+
+/// Does a record of the log say that this was done to that version of a key, which then had that generation? As `audit/src/record.rs` has the bytes.
+fn is_in_the_log(appliance: &Appliance, action: Action, id: &str, (version, generation): (u32, u64)) -> bool {
+    let id = id.parse::<RowId>().expect("an identifier").to_bytes();
+    let action = (action as u16).to_be_bytes();
+    let id = [&action[..], &[7], &id, &version.to_be_bytes(), &generation.to_be_bytes(), &[Outcome::Success as u8]].concat();
+    let logs = appliance.data_files().into_iter().filter(|path| path.parent().is_some_and(|folder| folder.ends_with("audit")));
+    logs.filter_map(|path| std::fs::read(path).ok()).any(|log| log.windows(id.len()).any(|window| window == id))
+}
+
+#[test]
+fn a_key_rotated_and_revoked_by_rest_is_so_for_kmip() {
+    let appliance = Appliance::start();
+    let old = appliance.value("L3_ID");
+    let mut service = appliance.connect(Who::Service);
+    let sealed = requests::encrypt(&mut service, &old, b"before".to_vec()).expect("the default key is Active");
+    let rotate = |id: &str| admin(&appliance, "TENANT_ADMIN", &format!("POST /api/v1/keys/{id}/rotate"), "");
+    let revoke = |id: &str, reason: &str| {
+        admin(
+            &appliance,
+            "TENANT_ADMIN",
+            &format!("POST /api/v1/keys/{id}/revoke"),
+            &format!("{{\"reason\":\"{reason}\",\"message\":\"m\"}}"),
+        )
+    };
+    let made = rotate(&old);
+    assert_eq!(made.status, 201, "{made:?}");
+    let made = made.json();
+    let new = made["id"].as_str().expect("an identifier").to_owned();
+    assert_ne!(new, old);
+    assert_eq!((&made["version"], &made["state"], &made["service"]), (&Value::from(2), &Value::from("active"), &Value::from("billing")));
+
+    let services = admin(&appliance, "AUDITOR", "GET /api/v1/tenants/acme/services", "").json();
+    assert_eq!(services[0]["default_key"], new, "the service's default has moved");
+    let fresh = requests::encrypt(&mut service, &new, b"after".to_vec()).expect("the new version is Active");
+    assert_eq!(requests::decrypt(&mut service, &fresh).expect("it is its own"), b"after");
+    assert_eq!(requests::decrypt(&mut service, &sealed).expect("the old version decrypts"), b"before");
+    let refused = requests::encrypt(&mut service, &old, b"after".to_vec()).expect_err("the old version does not encrypt");
+    assert!(matches!(&refused, KmipError::Kmip(kmip::Error::Refused { reason: Some(ResultReason::PermissionDenied), .. })), "{refused:?}");
+
+    let again = rotate(&old);
+    again.refused(409);
+    assert!(again.text().contains(&new), "it does not say which key to rotate: {again:?}");
+    revoke(&old, "Superseded").refused(409);
+    let default = revoke(&new, "Key Compromise");
+    default.refused(403);
+    assert!(default.text().contains("ReKey first"), "{default:?}");
+    let revoked = revoke(&old, "Key Compromise");
+    assert_eq!((revoked.status, &revoked.json()["state"]), (200, &Value::from("compromised")), "{revoked:?}");
+    assert!(requests::decrypt(&mut service, &sealed).is_err(), "a compromised key decrypts");
+    revoke(&old, "CA Compromise").refused(409);
+
+    let page = |who: &str, query: &str| admin(&appliance, who, &format!("GET /api/v1/keys?tenant=acme{query}"), "").json();
+    for (who, sees_names) in [("TENANT_ADMIN", true), ("OPERATOR", false), ("AUDITOR", false)] {
+        let keys = page(who, "")["keys"].as_array().expect("a list").clone();
+        assert_eq!(keys.iter().map(|key| &key["id"]).collect::<Vec<_>>(), [&new, &old], "{who}");
+        assert!(keys.iter().all(|key| key["names"].is_array() == sees_names), "{who}: {keys:?}");
+        assert!(keys.iter().all(|key| key["wrapped_by"]["id"].as_str().is_some_and(|id| id.starts_with("L2-"))), "{who}: {keys:?}");
+        let shown = admin(&appliance, who, &format!("GET /api/v1/keys/{old}"), "").json();
+        assert_eq!(shown, keys[1], "{who}");
+        assert_eq!(page(who, "&state=compromised")["keys"], Value::from(vec![shown]), "{who}");
+    }
+    let first = page("AUDITOR", "&limit=1");
+    assert_eq!((&first["keys"][0]["id"], &first["next"]), (&Value::from(new.as_str()), &Value::from(new.as_str())));
+    assert_eq!(page("AUDITOR", &format!("&limit=1&before={new}"))["keys"][0]["id"], old);
+    let l2 = page("AUDITOR", "&layer=L2")["keys"].as_array().expect("a list").clone();
+    assert_eq!((l2.len(), &l2[0]["wrapped_by"]), (1, &serde_json::json!({"version": 1})));
+
+    for (action, id, version_and_generation) in
+        [(Action::ReKey, &new, (2, 1)), (Action::Revoke, &old, (1, 3)), (Action::ListKeys, &old, (1, 3))]
+    {
+        assert!(wait_for(|| is_in_the_log(&appliance, action, id, version_and_generation)), "no record of {action:?} names {id}");
+    }
+    verified_records(&appliance);
+    for series in [
+        "strongroom_requests_total{protocol=\"admin\",operation=\"re_key\",outcome=\"success\"}",
+        "strongroom_requests_total{protocol=\"admin\",operation=\"revoke\",outcome=\"success\"}",
+    ] {
+        assert!((metric(&appliance, series) - 1.0).abs() < 0.5, "{series}");
+    }
+}
+
+#[test]
+fn keys_on_the_command_line_are_a_tenant_admins_to_change() {
+    let appliance = Appliance::start();
+    let id = appliance.value("L3_ID");
+    let remote = |arguments: &[&str]| {
+        let [admin, ca, cert, key] = ["ADMIN_CORE", "CA_CERT", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY"].map(|name| appliance.value(name));
+        let options = ["--admin", &admin, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key];
+        appliance.cli(Who::Operator, &[arguments, &options].concat())
+    };
+    let local = |arguments: &[&str]| appliance.cli(Who::Operator, arguments);
+    let shown = local(&["key", "show", &id]);
+    assert!(shown.status.success() && String::from_utf8_lossy(&shown.stdout).contains("state       active"), "{shown:?}");
+    for command in [&["key", "rotate", &id][..], &["key", "revoke", &id, "--reason", "superseded"]] {
+        let refused = local(command);
+        let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{told}");
+        assert!(told.contains("tenant-admin") && told.contains("--admin-cert"), "{told}");
+    }
+    let rotated = remote(&["--json", "key", "rotate", &id]);
+    let new: Value = serde_json::from_slice(&rotated.stdout).unwrap_or_else(|error| panic!("{error}: {rotated:?}"));
+    let revoked = remote(&["key", "revoke", &id, "--reason", "key-compromise", "--compromised-since", "2026-01-31T12:00:00Z"]);
+    assert!(String::from_utf8_lossy(&revoked.stdout).contains("compromised"), "{revoked:?}");
+    let listed = String::from_utf8_lossy(&local(&["key", "list", "--tenant", "acme", "--state", "active"]).stdout).into_owned();
+    assert!(listed.contains(new["id"].as_str().expect("an identifier")) && !listed.contains(&id), "{listed}");
+    for (command, code) in
+        [(&["key", "show", "L3-1"][..], 1), (&["key", "list", "--tenant", "nobody"], 1), (&["key", "list", "--layer", "L9"], 2)]
+    {
+        assert_eq!(local(command).status.code(), Some(code), "{command:?}");
+    }
 }
 
 #[test]
@@ -287,7 +450,7 @@ fn every_documented_operation_is_there_and_the_document_is_the_one_checked_in() 
     let printed: Value = serde_json::from_slice(&appliance.cli(Who::Operator, &["openapi", "--json"]).stdout).expect("JSON");
     assert_eq!(document, printed);
     for (path, operations) in document["paths"].as_object().expect("paths") {
-        let path = path.replace("{tenant}", "acme").replace("{slot}", "none");
+        let path = path.replace("{tenant}", "acme").replace("{slot}", "none").replace("{key}", "none");
         let operations = operations.as_object().expect("operations");
         for method in ["get", "post", "put", "delete", "patch"] {
             // A service may do nothing here, which is only said of what is there.
