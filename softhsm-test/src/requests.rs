@@ -1,11 +1,12 @@
 //! The KMIP requests that tests and campaigns make, as plain functions over one connection.
 
 use daemon::kmip_client::{KmipClient, KmipError};
-use kmip::ttlv::ByteString;
+use kmip::ttlv::{ByteString, Value};
 use kmip::{
-    ActivateRequest, Attribute, AttributeValue, BlockCipherMode, CreateRequest, CryptographicAlgorithm, CryptographicParameters,
-    CryptographicUsageMask, DecryptRequest, DestroyRequest, EncryptRequest, GetAttributesRequest, LocateRequest, Name, NameType,
-    ObjectType, PaddingMethod, RevocationReason, RevocationReasonCode, RevokeRequest, State, TemplateAttribute,
+    ActivateRequest, AddAttributeRequest, Attribute, AttributeValue, BlockCipherMode, CreateRequest, CryptographicAlgorithm,
+    CryptographicParameters, CryptographicUsageMask, DecryptRequest, DeleteAttributeRequest, DestroyRequest, EncryptRequest,
+    GetAttributesRequest, Link, LinkType, LocateRequest, ModifyAttributeRequest, Name, NameType, ObjectGroupMember, ObjectType, PaddingMethod, ReKeyRequest,
+    RevocationReason, RevocationReasonCode, RevokeRequest, State, TemplateAttribute,
 };
 
 /// A ciphertext with everything that is needed to open it, and what must come out.
@@ -56,6 +57,20 @@ pub fn locate(client: &mut KmipClient, name: &str) -> Result<Vec<String>, KmipEr
     Ok(answer.unique_identifiers.iter().map(|id| (*id).to_owned()).collect())
 }
 
+/// Identifier of the default key of the tenant's only service.
+///
+/// # Errors
+/// The client's, or the core's refusal.
+///
+/// # Panics
+/// If there is not just one.
+pub fn default_key(client: &mut KmipClient) -> Result<String, KmipError> {
+    let object_group_member = Some(ObjectGroupMember::GroupMemberDefault);
+    let answer = client.call(&LocateRequest { object_group_member, ..LocateRequest::default() })?;
+    let [id] = answer.unique_identifiers[..] else { panic!("default keys are {:?}", answer.unique_identifiers) };
+    Ok(id.to_owned())
+}
+
 /// Activates a key.
 ///
 /// # Errors
@@ -81,21 +96,79 @@ pub fn destroy(client: &mut KmipClient, key: &str) -> Result<(), KmipError> {
     client.call(&DestroyRequest { unique_identifier: Some(key) }).map(drop)
 }
 
-/// The state of a key, once its length is seen to be that of [`create`].
+/// What a key's attributes say of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Face {
+    /// Its state.
+    pub state: State,
+    /// Which version of its chain it is, from 1.
+    pub version: i32,
+    /// Its name.
+    pub name: Option<String>,
+    /// Its Contact Information.
+    pub contact: Option<String>,
+    /// Identifier of the version before it.
+    pub replaced: Option<String>,
+    /// Identifier of the version after it.
+    pub replacement: Option<String>,
+}
+
+/// Reads the attributes of a key of [`create`], or of a version that replaces one.
 ///
 /// # Errors
 /// The client's, or the core's refusal.
 ///
 /// # Panics
 /// If the key is there by half.
-pub fn state(client: &mut KmipClient, key: &str) -> Result<State, KmipError> {
-    let wanted = vec!["State", "Cryptographic Length", "Name"];
+pub fn look(client: &mut KmipClient, key: &str) -> Result<Face, KmipError> {
+    let wanted = vec!["State", "Cryptographic Length", "Name", "Contact Information", "Link", "y-version"];
     let answer = client.call(&GetAttributesRequest { unique_identifier: Some(key), attribute_names: wanted })?;
-    let values = || answer.attributes.iter().map(|attribute| &attribute.value);
-    assert!(values().any(|value| *value == AttributeValue::CryptographicLength(256)), "{key} has no length: {:?}", answer.attributes);
-    assert!(values().any(|value| matches!(value, AttributeValue::Name(_))), "{key} has no name: {:?}", answer.attributes);
-    let state = values().find_map(|value| if let AttributeValue::State(state) = value { Some(*state) } else { None });
-    Ok(state.unwrap_or_else(|| panic!("{key} has no state: {:?}", answer.attributes)))
+    let mut face =
+        Face { state: State::PreActive, version: 0, name: None, contact: None, replaced: None, replacement: None };
+    let (mut has_state, mut has_length) = (false, false);
+    for Attribute { value, .. } in &answer.attributes {
+        match value {
+            AttributeValue::State(state) => (face.state, has_state) = (*state, true),
+            AttributeValue::CryptographicLength(bits) => has_length = *bits == 256,
+            AttributeValue::Name(name) => face.name = name.value.map(str::to_owned),
+            AttributeValue::ContactInformation(contact) => face.contact = Some((*contact).to_owned()),
+            AttributeValue::Custom("y-version", Value::Integer(version)) => face.version = *version,
+            AttributeValue::Link(Link { link_type, linked_object_identifier: linked }) => match link_type {
+                Some(LinkType::ReplacedObjectLink) => face.replaced = linked.map(str::to_owned),
+                Some(LinkType::ReplacementObjectLink) => face.replacement = linked.map(str::to_owned),
+                other => panic!("{key} has a link {other:?}"),
+            },
+            other => panic!("{key} has {other:?}, which was not asked for"),
+        }
+    }
+    assert!(has_state && has_length && face.version > 0, "{key} is there by half: {:?}", answer.attributes);
+    Ok(face)
+}
+
+/// Replaces a key by the next version of its chain; returns the version's identifier.
+///
+/// # Errors
+/// The client's, or the core's refusal.
+pub fn rekey(client: &mut KmipClient, key: &str) -> Result<String, KmipError> {
+    let answer = client.call(&ReKeyRequest { unique_identifier: Some(key), ..ReKeyRequest::default() })?;
+    Ok(answer.unique_identifier.to_owned())
+}
+
+/// Gives a key Contact Information, or another, or takes it away.
+///
+/// # Errors
+/// The client's, or the core's refusal.
+pub fn set_contact(client: &mut KmipClient, key: &str, before: Option<&str>, after: Option<&str>) -> Result<(), KmipError> {
+    let unique_identifier = Some(key);
+    let Some(contact) = after else {
+        let attribute_name = "Contact Information";
+        return client.call(&DeleteAttributeRequest { unique_identifier, attribute_name, attribute_index: None }).map(drop);
+    };
+    let attribute = attribute(AttributeValue::ContactInformation(contact));
+    match before {
+        None => client.call(&AddAttributeRequest { unique_identifier, attribute }).map(drop),
+        Some(_) => client.call(&ModifyAttributeRequest { unique_identifier, attribute }).map(drop),
+    }
 }
 
 /// Encrypts under AES-GCM with an IV of the server's choice.

@@ -1,5 +1,6 @@
 //! Campaigns: the real programs under faults, many times over, with everything they have promised checked after each.
 
+mod chains;
 mod connections;
 mod flips;
 mod kill;

@@ -10,7 +10,7 @@ use kmip::{
     RevocationReasonCode,
 };
 
-use crate::requests::{activate, create, decrypt, destroy, encrypt, locate, revoke, state};
+use crate::requests::{activate, create, decrypt, destroy, encrypt, locate, look, revoke};
 use crate::{Core, Who};
 
 /// Lengths of the texts that are encrypted, in bytes: the usual one is a data key.
@@ -129,7 +129,7 @@ fn live_and_die(client: &mut KmipClient, name: &str, gauge: &Gauge) {
         let name = format!("{name}-{number}");
         let key = create(client, &name)?;
         activate(client, &key)?;
-        let _active = state(client, &key)?;
+        let _active = look(client, &key)?;
         let listed = client.call(&GetAttributeListRequest { unique_identifier: Some(&key) })?;
         assert!(!listed.attribute_names.is_empty(), "it has attributes");
         assert_eq!(locate(client, &name)?, std::slice::from_ref(&key));

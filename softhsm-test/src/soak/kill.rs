@@ -73,6 +73,7 @@ fn kill_in_one_folder(kills: u32, random: &mut Random, tally: &mut Tally) {
     let mut core = Core::prepared();
     let mut workers: Vec<_> = (0..WORKERS).map(|_| (Ledger::default(), random.fork())).collect();
     core.start();
+    workers[0].0.add_default(&core);
     let mut audited = verified(&core);
     for round in 1..=kills {
         let acknowledged = total(&workers).acknowledged;

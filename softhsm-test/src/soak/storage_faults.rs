@@ -96,6 +96,7 @@ pub fn storage_fault_campaign(count: u32, seed: u64) -> String {
     let mut ledger = Ledger::default();
     let mut open: Vec<(Site, u32)> = SITES.iter().map(|site| (*site, 1)).collect();
     core.start();
+    ledger.add_default(&core);
     while !open.is_empty() && tally.runs < count {
         let turn = tally.runs as usize % open.len();
         let (site, nth) = &mut open[turn];
@@ -196,13 +197,13 @@ fn must_not_sync_again(after: &[Line], site: Site) {
 fn healing(core: &Core, prefix: &str, ledger: &mut Ledger) -> Duration {
     let since = Instant::now();
     let mut admin = core.connect(Who::TenantAdmin);
-    let mut id = None;
+    let (name, mut id) = (format!("{prefix}-healed"), None);
     let healed = wait_for(|| {
-        id = requests::create(&mut admin, &format!("{prefix}-healed")).ok();
+        id = requests::create(&mut admin, &name).ok();
         id.is_some()
     });
     assert!(healed && since.elapsed() < HEALED_WITHIN, "healed after {:?}: {healed}", since.elapsed());
-    ledger.add(id.expect("healed"));
+    ledger.add(id.expect("healed"), name);
     since.elapsed()
 }
 

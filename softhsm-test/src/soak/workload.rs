@@ -5,8 +5,8 @@ use kmip::{RevocationReasonCode, State};
 
 use crate::appliance::Who;
 use crate::core::Core;
-use crate::requests::{self, Secret};
-use crate::soak::ledger::{Key, Ledger};
+use crate::requests::{self, Face, Secret};
+use crate::soak::ledger::{Key, Ledger, Open};
 use crate::soak::random::Random;
 
 /// A worker keeps to its newest keys, so that they see several operations each.
@@ -27,6 +27,9 @@ pub(crate) const OPERATIONS: &[Operation] = &[
     Operation { name: "Encrypt", weight: 4, run: encrypt },
     Operation { name: "Decrypt", weight: 3, run: decrypt },
     Operation { name: "Get Attributes", weight: 2, run: read },
+    Operation { name: "Re-key", weight: 2, run: rekey },
+    Operation { name: "Re-key (default)", weight: 1, run: rekey_default },
+    Operation { name: "Set, change or delete an attribute", weight: 2, run: set_contact },
     Operation { name: "Revoke (superseded)", weight: 1, run: deactivate },
     Operation { name: "Revoke (compromised)", weight: 1, run: compromise },
     Operation { name: "Destroy", weight: 1, run: destroy },
@@ -97,17 +100,16 @@ impl<'a> Hand<'a> {
     /// The refusal.
     pub(crate) fn read_and_decrypt(&mut self) -> Result<(), KmipError> {
         let keys = &self.ledger.keys;
-        let readable = |key: &&Key| key.may_be.is_none() && matches!(key.state, State::Active | State::Deactivated);
-        let find = |secret: &Secret| keys.iter().filter(readable).any(|key| key.id == secret.key);
+        let find = |secret: &Secret| keys.iter().filter(|key| is_readable(key)).any(|key| key.id == secret.key);
         let Some(secret) = self.ledger.secrets.iter().rev().find(|secret| find(secret)) else { return Ok(()) };
-        requests::state(&mut self.admin, &secret.key)?;
+        requests::look(&mut self.admin, &secret.key)?;
         assert_eq!(requests::decrypt(&mut self.service, secret)?, secret.plain, "a wrong plaintext");
         Ok(())
     }
 
     fn pick(&mut self, fits: impl Fn(&Key) -> bool) -> Option<usize> {
         let newest = self.ledger.keys.len().saturating_sub(KEYS_IN_USE)..self.ledger.keys.len();
-        let fitting: Vec<_> = newest.filter(|place| self.ledger.keys[*place].may_be.is_none() && fits(&self.ledger.keys[*place])).collect();
+        let fitting: Vec<_> = newest.filter(|place| self.ledger.keys[*place].open.is_none() && fits(&self.ledger.keys[*place])).collect();
         (!fitting.is_empty()).then(|| fitting[self.random.place(fitting.len())])
     }
 
@@ -126,23 +128,48 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// Moves a key that is in one of `from` to `to`.
+    /// Moves a key whose state `to` has a word for to that state.
     fn change(
         &mut self,
-        from: &[State],
-        to: State,
+        to: fn(State) -> Option<State>,
         request: impl FnOnce(&mut KmipClient, &str) -> Result<(), KmipError>,
     ) -> Result<(), Outcome> {
-        let Some(place) = self.pick(|key| from.contains(&key.state)) else { return Ok(()) };
+        let Some(place) = self.pick(|key| key.may_end() && to(key.face.state).is_some()) else { return Ok(()) };
+        let before = self.ledger.keys[place].face.clone();
+        let after = Face { state: to(before.state).expect("picked for it"), ..before };
+        self.edit(place, after, request)
+    }
+
+    /// Asks for a change of the key at `place`, by which it comes to look like `after`.
+    fn edit(
+        &mut self,
+        place: usize,
+        after: Face,
+        request: impl FnOnce(&mut KmipClient, &str) -> Result<(), KmipError>,
+    ) -> Result<(), Outcome> {
         let key = &mut self.ledger.keys[place];
-        (key.may_be, key.is_checked) = (Some(to), false);
+        (key.open, key.is_checked) = (Some(Open::Change(after.clone())), false);
         let outcome = request(&mut self.admin, &key.id);
         self.answered(outcome)?;
         let key = &mut self.ledger.keys[place];
-        (key.state, key.may_be) = (to, None);
+        (key.face, key.open) = (after, None);
         self.ledger.counts.changes += 1;
         Ok(())
     }
+
+    fn rekey(&mut self, place: usize) -> Result<(), Outcome> {
+        let key = &mut self.ledger.keys[place];
+        (key.open, key.is_checked) = (Some(Open::ReKey), false);
+        let outcome = requests::rekey(&mut self.admin, &key.id);
+        let new = self.answered(outcome)?;
+        self.ledger.replace(place, new);
+        self.ledger.counts.changes += 1;
+        Ok(())
+    }
+}
+
+fn is_readable(key: &Key) -> bool {
+    key.open.is_none() && matches!(key.face.state, State::Active | State::Deactivated)
 }
 
 fn create(hand: &mut Hand<'_>) -> Result<(), Outcome> {
@@ -151,7 +178,7 @@ fn create(hand: &mut Hand<'_>) -> Result<(), Outcome> {
     let outcome = requests::create(&mut hand.admin, &name);
     match hand.answered(outcome) {
         Ok(id) => {
-            hand.ledger.add(id);
+            hand.ledger.add(id, name);
             hand.ledger.counts.changes += 1;
             Ok(())
         }
@@ -163,28 +190,51 @@ fn create(hand: &mut Hand<'_>) -> Result<(), Outcome> {
 }
 
 fn activate(hand: &mut Hand<'_>) -> Result<(), Outcome> {
-    hand.change(&[State::PreActive], State::Active, requests::activate)
+    hand.change(|state| (state == State::PreActive).then_some(State::Active), requests::activate)
 }
 
 fn deactivate(hand: &mut Hand<'_>) -> Result<(), Outcome> {
-    hand.change(&[State::Active], State::Deactivated, |admin, key| requests::revoke(admin, key, RevocationReasonCode::Superseded))
+    let to = |state| (state == State::Active).then_some(State::Deactivated);
+    hand.change(to, |admin, key| requests::revoke(admin, key, RevocationReasonCode::Superseded))
 }
 
 fn compromise(hand: &mut Hand<'_>) -> Result<(), Outcome> {
-    let from = [State::PreActive, State::Active, State::Deactivated];
-    hand.change(&from, State::Compromised, |admin, key| requests::revoke(admin, key, RevocationReasonCode::KeyCompromise))
+    let to = |state| matches!(state, State::PreActive | State::Active | State::Deactivated).then_some(State::Compromised);
+    hand.change(to, |admin, key| requests::revoke(admin, key, RevocationReasonCode::KeyCompromise))
 }
 
 fn destroy(hand: &mut Hand<'_>) -> Result<(), Outcome> {
-    // The state afterwards depends on the one before.
-    match hand.random.within(0..2) {
-        0 => hand.change(&[State::PreActive, State::Deactivated], State::Destroyed, requests::destroy),
-        _ => hand.change(&[State::Compromised], State::DestroyedCompromised, requests::destroy),
-    }
+    let to = |state| match state {
+        State::PreActive | State::Deactivated => Some(State::Destroyed),
+        State::Compromised => Some(State::DestroyedCompromised),
+        _ => None,
+    };
+    hand.change(to, requests::destroy)
+}
+
+fn rekey(hand: &mut Hand<'_>) -> Result<(), Outcome> {
+    let Some(place) = hand.pick(|key| key.face.replacement.is_none() && !key.is_destroyed()) else { return Ok(()) };
+    hand.rekey(place)
+}
+
+/// The one ledger that has the service's default key replaces it, however long ago it was in use.
+fn rekey_default(hand: &mut Hand<'_>) -> Result<(), Outcome> {
+    let is_it = |key: &Key| key.is_default && key.face.replacement.is_none() && key.open.is_none();
+    let Some(place) = hand.ledger.keys.iter().rposition(is_it) else { return Ok(()) };
+    hand.rekey(place)
+}
+
+fn set_contact(hand: &mut Hand<'_>) -> Result<(), Outcome> {
+    let Some(place) = hand.pick(|key| !key.is_destroyed()) else { return Ok(()) };
+    let face = hand.ledger.keys[place].face.clone();
+    let before = face.contact.clone();
+    let after = (before.is_none() || hand.random.within(0..3) > 0).then(|| format!("{}@example.com", hand.random.next()));
+    let face = Face { contact: after.clone(), ..face };
+    hand.edit(place, face, |admin, key| requests::set_contact(admin, key, before.as_deref(), after.as_deref()))
 }
 
 fn encrypt(hand: &mut Hand<'_>) -> Result<(), Outcome> {
-    let Some(place) = hand.pick(|key| key.state == State::Active) else { return Ok(()) };
+    let Some(place) = hand.pick(|key| key.face.state == State::Active) else { return Ok(()) };
     let plain = hand.random.next().to_be_bytes().repeat(8);
     let outcome = requests::encrypt(&mut hand.service, &hand.ledger.keys[place].id, plain);
     let secret = hand.answered(outcome)?;
@@ -193,11 +243,10 @@ fn encrypt(hand: &mut Hand<'_>) -> Result<(), Outcome> {
 }
 
 fn decrypt(hand: &mut Hand<'_>) -> Result<(), Outcome> {
-    let readable = |key: &Key| key.may_be.is_none() && matches!(key.state, State::Active | State::Deactivated);
     let keys = &hand.ledger.keys;
-    let is_readable = |secret: &&Secret| keys.iter().any(|key| key.id == secret.key && readable(key));
+    let can_be_opened = |secret: &&Secret| keys.iter().any(|key| key.id == secret.key && is_readable(key));
     let oldest = hand.ledger.secrets.len().saturating_sub(KEYS_IN_USE);
-    let Some(secret) = hand.ledger.secrets[oldest..].iter().find(is_readable) else { return Ok(()) };
+    let Some(secret) = hand.ledger.secrets[oldest..].iter().find(can_be_opened) else { return Ok(()) };
     let (outcome, plain) = (requests::decrypt(&mut hand.service, secret), secret.plain.clone());
     assert_eq!(hand.answered(outcome)?, plain, "a wrong plaintext");
     Ok(())
@@ -205,8 +254,8 @@ fn decrypt(hand: &mut Hand<'_>) -> Result<(), Outcome> {
 
 fn read(hand: &mut Hand<'_>) -> Result<(), Outcome> {
     let Some(place) = hand.pick(|_| true) else { return Ok(()) };
-    let (id, state) = (hand.ledger.keys[place].id.clone(), hand.ledger.keys[place].state);
-    let outcome = requests::state(&mut hand.admin, &id);
-    assert_eq!(hand.answered(outcome)?, state, "{id} is in another state");
+    let (id, face) = (hand.ledger.keys[place].id.clone(), hand.ledger.keys[place].face.clone());
+    let outcome = requests::look(&mut hand.admin, &id);
+    assert_eq!(hand.answered(outcome)?, face, "{id} has changed");
     Ok(())
 }
