@@ -17,13 +17,14 @@ use crate::binary;
 pub struct Core {
     dir: TempDir,
     daemon: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 impl Core {
     /// A folder as `dev` leaves it: cluster, tenants, certificates; nothing runs.
     #[must_use]
     pub fn prepared() -> Self {
-        Self { dir: Appliance::start().stop(), daemon: None }
+        Self { dir: Appliance::start().stop(), daemon: None, environment: Vec::new() }
     }
 
     /// The folder.
@@ -110,11 +111,17 @@ impl Core {
         self.dir.path().join("core")
     }
 
+    /// Gives every core that is started from now on a variable.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// The command that starts the core, for tests that change its surroundings.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(binary("strongroomd", "daemon"));
         command.arg("--config").arg(self.config()).env("CREDENTIALS_DIRECTORY", self.credentials()).stdin(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

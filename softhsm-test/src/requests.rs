@@ -5,8 +5,8 @@ use kmip::ttlv::{ByteString, Value};
 use kmip::{
     ActivateRequest, AddAttributeRequest, Attribute, AttributeValue, BlockCipherMode, CreateRequest, CryptographicAlgorithm,
     CryptographicParameters, CryptographicUsageMask, DecryptRequest, DeleteAttributeRequest, DestroyRequest, EncryptRequest,
-    GetAttributesRequest, Link, LinkType, LocateRequest, ModifyAttributeRequest, Name, NameType, ObjectGroupMember, ObjectType, PaddingMethod, ReKeyRequest,
-    RevocationReason, RevocationReasonCode, RevokeRequest, State, TemplateAttribute,
+    GetAttributesRequest, Link, LinkType, LocateRequest, ModifyAttributeRequest, Name, NameType, ObjectGroupMember, ObjectType,
+    PaddingMethod, ReKeyRequest, RevocationReason, RevocationReasonCode, RevokeRequest, State, TemplateAttribute,
 };
 
 /// A ciphertext with everything that is needed to open it, and what must come out.
@@ -123,8 +123,7 @@ pub struct Face {
 pub fn look(client: &mut KmipClient, key: &str) -> Result<Face, KmipError> {
     let wanted = vec!["State", "Cryptographic Length", "Name", "Contact Information", "Link", "y-version"];
     let answer = client.call(&GetAttributesRequest { unique_identifier: Some(key), attribute_names: wanted })?;
-    let mut face =
-        Face { state: State::PreActive, version: 0, name: None, contact: None, replaced: None, replacement: None };
+    let mut face = Face { state: State::PreActive, version: 0, name: None, contact: None, replaced: None, replacement: None };
     let (mut has_state, mut has_length) = (false, false);
     for Attribute { value, .. } in &answer.attributes {
         match value {

@@ -8,6 +8,7 @@ use crate::command::{run, shown};
 
 /// Package, and what needs it.
 const PACKAGES: &[(&str, &str)] = &[
+    ("faketime", "libfaketime, by which a core's clock jumps"),
     ("gdb", "gcore, which takes the core image that is searched for keys"),
     ("opensc", "pkcs11-tool, which looks at a token from outside"),
     ("python3-venv", "the environment of the KMIP client and of the checking programs"),
@@ -107,14 +108,14 @@ mod tests {
 
     #[test]
     fn packages_that_dpkg_does_not_know_are_missing() {
-        check("", &["gdb", "opensc", "python3-venv", "softhsm2", "strace", "systemd"]);
-        check("ii  gdb\nii  opensc\nii  softhsm2\n", &["python3-venv", "strace", "systemd"]);
-        check("ii  gdb\nii  opensc\nii  python3-venv\nii  softhsm2\nii  strace\nii  systemd\n", &[]);
+        check("", &["faketime", "gdb", "opensc", "python3-venv", "softhsm2", "strace", "systemd"]);
+        check("ii  faketime\nii  gdb\nii  opensc\nii  softhsm2\n", &["python3-venv", "strace", "systemd"]);
+        check("ii  faketime\nii  gdb\nii  opensc\nii  python3-venv\nii  softhsm2\nii  strace\nii  systemd\n", &[]);
     }
 
     #[test]
     fn a_removed_or_half_installed_package_is_missing() {
-        check("ii  gdb\nrc  opensc\nii  python3-venv\niU  softhsm2\nii  strace\nii  systemd\n", &["opensc", "softhsm2"]);
+        check("ii  faketime\nii  gdb\nrc  opensc\nii  python3-venv\niU  softhsm2\nii  strace\nii  systemd\n", &["opensc", "softhsm2"]);
     }
 
     #[test]

@@ -125,8 +125,7 @@ impl Ledger {
 
     /// Notes a key that was just created.
     pub(crate) fn add(&mut self, id: String, name: String) {
-        let face =
-            Face { state: State::PreActive, version: 1, name: Some(name), contact: None, replaced: None, replacement: None };
+        let face = Face { state: State::PreActive, version: 1, name: Some(name), contact: None, replaced: None, replacement: None };
         self.keys.push(Key::new(id, face, false));
     }
 

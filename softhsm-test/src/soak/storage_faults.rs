@@ -4,6 +4,7 @@
 //! lasts from the n-th call on, until then; any other failure happens once. What must follow is one table, [`expected`].
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ const HEALED_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often the table of operations is gone through under a fault.
 const PASSES: u32 = 2;
-/// So that the keystore's file has to grow.
+/// So that the keystore's file has to grow, and the space set aside for the log.
 const PASSES_TO_GROW: u32 = 40;
 
 /// Which file is hit.
@@ -37,6 +38,12 @@ struct Site {
     file: File,
     call: &'static str,
     error: &'static str,
+}
+
+impl Display for Site {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {} {}", self.file, self.call, self.error)
+    }
 }
 
 const SITES: &[Site] = &[
@@ -91,7 +98,8 @@ struct Tally {
 #[must_use]
 pub fn storage_fault_campaign(count: u32, seed: u64) -> String {
     let mut random = Random::new(seed);
-    let mut tally = Tally::default();
+    // A site that is never reached shows as a 0.
+    let mut tally = Tally { hits: SITES.iter().map(|site| (site.to_string(), 0)).collect(), ..Tally::default() };
     let mut core = Core::prepared();
     let mut ledger = Ledger::default();
     let mut open: Vec<(Site, u32)> = SITES.iter().map(|site| (*site, 1)).collect();
@@ -127,18 +135,13 @@ pub fn storage_fault_campaign(count: u32, seed: u64) -> String {
 
 /// Returns whether the call was reached.
 fn run(core: &mut Core, site: Site, nth: u32, ledger: &mut Ledger, random: &mut Random, tally: &mut Tally) -> bool {
-    if site.call == "fallocate" {
-        // The log sets its reserve aside at the first operation after a start.
-        core.kill();
-        core.start();
-    }
     let path = path(core, site.file);
     let prefix = format!("n{}", tally.runs);
     // Overwriting in place takes no space, so a page of the keystore lacks it once; what takes space lacks it until there is some.
     let lasts = site.error == "ENOSPC" && site.call != "pwrite64";
     let when = if lasts { format!("{nth}+") } else { nth.to_string() };
     let strace = Strace::attach(core.pid(), &format!("{}:error={}:when={when}", site.call, site.error), &[&path]);
-    let passes = if site.call == "ftruncate" { PASSES_TO_GROW } else { PASSES };
+    let passes = if matches!(site.call, "ftruncate" | "fallocate") { PASSES_TO_GROW } else { PASSES };
     // Without a log a connection is not taken, or ended before its first answer.
     let hand = Hand::connect(core, prefix.clone(), ledger, random, Refusals::Counted);
     assert!(hand.is_some() || site.file == File::Log, "no connection at {site:?} {nth}");
@@ -159,7 +162,7 @@ fn run(core: &mut Core, site: Site, nth: u32, ledger: &mut Ledger, random: &mut 
     let seen = strace.detach();
     assert!(!core.has_ended(), "the core ended at {site:?} {nth}");
     let Some(first) = seen.iter().position(|line| line.is_injected) else { return false };
-    *tally.hits.entry(format!("{:?} {} {}", site.file, site.call, site.error)).or_default() += 1;
+    *tally.hits.entry(site.to_string()).or_default() += 1;
     must_not_sync_again(&seen[first..], site);
     match expected(site) {
         Expected::Heals => {
