@@ -34,6 +34,7 @@ use crate::reload::Reloader;
 use crate::session;
 use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
+use crate::sweeper::Sweeper;
 use crate::system;
 
 /// Longest time for one job of the device process.
@@ -208,6 +209,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report) -> Resul
     keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the sweeper of idle streams", forget_idle_streams(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
     if let Some(door) = kmip {

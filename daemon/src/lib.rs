@@ -18,5 +18,6 @@ pub mod reload;
 pub mod session;
 pub mod sessions;
 pub mod stop;
+mod sweeper;
 pub mod system;
 pub mod tls;

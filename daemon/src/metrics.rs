@@ -13,11 +13,13 @@ mod figures;
 mod histogram;
 mod requests;
 mod store;
+mod sweep;
 
 pub use doors::{Door, Open, Refused};
 pub use figures::Figures;
 pub use requests::Requests;
 pub use store::{Counted, StoreCounts};
+pub use sweep::Sweeps;
 
 /// The counters of one node.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub struct Metrics {
     doors: [Door; DOORS.len()],
     /// What the keystore was asked.
     pub store: std::sync::Arc<StoreCounts>,
+    /// How the keystore was swept.
+    pub sweep: Sweeps,
 }
 
 /// The ports that speak TLS, in the order of [`Metrics::door`].

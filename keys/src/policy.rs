@@ -131,11 +131,13 @@ pub enum Action {
     ReserveIvs = 121,
     /// Certificates, CAs, revocation lists or identity rules were read anew, and taken or refused.
     ReloadTrust = 122,
+    /// The background sweep found a damaged record.
+    Sweep = 130,
 }
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Create,
         Self::ReKey,
         Self::Locate,
@@ -168,6 +170,7 @@ impl Action {
         Self::Connect,
         Self::ReserveIvs,
         Self::ReloadTrust,
+        Self::Sweep,
     ];
 }
 

@@ -337,6 +337,7 @@ impl Node {
             memory: Memory { backing: format!("{:?}", self.memory.backing).to_lowercase(), arena_bytes: self.memory.arena_bytes },
             kmip: self.config.listeners.kmip.as_ref().map(|listener| listener.bind.to_string()),
             audit: self.audit.ready().map_or_else(|error| error.to_string(), |()| "writable".to_owned()),
+            swept: self.metrics.sweep.ended_at().map(rfc3339),
             warnings: self.warnings(),
             pid: std::process::id(),
         }

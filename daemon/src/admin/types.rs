@@ -27,6 +27,9 @@ pub struct Status {
     pub kmip: Option<String>,
     /// Can the audit log be written?
     pub audit: String,
+    /// When the last whole sweep of the keystore ended, in RFC 3339; absent before the first since the start. What it found is in `warnings`.
+    #[serde(default)]
+    pub swept: Option<String>,
     /// Standing warnings, each with what to do.
     pub warnings: Vec<String>,
     /// Process id.

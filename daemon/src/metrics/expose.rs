@@ -19,6 +19,7 @@ pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
     page.requests(metrics);
     page.doors(metrics);
     page.store(metrics);
+    page.sweep(metrics);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &page.0).expect("writing into a String does not fail");
     text
@@ -97,6 +98,19 @@ impl Page {
         self.counter("store_records", "Audit records in those transactions: by commits, how many changes share one", one(&store.records));
         self.counter("store_conflicts", "Transactions that another change of the same row came before", one(&store.conflicts));
         self.counter("store_failures", "Calls of the keystore that failed", one(&store.failures));
+    }
+
+    fn sweep(&mut self, metrics: &Metrics) {
+        let sweep = &metrics.sweep;
+        self.counter("sweep_rows", "Rows that sweeps have read and opened", vec![(vec![], sweep.rows.value())]);
+        self.plain("sweep_findings", "Damaged records that the last whole sweep has found", count(sweep.findings()));
+        let uncompared = sweep.uncompared().map(|buckets| (vec![], count(buckets)));
+        self.gauge(
+            "sweep_buckets_uncompared",
+            "Parts of the store of which no sweep since the unseal could tell whether a row is missing",
+            uncompared.into_iter().collect(),
+        );
+        self.age("sweep_age", "Time since the last whole sweep ended", sweep.age());
     }
 
     fn plain(&mut self, name: &str, help: &str, value: f64) {

@@ -99,6 +99,7 @@ fn status_text(status: &Status) -> String {
     rows.extend(status.masterkey.iter().map(|masterkey| ("masterkey", masterkey.clone())));
     rows.extend(status.kmip.iter().map(|address| ("kmip", address.clone())));
     rows.push(("audit", status.audit.clone()));
+    rows.extend(status.swept.iter().map(|time| ("swept", time.clone())));
     rows.extend(status.warnings.iter().map(|warning| ("warning", warning.clone())));
     pairs(&rows)
 }
@@ -122,6 +123,7 @@ pub(crate) mod tests {
             memory: Memory { backing: "secretmem".to_owned(), arena_bytes: 2_097_152 },
             kmip: None,
             audit: "writable".to_owned(),
+            swept: None,
             warnings: vec!["fewer than two slots".to_owned()],
             pid: 7,
         }
@@ -149,11 +151,13 @@ warning  fewer than two slots
             reason: None,
             masterkey: Some("wiped after each job".to_owned()),
             kmip: Some("127.0.0.1:5696".to_owned()),
+            swept: Some("2026-01-02T03:05:06Z".to_owned()),
             warnings: vec![],
             ..sealed()
         };
         let text = status_text(&status);
         assert!(text.contains("masterkey  wiped after each job\n") && text.contains("kmip       127.0.0.1:5696\n"), "{text}");
+        assert!(text.contains("swept      2026-01-02T03:05:06Z\n"), "{text}");
         assert!(!text.contains("reason") && !text.contains("warning"), "{text}");
     }
 }

@@ -1,0 +1,106 @@
+//! What was damaged while a core was down is said after its start, by everything that an operator looks at, and by nothing that a client sees.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use daemon::kmip_client::KmipError;
+use keys::id::RowId;
+use keys::policy::Action;
+use keys::port::{Batch, Change, Keystore};
+use keys::row::Row;
+use kmip::ResultReason;
+use softhsm_test::requests;
+use softhsm_test::{Core, Who, wait_for};
+use storage::embedded::Embedded;
+
+/// Changes the rows of a stopped core without its leave.
+fn tamper(core: &Core, id: RowId, with: impl Fn(Row) -> Change) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(async {
+        let store = Embedded::open(&core.store()).expect("the core is stopped");
+        let row = store.retrieve(id).await.expect("it is sound").expect("it is there");
+        store.commit(Batch { changes: vec![with(row)], ..Batch::default() }).await.expect("it can be written");
+    });
+}
+
+fn warnings(core: &Core) -> Vec<String> {
+    let mut status = serde_json::Value::Null;
+    let is_swept = wait_for(|| {
+        status = serde_json::from_str(&core.status()).expect("status is JSON");
+        status["swept"].is_string()
+    });
+    assert!(is_swept, "the keystore was not swept: {status}");
+    let all = status["warnings"].as_array().expect("a list").iter();
+    all.filter_map(|warning| warning.as_str()).filter(|warning| warning.contains("is damaged")).map(str::to_owned).collect()
+}
+
+fn metrics(core: &Core) -> String {
+    let mut stream = TcpStream::connect(core.value("HEALTH_CORE").trim_start_matches("http://")).expect("it listens");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: core\r\nconnection: close\r\n\r\n").expect("it reads");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("it answers");
+    page
+}
+
+/// How many records of the log say that the sweep found this row.
+fn records(core: &Core, id: RowId) -> usize {
+    let needle = [&(Action::Sweep as u16).to_be_bytes()[..], &[1], &id.to_bytes()].concat();
+    let logs = core.segments().into_iter().map(|segment| fs::read(segment).expect("it reads"));
+    logs.map(|log| log.windows(needle.len()).filter(|window| *window == needle).count()).sum()
+}
+
+fn refusal(outcome: Result<Vec<u8>, KmipError>) -> ResultReason {
+    match outcome {
+        Err(KmipError::Kmip(kmip::Error::Refused { reason: Some(reason), .. })) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn rows_lost_or_given_away_while_a_core_was_down_are_told_to_operators_and_to_no_client() {
+    let mut core = Core::prepared();
+    core.start();
+    assert_eq!(warnings(&core), [""; 0]);
+    let mut admin = core.connect(Who::TenantAdmin);
+    let mut service = core.connect(Who::Service);
+    let secrets = ["lost", "given-away", "sound"].map(|name| {
+        let key = requests::create(&mut admin, name).expect("the core is well");
+        requests::activate(&mut admin, &key).expect("the core is well");
+        requests::encrypt(&mut service, &key, b"plain".to_vec()).expect("the core is well")
+    });
+    drop((admin, service));
+    core.stop();
+    let sound = fs::read(core.store()).expect("it reads");
+    let [lost, given, _] = secrets.each_ref().map(|secret| secret.key.parse::<RowId>().expect("the core's own identifier"));
+    tamper(&core, lost, |row| Change::Delete { id: lost, expected: row.header.generation });
+    tamper(&core, given, |mut row| {
+        let expected = row.header.generation;
+        (row.header.generation, row.header.owner.service) = (expected.next(), None);
+        Change::Update { expected, row }
+    });
+
+    core.start();
+    let told = warnings(&core);
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().any(|warning| warning.contains(&given.to_string()) && warning.contains("backup")), "{told:?}");
+    assert!(told.iter().any(|warning| warning.contains("do not add up")), "{told:?}");
+    let page = metrics(&core);
+    assert!(page.contains("\nstrongroom_sweep_findings 2.0\n"), "{page}");
+    let mut service = core.connect(Who::Service);
+    for secret in &secrets[..2] {
+        assert_eq!(refusal(requests::decrypt(&mut service, secret)), ResultReason::ItemNotFound);
+    }
+    assert_eq!(requests::decrypt(&mut service, &secrets[2]).expect("it is sound"), b"plain");
+    drop(service);
+    let _sealed = core.cli(&["seal"]);
+    let _unsealed = core.ask(&["unseal"]);
+    assert_eq!(warnings(&core).len(), 2);
+    core.stop();
+    assert_eq!((records(&core, given), records(&core, lost)), (1, 0), "one record each, and of a lost row only its bucket is known");
+
+    fs::write(core.store(), sound).expect("the folder is ours");
+    core.start();
+    assert_eq!(warnings(&core), [""; 0]);
+    core.stop();
+}
