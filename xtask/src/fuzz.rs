@@ -10,7 +10,13 @@ use crate::python::Python;
 use crate::workspace::{Workspace, target_directory};
 
 /// Each target and the folder of its crate.
-pub(crate) const TARGETS: [(&str, &str); 3] = [("kmip_bytes", "kmip/fuzz"), ("kmip_messages", "kmip/fuzz"), ("kmip_answers", "kmip/fuzz")];
+pub(crate) const TARGETS: [(&str, &str); 5] = [
+    ("kmip_bytes", "kmip/fuzz"),
+    ("kmip_messages", "kmip/fuzz"),
+    ("kmip_answers", "kmip/fuzz"),
+    ("http", "daemon/fuzz"),
+    ("certificates", "daemon/fuzz"),
+];
 /// More memory than any input may cost; a target that needs it fails.
 const MEMORY_MIB_MAX: u32 = 4096;
 

@@ -28,7 +28,8 @@ const TTLV: &str = "application/octet-stream";
 /// By these an edge would speak for a client. This release has no edge, so whoever sends one means to be taken for somebody else (T8).
 const DELEGATION: [&str; 3] = ["client-cert", "client-cert-chain", "strongroom-delegation"];
 
-type Answer = Response<Full<Bytes>>;
+/// A whole response.
+pub type Answer = Response<Full<Bytes>>;
 
 /// One client and what is remembered between its requests; HTTP/1.1 has one at a time, so nobody ever waits for it.
 struct Conversation {
@@ -73,14 +74,9 @@ impl Conversation {
             note(&self.node, session, Outcome::Denied);
             return Ok(closing(problem(StatusCode::BAD_REQUEST, &format!("only an edge may send {name}"))));
         }
-        if let Some(refused) = refuse(&request) {
-            return Ok(refused);
-        }
-        let bytes_max = self.node.config.kmip.message_bytes_max;
-        let mut message = match collect(request.into_body(), bytes_max).await {
+        let mut message = match message(request, self.node.config.kmip.message_bytes_max).await? {
             Ok(message) => message,
-            Err(NoBody::TooLarge) => return Ok(closing(too_large(bytes_max))),
-            Err(NoBody::Broken) => return Err(Closed),
+            Err(refused) => return Ok(refused),
         };
         pace.answering();
         let mut output = Vec::new();
@@ -89,6 +85,21 @@ impl Conversation {
         }
         let response = Response::builder().header(header::CONTENT_TYPE, TTLV).header(header::CACHE_CONTROL, "no-store");
         Ok(response.body(Full::from(output)).expect("the headers are constants"))
+    }
+}
+
+/// The KMIP message that a request carries, of at most `bytes_max`, or the answer to a request that carries none.
+///
+/// # Errors
+/// [`Closed`]: the request ended early, or is not framed as HTTP says.
+pub async fn message(request: Request<Incoming>, bytes_max: usize) -> Result<Result<Vec<u8>, Answer>, Closed> {
+    if let Some(refused) = refuse(&request) {
+        return Ok(Err(refused));
+    }
+    match collect(request.into_body(), bytes_max).await {
+        Ok(message) => Ok(Ok(message)),
+        Err(NoBody::TooLarge) => Ok(Err(closing(too_large(bytes_max)))),
+        Err(NoBody::Broken) => Err(Closed),
     }
 }
 
