@@ -7,6 +7,7 @@ mod kill;
 mod ledger;
 mod log_faults;
 mod random;
+mod stop;
 mod storage_faults;
 mod strace;
 mod token;
@@ -16,6 +17,7 @@ pub use connections::connection_campaign;
 pub use flips::flip_campaign;
 pub use kill::kill_campaign;
 pub use log_faults::log_fault_campaign;
+pub use stop::stop_campaign;
 pub use storage_faults::storage_fault_campaign;
 pub use token::token_campaign;
 

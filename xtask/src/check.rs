@@ -22,7 +22,7 @@ const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 
 /// Every campaign, with few rounds: together they take less than a minute. Full counts are in CONTRIBUTING.md.
 const CAMPAIGNS: &[(&str, u64)] =
-    &[("kill", 3), ("storage-faults", 12), ("log-faults", 8), ("flips", 100), ("token", 3), ("connections", 100)];
+    &[("kill", 3), ("storage-faults", 12), ("log-faults", 8), ("flips", 100), ("token", 3), ("stop", 2), ("connections", 100)];
 
 const REPEAT: &str = "cargo xtask check";
 

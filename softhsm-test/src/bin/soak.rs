@@ -33,6 +33,8 @@ enum Campaign {
     Flips,
     /// The token is pulled from a serving core and put back.
     Token,
+    /// A core under load is stopped and continued; above five times for a minute each.
+    Stop,
     /// A core's memory, core image and files are searched for its keys, in every state; as many samples under load.
     Memory,
 }
@@ -48,6 +50,7 @@ fn main() {
         Campaign::Connections => Box::new(soak::connection_campaign(count)),
         Campaign::Flips => Box::new(soak::flip_campaign(count, seed)),
         Campaign::Token => Box::new(soak::token_campaign(count, seed)),
+        Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
         Campaign::Memory => Box::new(memory(count)),
     };
     println!("{seen}");

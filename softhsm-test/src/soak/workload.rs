@@ -1,5 +1,7 @@
 //! What clients do while a campaign disturbs the core: a table of operations, each of which notes what it was told.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use daemon::kmip_client::{KmipClient, KmipError};
 use kmip::{RevocationReasonCode, State};
 
@@ -72,6 +74,16 @@ impl<'a> Hand<'a> {
     /// Does what comes to hand until the connection is cut.
     pub(crate) fn work_until_cut(mut self) {
         while !matches!(self.work(), Err(Outcome::Cut)) {}
+    }
+
+    /// Does what comes to hand until it is over; returns whether the connections have lasted.
+    pub(crate) fn work_until(mut self, over: &AtomicBool) -> bool {
+        while !over.load(Ordering::Relaxed) {
+            if matches!(self.work(), Err(Outcome::Cut)) {
+                return false;
+            }
+        }
+        true
     }
 
     fn work(&mut self) -> Result<(), Outcome> {
