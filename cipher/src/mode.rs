@@ -29,7 +29,7 @@ pub const CBC_IV_BYTES: usize = 16;
 pub const DATA_BYTES_MAX: usize = 1 << 30;
 
 /// Length of a block of AES in bytes.
-pub(crate) const BLOCK_BYTES: usize = 16;
+pub const BLOCK_BYTES: usize = 16;
 
 /// Encrypts with AES-GCM: appends as many bytes as `plaintext` has to `out`, and returns the tag.
 ///

@@ -4,13 +4,19 @@
 //! what [`mode`] returns for the whole. There is no decryption of GCM here: nothing may be released before the tag verifies, so its
 //! caller collects the ciphertext and hands it to [`mode::gcm_decrypt`].
 //!
+//! CBC encryption is a delayed one: the last whole ciphertext block of every part is held back, and comes out with the part that completes the next
+//! block. Whoever knew it before could choose the next plaintext block by it and have any block encrypted as it is, the blocks that GCM under the
+//! same key is made of included: the blockwise adaptive attack of Joux, Martinet and Valette (CRYPTO 2002), against which Fouque, Martinet and
+//! Poupard (FSE 2003) delay CBC. The IV is such a block too: it is to be told to nobody before the first 16 bytes are taken in.
+//!
 //! A state is as secret as a key. GCM's holds the hash so far, which together with the ciphertext gives away the hash key, and CBC's holds up to
 //! 15 bytes of plaintext: it lives in locked memory and is handed over as exposed bytes. **A state of GCM is used once.** Two different parts
 //! after the same state are encrypted with the same keystream, and whoever sees both reads both.
 //!
 //! ```text
 //! bytes    GCM                                      CBC
-//!  0..16   GHASH of additional data and ciphertext  the ciphertext block before the next one, or the IV
+//!  0..16   GHASH of additional data and ciphertext  the ciphertext block before the next one, or the IV; the block has not come out yet
+//!                                                   where the stream encrypts
 //! 16..32   begun block of ciphertext                data that was taken in, but has not come out yet
 //! 32..44   IV                                       zeros
 //! 48..56   length of the additional data in bits    zeros
@@ -122,7 +128,7 @@ pub fn cbc_begin(iv: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> 
     Ok(())
 }
 
-/// Encrypts a part that is not the last: appends the whole blocks that are there to `out`, and writes the state `after` it.
+/// Encrypts a part that is not the last: appends to `out` the whole blocks that are there but the last of them, and writes the state `after` it.
 ///
 /// # Errors
 /// [`Error::WrongLength`] for the key, or for more data than a call or a stream takes; `out` is then as it was.
@@ -137,12 +143,13 @@ pub fn cbc_encrypt_part(
     let start = out.len();
     cbc_encrypt(key, before, plaintext, Last::No, out)?;
     let last_block = out[start..].last_chunk().copied();
+    out.truncate(start.max(out.len().saturating_sub(BLOCK_BYTES)));
     let held = [remainder(before), plaintext];
     cbc_state(before, last_block, held, usize::try_from(bytes % 16).expect("below 16"), bytes, after);
     Ok(())
 }
 
-/// Encrypts the last part and pads: appends at least one block to `out`.
+/// Encrypts the last part and pads: appends what was held back and at least one block to `out`.
 ///
 /// # Errors
 /// As [`cbc_encrypt_part`].
@@ -193,9 +200,13 @@ enum Last {
     No,
 }
 
+/// Appends the block that the part before held back, and all blocks that are whole now.
 fn cbc_encrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, out: &mut Vec<u8>) -> Result<(), Error> {
     let algorithm = mode::cbc_algorithm(key)?;
-    mode::append(out, data.len() + 2 * BLOCK_BYTES, |room| {
+    mode::append(out, data.len() + 3 * BLOCK_BYTES, |room| {
+        let delayed = delayed(before);
+        let (first, room) = room.split_at_mut(delayed.len());
+        first.copy_from_slice(delayed);
         let chain = EncryptionContext::Iv128((&block_at(before, 0)).into());
         let mut stream = StreamingEncryptingKey::less_safe_cbc_pkcs7(UnboundCipherKey::new(algorithm, key)?, chain)?;
         let mut written = stream.update(remainder(before), room)?.written().len();
@@ -203,7 +214,7 @@ fn cbc_encrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, 
         if last == Last::Yes {
             written += stream.finish(&mut room[written..])?.1.written().len();
         }
-        Ok(written)
+        Ok(delayed.len() + written)
     })
 }
 
@@ -256,6 +267,11 @@ fn longer_by(state: &[u8; STATE_BYTES], data: &[u8]) -> Result<u64, Error> {
 /// The begun block: GCM's of ciphertext, CBC encryption's of plaintext.
 fn remainder(state: &[u8; STATE_BYTES]) -> &[u8] {
     &state[16..][..usize::try_from(bytes_so_far(state) % 16).expect("below 16")]
+}
+
+/// The ciphertext block that CBC encryption holds back, once there is one.
+fn delayed(state: &[u8; STATE_BYTES]) -> &[u8] {
+    if bytes_so_far(state) < BLOCK_BYTES as u64 { &[] } else { &state[..BLOCK_BYTES] }
 }
 
 /// What CBC decryption holds back: the last block, whole or begun, because it may be the padding.

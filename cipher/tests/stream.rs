@@ -42,7 +42,8 @@ fn cbc_encrypt(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
     let mut first = [0xEE; STATE_BYTES];
     stream::cbc_begin(&IV, &mut first).expect("lengths fit");
     let (outs, state) = through(stream::cbc_encrypt_part, key, first, parts);
-    assert_eq!(outs.concat().len(), parts.concat().len() / 16 * 16, "every whole block comes out");
+    let whole_blocks = parts.concat().len() / 16;
+    assert_eq!(outs.concat().len(), whole_blocks.saturating_sub(1) * 16, "every whole block but the last comes out");
     let mut out = outs.concat();
     stream::cbc_encrypt_last(key, &state, last, &mut out).expect("lengths fit");
     out
@@ -165,6 +166,28 @@ fn the_submissions_cases_are_met_at_every_cut() {
             let (_, met) = gcm(&key[..key_bytes], &iv, &aad, &pieces(&text, &[cut]));
             assert_eq!(met[..], unhex(tag), "{key_bytes} bytes of key, cut at {cut}");
         }
+    }
+}
+
+/// Whoever knows a ciphertext block before the next plaintext block is fixed has any block of its choice encrypted as it is.
+#[test]
+fn cbc_puts_out_no_block_before_the_next_one_was_taken_in() {
+    let chosen = text(80);
+    let mut whole = Vec::new();
+    mode::cbc_encrypt(KEYS[2], &IV, &chosen, &mut whole).expect("lengths fit");
+    for step in 1..=48 {
+        let mut state = [0; STATE_BYTES];
+        stream::cbc_begin(&IV, &mut state).expect("lengths fit");
+        let (mut taken, mut seen) = (0, Vec::new());
+        for part in chosen.chunks(step) {
+            let (outs, after) = through(stream::cbc_encrypt_part, KEYS[2], state, &[part]);
+            seen.extend_from_slice(&outs[0]);
+            (state, taken) = (after, taken + part.len());
+            let known = seen.len() / 16;
+            assert!(known == 0 || taken >= (known + 1) * 16, "{known} blocks are known after {taken} bytes in parts of {step}");
+        }
+        stream::cbc_encrypt_last(KEYS[2], &state, b"", &mut seen).expect("lengths fit");
+        assert_eq!(seen, whole, "parts of {step}");
     }
 }
 

@@ -93,13 +93,14 @@ fn first_of_gcm(
     data: &[u8],
     out: &mut Writer<'_>,
 ) -> Result<(Turn, Progress), Failure> {
+    let (iv, tag) = (iv(request)?, tag(request));
+    // They are kept until the last part, so what can never be right is not taken in.
+    if iv.len() != mode::GCM_IV_BYTES || tag.is_some_and(|tag| tag.len() != mode::GCM_TAG_BYTES) {
+        return Err(Failure::not_decrypted());
+    }
     let turn = vault.begin_stream(principal, view, Kind::DecryptGcm)?;
-    let mut collected = Collected {
-        iv: iv(request)?.to_vec(),
-        additional: additional(request).to_vec(),
-        tag: tag(request).map(<[u8]>::to_vec),
-        text: vec![],
-    };
+    let additional = additional(request).to_vec();
+    let mut collected = Collected { iv: iv.to_vec(), additional, tag: tag.map(<[u8]>::to_vec), text: vec![] };
     collected.add(data)?;
     nothing_yet(out);
     Ok((turn, Progress::Collected(collected)))

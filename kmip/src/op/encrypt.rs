@@ -103,7 +103,11 @@ impl Job<'_> {
         Ok(Step::Done)
     }
 
+    /// The answer tells the IV, so the first block has to be there already: see [`stream`] on what could be chosen by it.
     fn first_of_cbc(&self, key: &[u8], view: &View, out: &mut Writer<'_>) -> Result<Step, Failure> {
+        if self.data.len() < mode::BLOCK_BYTES {
+            return Err(Failure::field("Data: the first of several parts has 16 bytes or more where the mode is CBC"));
+        }
         let turn = self.vault.begin_stream(self.principal, view, Kind::EncryptCbc)?;
         let iv = self.vault.cbc_iv()?;
         let state = Key::try_init_with(|state| stream::cbc_begin(&iv, state).map_err(not_encrypted))?;
