@@ -1,7 +1,8 @@
 //! Keeps the trust of every listener up to date with its files, and takes up a changed configuration on SIGHUP.
 //!
-//! A listener's certificates, keys and CAs change together or not at all; revocation lists change one CA at a time. What is wrong with a new
-//! file is told in status, log and audit log, and what was in force stays.
+//! The CAs of clients, each certificate with its key, and the revocation list of each CA change for themselves: a fault of one keeps no other
+//! back. What is wrong with a new file is told in status, log and audit log, and what was in force stays; a fault that may pass by itself, such
+//! as a lack of descriptors, has the file read again until it does.
 
 mod stamp;
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keys::floor::CrlFloors;
 use keys::id::Time;
@@ -26,11 +27,13 @@ use crate::identity::Rules;
 use crate::node::Node;
 use crate::stop::Stop;
 use crate::system::{SystemClock, rfc3339};
-use crate::tls::{CaId, CrlNumber, Crls, Material, ServerTls, TlsError, Trust, TrustKeeper, Trusted, trust};
+use crate::tls::{CaId, CrlError, CrlNumber, Crls, Material, ServerTls, TlsError, Trust, TrustKeeper, Trusted, trust};
 use stamp::Watch;
 
 /// How often the files are looked at. A changed one is read at the second look after the change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How often files are read again whose fault may have passed.
+const TRY_EVERY: Duration = Duration::from_secs(1);
 /// How often a sealed node is asked whether it is open now.
 const OPEN_LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often it is said anew which lists will expire soon.
@@ -50,6 +53,8 @@ pub struct Reloader {
     /// Why they could not be stored, or the configuration not be read.
     faults: Faults,
     said: i64,
+    /// When the files were last read.
+    tried: Instant,
 }
 
 #[derive(Default)]
@@ -66,19 +71,20 @@ struct Watched {
     keeper: TrustKeeper,
     watch: Watch,
     faults: Vec<String>,
+    /// One of the faults may pass though no file changes.
+    may_pass: bool,
 }
 
 impl Watched {
-    /// Reads every file; what is good of it is kept for the next trust.
-    fn read(&mut self, crls: &mut Crls, now: Time) {
-        self.watch.used();
-        self.faults.clear();
-        match Material::read(&self.told, now) {
-            Ok(material) => self.material = material,
-            Err(error) => self.faults.push(format!("listeners.{}: {error}; the certificates and CAs of before stay in force", self.name)),
-        }
-        self.faults
-            .extend(self.material.take_crls(&self.told, crls, now).into_iter().map(|fault| format!("listeners.{}: {fault}", self.name)));
+    /// Reads every file; what is good of it is kept for the next trust. Returns whether other faults were found than before.
+    fn read(&mut self, crls: &mut Crls, now: Time) -> bool {
+        let name = self.name;
+        let files = self.material.read_again(&self.told, now);
+        let lists = self.material.take_crls(&self.told, crls, now);
+        self.may_pass = files.iter().any(TlsError::may_pass) || lists.iter().any(CrlError::may_pass);
+        let files = files.into_iter().map(|error| format!("listeners.{name}: {error}; what was read of it before stays in force"));
+        let faults = files.chain(lists.into_iter().map(|fault| format!("listeners.{name}: {fault}"))).collect();
+        std::mem::replace(&mut self.faults, faults) != self.faults
     }
 
     /// Puts what was read into force.
@@ -117,7 +123,17 @@ impl Reloader {
     #[must_use]
     pub fn new(file: PathBuf, node: Arc<Node>) -> Self {
         let rules = node.config.identity.clone();
-        Self { file, node, rules, listeners: Vec::new(), crls: Crls::default(), stored: None, faults: Faults::default(), said: 0 }
+        Self {
+            file,
+            node,
+            rules,
+            listeners: Vec::new(),
+            crls: Crls::default(),
+            stored: None,
+            faults: Faults::default(),
+            said: 0,
+            tried: Instant::now(),
+        }
     }
 
     /// Reads the files of one listener for the first time. Without a good revocation list it starts all the same, and lets nobody in.
@@ -128,10 +144,12 @@ impl Reloader {
         let now = SystemClock.now();
         let watch = Watch::on(files(told));
         let material = Material::read(told, now)?;
-        let faults = material.take_crls(told, &mut self.crls, now).into_iter().map(|fault| format!("listeners.{name}: {fault}")).collect();
+        let lists = material.take_crls(told, &mut self.crls, now);
+        let may_pass = lists.iter().any(CrlError::may_pass);
+        let faults = lists.into_iter().map(|fault| format!("listeners.{name}: {fault}")).collect();
         let tls = ServerTls::new(told, &material, &self.crls, Arc::new(SystemClock))?;
         let (keeper, trusted) = trust(Trust { tls, rules: self.rules.clone() });
-        self.listeners.push(Watched { name, told: told.clone(), material, keeper, watch, faults });
+        self.listeners.push(Watched { name, told: told.clone(), material, keeper, watch, faults, may_pass });
         Ok(trusted)
     }
 
@@ -160,15 +178,40 @@ impl Reloader {
         if !changed.is_empty() {
             tracing::info!(listeners = changed.join(", "), "files have changed: reading them");
             self.reload();
+        } else if self.listeners.iter().any(|listener| listener.may_pass) && self.tried.elapsed() >= TRY_EVERY {
+            self.try_again();
         }
+    }
+
+    /// Reads the same files again, because what was wrong with them may be over; that counts only if something is.
+    fn try_again(&mut self) {
+        if self.read(SystemClock.now()) {
+            self.put_into_force();
+        }
+    }
+
+    /// Returns whether other faults were found than before.
+    fn read(&mut self, now: Time) -> bool {
+        self.tried = Instant::now();
+        let mut is_other = false;
+        for listener in &mut self.listeners {
+            is_other |= listener.read(&mut self.crls, now);
+        }
+        is_other
     }
 
     /// Reads all files and puts what is good into force, everywhere, because a revocation list serves all listeners.
     fn reload(&mut self) {
-        let now = SystemClock.now();
         for listener in &mut self.listeners {
-            listener.read(&mut self.crls, now);
+            // A change after this is seen at the next look, also if it comes while the files are read.
+            listener.watch.used();
         }
+        self.read(SystemClock.now());
+        self.put_into_force();
+    }
+
+    /// Puts what was read into force, and tells of it.
+    fn put_into_force(&mut self) {
         self.install();
         let is_good = self.faults.config.is_none() && self.listeners.iter().all(|listener| listener.faults.is_empty());
         let outcome = if is_good { Outcome::Success } else { Outcome::Invalid };
@@ -176,7 +219,7 @@ impl Reloader {
             tracing::error!(%error, "a reload is not in the audit log");
         }
         tracing::info!(is_good, "reloaded");
-        self.say(now);
+        self.say(SystemClock.now());
     }
 
     fn install(&mut self) {

@@ -2,7 +2,8 @@
 //!
 //! - TLS 1.3, and 1.2 with ECDHE and AEAD suites only; X25519MLKEM768 is taken where the peer offers it. No ALPN: KMIP has none.
 //! - Clients must show a certificate. A resumed session keeps the one of its full handshake and rustls does not look at it again, so the
-//!   listener asks [`ClientJudge`] after every handshake, full or resumed, and again whenever the minute or the trust has changed.
+//!   listener asks [`ClientJudge`] after every handshake, full or resumed, and again whenever the minute or the trust has changed and when
+//!   the first date of the chain, or of a revocation list for it, is over.
 //! - Resumption state stays in this process: no tickets that a stolen ticket key would open, and one bounded store per listener, so that
 //!   no other listener's sessions are taken here and a new [`ServerTls`] (after any change of the files) begins with an empty one.
 
@@ -27,6 +28,7 @@ mod ca;
 mod crl;
 mod judge;
 mod pem;
+mod signature;
 mod trust;
 
 pub use ca::CaId;
@@ -35,7 +37,8 @@ pub use judge::{ClientJudge, Why, handshake_failure};
 pub use pem::{TlsError, chain, dates};
 pub use trust::{Trust, TrustKeeper, Trusted, trust};
 
-/// Sessions that a listener remembers for resumption; each keeps the client's chain, one to two KiB.
+/// Sessions that a listener remembers for resumption; each keeps the client's chain, one to two KiB as a rule and never more than
+/// [`judge`] lets in.
 pub const SESSIONS_MAX: usize = 4096;
 /// Session ids that a client gets after a full TLS 1.3 handshake, so that it can resume twice at a time.
 const TICKETS_PER_HANDSHAKE: usize = 2;
@@ -43,8 +46,15 @@ const TICKETS_PER_HANDSHAKE: usize = 2;
 /// What a listener's files say of itself and of the CAs of its clients.
 #[derive(Debug, Clone)]
 pub struct Material {
-    own: Vec<Arc<CertifiedKey>>,
+    own: Vec<Own>,
     cas: Arc<[Ca]>,
+}
+
+/// One of the listener's own certificates, and where it is from.
+#[derive(Debug, Clone)]
+struct Own {
+    files: CertificateFiles,
+    key: Arc<CertifiedKey>,
 }
 
 impl Material {
@@ -54,12 +64,29 @@ impl Material {
     /// [`TlsError`] names the file and what is wrong, an expired certificate among others.
     pub fn read(listener: &Listener, now: Time) -> Result<Self, TlsError> {
         let own = listener.certificates.iter().map(|files| own(files, now)).collect::<Result<_, _>>()?;
-        let cas = ca::read(&listener.client_ca)?;
-        let is_valid = |ca: &&Ca| pem::check_dates(&listener.client_ca, &ca.der, now).is_ok();
-        if !cas.iter().any(|ca| is_valid(&ca)) {
-            pem::check_dates(&listener.client_ca, &cas[0].der, now)?;
+        Ok(Self { own, cas: cas(listener, now)?.into() })
+    }
+
+    /// Reads the files anew and takes each certificate of the listener, and the CAs of its clients, that are good; returns what is wrong with
+    /// the others, which stay what they were. So a fault of the one never keeps a CA in force that was taken out.
+    pub fn read_again(&mut self, listener: &Listener, now: Time) -> Vec<TlsError> {
+        let mut faults = Vec::new();
+        match cas(listener, now) {
+            Ok(cas) => self.cas = cas.into(),
+            Err(error) => faults.push(error),
         }
-        Ok(Self { own, cas: cas.into() })
+        let read = |files: &CertificateFiles| match own(files, now) {
+            Ok(own) => Some(own),
+            Err(error) => {
+                faults.push(error);
+                self.own.iter().find(|own| own.files == *files).cloned()
+            }
+        };
+        let own: Vec<_> = listener.certificates.iter().filter_map(read).collect();
+        if !own.is_empty() {
+            self.own = own;
+        }
+        faults
     }
 
     /// Takes what is good of the listener's revocation lists; returns what is not.
@@ -74,11 +101,20 @@ impl Material {
     }
 }
 
-fn own(files: &CertificateFiles, now: Time) -> Result<Arc<CertifiedKey>, TlsError> {
+fn cas(listener: &Listener, now: Time) -> Result<Vec<Ca>, TlsError> {
+    let cas = ca::read(&listener.client_ca)?;
+    if !cas.iter().any(|ca| pem::check_dates(&listener.client_ca, &ca.der, now).is_ok()) {
+        pem::check_dates(&listener.client_ca, &cas[0].der, now)?;
+    }
+    Ok(cas)
+}
+
+fn own(files: &CertificateFiles, now: Time) -> Result<Own, TlsError> {
     let CertificateFiles { cert, key } = files;
     let chain = chain(cert)?;
     pem::check_dates(cert, &chain[0], now)?;
-    CertifiedKey::from_der(chain, pem::key(key)?, &provider()).map(Arc::new).map_err(|error| rejected(cert, key, &error))
+    let key = CertifiedKey::from_der(chain, pem::key(key)?, &provider()).map_err(|error| rejected(cert, key, &error))?;
+    Ok(Own { files: files.clone(), key: Arc::new(key) })
 }
 
 /// Chooses the certificate by the signatures that the client understands: the first of the configuration that will do. With none, the
@@ -113,7 +149,7 @@ impl ServerTls {
             .with_protocol_versions(&[&TLS13, &TLS12])
             .map_err(|error| TlsError::Rejected { file: listener.client_ca.clone(), what: error.to_string() })?
             .with_client_cert_verifier(Arc::new(judge.clone()))
-            .with_cert_resolver(Arc::new(BySignature(material.own.clone())));
+            .with_cert_resolver(Arc::new(BySignature(material.own.iter().map(|own| Arc::clone(&own.key)).collect())));
         config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
         config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
         Ok(Self { config: Arc::new(config), judge })
@@ -185,7 +221,7 @@ impl ClientTls {
     }
 }
 
-/// aws-lc-rs with its default suites and groups, all of which are forward-secret AEADs; the hybrid group comes first (PLATFORM: feature
+/// aws-lc-rs with its default suites and groups, all of which are forward-secret AEADs; the hybrid group comes first (its feature
 /// `prefer-post-quantum`).
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

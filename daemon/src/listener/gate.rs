@@ -1,6 +1,7 @@
 //! Judges the certificate of one live connection, as often as something it depends on has changed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keys::id::Time;
 use keys::policy::Principal;
@@ -9,6 +10,9 @@ use rustls::pki_types::CertificateDer;
 use super::places::Activity;
 use crate::identity::Refusal;
 use crate::tls::{Trusted, Why};
+
+/// How long an idle connection is left unjudged at most.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 /// Why a connection may not go on. The peer only sees that it ends.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,20 +30,23 @@ pub enum Shut {
 
 /// Lets a connection go on while its certificate holds and names the same principal.
 ///
-/// The verdict is kept until the minute changes or the listener's trust is replaced; in between a check costs one atomic load.
+/// The verdict is kept until the minute changes, the first date of the chain or of a list for it is over, or the listener's trust is replaced;
+/// in between a check costs one atomic load.
 pub struct Gate {
     trusted: Trusted,
     chain: Arc<[CertificateDer<'static>]>,
     principal: Principal,
     minute: i64,
+    /// The last second of the verdict.
+    until: Time,
     activity: Option<Arc<Activity>>,
 }
 
 impl Gate {
     /// Judges a chain for the first time, as the peer sent it.
     pub(super) fn open(mut trusted: Trusted, chain: Arc<[CertificateDer<'static>]>, now: Time) -> Result<Self, Shut> {
-        let principal = judge(&mut trusted, &chain, now)?;
-        Ok(Self { trusted, chain, principal, minute: minute(now), activity: None })
+        let (principal, until) = judge(&mut trusted, &chain, now)?;
+        Ok(Self { trusted, chain, principal, minute: minute(now), until, activity: None })
     }
 
     /// Judges the connection for a request at `now`.
@@ -50,7 +57,7 @@ impl Gate {
         if let Some(activity) = &self.activity {
             activity.touch();
         }
-        if self.minute == minute(now) && !self.trusted.is_replaced() {
+        if self.minute == minute(now) && now.seconds() <= self.until.seconds() && !self.trusted.is_replaced() {
             return Ok(());
         }
         self.judge_again(now)
@@ -75,14 +82,21 @@ impl Gate {
             chain: Arc::clone(&self.chain),
             principal: self.principal.clone(),
             minute: self.minute,
+            until: self.until,
             activity: None,
         }
     }
 
-    /// Waits, also between requests, until the trust is replaced by one under which the connection may not go on.
+    /// Waits, also between requests, until the connection may not go on: until a date is over, or the trust was replaced.
     pub(super) async fn shut(&mut self, now: impl Fn() -> Time) -> Shut {
         loop {
-            self.trusted.replaced().await;
+            let left_seconds = self.until.seconds().saturating_sub(now().seconds()).saturating_add(1);
+            // The clock may be set meanwhile.
+            let left = Duration::from_secs(u64::try_from(left_seconds).unwrap_or(0)).clamp(Duration::from_secs(1), SLEEP_MAX);
+            tokio::select! {
+                () = self.trusted.replaced() => {}
+                () = tokio::time::sleep(left) => {}
+            }
             if let Err(shut) = self.judge_again(now()) {
                 return shut;
             }
@@ -95,19 +109,21 @@ impl Gate {
     }
 
     fn judge_again(&mut self, now: Time) -> Result<(), Shut> {
-        if judge(&mut self.trusted, &self.chain, now)? != self.principal {
+        let (principal, until) = judge(&mut self.trusted, &self.chain, now)?;
+        if principal != self.principal {
             return Err(Shut::Renamed);
         }
+        self.until = until;
         self.minute = minute(now);
         Ok(())
     }
 }
 
-fn judge(trusted: &mut Trusted, chain: &[CertificateDer<'static>], now: Time) -> Result<Principal, Shut> {
+fn judge(trusted: &mut Trusted, chain: &[CertificateDer<'static>], now: Time) -> Result<(Principal, Time), Shut> {
     let trust = trusted.latest();
-    trust.tls.judge().check(chain, now).map_err(Shut::Certificate)?;
+    let until = trust.tls.judge().check(chain, now).map_err(Shut::Certificate)?;
     let leaf = chain.first().ok_or(Shut::Certificate(Why::NoCertificate))?;
-    trust.rules.principal(leaf).map(|(principal, _rule)| principal).map_err(Shut::Unknown)
+    trust.rules.principal(leaf).map(|(principal, _rule)| (principal, until)).map_err(Shut::Unknown)
 }
 
 fn minute(now: Time) -> i64 {

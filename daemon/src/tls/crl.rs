@@ -13,11 +13,13 @@ use std::time::Duration;
 use keys::id::Time;
 use rustls::pki_types::CertificateRevocationListDer;
 use rustls::pki_types::pem::PemObject;
-use x509_parser::prelude::{CertificateRevocationList, FromDer};
+use x509_parser::oid_registry::OID_X509_EXT_DELTA_CRL_INDICATOR;
+use x509_parser::prelude::{CertificateRevocationList, FromDer, ParsedExtension, X509Version};
 
 use super::ca::{Ca, CaId};
 use super::judge::verifier;
 use super::pem::{self, TlsError};
+use super::signature::is_signed_by;
 use crate::system::rfc3339;
 
 /// A CRL number has no more octets (RFC 5280, 5.2.3).
@@ -81,6 +83,18 @@ pub enum CrlError {
         /// Whose it should be.
         issuer: String,
     },
+    /// It is one of the kinds that a client cannot be judged by.
+    #[error(
+        "the CRL of {issuer} in {file} {what}: have the CA issue one complete list (RFC 5280, version 2) with a signature that TLS accepts"
+    )]
+    Unfit {
+        /// The file.
+        file: PathBuf,
+        /// Whose it is.
+        issuer: String,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// A part that RFC 5280 asks for is not there.
     #[error("the CRL of {issuer} in {file} has no usable {what}: have the CA issue one as RFC 5280, 5.1 and 5.2.3 ask")]
     Lacks {
@@ -121,6 +135,14 @@ pub enum CrlError {
         /// Whose list is missing.
         issuer: String,
     },
+}
+
+impl CrlError {
+    /// Is it worth while to read the same file again?
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::File(error) if error.may_pass())
+    }
 }
 
 /// A list that is believed.
@@ -214,6 +236,27 @@ fn lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsE
     if lists.is_empty() { Err(TlsError::Nothing { file: file.to_owned(), wants: "certificate revocation list in PEM" }) } else { Ok(lists) }
 }
 
+/// Why a list cannot say of every certificate of its CA whether it is revoked, if it cannot.
+fn unfit(parsed: &CertificateRevocationList<'_>) -> Option<&'static str> {
+    if parsed.version() != Some(X509Version::V2) {
+        return Some("is of version 1");
+    }
+    parsed.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        _ if extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR => Some("is a delta"),
+        ParsedExtension::IssuingDistributionPoint(scope) if scope.indirect_crl => Some("is an indirect one"),
+        ParsedExtension::IssuingDistributionPoint(scope)
+            if scope.distribution_point.is_some()
+                || scope.only_contains_user_certs
+                || scope.only_contains_ca_certs
+                || scope.only_contains_attribute_certs
+                || scope.only_some_reasons.is_some() =>
+        {
+            Some("tells of a part of the CA's certificates only (Issuing Distribution Point)")
+        }
+        _ => None,
+    })
+}
+
 fn read(file: &Path, cas: &[Ca], der: CertificateRevocationListDer<'static>) -> Result<Crl, CrlError> {
     let damaged = || CrlError::Damaged { file: file.to_owned() };
     let (rest, parsed) = CertificateRevocationList::from_der(&der).map_err(|_| damaged())?;
@@ -226,8 +269,18 @@ fn read(file: &Path, cas: &[Ca], der: CertificateRevocationListDer<'static>) -> 
     if namesakes.peek().is_none() {
         return Err(CrlError::Stranger { file: file.to_owned(), issuer });
     }
-    let signed = |ca: &&Ca| ca.signs_crls && pem::parse(file, &ca.der).is_ok_and(|x509| parsed.verify_signature(x509.public_key()).is_ok());
-    let Some(ca) = namesakes.find(signed) else { return Err(CrlError::Signature { file: file.to_owned(), issuer }) };
+    if let Some(what) = unfit(&parsed) {
+        return Err(CrlError::Unfit { file: file.to_owned(), issuer, what });
+    }
+    let verdicts: Vec<_> = namesakes.filter(|ca| ca.signs_crls).map(|ca| (ca, is_signed_by(&der, &ca.key))).collect();
+    let Some(&(ca, _)) = verdicts.iter().find(|(_, verdict)| *verdict == Some(true)) else {
+        let file = file.to_owned();
+        return Err(if verdicts.iter().any(|(_, verdict)| verdict.is_none()) {
+            CrlError::Unfit { file, issuer, what: "is signed with an algorithm that is not accepted" }
+        } else {
+            CrlError::Signature { file, issuer }
+        });
+    };
     // What judges by it later has to read it as well: version 2, not a delta, no critical extension that it does not know.
     verifier(ca, std::iter::once(der.clone())).map_err(|_| damaged())?;
     let number = parsed.crl_number().and_then(|number| CrlNumber::read(&number.to_bytes_be())).ok_or_else(|| lacks("CRL number"))?;

@@ -1,5 +1,6 @@
 //! Judges a client's certificate chain at any time, with the words for the log.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -15,11 +16,19 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::ca::Ca;
-use super::crl::{Crls, until};
+use super::ca::{Ca, CaId};
+use super::crl::{Crl, Crls, until};
 use super::pem::TlsError;
+use super::signature::is_signed_by;
 use super::{provider, unix};
 use crate::system::rfc3339;
+
+/// Most certificates that a client may send; real chains have two or three.
+const CERTIFICATES_MAX: usize = 8;
+/// Most bytes of all of them. The listener keeps a chain with every connection and every session that can be resumed.
+const CHAIN_BYTES_MAX: usize = 16 * 1024;
+/// Most verifiers of one trust anchor.
+const CHOICES_MAX: usize = 64;
 
 /// Says whether a client's chain leads to one of the CAs now. Cheap to clone, keeps nothing of what it has judged.
 ///
@@ -39,11 +48,12 @@ struct Court {
 
 #[derive(Debug)]
 struct Anchor {
+    id: CaId,
     name: String,
-    subject: Vec<u8>,
     not_before: Time,
     not_after: Time,
-    verifier: Arc<dyn ClientCertVerifier>,
+    /// One for each choice among lists of the same issuer's name, because the TLS library takes the first of a name; at least one.
+    verifiers: Vec<Arc<dyn ClientCertVerifier>>,
     revoked: Revoked,
 }
 
@@ -61,7 +71,7 @@ enum Revoked {
 /// When the list of one CA expires.
 #[derive(Debug)]
 struct Expiry {
-    subject: Vec<u8>,
+    ca: CaId,
     name: String,
     next_update: Time,
     until: Time,
@@ -72,6 +82,8 @@ struct Expiry {
 pub enum Why {
     /// The client showed none.
     NoCertificate,
+    /// It sent more certificates than anybody needs.
+    TooLong,
     /// No CA of the listener has issued it, or an intermediate certificate is missing.
     UnknownIssuer,
     /// It, or an intermediate, is past its last second.
@@ -142,26 +154,29 @@ impl ClientJudge {
     /// - `crls`: the lists, and how long after its next update one still counts; `None` if nobody asks for revocation.
     pub(super) fn new(file: &Path, cas: &[Ca], crls: Option<(&Crls, Duration)>) -> Result<Self, TlsError> {
         let anchors = cas.iter().filter(|ca| !ca.is_below).map(|ca| Anchor::new(file, ca, cas, crls)).collect::<Result<Vec<_>, _>>()?;
-        let hints = anchors.iter().flat_map(|anchor| anchor.verifier.root_hint_subjects().iter().cloned()).collect();
+        let hints = anchors.iter().flat_map(|anchor| anchor.verifiers[0].root_hint_subjects().iter().cloned()).collect();
         let below = cas.iter().filter(|ca| ca.is_below).map(|ca| ca.der.clone()).collect();
         Ok(Self(Arc::new(Court { anchors, below, hints })))
     }
 
-    /// Judges a chain, the client's own certificate first, as the peer sent it.
+    /// Judges a chain, the client's own certificate first, as the peer sent it; returns the last second up to which the verdict can stand.
     ///
     /// # Errors
     /// [`Why`] it does not hold at `now`.
-    pub fn check(&self, chain: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
+    pub fn check(&self, chain: &[CertificateDer<'_>], now: Time) -> Result<Time, Why> {
         let (leaf, intermediates) = chain.split_first().ok_or(Why::NoCertificate)?;
         self.check_parts(leaf, intermediates, now)
     }
 
-    fn check_parts(&self, leaf: &CertificateDer<'_>, sent: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
+    fn check_parts(&self, leaf: &CertificateDer<'_>, sent: &[CertificateDer<'_>], now: Time) -> Result<Time, Why> {
+        if sent.len() >= CERTIFICATES_MAX || sent.iter().map(|der| der.len()).sum::<usize>() + leaf.len() > CHAIN_BYTES_MAX {
+            return Err(Why::TooLong);
+        }
         let intermediates: Vec<_> = sent.iter().chain(&self.0.below).map(|der| CertificateDer::from(&**der)).collect();
         let mut worst = Why::UnknownIssuer;
         for anchor in &self.0.anchors {
             match anchor.check(leaf, &intermediates, now) {
-                Ok(()) => return Ok(()),
+                Ok(until) => return Ok(until),
                 // The CA that issued it has more to say than those that did not.
                 Err(Why::UnknownIssuer) => {}
                 Err(why) => worst = why,
@@ -182,7 +197,7 @@ impl ClientCertVerifier for ClientJudge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.check_parts(leaf, intermediates, time(now)).map_err(rustls::Error::from)?;
+        let _until = self.check_parts(leaf, intermediates, time(now)).map_err(rustls::Error::from)?;
         Ok(ClientCertVerified::assertion())
     }
 
@@ -218,44 +233,92 @@ impl Anchor {
             Some((crls, grace)) => {
                 let known: Vec<_> = own_and_below().filter_map(|ca| crls.of(ca.id).map(|crl| (ca, crl))).collect();
                 let expiries = known.iter().map(|(ca, crl)| Expiry {
-                    subject: ca.subject.clone(),
+                    ca: ca.id,
                     name: ca.name.clone(),
                     next_update: crl.next_update,
                     until: until(crl.next_update, grace),
                 });
-                (Revoked::Known(expiries.collect()), known.iter().map(|(_, crl)| crl.der.clone()).collect())
+                (Revoked::Known(expiries.collect()), known)
             }
         };
-        let verifier = verifier(ca, lists).map_err(|what| TlsError::Rejected { file: file.to_owned(), what })?;
-        let (name, subject) = (ca.name.clone(), ca.subject.clone());
-        Ok(Self { name, subject, not_before: ca.not_before, not_after: ca.not_after, verifier, revoked })
+        let rejected = |what| TlsError::Rejected { file: file.to_owned(), what };
+        let choices = choices(&lists).ok_or_else(|| rejected("it has too many CAs of the same names: take the old ones out".to_owned()))?;
+        let verifiers = choices.into_iter().map(|lists| verifier(ca, lists.iter().map(|crl| crl.der.clone())));
+        let verifiers = verifiers.collect::<Result<_, _>>().map_err(rejected)?;
+        Ok(Self { id: ca.id, name: ca.name.clone(), not_before: ca.not_before, not_after: ca.not_after, verifiers, revoked })
     }
 
-    fn check(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
-        self.verifier.verify_client_cert(leaf, intermediates, unix(now)).map_err(|error| Why::from(&error))?;
+    /// Asks each verifier. A list that another key of the same name has signed makes a verifier refuse, so the right choice alone lets in.
+    fn verify(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
+        let mut worst = None;
+        for verifier in &self.verifiers {
+            match verifier.verify_client_cert(leaf, intermediates, unix(now)).map_err(|error| Why::from(&error)) {
+                Ok(_) => return Ok(()),
+                // What has a name of its own says more than that a list is another key's.
+                Err(why) if worst.is_none() || !matches!(why, Why::Other(_)) => worst = Some(why),
+                Err(_) => {}
+            }
+        }
+        Err(worst.unwrap_or(Why::UnknownIssuer))
+    }
+
+    fn check(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: Time) -> Result<Time, Why> {
+        self.verify(leaf, intermediates, now)?;
         if now.seconds() > self.not_after.seconds() {
             return Err(Why::CaExpired { since: self.not_after });
         }
         if now.seconds() < self.not_before.seconds() {
             return Err(Why::CaNotYetValid { from: self.not_before });
         }
-        match &self.revoked {
-            Revoked::NotAsked => Ok(()),
-            Revoked::Unknown => Err(Why::NoCrl { ca: self.name.clone() }),
-            Revoked::Known(lists) => lists.iter().filter(|list| now > list.until).try_for_each(|list| {
-                let issued = |der: &CertificateDer<'_>| is_issued_by(der, &list.subject);
-                if list.subject == self.subject || issued(leaf) || intermediates.iter().any(issued) {
-                    return Err(Why::CrlExpired { ca: list.name.clone(), since: list.next_update });
-                }
-                Ok(())
-            }),
+        let lists = match &self.revoked {
+            Revoked::NotAsked => &[][..],
+            Revoked::Unknown => return Err(Why::NoCrl { ca: self.name.clone() }),
+            Revoked::Known(lists) => lists,
+        };
+        let (above, mut ends) = above(leaf, intermediates);
+        for list in lists.iter().filter(|list| list.ca == self.id || above.contains(&list.ca)) {
+            if now > list.until {
+                return Err(Why::CrlExpired { ca: list.name.clone(), since: list.next_update });
+            }
+            ends.push(list.until);
         }
+        // What is over already is on no path that was taken.
+        Ok(ends.into_iter().filter(|end| *end >= now).fold(self.not_after, Time::min))
     }
 }
 
-fn is_issued_by(der: &CertificateDer<'_>, subject: &[u8]) -> bool {
-    // One that does not read was refused before.
-    X509Certificate::from_der(der).is_ok_and(|(_, x509)| x509.issuer().as_raw() == subject)
+/// Every intermediate that has signed the leaf or one that has, whichever way the verifier went; and the last seconds of them and the leaf.
+fn above(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> (Vec<CaId>, Vec<Time>) {
+    // One that does not read is on no path.
+    let mut others: Vec<_> = intermediates.iter().filter_map(|der| Some((der, X509Certificate::from_der(der).ok()?.1))).collect();
+    let mut found: Vec<_> = X509Certificate::from_der(leaf).ok().into_iter().map(|(_, x509)| (leaf, x509)).collect();
+    let mut at = 0;
+    while let Some((der, x509)) = found.get(at) {
+        let has_signed = |(_, other): &mut (&CertificateDer<'_>, X509Certificate<'_>)| {
+            other.subject() == x509.issuer() && is_signed_by(der, other.public_key().raw) == Some(true)
+        };
+        let issuers: Vec<_> = others.extract_if(.., has_signed).collect();
+        found.extend(issuers);
+        at += 1;
+    }
+    let ends = found.iter().map(|(_, x509)| Time::from_seconds(x509.validity().not_after.timestamp())).collect();
+    (found.iter().skip(1).map(|(_, x509)| CaId::of(x509)).collect(), ends)
+}
+
+/// Every way to take one list of each issuer's name; a single one if no two CAs share a name. `None` if there are too many.
+fn choices<'a>(lists: &[(&Ca, &'a Arc<Crl>)]) -> Option<Vec<Vec<&'a Arc<Crl>>>> {
+    let mut namesakes: BTreeMap<&[u8], BTreeMap<CaId, &'a Arc<Crl>>> = BTreeMap::new();
+    for (ca, crl) in lists {
+        namesakes.entry(&ca.subject).or_default().insert(ca.id, crl);
+    }
+    let mut choices = vec![Vec::new()];
+    for lists in namesakes.into_values() {
+        choices = choices.iter().flat_map(|before| lists.values().map(|crl| [&before[..], &[*crl]].concat())).collect();
+        if choices.len() > CHOICES_MAX {
+            return None;
+        }
+    }
+    Some(choices)
 }
 
 /// A verifier of one trust anchor, which asks `lists` for every certificate of a chain, if there are any; their expiry is our own business.
@@ -309,6 +372,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoCertificate => f.write_str("the client showed no certificate"),
+            Self::TooLong => write!(f, "the client sent more than {CERTIFICATES_MAX} certificates or {CHAIN_BYTES_MAX} bytes of them"),
             Self::UnknownIssuer => {
                 f.write_str("the client's certificate is not from a CA in client_ca, or an intermediate certificate is missing")
             }

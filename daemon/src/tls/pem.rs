@@ -88,6 +88,14 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    /// Is it worth while to read the same file again? A lack of descriptors passes, and so does the time before a first second.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreadable { .. } | Self::NotYetValid { .. })
+    }
+}
+
 /// Every certificate of a file, in its order; at least one.
 ///
 /// # Errors

@@ -360,6 +360,18 @@ fn nobody_is_judged_good_without_a_chain_or_with_rubbish() {
     assert!(matches!(judge.check(&[CertificateDer::from(vec![0x30, 0])], now), Err(Why::Other(_))));
 }
 
+#[test]
+fn a_chain_that_nobody_needs_is_refused_before_it_is_kept() {
+    let fixture = Fixture::new();
+    let judge = fixture.server().judge();
+    let leaf = first(&fixture.read("client.pem"));
+    let long = |certificates: usize| vec![leaf.clone(); certificates];
+    assert!(judge.check(&long(8), fixture.clock.now()).is_ok());
+    assert_eq!(judge.check(&long(9), fixture.clock.now()), Err(Why::TooLong));
+    let fat = [leaf, CertificateDer::from(vec![0; 16 * 1024])];
+    assert_eq!(judge.check(&fat, fixture.clock.now()), Err(Why::TooLong));
+}
+
 /// A CA and an intermediate below it, with the end of their validity.
 fn tower(root_until: i32, middle_until: i32) -> (rcgen::Certificate, rcgen::Certificate, Vec<CertificateDer<'static>>) {
     let ca = |name: &str, until: i32| {
@@ -387,7 +399,7 @@ fn the_whole_chain_is_judged_by_its_dates_the_ca_included() {
     fixture.write("root.pem", &(fixture.read("ca.pem") + &root.pem()));
     let judge = fixture.load("server.pem", "server.key", "root.pem").expect("it loads").judge();
     let in_year = |year: i64| Time::from_seconds((year - 1970) * 31_557_600 + 180 * 86_400);
-    assert_eq!(judge.check(&chain, in_year(2030)), Ok(()));
+    assert_eq!(judge.check(&chain, in_year(2030)), Ok(Time::from_seconds(1_924_992_000)), "until the CA itself is over");
     assert_eq!(judge.check(&chain[..1], in_year(2030)), Err(Why::UnknownIssuer), "the intermediate is missing");
     assert!(matches!(judge.check(&chain, in_year(2031)), Err(Why::CaExpired { .. })));
     assert!(matches!(judge.check(&chain, in_year(2032)), Err(Why::Expired { .. })));
@@ -402,10 +414,43 @@ fn of_several_cas_one_may_have_expired() {
     let tls = fixture.load("server.pem", "server.key", "both.pem").expect("one CA is enough");
     assert!(matches!(tls.judge().check(&chain, Time::from_seconds(NOW)), Err(Why::CaExpired { .. })));
     let met = meet(&fixture.client("client").config(), &tls).expect("the other CA's clients are let in");
-    assert_eq!(tls.judge().check(met.chain(), Time::from_seconds(NOW)), Ok(()));
+    assert_eq!(tls.judge().check(met.chain(), Time::from_seconds(NOW)), Ok(Time::from_seconds(NOW + HOUR)));
     fixture.write("expired.pem", &root.pem());
     let refused = fixture.load("server.pem", "server.key", "expired.pem").expect_err("no CA is left");
     assert!(matches!(&refused, TlsError::Expired { file, .. } if file.ends_with("expired.pem")), "{refused}");
+}
+
+#[test]
+fn a_fault_of_the_listeners_own_certificate_keeps_no_ca_in_force() {
+    let fixture = Fixture::new();
+    let mut told = fixture.listener("server.pem", "server.key", "cas.pem");
+    fixture.write("cas.pem", &fixture.read("ca.pem"));
+    let mut material = Material::read(&told, fixture.clock.now()).expect("the files are good");
+    let meets = |material: &Material, told: &Listener| {
+        let tls = ServerTls::new(told, material, &Crls::default(), fixture.clock()).expect("it can be put together");
+        meet(&fixture.client("client").config(), &tls).map(drop)
+    };
+    assert_eq!(meets(&material, &told), Ok(()));
+    let (other, issued) = Ca::create("Other CA", ages()).expect("a CA can be made");
+    fixture.put("cas", &issued);
+    fixture.put("server", &other.issue(&Holder::Server { names: vec![] }, between(NOW - HOUR, NOW - 1)).expect("it can be issued"));
+    let before = material.own[0].key.cert.clone();
+    let faults = material.read_again(&told, fixture.clock.now());
+    assert!(matches!(&faults[..], [TlsError::Expired { file, .. }] if file.ends_with("server.pem")), "{faults:?}");
+    assert_eq!(meets(&material, &told), Err(Why::UnknownIssuer), "its CA was taken out");
+    assert_eq!(material.own[0].key.cert, before, "what was good is still served");
+
+    std::fs::remove_file(fixture.path("cas.pem")).expect("it is there");
+    fixture.put("server", &fixture.ca.issue(&Holder::Server { names: vec![] }, ages()).expect("it can be issued"));
+    let faults = material.read_again(&told, fixture.clock.now());
+    assert!(matches!(&faults[..], [error @ TlsError::Unreadable { .. }] if error.may_pass()), "{faults:?}");
+    assert_ne!(material.own[0].key.cert, before, "a new certificate does not wait for the CAs");
+    assert_eq!(meets(&material, &told), Err(Why::UnknownIssuer));
+
+    told.certificates.push(CertificateFiles { cert: fixture.path("none"), key: fixture.path("none") });
+    fixture.put("cas", &Ca::create("Third CA", ages()).expect("a CA can be made").1);
+    assert_eq!(material.read_again(&told, fixture.clock.now()).len(), 1);
+    assert_eq!(material.own.len(), 1, "one that was never good is left out");
 }
 
 #[test]

@@ -1,6 +1,9 @@
 //! Revocation lists: which are believed, what stays when one is not, and whom they keep out, in full handshakes and resumed ones.
 
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, KeyUsagePurpose, PKCS_RSA_SHA256, RsaKeySize, SerialNumber};
+use rcgen::{
+    CertificateRevocationListParams, KeyIdMethod, KeyUsagePurpose, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519,
+    PKCS_RSA_SHA256, RsaKeySize, SerialNumber,
+};
 use rustls::SignatureScheme;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -127,11 +130,14 @@ fn when_the_last_good_list_expires_nobody_is_let_in_until_there_is_another() {
     let mut running = Running::new();
     let tls = running.tls();
     let met = meet(&running.fixture.client("client").config(), &tls).expect("it is let in");
-    let at = |seconds: i64| tls.judge().check(met.chain(), Time::from_seconds(seconds));
+    let at = |seconds: i64| tls.judge().check(met.chain(), Time::from_seconds(seconds)).map(drop);
     running.fixture.put("client", &running.fixture.ca.issue(&service(), ages()).expect("it can be issued"));
     let long = meet(&running.fixture.client("client").config(), &tls).expect("it is let in");
-    let late = |judge: ClientJudge, seconds: i64| judge.check(long.chain(), Time::from_seconds(seconds));
+    let late = |judge: ClientJudge, seconds: i64| judge.check(long.chain(), Time::from_seconds(seconds)).map(drop);
     assert_eq!(at(NOW + HOUR), Ok(()));
+    let until = |chain: &[CertificateDer<'_>]| tls.judge().check(chain, Time::from_seconds(NOW)).map(Time::seconds);
+    assert_eq!(until(met.chain()), Ok(NOW + HOUR), "the certificate is over first");
+    assert_eq!(until(long.chain()), Ok(NOW + DAY), "the list is over first");
     assert_eq!(late(tls.judge(), NOW + DAY), Ok(()));
     let expired = Err(Why::CrlExpired { ca: "CN=Test CA".to_owned(), since: Time::from_seconds(NOW + DAY) });
     assert_eq!(late(tls.judge(), NOW + DAY + 1), expired);
@@ -211,7 +217,8 @@ fn each_kind_of_client_gets_a_certificate_that_it_understands() {
         (&[SignatureScheme::ECDSA_NISTP256_SHA256], Some(&ecdsa)),
         (&[SignatureScheme::ED25519], None),
     ] {
-        let chosen = BySignature(Material::read(&told, fixture.clock.now()).expect("it reads").own);
+        let own = Material::read(&told, fixture.clock.now()).expect("it reads").own;
+        let chosen = BySignature(own.into_iter().map(|own| own.key).collect());
         let found = chosen.0.iter().find(|own| own.key.choose_scheme(schemes).is_some());
         assert_eq!(found.map(|own| &own.cert[0]), wanted, "{schemes:?}");
     }
@@ -237,6 +244,11 @@ const LEAF_SERIAL: u64 = 88;
 
 impl Tower {
     fn new(middle_in_file: bool) -> Self {
+        Self::over(KeyPair::generate().expect("a key can be made"), middle_in_file)
+    }
+
+    /// Over a root with this key.
+    fn over(root_key: KeyPair, middle_in_file: bool) -> Self {
         let ca = |name: &str| {
             let mut params = CertificateParams::default();
             params.distinguished_name = rcgen::DistinguishedName::new();
@@ -246,7 +258,7 @@ impl Tower {
             params
         };
         let key = || KeyPair::generate().expect("a key can be made");
-        let (root_params, root_key) = (ca("Root"), key());
+        let (root_params, root_key) = (ca("Root"), root_key);
         let root_pem = root_params.self_signed(&root_key).expect("it can be signed").pem();
         let root = Issuer::new(root_params, root_key);
         let (mut middle_params, middle_key) = (ca("Middle"), key());
@@ -265,12 +277,22 @@ impl Tower {
     }
 
     fn crl(issuer: &Issuer<'static, KeyPair>, number: u64, revoked: &[u64]) -> String {
+        Self::list(issuer, number, revoked, NOW + DAY, None)
+    }
+
+    fn list(
+        issuer: &Issuer<'static, KeyPair>,
+        number: u64,
+        revoked: &[u64],
+        until: i64,
+        scope: Option<rcgen::CrlIssuingDistributionPoint>,
+    ) -> String {
         let time = |seconds: i64| date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(seconds).expect("after 1970"));
         let params = CertificateRevocationListParams {
             this_update: time(NOW),
-            next_update: time(NOW + DAY),
+            next_update: time(until),
             crl_number: number.into(),
-            issuing_distribution_point: None,
+            issuing_distribution_point: scope,
             revoked_certs: revoked
                 .iter()
                 .map(|serial| rcgen::RevokedCertParams {
@@ -291,7 +313,7 @@ impl Tower {
         let _faults = self.running.put_text(&lists.concat());
         let mut chain = vec![self.leaf.clone()];
         chain.extend(with_middle.then(|| self.middle_der.clone()));
-        self.running.tls().judge().check(&chain, self.running.fixture.clock.now())
+        self.running.tls().judge().check(&chain, self.running.fixture.clock.now()).map(drop)
     }
 }
 
@@ -315,6 +337,92 @@ fn every_ca_of_a_chain_has_its_say() {
     }
     let both = [Tower::crl(&tower.root, 1, &[]), Tower::crl(&tower.middle, 1, &[])];
     assert_eq!(Tower::new(true).check(true, &both), Err(Why::NoCrl { ca: "CN=Root".to_owned() }), "other keys under the same names");
+}
+
+#[test]
+fn a_root_revokes_a_ca_of_the_file_whatever_its_algorithm() {
+    for algorithm in [&PKCS_ECDSA_P521_SHA512, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+        let root_key = KeyPair::generate_for(algorithm).expect("a key can be made");
+        let mut tower = Tower::over(root_key, true);
+        let lists = |revoked: &[u64]| [Tower::crl(&tower.root, 1, revoked), Tower::crl(&tower.middle, 1, &[])];
+        let (none, middle) = (lists(&[]), lists(&[MIDDLE_SERIAL]));
+        assert_eq!(tower.check(true, &none), Ok(()), "{algorithm:?}");
+        assert_eq!(tower.check(true, &middle), Err(Why::Revoked), "{algorithm:?}");
+    }
+}
+
+#[test]
+fn a_list_that_tells_of_a_part_only_is_refused_and_raises_no_number() {
+    let mut tower = Tower::new(true);
+    let point = rcgen::CrlDistributionPoint { uris: vec!["http://ca.example/1.crl".to_owned()] };
+    let part = |scope| Some(rcgen::CrlIssuingDistributionPoint { distribution_point: point.clone(), scope });
+    let good = [Tower::crl(&tower.root, 1, &[]), Tower::crl(&tower.middle, 1, &[LEAF_SERIAL])];
+    assert_eq!(tower.check(true, &good), Err(Why::Revoked));
+    for scope in [Some(rcgen::CrlScope::UserCertsOnly), Some(rcgen::CrlScope::CaCertsOnly), None] {
+        let faults = tower.running.put_text(&Tower::list(&tower.middle, 9, &[], NOW + DAY, part(scope)));
+        assert!(matches!(&faults[..], [fault] if fault.contains("Issuing Distribution Point")), "{faults:?}");
+        let id = tower.running.material.cas[1].id;
+        assert_eq!(tower.running.crls.of(id).expect("the good one").number.to_string(), "1");
+        assert_eq!(tower.running.crls.floors()[&id].to_string(), "1");
+    }
+}
+
+/// A CA below the root of a tower, in its file, and a client of it.
+fn further(tower: &mut Tower, name: &str, above: Option<&Issuer<'static, KeyPair>>) -> (Issuer<'static, KeyPair>, CertificateDer<'static>) {
+    let key = || KeyPair::generate().expect("a key can be made");
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    let ca_key = key();
+    let cert = params.signed_by(&ca_key, above.unwrap_or(&tower.root)).expect("it can be signed");
+    let ca = Issuer::new(params, ca_key);
+    let mut leaf = CertificateParams::default();
+    leaf.serial_number = Some(LEAF_SERIAL.into());
+    let leaf = leaf.signed_by(&key(), &ca).expect("it can be signed").der().clone();
+    let running = &mut tower.running;
+    running.fixture.write("tower.pem", &(running.fixture.read("tower.pem") + &cert.pem()));
+    running.material = Material::read(&running.told, running.fixture.clock.now()).expect("the files are good");
+    (ca, leaf)
+}
+
+#[test]
+fn a_ca_that_was_renewed_under_its_name_has_two_keys_and_two_lists() {
+    let mut tower = Tower::new(true);
+    let (renewed, new_leaf) = further(&mut tower, "Middle", None);
+    let old_leaf = tower.leaf.clone();
+    let refused = Err(Why::Revoked);
+    for (old_revoked, new_revoked) in [(&[][..], &[][..]), (&[LEAF_SERIAL], &[]), (&[], &[LEAF_SERIAL])] {
+        let lists = [Tower::crl(&tower.root, 1, &[]), Tower::crl(&tower.middle, 1, old_revoked), Tower::crl(&renewed, 1, new_revoked)];
+        for (leaf, revoked) in [(&old_leaf, old_revoked), (&new_leaf, new_revoked)] {
+            tower.leaf = leaf.clone();
+            let wanted = if revoked.is_empty() { Ok(()) } else { refused.clone() };
+            assert_eq!(tower.check(false, &lists), wanted, "{old_revoked:?} {new_revoked:?}");
+        }
+    }
+    let without = [Tower::crl(&tower.root, 1, &[]), Tower::crl(&tower.middle, 1, &[])];
+    tower.leaf = new_leaf;
+    assert!(tower.check(false, &without).is_err(), "the other key's list says nothing of it");
+}
+
+#[test]
+fn an_expired_list_keeps_out_the_clients_of_its_ca_alone() {
+    let mut tower = Tower::new(true);
+    let (other, other_leaf) = further(&mut tower, "Other", None);
+    let (below, _) = further(&mut tower, "Below", Some(&other));
+    let good_leaf = tower.leaf.clone();
+    let mut lists: Vec<_> = [&tower.root, &tower.middle, &below].map(|ca| Tower::crl(ca, 1, &[])).into();
+    lists.push(Tower::list(&other, 1, &[], NOW + HOUR, None));
+    for (leaf, wanted) in
+        [(good_leaf, Ok(())), (other_leaf, Err(Why::CrlExpired { ca: "CN=Other".to_owned(), since: Time::from_seconds(NOW + HOUR) }))]
+    {
+        tower.leaf = leaf;
+        tower.running.fixture.clock.0.store(NOW, Ordering::Relaxed);
+        assert_eq!(tower.check(false, &lists), Ok(()));
+        let judge = tower.running.tls().judge();
+        assert_eq!(judge.check(&[tower.leaf.clone()], Time::from_seconds(NOW + HOUR + 1)).map(drop), wanted);
+    }
 }
 
 #[test]
