@@ -131,6 +131,7 @@ impl Door {
         let handshakes = Arc::new(Semaphore::new(self.room.handshakes));
         let places = Places::new(self.room.places);
         let mut connections = JoinSet::new();
+        let mut told = None;
         loop {
             let (stream, address, handshake) = tokio::select! {
                 biased;
@@ -139,7 +140,7 @@ impl Door {
                     report(ended);
                     continue;
                 }
-                accepted = accept(&self.socket, &handshakes) => accepted,
+                accepted = accept(&self.socket, &handshakes, &mut told) => accepted,
             };
             let entrance = Entrance {
                 trusted: self.trusted.clone(),
@@ -206,8 +207,7 @@ impl Entrance {
                 tracing::warn!(session = session.0, %address, "connection cut: places are short, and it was idle longest");
             }
             why = watch.shut(|| SystemClock.now()) => {
-                counts.refused(refused(&why));
-                shut(&self.node, session, &why);
+                shut(&self.node, self.origin, session, &why);
             }
         }
     }
@@ -241,8 +241,9 @@ fn refused(why: &Shut) -> Refused {
     }
 }
 
-/// Tells of the end of a connection that may not go on: in the audit log like one that is refused at once.
-pub fn shut(node: &Node, session: SessionId, why: &Shut) {
+/// Tells of the end of a connection that may not go on: in metrics and audit log like one that is refused at once.
+pub fn shut(node: &Node, origin: Origin, session: SessionId, why: &Shut) {
+    node.metrics.door(origin).refused(refused(why));
     tracing::warn!(session = session.0, %why, "connection cut");
     if let Err(error) = node.note(session, Action::Connect, Outcome::Denied) {
         tracing::error!(%error, session = session.0, "a connection that was cut is not in the audit log");
@@ -250,16 +251,19 @@ pub fn shut(node: &Node, session: SessionId, why: &Shut) {
 }
 
 /// The next connection, once a handshake may begin. Nothing is lost if it is not waited for to the end.
-async fn accept(socket: &TcpListener, handshakes: &Arc<Semaphore>) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn accept(
+    socket: &TcpListener,
+    handshakes: &Arc<Semaphore>,
+    told: &mut Option<Instant>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     let permit = Arc::clone(handshakes).acquire_owned().await.expect("the semaphore is never closed");
-    let mut told: Option<Instant> = None;
     loop {
         match socket.accept().await {
             Ok((stream, address)) => return (stream, address, permit),
             Err(error) => {
                 if told.is_none_or(|told| told.elapsed() > ACCEPT_TOLD_EVERY) {
                     tracing::warn!(%error, "cannot accept");
-                    told = Some(Instant::now());
+                    *told = Some(Instant::now());
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }

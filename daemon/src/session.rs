@@ -84,7 +84,7 @@ async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
             frame = next_frame(&mut stream, &frames, &mut input, node.config.kmip.idle_timeout) => frame?,
         };
         if let Err(why) = gate.check(SystemClock.now()) {
-            shut(&node, caller.session(), &why);
+            shut(&node, Origin::Kmip, caller.session(), &why);
             return Err(Ended::Refused { why });
         }
         if answer(&node, Origin::Kmip, &mut caller, &input[..frame], &mut output).await {

@@ -9,13 +9,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::Service;
+use hyper::{Request, Response, StatusCode, header};
 use hyper_util::service::TowerToHyperService;
+use keys::id::SessionId;
 use keys::policy::Action;
 use keys::port::Clock;
-use keys::record::Outcome;
+use keys::record::{Origin, Outcome};
 use tokio::net::UnixListener;
 use tokio::sync::Mutex;
 
@@ -73,11 +74,17 @@ pub async fn serve_arrival(arrival: Arrival, router: Router) {
         let (admin, service, gate, node) = (admin.clone(), &service, &gate, &node);
         async move {
             if let Err(why) = gate.lock().await.check(SystemClock.now()) {
-                shut(node, session, &why);
+                shut(node, Origin::Admin, session, &why);
                 return Err(Closed);
             }
+            if let Some(name) = http::delegation(request.headers()) {
+                tracing::warn!(session = session.0, header = name, "request refused: only an edge may speak for a client");
+                note(node, session, Outcome::Denied);
+                return Ok(closing(&format!("only an edge may send {name}")));
+            }
             if let Some(why) = http::misframed(&request) {
-                return Ok(problem(hyper::StatusCode::BAD_REQUEST, why).map(Body::from));
+                note(node, session, Outcome::Invalid);
+                return Ok(closing(why));
             }
             let (mut head, body) = request.into_parts();
             head.extensions.insert(ConnectInfo(admin));
@@ -87,9 +94,20 @@ pub async fn serve_arrival(arrival: Arrival, router: Router) {
     };
     let Err(error) = http::serve(stream, IDLE, stop, answer).await else { return };
     tracing::debug!(session = session.0, %address, %error, "admin connection ended");
-    if error.is_parse()
-        && let Err(error) = node.note(session, Action::Connect, Outcome::Invalid)
-    {
+    if error.is_parse() {
+        note(&node, session, Outcome::Invalid);
+    }
+}
+
+fn note(node: &Node, session: SessionId, outcome: Outcome) {
+    if let Err(error) = node.note(session, Action::Connect, outcome) {
         tracing::error!(%error, session = session.0, "a refused request is not in the audit log");
     }
+}
+
+/// An answer after which the connection ends: what follows on it may not be a request.
+fn closing(why: &str) -> Response<Body> {
+    let mut response = problem(StatusCode::BAD_REQUEST, why).map(Body::from);
+    response.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));
+    response
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -23,6 +23,8 @@ const CONNECTIONS_MAX: usize = 32;
 const IDLE: Duration = Duration::from_secs(60);
 /// How long to wait before accepting again when the system has run out of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often the log is told that nobody can be let in.
+const ACCEPT_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Serves until told to stop.
 ///
@@ -31,6 +33,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(socket: TcpListener, node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
+    let mut told: Option<Instant> = None;
     loop {
         let accepted = async {
             let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
@@ -51,7 +54,10 @@ pub async fn serve(socket: TcpListener, node: Arc<Node>, mut stop: Stop) -> io::
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "health listener: cannot accept");
+                if told.is_none_or(|told| told.elapsed() > ACCEPT_TOLD_EVERY) {
+                    tracing::warn!(%error, "health listener: cannot accept");
+                    told = Some(Instant::now());
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

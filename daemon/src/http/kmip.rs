@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 
 use super::body::{NoBody, collect};
 use super::pace::Pace;
-use super::{Closed, media_type, misframed};
+use super::{Closed, delegation, media_type, misframed};
 use crate::admin::status::problem;
 use crate::answer::answer;
 use crate::listener::{Arrival, Gate, shut};
@@ -25,8 +25,6 @@ use crate::system::SystemClock;
 const PATH: &str = "/kmip";
 /// The media type of a TTLV message.
 const TTLV: &str = "application/octet-stream";
-/// By these an edge would speak for a client. This release has no edge, so whoever sends one means to be taken for somebody else (T8).
-const DELEGATION: [&str; 3] = ["client-cert", "client-cert-chain", "strongroom-delegation"];
 
 /// A whole response.
 pub type Answer = Response<Full<Bytes>>;
@@ -66,17 +64,20 @@ impl Conversation {
     async fn respond(&mut self, request: Request<Incoming>, pace: Pace) -> Result<Answer, Closed> {
         let session = self.caller.session();
         if let Err(why) = self.gate.check(SystemClock.now()) {
-            shut(&self.node, session, &why);
+            shut(&self.node, Origin::Https, session, &why);
             return Err(Closed);
         }
-        if let Some(name) = DELEGATION.iter().find(|name| request.headers().contains_key(**name)) {
+        if let Some(name) = delegation(request.headers()) {
             tracing::warn!(session = session.0, header = name, "request refused: only an edge may speak for a client");
             note(&self.node, session, Outcome::Denied);
             return Ok(closing(problem(StatusCode::BAD_REQUEST, &format!("only an edge may send {name}"))));
         }
         let mut message = match message(request, self.node.config.kmip.message_bytes_max).await? {
             Ok(message) => message,
-            Err(refused) => return Ok(refused),
+            Err(refused) => {
+                note(&self.node, session, Outcome::Invalid);
+                return Ok(refused);
+            }
         };
         pace.answering();
         let mut output = Vec::new();
@@ -163,7 +164,6 @@ mod tests {
         check(ttlv().header("content-type", TTLV), Some(400));
         check(ttlv().header("host", "other"), Some(400));
         check(Request::post("/kmip").header("content-type", TTLV), Some(400));
-        check(ttlv().header("content-length", "5").header("transfer-encoding", "chunked"), Some(400));
         for path in ["/", "/kmip/", "/KMIP", "/kmip/x", "/api/v1/status"] {
             check(Request::post(path).header("host", "h").header("content-type", TTLV), Some(404));
         }

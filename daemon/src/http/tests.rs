@@ -69,6 +69,24 @@ async fn a_body_in_chunks_is_whole() {
 }
 
 #[tokio::test]
+async fn beside_chunks_a_length_does_not_count() {
+    for (one, other) in [("Content-Length: 3", "Transfer-Encoding: chunked"), ("Transfer-Encoding: chunked", "Content-Length: 3")] {
+        let request = format!("POST / HTTP/1.1\r\nHost: h\r\n{one}\r\n{other}\r\n\r\n5\r\nabcde\r\n0\r\n\r\n");
+        assert_eq!(bodies(&exchange(request.as_bytes()).await), ["abcde"], "{one}");
+    }
+}
+
+#[test]
+fn who_speaks_for_another_is_known_by_each_header() {
+    let headers =
+        |name: &'static str| hyper::HeaderMap::from_iter([(header::HeaderName::from_static(name), "x".parse().expect("a value"))]);
+    for name in ["client-cert", "client-cert-chain", "strongroom-delegation"] {
+        assert_eq!(delegation(&headers(name)), Some(name));
+    }
+    assert_eq!(delegation(&headers("client-certificate")), None);
+}
+
+#[tokio::test]
 async fn who_asks_first_is_told_to_go_on() {
     let (mut client, ..) = echo();
     client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n").await.expect("there is room");
