@@ -371,7 +371,7 @@ async fn forget_idle_streams(node: Arc<Node>, mut stop: Stop) -> io::Result<()> 
     }
 }
 
-/// Opens every unattended slot from time to time, so that a lost device is noticed while another slot still opens (F11).
+/// Opens every unattended slot from time to time, so that a lost device is noticed while another slot still opens.
 async fn probe_slots(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
     loop {
         tokio::select! {

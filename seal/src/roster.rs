@@ -3,7 +3,7 @@
 //! ```text
 //! threshold u8 | count u8 | count x SHA-256 of a custodian's SubjectPublicKeyInfo 32, ascending
 //! ```
-//! A slot carries the roster for the time while the cluster record cannot be read; the record keeps its hash, to be compared after opening (C12).
+//! A slot carries the roster for the time while the cluster record cannot be read; the record keeps its hash, to be compared after opening.
 
 use crate::Error;
 use crate::fields::Reader;

@@ -1,7 +1,7 @@
 //! The directory of slot files: `SLOT-ID.slot`, each there whole and proven, or not at all.
 //!
 //! A new slot is first written as `SLOT-ID.new` and synced. Only when that file, read back, has opened in a fresh device process does it get its
-//! name. So a listed slot is a slot that opened, and a crash in between leaves a file that nobody lists and the next writer removes (C10, F12).
+//! name. So a listed slot is a slot that opened, and a crash in between leaves a file that nobody lists and the next writer removes (C10).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -95,7 +95,7 @@ impl Seal {
     }
 
     /// Opens every slot that needs no person, one after the other, and wipes what they opened: whoever deletes a device's key is noticed while
-    /// another slot still opens (F11). Slots whose custodian is gone from the configuration are reported too.
+    /// another slot still opens. Slots whose custodian is gone from the configuration are reported too.
     ///
     /// # Errors
     /// `Io`, if the directory cannot be read.
