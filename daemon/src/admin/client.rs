@@ -1,5 +1,6 @@
 //! The client of the admin interface: one HTTP/1.1 request per call, over the node's Unix socket or over mutual TLS.
 
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,16 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no TLS with what answers there.
+    #[error(
+        "{node} answers, but TLS fails ({why}): see that --admin-ca is the CA of its certificate, and that it takes the one of --admin-cert"
+    )]
+    Certificate {
+        /// The node's address.
+        node: String,
+        /// What the TLS library said.
+        why: String,
+    },
     /// The socket is there, but not for this user.
     #[error("{socket} may not be used by this user: run as root or as the daemon's user", socket = .socket.display())]
     Forbidden {
@@ -113,7 +124,7 @@ impl ClientError {
         match self {
             Self::Unreachable { .. } | Self::Forbidden { .. } | Self::TimedOut { .. } | Self::Lost { .. } => true,
             Self::Refused(problem) => problem.status == StatusCode::SERVICE_UNAVAILABLE.as_u16(),
-            Self::Address { .. } | Self::Files(_) | Self::Unreadable { .. } => false,
+            Self::Address { .. } | Self::Files(_) | Self::Certificate { .. } | Self::Unreadable { .. } => false,
         }
     }
 }
@@ -314,7 +325,9 @@ impl Client {
                     stream.set_nodelay(true)?;
                     TlsConnector::from(tls.config()).connect(tls.server_name(), stream).await
                 };
-                converse(connect.await.map_err(|source| self.unreachable(source))?, request).await
+                let stream = connect.await.map_err(|source| self.unreachable(source))?;
+                // With TLS 1.3 the server judges our certificate after our handshake is over.
+                converse(stream, request).await.map_err(|error| self.told_by_tls(error))
             }
         }
     }
@@ -326,12 +339,32 @@ impl Client {
         }
     }
 
+    fn told_by_tls(&self, error: ClientError) -> ClientError {
+        match &error {
+            ClientError::Lost { source } => match source.source().and_then(|inner| inner.downcast_ref::<io::Error>()) {
+                Some(inner) if tls_error(inner).is_some() => self.told_by_tls_error(inner),
+                _ => error,
+            },
+            _ => error,
+        }
+    }
+
+    fn told_by_tls_error(&self, source: &io::Error) -> ClientError {
+        ClientError::Certificate { node: self.target.to_string(), why: source.to_string() }
+    }
+
     fn unreachable(&self, source: io::Error) -> ClientError {
         match (&self.target, source.kind()) {
             (Target::Socket(socket), io::ErrorKind::PermissionDenied) => ClientError::Forbidden { socket: socket.clone() },
+            (Target::Tls { .. }, _) if tls_error(&source).is_some() => self.told_by_tls_error(&source),
             _ => ClientError::Unreachable { node: self.target.to_string(), source },
         }
     }
+}
+
+/// What the TLS library said, if that is what ended the stream.
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref().and_then(|inner| inner.downcast_ref())
 }
 
 async fn converse<S>(stream: S, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), ClientError>

@@ -24,8 +24,8 @@ pub(crate) struct Options {
     /// The node's admin socket [default: strongroom.sock in the data folder]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Speak to the node's admin listener, https://HOST[:5698], instead of its socket
-    #[arg(long, global = true, value_name = "URL", env = "STRONGROOM_ADMIN", conflicts_with = "socket")]
+    /// Speak to the node's admin listener, https://HOST[:5698], instead of its socket [env: STRONGROOM_ADMIN, without --socket and --data-dir]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
     admin: Option<String>,
     /// With --admin: the CAs whose servers are trusted, in PEM
     #[arg(long, global = true, value_name = "FILE", env = "STRONGROOM_ADMIN_CA")]
@@ -83,8 +83,8 @@ impl Context {
 
     /// A client of the node: over its socket, or where --admin says.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let Options { socket, admin, admin_ca, admin_cert, admin_key, .. } = &self.options;
-        match (socket, admin) {
+        let Options { socket, admin_ca, admin_cert, admin_key, .. } = &self.options;
+        match (socket, &self.admin(std::env::var("STRONGROOM_ADMIN").ok())) {
             (Some(socket), _) => Ok(Client::new(socket)),
             (None, None) => Ok(Client::new(&self.layout()?.socket())),
             (None, Some(address)) => match (admin_ca, admin_cert, admin_key) {
@@ -92,6 +92,12 @@ impl Context {
                 _ => Err(Failure::usage("--admin needs --admin-ca, --admin-cert and --admin-key")),
             },
         }
+    }
+
+    /// The address of the admin listener, if it is the one to speak to: what the command line says counts before the environment.
+    fn admin(&self, environment: Option<String>) -> Option<String> {
+        let Options { socket, data_dir, admin, .. } = &self.options;
+        admin.clone().or(environment.filter(|_| socket.is_none() && data_dir.is_none()))
     }
 
     fn data_dir(&self) -> Result<Option<PathBuf>, Failure> {
@@ -122,6 +128,16 @@ mod tests {
             admin_key: None,
             json: false,
         }
+    }
+
+    #[test]
+    fn the_environment_names_a_node_only_if_the_command_line_names_none() {
+        let admin = |options| Context::new(options).admin(Some("https://environment".to_owned()));
+        assert_eq!(admin(options()).as_deref(), Some("https://environment"));
+        assert_eq!(admin(Options { data_dir: Some("/d".into()), ..options() }), None);
+        assert_eq!(admin(Options { socket: Some("/s".into()), ..options() }), None);
+        let both = Options { data_dir: Some("/d".into()), admin: Some("https://line".to_owned()), ..options() };
+        assert_eq!(admin(both).as_deref(), Some("https://line"));
     }
 
     #[test]

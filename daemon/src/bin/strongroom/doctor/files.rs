@@ -19,7 +19,10 @@ const EXECUTE: u32 = 0o111;
 /// Data folder, identity, keys, device program, modules, PIN latches.
 pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
     let mut findings = vec![data_dir(&config.data_dir), identity(layout)];
-    findings.extend(config.listeners.kmip.iter().flat_map(|listener| &listener.certificates).map(|files| private_key(&files.key)));
+    let listeners = &config.listeners;
+    for (name, listener) in [("kmip", &listeners.kmip), ("https", &listeners.https), ("admin", &listeners.admin)] {
+        findings.extend(listener.iter().flat_map(|listener| &listener.certificates).map(|files| private_key(name, &files.key)));
+    }
     findings.push(device(&device_program(config)));
     findings.extend(config.seal.custodians.iter().map(|custodian| module(&custodian.pkcs11.token.module)));
     findings.extend(latches(&layout.latch()));
@@ -65,11 +68,11 @@ fn identity(layout: &Layout) -> Finding {
     }
 }
 
-fn private_key(path: &Path) -> Finding {
+fn private_key(listener: &str, path: &Path) -> Finding {
     let check = "private key";
     let name = path.display();
     match std::fs::metadata(path) {
-        Err(error) => Finding::bad(check, format!("{name}: {error}"), "correct listeners.kmip.key"),
+        Err(error) => Finding::bad(check, format!("{name}: {error}"), format!("correct listeners.{listener}.key")),
         Ok(found) if found.mode() & OTHERS != 0 => {
             Finding::bad(check, format!("{name} is open to others ({})", mode(&found)), format!("chmod 0600 {name}"))
         }
@@ -153,9 +156,9 @@ mod tests {
     #[test]
     fn a_private_key_that_others_can_read_is_bad() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        check(&private_key(&dir.path().join("absent")), Verdict::Bad, "listeners.kmip.key");
-        check(&private_key(&file(dir.path(), 0o640)), Verdict::Bad, "chmod 0600");
-        check(&private_key(&file(dir.path(), 0o400)), Verdict::Good, "0400");
+        check(&private_key("https", &dir.path().join("absent")), Verdict::Bad, "listeners.https.key");
+        check(&private_key("https", &file(dir.path(), 0o640)), Verdict::Bad, "chmod 0600");
+        check(&private_key("https", &file(dir.path(), 0o400)), Verdict::Good, "0400");
     }
 
     #[test]

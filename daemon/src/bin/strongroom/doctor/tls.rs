@@ -14,25 +14,32 @@ use crate::doctor::Finding;
 /// A certificate that ends sooner is told.
 const SOON_SECONDS: i64 = 30 * 86_400;
 
-/// Server certificate with its key, and the CAs of the clients.
+/// Of each listener the server certificate with its key, and the CAs of the clients.
 pub(super) fn check(config: &Config) -> Vec<Finding> {
-    match &config.listeners.kmip {
-        Some(listener) => listener_check(listener, SystemClock.now()),
-        None => vec![Finding::unknown("TLS", "no KMIP listener is configured")],
+    let listeners = &config.listeners;
+    let all = [("kmip", &listeners.kmip), ("https", &listeners.https), ("admin", &listeners.admin)];
+    let mut findings = Vec::new();
+    for (name, listener) in all {
+        findings.extend(listener.iter().flat_map(|listener| listener_check(name, listener, SystemClock.now())));
     }
+    if listeners.kmip.is_none() {
+        findings.push(Finding::unknown("TLS", "no KMIP listener is configured"));
+    }
+    findings
 }
 
-fn listener_check(listener: &Listener, now: Time) -> Vec<Finding> {
+fn listener_check(name: &str, listener: &Listener, now: Time) -> Vec<Finding> {
     let mut findings = match ServerTls::load(listener, Arc::new(SystemClock)) {
         Ok((_, faults)) => {
             let good = Finding::good("TLS", format!("certificates, keys and CAs for {} fit together", listener.bind));
-            let crls = faults.into_iter().map(|fault| Finding::bad("CRL", fault.to_string(), "correct the file of listeners.kmip.crl"));
+            let crls =
+                faults.into_iter().map(|fault| Finding::bad("CRL", fault.to_string(), format!("correct the file of listeners.{name}.crl")));
             [good].into_iter().chain(crls).collect()
         }
-        Err(error) => vec![Finding::bad("TLS", error.to_string(), "correct the files of listeners.kmip")],
+        Err(error) => vec![Finding::bad("TLS", error.to_string(), format!("correct the files of listeners.{name}"))],
     };
     if listener.crl.is_none() {
-        let todo = "set listeners.kmip.crl to a file with the CAs' revocation lists";
+        let todo = format!("set listeners.{name}.crl to a file with the CAs' revocation lists");
         findings.push(Finding::warning("CRL", "revoked clients are let in: crl is none".to_owned(), todo));
     }
     for files in &listener.certificates {
@@ -90,8 +97,9 @@ mod tests {
         let bind = "127.0.0.1:0".parse().expect("an address");
         let certificates = vec![CertificateFiles { cert: ca.clone(), key: dir.path().join("absent") }];
         let listener = Listener { bind, certificates, client_ca: ca, crl: None, crl_grace: Duration::ZERO };
-        let findings = listener_check(&listener, SystemClock.now());
+        let findings = listener_check("https", &listener, SystemClock.now());
         assert_eq!(findings[0].verdict, Verdict::Bad, "{findings:?}");
+        assert!(findings[0].todo.as_deref().is_some_and(|todo| todo.contains("listeners.https")), "{findings:?}");
         let ends: Vec<Verdict> = findings[1..].iter().map(|finding| finding.verdict).collect();
         assert_eq!(ends, [Verdict::Warning, Verdict::Warning, Verdict::Warning], "no CRL, and both end tomorrow");
     }
