@@ -3,10 +3,10 @@
 use crate::attributes::{Attributes, Name};
 use crate::error::Error;
 use crate::id::Time;
-use crate::lifecycle::Dates;
+use crate::lifecycle::{Dates, Purpose, State};
 use crate::policy::Authorized;
 use crate::policy::verb::Edits;
-use crate::rekey::must_have_no_end;
+use crate::rekey::must_stay_in_use;
 use crate::unit::Unit;
 use crate::vault::{Vault, View};
 
@@ -19,8 +19,8 @@ impl Vault {
     /// dates of events) is kept, whatever `edit` returns.
     ///
     /// # Errors
-    /// [`Error::WrongState`] for a destroyed object; [`Error::NameTaken`]; [`Error::Invalid`]; [`Error::Denied`] for an end of a service's default
-    /// key; what `edit` returns.
+    /// [`Error::WrongState`] for a destroyed or archived object; [`Error::NameTaken`]; [`Error::Invalid`]; [`Error::Denied`] for an end of a service's
+    /// default key, and for a Process Start Date that would stop a key which processes; what `edit` returns.
     pub async fn edit<V: Edits, E: From<Error>>(
         &self,
         unit: &mut Unit,
@@ -31,10 +31,14 @@ impl Vault {
         if view.state.is_destroyed() {
             return Err(Error::WrongState { is: view.state, wants: "a key that is not destroyed" }.into());
         }
+        if view.state == State::Retired {
+            return Err(Error::WrongState { is: view.state, wants: "a key that is not archived" }.into());
+        }
         let now = self.now();
         let attributes = kept(&view.attributes, edit(&view, now)?, now);
+        must_go_on_processing(&view, &attributes.dates, now)?;
         if self.default_of(unit, &row.header).await?.is_some() {
-            must_have_no_end(&attributes.dates)?;
+            must_stay_in_use(&attributes.dates, now)?;
         }
         let only_in = |names: &[Name], others: &[Name]| names.iter().filter(|name| !others.contains(name)).cloned().collect::<Vec<_>>();
         // Given up first, so that a name may change its type or its place.
@@ -43,6 +47,15 @@ impl Vault {
         let state = attributes.dates.state_at(view.state, now);
         Ok(self.stage_change(unit, row, state, attributes).await?)
     }
+}
+
+/// Data that a key has protected stays readable: no Process Start Date takes that back for a while.
+fn must_go_on_processing(view: &View, dates: &Dates, now: Time) -> Result<(), Error> {
+    let processes = view.state != State::PreActive && view.attributes.dates.window_allows(Purpose::Process, now);
+    if processes && !dates.window_allows(Purpose::Process, now) {
+        return Err(Error::Denied { why: "the key is in use already: its Process Start Date cannot lie in the future" });
+    }
+    Ok(())
 }
 
 /// `new` with everything that only the server sets as it was in `old`.

@@ -40,7 +40,7 @@ impl Vault {
     /// - `frame` gets the object, material bits in its header, and says what goes around the material.
     ///
     /// # Errors
-    /// [`Error::NotExtractable`]; [`Error::WrongState`] of either key; [`Error::Denied`] for a wrapping key that is not for wrapping alone;
+    /// [`Error::NotExtractable`]; [`Error::WrongState`] of either key; [`Error::Denied`] for a wrapping key that is not for wrapping alone or is shorter;
     /// [`Error::Invalid`] for a length that the way of wrapping does not take; [`Error::Raced`]; what `frame` returns.
     pub async fn export<V: Exports, E: From<Error>>(
         &self,
@@ -67,6 +67,9 @@ impl Vault {
         }
         if wrapper.attributes.usage_mask != MASK_KEYS {
             return Err(Error::Denied { why: "the Cryptographic Usage Mask of the wrapping key must be exactly Wrap Key and Unwrap Key" });
+        }
+        if wrapper.header.bits < object.header.bits {
+            return Err(Error::Denied { why: "the wrapping key must be as long as the key that it wraps, or longer" });
         }
         self.must_allow::<WrapWith>(wrapper)
     }

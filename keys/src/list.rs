@@ -7,7 +7,7 @@ use crate::id::{KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId, Time};
 use crate::lifecycle::State;
 use crate::policy::{Action, Grants, Role};
 use crate::port::Query;
-use crate::row::{Header, ParentRef, Term};
+use crate::row::{Header, ParentRef, Row, Term};
 use crate::vault::{Vault, View};
 
 /// Most keys on one page.
@@ -82,16 +82,18 @@ impl Vault {
     /// [`Error::Denied`] by role, [`Error::NotFound`] for another tenant; [`Error::Invalid`] for a layer without keys of tenants or a service without
     /// its tenant; the store's.
     pub async fn keys(&self, grants: &Grants, filter: &KeyFilter) -> Result<KeyPage, Error> {
-        let terms = self.listed_terms(grants, filter)?;
+        let (terms, tenant) = self.listed_terms(grants, filter)?;
         let limit = filter.limit.clamp(1, LISTED_KEYS_MAX);
-        let hints = self.shelf.store.find(&Query { layer: filter.layer, terms, before: filter.before, limit }).await?;
+        let hints = self.shelf.store.find(&Query { layer: filter.layer, terms: terms.clone(), before: filter.before, limit }).await?;
         let next = hints.last().filter(|_| hints.len() == limit).map(|row| row.header.id);
         let mut page = KeyPage { keys: Vec::with_capacity(hints.len()), refused: Vec::new(), next };
         let mut known = Known::default();
-        for id in hints.iter().map(|hint| hint.header.id) {
-            match self.listed_key(grants, id, &mut known).await {
+        // What the store returns is only a hint: each row has to carry the terms itself.
+        for (id, owner) in hints.iter().map(|hint| (hint.header.id, hint.header.owner)) {
+            match self.listed_key(grants, id, &terms, &mut known).await {
                 Ok(Some(key)) => page.keys.push(key),
                 Ok(None) => {}
+                Err(Error::Corrupt { .. }) if tenant.is_some_and(|tenant| tenant != owner.tenant) => {}
                 Err(Error::Corrupt { .. }) => page.refused.push(id),
                 Err(error) => return Err(error),
             }
@@ -121,7 +123,8 @@ impl Vault {
         self.described_by(grants, view, &mut Known::default()).await
     }
 
-    fn listed_terms(&self, grants: &Grants, filter: &KeyFilter) -> Result<Vec<Term>, Error> {
+    /// What to search for, and whose keys that are; `None` for anybody's.
+    fn listed_terms(&self, grants: &Grants, filter: &KeyFilter) -> Result<(Vec<Term>, Option<TenantId>), Error> {
         grants.check_plain(Action::ListKeys, None)?;
         if !is_listed(filter.layer) {
             return Err(Error::invalid("layer", "L2, L2.1 or L3"));
@@ -134,16 +137,18 @@ impl Vault {
             return Err(Error::NotFound);
         }
         let maker = &self.shelf.registry.integrity().terms;
-        match (tenant, filter.service) {
-            (Some(tenant), Some(service)) => Ok(vec![maker.service(tenant, service)]),
-            (Some(tenant), None) => Ok(vec![maker.tenant(tenant)]),
-            (None, None) => Ok(Vec::new()),
-            (None, Some(_)) => Err(Error::invalid("service", "name its tenant too")),
-        }
+        let terms = match (tenant, filter.service) {
+            (Some(tenant), Some(service)) => vec![maker.service(tenant, service)],
+            (Some(tenant), None) => vec![maker.tenant(tenant)],
+            (None, None) => Vec::new(),
+            (None, Some(_)) => return Err(Error::invalid("service", "name its tenant too")),
+        };
+        Ok((terms, tenant))
     }
 
-    async fn listed_key(&self, grants: &Grants, id: RowId, known: &mut Known) -> Result<Option<ListedKey>, Error> {
-        let Some(row) = self.shelf.row(id).await? else { return Ok(None) };
+    async fn listed_key(&self, grants: &Grants, id: RowId, terms: &[Term], known: &mut Known) -> Result<Option<ListedKey>, Error> {
+        let carries = |row: &Row| terms.iter().all(|term| row.terms.contains(term));
+        let Some(row) = self.shelf.row(id).await?.filter(carries) else { return Ok(None) };
         Ok(Some(self.described_by(grants, self.view_of_row(&row).await?, known).await?))
     }
 

@@ -16,7 +16,7 @@ use crate::attributes::{Attributes, Links};
 use crate::budget::RowHeader;
 use crate::error::Error;
 use crate::id::{Generation, RowId, Time};
-use crate::lifecycle::{Dates, Event, State};
+use crate::lifecycle::{Dates, Event, Purpose, State};
 use crate::policy::Authorized;
 use crate::policy::verb::ReKey;
 use crate::port::Change;
@@ -61,7 +61,7 @@ impl Vault {
         must_replace_at_once(&view, &attributes, now)?;
         let default = self.default_of(unit, &row.header).await?;
         if default.is_some() {
-            must_have_no_end(&attributes.dates)?;
+            must_stay_in_use(&attributes.dates, now)?;
         }
         let tenant: Tenant = self.content(&self.row_in(unit, tenant_row(row.header.owner.tenant)).await?).await?;
         let new = self.rotate(unit, Old { row, view }, attributes, tenant.parent, now).await?;
@@ -106,12 +106,15 @@ impl Vault {
     }
 }
 
-/// A service's default key is in use until it is replaced (C23), so no date may end that.
-pub(crate) fn must_have_no_end(dates: &Dates) -> Result<(), Error> {
+/// A service's default key is in use until it is replaced (C23), so no date may end or interrupt that.
+pub(crate) fn must_stay_in_use(dates: &Dates, now: Time) -> Result<(), Error> {
     if dates.deactivation.is_some() || dates.protect_stop.is_some() {
         return Err(Error::Denied {
             why: "a service's default key is in use until it is replaced: it has no Deactivation and no Protect Stop Date",
         });
+    }
+    if !dates.window_allows(Purpose::Process, now) {
+        return Err(Error::Denied { why: "a service's default key decrypts at any time: it has no Process Start Date in the future" });
     }
     Ok(())
 }
@@ -132,9 +135,11 @@ fn replacement(old: &View, now: Time) -> Attributes {
     let ahead = |date: Option<Time>| date.filter(|date| *date > now);
     let dates = attributes.dates;
     let begun = |date: Option<Time>| if old.state == State::PreActive { date } else { Some(date.map_or(now, |date| date.min(now))) };
+    let activation = begun(dates.activation);
     let dates = Dates {
-        activation: begun(dates.activation),
-        process_start: dates.process_start,
+        activation,
+        // A key that was activated late may have one that precedes its activation.
+        process_start: dates.process_start.map(|start| activation.map_or(start, |begun| start.max(begun))),
         // The old version's end, if it has passed, is why it is replaced, and not when the new one ends.
         protect_stop: ahead(dates.protect_stop),
         deactivation: ahead(dates.deactivation),
@@ -161,6 +166,9 @@ fn must_replace_at_once(old: &View, new: &Attributes, now: Time) -> Result<(), E
         return Err(Error::invalid("Cryptographic Usage Mask", "a replacement has the mask of the key that it replaces"));
     }
     match new.dates.state_at(State::PreActive, now) {
+        State::Active if !new.dates.window_allows(Purpose::Protect, now) => {
+            Err(Error::invalid("Protect Stop Date", "a core's key is replaced at once: its replacement must protect by its dates"))
+        }
         State::Active => Ok(()),
         State::PreActive if old.state == State::PreActive => Ok(()),
         _ => Err(Error::invalid("Activation Date", "a core's key is replaced at once: its replacement must be Active by its dates")),

@@ -41,6 +41,10 @@ pub const STREAMS_PER_PRINCIPAL_MAX: usize = 64;
 pub const COLLECTED_BYTES_MAX: usize = 15 << 20;
 /// Most bytes that all streams of one principal keep collected.
 pub const COLLECTED_PER_PRINCIPAL_BYTES_MAX: usize = 48 << 20;
+/// Most streams of all principals of one tenant, so that none takes the node from the others.
+pub const STREAMS_PER_TENANT_MAX: usize = STREAMS_MAX / 4;
+/// Most bytes that all streams of one tenant keep collected.
+pub const COLLECTED_PER_TENANT_BYTES_MAX: usize = COLLECTED_PER_NODE_BYTES_MAX / 4;
 /// Most bytes that all streams of a node keep collected.
 pub const COLLECTED_PER_NODE_BYTES_MAX: usize = 256 << 20;
 
@@ -98,7 +102,7 @@ impl Collected {
 
     /// How much memory it takes.
     fn bytes(&self) -> usize {
-        self.additional.capacity() + self.text.capacity()
+        self.iv.capacity() + self.additional.capacity() + self.tag.as_ref().map_or(0, Vec::capacity) + self.text.capacity()
     }
 }
 
@@ -209,6 +213,11 @@ impl Streams {
         if slots.values().filter(|other| other.principal == slot.principal).count() >= STREAMS_PER_PRINCIPAL_MAX {
             return Err(Error::Denied { why: "64 operations in parts are under way, which is the most: finish some of them first" });
         }
+        if slots.values().filter(|other| other.principal.tenant == slot.principal.tenant).count() >= STREAMS_PER_TENANT_MAX {
+            return Err(Error::Denied {
+                why: "1024 operations in parts of the tenant are under way, which is the most: finish some of them first",
+            });
+        }
         if slots.len() >= STREAMS_MAX {
             return Err(Error::Unavailable { what: format!("{STREAMS_MAX} operations in parts are under way") });
         }
@@ -225,12 +234,21 @@ impl Streams {
         let mut slots = self.slots();
         let Some(slot) = slots.get(value) else { return Err(Error::NotFound) };
         let others = || slots.iter().filter(|(other, _)| *other != value);
-        let mine = |(_, other): &(&[u8; VALUE_BYTES], &Slot)| other.principal == slot.principal;
-        let all = others().map(|(_, other)| other.collected_bytes).sum::<usize>() + collected_bytes;
-        let own = others().filter(mine).map(|(_, other)| other.collected_bytes).sum::<usize>() + collected_bytes;
+        let sum = |counts: &dyn Fn(&Principal) -> bool| {
+            let counted = others().filter(|(_, other)| counts(&other.principal));
+            counted.map(|(_, other)| other.collected_bytes).sum::<usize>() + collected_bytes
+        };
+        let own = sum(&|other| *other == slot.principal);
+        let tenants = sum(&|other| other.tenant == slot.principal.tenant);
+        let all = sum(&|_| true);
         if collected_bytes > 0 && own > COLLECTED_PER_PRINCIPAL_BYTES_MAX {
             return Err(Error::Denied {
                 why: "the operations in parts that are under way have collected 48 MiB: finish some of them first",
+            });
+        }
+        if collected_bytes > 0 && tenants > COLLECTED_PER_TENANT_BYTES_MAX {
+            return Err(Error::Denied {
+                why: "the operations in parts of the tenant that are under way have collected 64 MiB: finish some of them first",
             });
         }
         if collected_bytes > 0 && all > COLLECTED_PER_NODE_BYTES_MAX {
@@ -265,7 +283,7 @@ impl Vault {
     /// Begins a stream of `principal`, with the key as it is now.
     ///
     /// # Errors
-    /// [`Error::Denied`] above [`STREAMS_PER_PRINCIPAL_MAX`]; [`Error::Unavailable`] above [`STREAMS_MAX`] and without randomness.
+    /// [`Error::Denied`] above [`STREAMS_PER_PRINCIPAL_MAX`] and [`STREAMS_PER_TENANT_MAX`]; [`Error::Unavailable`] above [`STREAMS_MAX`] and without randomness.
     pub fn begin_stream(&self, principal: &Principal, key: &View, kind: Kind) -> Result<Turn, Error> {
         let value = self.randomness.array()?;
         let slot = Slot {
@@ -311,7 +329,7 @@ impl Vault {
     /// Stages what a part leaves to the next one; it counts from when the message's answer goes out.
     ///
     /// # Errors
-    /// [`Error::Denied`] above [`COLLECTED_PER_PRINCIPAL_BYTES_MAX`], [`Error::Unavailable`] above [`COLLECTED_PER_NODE_BYTES_MAX`].
+    /// [`Error::Denied`] above [`COLLECTED_PER_PRINCIPAL_BYTES_MAX`] and [`COLLECTED_PER_TENANT_BYTES_MAX`], [`Error::Unavailable`] above [`COLLECTED_PER_NODE_BYTES_MAX`].
     pub fn keep_stream(&self, unit: &mut Unit, turn: Turn, progress: Progress) -> Result<(), Error> {
         let (kept, collected_bytes) = match progress {
             Progress::Running(state) => (Kept::Running(state.expose(|state| self.cache.conceal(state))), 0),
@@ -337,8 +355,14 @@ mod tests {
     use crate::id::Layer;
     use crate::policy::Role;
 
+    /// Of a tenant that it shares with at most two others.
     fn principal(number: u8) -> Principal {
-        Principal { role: Role::Service, tenant: None, service: None, certificate: [number; 32] }
+        of_tenant(number, number / 3)
+    }
+
+    fn of_tenant(number: u8, tenant: u8) -> Principal {
+        let tenant = Some(format!("tenant-{tenant}").parse().expect("a name"));
+        Principal { role: Role::Service, tenant, service: None, certificate: [number; 32] }
     }
 
     /// A stream of principal `number` that nobody is at work on.
@@ -376,7 +400,8 @@ mod tests {
         let streams = Streams::default();
         let others = COLLECTED_PER_NODE_BYTES_MAX / COLLECTED_PER_PRINCIPAL_BYTES_MAX;
         for number in 0..others {
-            let owner = u8::try_from(number).expect("few");
+            // Each of a tenant of its own.
+            let owner = 3 * u8::try_from(number).expect("few");
             let at_work = Slot { kept: None, ..slot(owner, COLLECTED_PER_PRINCIPAL_BYTES_MAX) };
             streams.reserve(value(number), at_work).expect("there is room");
         }
@@ -390,6 +415,25 @@ mod tests {
         assert!(matches!(streams.account(&value(101), 1, now), Err(Error::Denied { .. })));
         streams.account(&value(101), 0, now).expect("what collects nothing goes on");
         assert!(matches!(streams.account(&value(102), 1, now), Err(Error::NotFound)));
+    }
+
+    #[test]
+    fn a_tenant_takes_a_quarter_of_a_node_however_many_principals_it_has() {
+        let streams = Streams::default();
+        let of = |number: u8, tenant, bytes| Slot { principal: of_tenant(number, tenant), ..slot(number, bytes) };
+        for number in 0..STREAMS_PER_TENANT_MAX {
+            let owner = u8::try_from(number / STREAMS_PER_PRINCIPAL_MAX).expect("16 principals");
+            streams.reserve(value(number), of(owner, 1, 0)).expect("there is room");
+        }
+        assert!(matches!(streams.reserve(value(5000), of(200, 1, 0)), Err(Error::Denied { .. })));
+        streams.reserve(value(5001), of(200, 2, 0)).expect("another tenant's share is untouched");
+        let now = Time::from_seconds(1);
+        streams.account(&value(0), COLLECTED_PER_PRINCIPAL_BYTES_MAX, now).expect("there is room");
+        let left = COLLECTED_PER_TENANT_BYTES_MAX - COLLECTED_PER_PRINCIPAL_BYTES_MAX;
+        let another = STREAMS_PER_PRINCIPAL_MAX;
+        assert!(matches!(streams.account(&value(another), left + 1, now), Err(Error::Denied { .. })));
+        streams.account(&value(another), left, now).expect("that is the tenant's all");
+        streams.account(&value(5001), COLLECTED_PER_PRINCIPAL_BYTES_MAX, now).expect("another tenant's share is untouched");
     }
 
     #[test]

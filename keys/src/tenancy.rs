@@ -198,6 +198,20 @@ impl Vault {
         self.listed(Query { layer: Layer::Service, terms, before: None, limit: LISTED_MAX }).await
     }
 
+    /// The default keys of a tenant's services, as this unit sees them.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn default_keys(&self, unit: &Unit, tenant: TenantId) -> Result<Vec<RowId>, Error> {
+        let mut keys = Vec::new();
+        for service in self.services(tenant).await? {
+            let row = service_row(service.id);
+            let service = if unit.staged(row).is_some() { self.content::<Service>(&self.row_in(unit, row).await?).await? } else { service };
+            keys.push(service.default_key);
+        }
+        Ok(keys)
+    }
+
     /// The newest `limit` services of a tenant, for who must know whether there are more than one.
     ///
     /// # Errors

@@ -52,7 +52,7 @@ pub(crate) fn add(view: &View, attribute: &Attribute<'_>, now: Time) -> Result<C
     }
     let index = instance::next_index(&attributes, name);
     instance::put(&mut attributes, index, value)?;
-    check_dates(&attributes.dates, view.state, now)?;
+    check_dates(view, &attributes.dates, now)?;
     Ok(Changed { attributes, index })
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn modify(view: &View, attribute: &Attribute<'_>, now: Time, version:
         return Err(denied(name, TIGHTENS));
     }
     instance::put(&mut attributes, index, value)?;
-    check_dates(&attributes.dates, view.state, now)?;
+    check_dates(view, &attributes.dates, now)?;
     Ok(Changed { attributes, index })
 }
 
@@ -174,7 +174,9 @@ fn must_be_changeable(row: AttributeRow, view: &View, now: Time) -> Result<(), F
     if holds { Ok(()) } else { Err(denied(row.name, wants)) }
 }
 
-fn check_dates(dates: &Dates, state: State, now: Time) -> Result<(), Failure> {
-    instance::check_order(dates)?;
-    if state == State::PreActive { instance::check_future(dates, now) } else { Ok(()) }
+/// Judges what an edit does to the dates, not what they were before it.
+fn check_dates(view: &View, dates: &Dates, now: Time) -> Result<(), Failure> {
+    let before = &view.attributes.dates;
+    instance::check_order_after(before, dates)?;
+    if view.state == State::PreActive && dates != before { instance::check_future(dates, now) } else { Ok(()) }
 }

@@ -196,10 +196,18 @@ pub(crate) fn time(name: &'static str, DateTime(seconds): DateTime) -> Result<Ti
 /// # Errors
 /// Invalid Field.
 pub(crate) fn check_order(dates: &Dates) -> Result<(), Failure> {
-    let activation = ("Activation Date", dates.activation);
-    let process_start = ("Process Start Date", dates.process_start);
-    let protect_stop = ("Protect Stop Date", dates.protect_stop);
-    let deactivation = ("Deactivation Date", dates.deactivation);
+    check_order_after(&Dates::default(), dates)
+}
+
+/// The same for an edit. Two dates that it leaves alone may be out of order: a key that is activated or revoked on request gets a date of that time.
+///
+/// # Errors
+/// Invalid Field.
+pub(crate) fn check_order_after(before: &Dates, dates: &Dates) -> Result<(), Failure> {
+    let activation = ("Activation Date", before.activation, dates.activation);
+    let process_start = ("Process Start Date", before.process_start, dates.process_start);
+    let protect_stop = ("Protect Stop Date", before.protect_stop, dates.protect_stop);
+    let deactivation = ("Deactivation Date", before.deactivation, dates.deactivation);
     let ordered = [
         (activation, process_start),
         (activation, protect_stop),
@@ -207,8 +215,9 @@ pub(crate) fn check_order(dates: &Dates) -> Result<(), Failure> {
         (process_start, deactivation),
         (protect_stop, deactivation),
     ];
-    for ((first_name, first), (then_name, then)) in ordered {
-        if first.zip(then).is_some_and(|(first, then)| then < first) {
+    for ((first_name, first_was, first), (then_name, then_was, then)) in ordered {
+        let is_edited = (first, then) != (first_was, then_was);
+        if is_edited && first.zip(then).is_some_and(|(first, then)| then < first) {
             return Err(Failure::field(format!("{then_name}: it precedes {first_name}")));
         }
     }

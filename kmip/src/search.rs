@@ -263,11 +263,11 @@ impl Search {
             None => {}
             Some(ObjectGroupMember::GroupMemberFresh) => self.criteria.push(Criterion::Fresh(true)),
             Some(ObjectGroupMember::GroupMemberDefault) => {
-                let services = match context.grants.tenant() {
-                    Some(tenant) => context.vault.services(tenant).await?,
+                let keys = match context.grants.tenant() {
+                    Some(tenant) => context.vault.default_keys(context.unit, tenant).await?,
                     None => Vec::new(),
                 };
-                self.criteria.push(Criterion::Ids(services.into_iter().map(|service| service.default_key).collect()));
+                self.criteria.push(Criterion::Ids(keys));
             }
             Some(ObjectGroupMember::Extension(_)) => return Err(Failure::field("Object Group Member: there is no such member")),
         }

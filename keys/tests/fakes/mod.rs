@@ -24,6 +24,8 @@ pub(crate) struct FakeStore {
     pub(crate) full: AtomicBool,
     /// Commits, and then says that it failed.
     pub(crate) lies: AtomicBool,
+    /// Searches return whatever is of the layer.
+    pub(crate) mixes_up: AtomicBool,
     /// How many more commits succeed before one fails, and whether that one is made all the same.
     pub(crate) failing: Mutex<Option<(u64, Fails)>>,
 }
@@ -82,7 +84,7 @@ impl Keystore for FakeStore {
         let fits = |row: &Row| {
             row.header.id.layer == query.layer
                 && query.before.is_none_or(|before| row.header.id < before)
-                && query.terms.iter().all(|term| row.terms.contains(term))
+                && (self.mixes_up.load(Ordering::Relaxed) || query.terms.iter().all(|term| row.terms.contains(term)))
         };
         Ok(all.filter(fits).take(query.limit).collect())
     }

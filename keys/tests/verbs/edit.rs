@@ -164,8 +164,27 @@ fn a_services_default_key_gets_no_end() {
         let later = Some(Time::from_seconds(START_SECONDS + 1000));
         assert!(matches!(edit(&vault, &admin, id, |attributes| attributes.dates.deactivation = later).await, Err(Error::Denied { .. })));
         assert!(matches!(edit(&vault, &admin, id, |attributes| attributes.dates.protect_stop = later).await, Err(Error::Denied { .. })));
+        assert!(matches!(edit(&vault, &admin, id, |attributes| attributes.dates.process_start = later).await, Err(Error::Denied { .. })));
         edit(&vault, &admin, id, |attributes| attributes.others.push(other(b"kept"))).await.expect("anything else may be said of it");
         must_be_sound(&vault, &admin, &service).await;
+    });
+}
+
+#[test]
+fn a_key_that_decrypts_is_not_kept_from_it_by_a_later_start() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let at = |seconds| Some(Time::from_seconds(START_SECONDS + seconds));
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        edit(&vault, &admin, id, |attributes| attributes.dates.process_start = at(10)).await.expect("it is Pre-Active");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        edit(&vault, &admin, id, |attributes| attributes.dates.process_start = at(20)).await.expect("it does not decrypt yet");
+        world.clock.0.store(START_SECONDS + 20, Ordering::Relaxed);
+        let later = edit(&vault, &admin, id, |attributes| attributes.dates.process_start = at(30)).await;
+        assert!(matches!(later, Err(Error::Denied { .. })));
+        edit(&vault, &admin, id, |attributes| attributes.dates.process_start = at(15)).await.expect("it goes on decrypting");
+        edit(&vault, &admin, id, |attributes| attributes.dates.process_start = None).await.expect("it goes on decrypting");
     });
 }
 

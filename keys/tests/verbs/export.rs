@@ -9,6 +9,7 @@ use keys::id::{RowId, SessionId};
 use keys::lifecycle::{Event, State};
 use keys::policy::verb::{Export, Get, WrapWith};
 use keys::policy::{Grants, Refusal};
+use keys::tenancy::NewServiceKey;
 use keys::vault::Vault;
 
 use super::{edit, must_be_sound, rekey, view};
@@ -101,6 +102,13 @@ fn only_a_key_for_wrapping_alone_that_is_active_wraps() {
             change(&vault, &admin, wrong, Event::Activate).await.expect("a new key activates");
             assert!(matches!(bare(&vault, &admin, id, wrong).await, Err(Error::Denied { .. })), "{usage_mask:#x}");
         }
+        let attributes = Attributes { usage_mask: MASK_KEYS, ..named("short") };
+        let short = NewServiceKey { service: service.service().expect("a service"), bits: 128, attributes };
+        let mut unit = vault.begin(SessionId(2));
+        let short = vault.create_service_key(&mut unit, short).await.expect("the name is free").id;
+        let _receipt = unit.commit().await.expect("the store is well");
+        change(&vault, &admin, short, Event::Activate).await.expect("a new key activates");
+        assert!(matches!(bare(&vault, &admin, id, short).await, Err(Error::Denied { .. })), "128 bits do not keep 256");
         let early = create(&vault, &service, Attributes { usage_mask: MASK_KEYS, ..named("early") }).await.expect("the name is free");
         assert!(matches!(bare(&vault, &admin, id, early).await, Err(Error::WrongState { is: State::PreActive, .. })));
         let both = Attributes { usage_mask: MASK_KEYS, extractable: true, ..named("both") };

@@ -1,5 +1,8 @@
 //! The list of keys: who sees which, and what it says of a key.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+
 use futures_executor::block_on;
 use keys::Error;
 use keys::id::{KeyVersion, Layer, RowId};
@@ -8,7 +11,7 @@ use keys::list::{KeyFilter, WrappedBy};
 use keys::policy::{Action, Grants, Refusal, Role};
 use keys::vault::Vault;
 
-use super::{filter, l3, rekey};
+use super::{default_key, filter, l3, rekey};
 use crate::fakes::{World, grants, settle};
 use crate::{create, named};
 
@@ -95,7 +98,7 @@ fn a_key_tells_which_version_must_die_for_its_old_copies_to_be_gone() {
     block_on(async {
         let (_world, vault) = World::found().await;
         let (admin, service) = settle(&vault, "acme", "billing").await;
-        let id = super::default_key(&vault, &service).await;
+        let id = default_key(&vault, &service).await;
         rekey(&vault, &admin, id).await.expect("it is the newest");
         let l2 = vault.keys(&admin, &filter(Layer::L2)).await.expect("the store is well").keys.pop().expect("a tenant has an L2");
         assert_eq!(l2.wrapped_by, WrappedBy { id: None, version: KeyVersion::FIRST });
@@ -104,6 +107,24 @@ fn a_key_tells_which_version_must_die_for_its_old_copies_to_be_gone() {
         for key in versions {
             assert_eq!(key.wrapped_by, WrappedBy { id: Some(l2.header.id), version: KeyVersion::FIRST });
         }
+    });
+}
+
+#[test]
+fn whatever_a_store_returns_nobody_sees_another_tenants_keys() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (_, stranger) = settle(&vault, "globex", "billing").await;
+        let own = create(&vault, &service, named("mine")).await.expect("the name is free");
+        create(&vault, &stranger, named("theirs")).await.expect("the name is free");
+        let damaged = create(&vault, &stranger, named("damaged")).await.expect("the name is free");
+        world.store.edit(damaged, |row| row.header.state = State::Active);
+        world.store.mixes_up.store(true, Ordering::Relaxed);
+        let page = l3(&vault, &admin).await;
+        let default = default_key(&vault, &service).await;
+        assert_eq!(page.keys.iter().map(|key| key.header.id).collect::<BTreeSet<_>>(), BTreeSet::from([own, default]));
+        assert_eq!(page.refused, []);
     });
 }
 

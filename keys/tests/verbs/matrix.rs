@@ -171,7 +171,7 @@ const BY_STATE: [(&str, &str); 15] = [
     ("Export", "PAD"),
     ("Get Attributes", "PADRCXY"),
     ("Check", "PADRCXY"),
-    ("Add Attribute", "PADRC"),
+    ("Add Attribute", "PADC"),
     ("ReKey", "PADC"),
     ("Activate", "P"),
     ("Revoke", "PA"),

@@ -176,7 +176,13 @@ fn a_replacement_that_would_not_be_in_use_at_once_is_refused_and_changes_nothing
             rekey_with(&vault, &admin, id, masked(0x30)).await,
             Err(Error::Invalid { field: "Cryptographic Usage Mask", .. })
         ));
-        for dates in [Dates { deactivation: later, ..Dates::default() }, Dates { protect_stop: later, ..Dates::default() }] {
+        let ended = Dates { activation: Some(vault.now()), protect_stop: Some(vault.now()), ..Dates::default() };
+        let refused = rekey_with(&vault, &admin, id, with(ended)).await;
+        assert!(matches!(refused, Err(Error::Invalid { field: "Protect Stop Date", .. })));
+        let dates = Dates::default();
+        for dates in
+            [Dates { deactivation: later, ..dates }, Dates { protect_stop: later, ..dates }, Dates { process_start: later, ..dates }]
+        {
             let dates = Dates { activation: Some(vault.now()), ..dates };
             assert!(matches!(rekey_with(&vault, &admin, default, with(dates)).await, Err(Error::Denied { .. })));
         }
@@ -201,6 +207,21 @@ fn an_end_that_has_passed_is_not_the_end_of_the_replacement() {
         assert_eq!((newer.state, newer.attributes.dates.deactivation), (State::Active, None));
         assert_eq!(view(&vault, &admin, new.header.id).await.attributes.dates.deactivation, at(100), "it ended when it ended");
         must_be_sound(&vault, &admin, &service).await;
+    });
+}
+
+#[test]
+fn a_start_that_an_activation_overtook_is_the_activation_of_the_replacement() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let at = |seconds| Some(Time::from_seconds(START_SECONDS + seconds));
+        let dates = Dates { process_start: at(10), ..Dates::default() };
+        let id = create(&vault, &service, Attributes { dates, ..named("k") }).await.expect("the name is free");
+        world.clock.0.store(START_SECONDS + 20, Ordering::Relaxed);
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        let new = rekey(&vault, &admin, id).await.expect("an Active key is replaced").attributes.dates;
+        assert_eq!((new.activation, new.process_start), (at(20), at(20)));
     });
 }
 

@@ -2,6 +2,7 @@
 
 use keys::attributes::Attributes;
 use keys::id::ScopeName;
+use keys::lifecycle::State;
 use keys::policy::verb;
 use keys::row::Header;
 use keys::tenancy::Service;
@@ -24,6 +25,9 @@ struct Refused(Failure);
 
 impl From<keys::Error> for Refused {
     fn from(error: keys::Error) -> Self {
+        if matches!(error, keys::Error::WrongState { is: State::Retired, .. }) {
+            return Self(Failure::archived());
+        }
         let is_taken = matches!(error, keys::Error::NameTaken { .. });
         let failure = Failure::from(error);
         Self(if is_taken { Failure { reason: ResultReason::IllegalOperation, ..failure } } else { failure })
@@ -37,7 +41,7 @@ impl From<Failure> for Refused {
 }
 
 /// The service of a key, whose name is one of its Object Groups and stays so.
-struct Home(Option<Service>);
+pub(super) struct Home(Option<Service>);
 
 pub(super) async fn add(context: &mut Context<'_>, request: AddAttributeRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let named = context.object::<verb::AddAttribute>(request.unique_identifier).await?;
@@ -91,7 +95,8 @@ pub(super) async fn delete(context: &mut Context<'_>, request: DeleteAttributeRe
 }
 
 impl Home {
-    async fn of(context: &Context<'_>, header: &Header) -> Result<Self, Failure> {
+    /// The service of the key with this header.
+    pub(super) async fn of(context: &Context<'_>, header: &Header) -> Result<Self, Failure> {
         Ok(Self(match header.owner.service {
             Some(service) => Some(context.vault.service(service).await?),
             None => None,
@@ -99,7 +104,7 @@ impl Home {
     }
 
     /// A group that is another service's name would say that the key is of that one.
-    async fn must_be_of_no_other(&self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
+    pub(super) async fn must_be_of_no_other(&self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
         let AttributeValue::ObjectGroup(group) = value else { return Ok(()) };
         let (Some(tenant), Ok(name)) = (context.grants.tenant(), group.parse::<ScopeName>()) else { return Ok(()) };
         let found = context.vault.service_by_name(tenant, &name).await?;
@@ -113,12 +118,17 @@ impl Home {
     fn changed(&self, view: &View, changed: Result<Changed, Failure>, index: &mut u32) -> Result<Attributes, Refused> {
         let after = changed?;
         *index = after.index;
+        self.must_stay(&view.attributes, &after.attributes)?;
+        Ok(after.attributes)
+    }
+
+    /// Refuses attributes without the group that names the service, if there was one.
+    pub(super) fn must_stay(&self, before: &Attributes, after: &Attributes) -> Result<(), keys::Error> {
         let name = self.0.as_ref().map(|service| service.name.to_string());
         let has = |attributes: &Attributes| attributes.object_groups.iter().any(|group| Some(&group.value) == name.as_ref());
-        if has(&view.attributes) && !has(&after.attributes) {
-            let why = "the Object Group that names the key's service stays";
-            return Err(keys::Error::Denied { why }.into());
+        if has(before) && !has(after) {
+            return Err(keys::Error::Denied { why: "the Object Group that names the key's service stays" });
         }
-        Ok(after.attributes)
+        Ok(())
     }
 }

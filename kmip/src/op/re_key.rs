@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::enums::ResultReason;
 use crate::failure::Failure;
 use crate::object::TemplateAttribute;
+use crate::op::attribute::Home;
 use crate::payload::{ReKeyRequest, ReKeyResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
@@ -20,7 +21,15 @@ pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, ou
     let named = context.object::<verb::ReKey>(request.unique_identifier).await?;
     let template = request.template_attribute.unwrap_or_default();
     check_offset(request.offset, &template)?;
-    let edit = |old: &View, copied: Attributes, now: Time| replacement(old, copied, &template, request.offset.is_some(), now);
+    let home = Home::of(context, &named.header).await?;
+    for attribute in &template.attributes {
+        home.must_be_of_no_other(context, &attribute.value).await?;
+    }
+    let edit = |old: &View, copied: Attributes, now: Time| {
+        let attributes = replacement(old, copied, &template, request.offset.is_some(), now)?;
+        home.must_stay(&old.attributes, &attributes)?;
+        Ok::<_, Failure>(attributes)
+    };
     let view = context.vault.rekey(context.unit, named.authorized, edit).await?;
     context.is_about(&view.header);
     let id = view.header.id;
@@ -76,5 +85,7 @@ fn shift_dates(old: &View, new: &mut Attributes, now: Time) -> Result<(), Failur
     };
     new.dates.activation = Some(now);
     [new.dates.process_start, new.dates.protect_stop, new.dates.deactivation] = shifted;
+    // A key that was activated late may have one that precedes its activation.
+    new.dates.process_start = new.dates.process_start.map(|start| start.max(now));
     Ok(())
 }

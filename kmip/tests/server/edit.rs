@@ -169,7 +169,9 @@ fn a_date_can_be_set_in_the_states_that_section_3_names_and_in_no_other() {
                 let has_one = !admin.instances(&id, name(DateTime(0)).name()).is_empty();
                 let value = name(DateTime(START + 400));
                 let set = if has_one { admin.modify(V1_4, &id, None, value) } else { admin.add(V1_4, &id, value) };
-                let is_allowed = state == State::PreActive || (state == State::Active && index > 0);
+                // What an Active key has protected stays readable, so it gets no Process Start Date ahead.
+                let is_interrupted = index == 1 && !has_one;
+                let is_allowed = state == State::PreActive || (state == State::Active && index > 0 && !is_interrupted);
                 let case = format!("{:?} in {state:?}, has one: {has_one}", name(DateTime(0)).name());
                 assert_eq!(set.map_err(reason_of), if is_allowed { Ok(None) } else { Err(PermissionDenied) }, "{case}");
                 cells += 1;
@@ -496,4 +498,26 @@ fn a_refused_change_leaves_no_trace_but_its_record() {
     assert_eq!(world.store.rows().get(&row_id(&id)).cloned(), before);
     let denied = |action| (action, Outcome::Denied);
     assert_eq!(world.outcomes(), [denied(Action::ModifyAttribute), denied(Action::ModifyAttribute), denied(Action::AddAttribute)]);
+}
+
+/// Activate and Revoke set a date of their own time, which another one may precede; that is no edit's fault.
+#[test]
+fn a_key_whose_dates_were_overtaken_is_still_edited_and_replaced() {
+    use AttributeValue as A;
+    let world = World::found();
+    let mut admin = world.admin();
+    let at = |seconds| DateTime(START + seconds);
+    for offset in [None, Some(Interval(0))] {
+        let id = admin.create(V1_4, &wish("billing", &[A::ProcessStartDate(at(1000)), A::ProtectStopDate(at(2000))])).expect("in order");
+        world.wait(1500);
+        admin.activate(&id).expect("it is new");
+        admin.add(V1_4, &id, A::Comment("edited")).expect("no date is edited");
+        admin.add(V1_4, &id, A::DeactivationDate(at(9000))).expect("it is in order with the others");
+        let request = ReKeyRequest { unique_identifier: Some(&id), offset, template_attribute: None };
+        admin.call(V1_4, &request, |answer| answer.unique_identifier.to_owned()).expect("an Active key");
+        world.wait(-1500);
+    }
+    let id = admin.create(V1_4, &wish("billing", &[A::ActivationDate(at(0)), A::ProcessStartDate(at(9000))])).expect("in order");
+    admin.revoke(&id, RevocationReasonCode::CessationOfOperation).expect("it is Active");
+    admin.add(V1_4, &id, A::Comment("edited")).expect("no date is edited");
 }

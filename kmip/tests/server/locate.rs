@@ -243,6 +243,27 @@ fn the_default_member_of_a_group_is_the_services_default_key() {
     };
     let read = |answer: LocateResponse<'_>| answer.unique_identifiers.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut admin = world.admin();
-    assert_eq!(admin.call(V1_2, &member(ObjectGroupMember::GroupMemberDefault), read), Ok(vec![default]));
+    assert_eq!(admin.call(V1_2, &member(ObjectGroupMember::GroupMemberDefault), read), Ok(vec![default.clone()]));
     assert_eq!(admin.call(V1_2, &member(ObjectGroupMember::GroupMemberFresh), read).map(|found| found.len()), Ok(4));
+}
+
+/// In a batch the default is the one that the batch has made: whoever goes on with what Locate found does not hit the key before it.
+#[test]
+fn the_default_member_of_a_group_is_the_one_that_the_batch_has_made() {
+    let world = World::found();
+    let mut admin = world.admin();
+    let old = world.default_key();
+    let mut batch = Batch::new(V1_2);
+    let rekeyed = batch.push(&ReKeyRequest { unique_identifier: Some(&old), ..ReKeyRequest::default() }).expect("1.0 has Re-key");
+    let found = LocateRequest {
+        object_group_member: Some(ObjectGroupMember::GroupMemberDefault),
+        attributes: vec![bare(AttributeValue::ObjectGroup("billing"))],
+        ..LocateRequest::default()
+    };
+    let found = batch.push(&found).expect("1.1 has the field");
+    let sent = batch.finish();
+    let answer = admin.ask(&sent.bytes);
+    let answers = sent.answers(&answer).expect("it fits the request");
+    let new = answers.get(&rekeyed).expect("it is replaced").unique_identifier;
+    assert_eq!(answers.get(&found).expect("it is found").unique_identifiers, [new]);
 }

@@ -247,3 +247,20 @@ fn a_default_key_is_replaced_and_its_successor_is_the_default() {
     assert_eq!(why(admin.revoke(&new, RevocationReasonCode::Unspecified)), R::PermissionDenied);
     admin.revoke(&old, RevocationReasonCode::KeyCompromise).expect("it is the default no more");
 }
+
+#[test]
+fn a_template_neither_takes_the_group_of_the_service_nor_brings_anothers() {
+    use AttributeValue as A;
+    let world = World::found();
+    let (mut admin, old) = (world.admin(), world.key());
+    for (groups, reason) in [
+        (vec![A::ObjectGroup("vip")], R::PermissionDenied),
+        (vec![A::ObjectGroup("payroll")], R::InvalidField),
+        (vec![A::ObjectGroup("billing"), A::ObjectGroup("payroll")], R::InvalidField),
+    ] {
+        assert_eq!(why(rekey_as(&mut admin, &old, None, template(&groups))), reason, "{groups:?}");
+    }
+    let both = [A::ObjectGroup("billing"), A::ObjectGroup("vip")];
+    let new = rekey_as(&mut admin, &old, None, template(&both)).expect("an Active key");
+    assert_eq!(admin.instances(&new, "Object Group").len(), 2);
+}
