@@ -36,7 +36,7 @@ async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: 
         let unit = node.begin(caller.session());
         let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
         let had_credentials = response.request_had_credentials();
-        let lost = unit.lost();
+        let (lost, retracted) = (unit.lost(), unit.retracted());
         let items = Items::of(unit.records());
         let mut commit = Box::pin(unit.commit());
         match timeout(COMMIT_WITHIN, &mut commit).await {
@@ -45,6 +45,10 @@ async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: 
                 *output = response.release(receipt);
             }
             Ok(Err(CommitError::Conflict { .. })) if attempt < ATTEMPTS_MAX => {
+                // The next attempt announces what it is about to do itself.
+                if !retracted.is_empty() {
+                    node.note_all(&retracted);
+                }
                 attempt += 1;
                 continue;
             }

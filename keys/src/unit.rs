@@ -78,6 +78,8 @@ pub struct Unit {
     /// What stood in the stage before each change, oldest first.
     journal: Vec<(RowId, Option<Change>)>,
     records: Vec<Record>,
+    /// Further records of the items that concern more than one object.
+    further: Vec<Record>,
     /// What the log is to hold before the changes are tried.
     intents: Vec<Record>,
     /// Streams that go on when the message is answered; `None` where a later item took one over.
@@ -113,6 +115,7 @@ impl Unit {
             staged: BTreeMap::new(),
             journal: Vec::new(),
             records: Vec::new(),
+            further: Vec::new(),
             intents: Vec::new(),
             streams: Vec::new(),
         }
@@ -189,7 +192,12 @@ impl Unit {
         self.records.push(record);
     }
 
-    /// What was noted so far, oldest first.
+    /// Notes the same outcome for another object that an item concerns; [`Unit::records`] stays one an item.
+    pub fn record_also(&mut self, record: Record) {
+        self.further.push(record);
+    }
+
+    /// What was noted so far, one record an item, oldest first.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
@@ -201,7 +209,7 @@ impl Unit {
         self.journal.clear();
         self.intents.clear();
         self.streams.clear();
-        for record in self.records.iter_mut().filter(|record| record.outcome == Outcome::Success) {
+        for record in self.records.iter_mut().chain(&mut self.further).filter(|record| record.outcome == Outcome::Success) {
             record.outcome = Outcome::Undone;
         }
     }
@@ -217,14 +225,21 @@ impl Unit {
             Outcome::Success => Record { outcome: Outcome::Unavailable, ..*record },
             _ => *record,
         };
-        self.records.iter().map(lost).collect()
+        self.records.iter().chain(&self.further).map(lost).collect()
+    }
+
+    /// What the log is to say if the commit loses a race and the message is done again: what was announced did not happen then.
+    #[must_use]
+    pub fn retracted(&self) -> Vec<Record> {
+        self.intents.iter().map(|intent| Record { outcome: Outcome::Unavailable, ..*intent }).collect()
     }
 
     /// Makes changes and records safe. Once begun it is not cancelled: the writer owns the unit, the caller only waits.
     ///
     /// # Errors
     /// [`CommitError`]; nothing of the unit may be acknowledged then.
-    pub async fn commit(self) -> Result<Receipt, CommitError> {
+    pub async fn commit(mut self) -> Result<Receipt, CommitError> {
+        self.records.append(&mut self.further);
         let receipt = Receipt { streams: self.streams.into_iter().flatten().collect() };
         if self.staged.is_empty() {
             self.audit.append(&self.records).map_err(|error| CommitError::Unavailable { what: error.to_string() })?;

@@ -28,6 +28,8 @@ pub(crate) struct Context<'c> {
     pub(crate) placeholder: &'c mut Option<RowId>,
     /// What the item is about.
     pub(crate) subject: &'c mut Subject,
+    /// The key that the item names to wrap another one with, there or not; it has an audit record of its own.
+    pub(crate) wrapper: &'c mut Option<RowId>,
     /// How many searches the message may still make.
     pub(crate) searches_left: &'c mut usize,
 }

@@ -148,18 +148,22 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
     let mut searches_left = op::SEARCHES_MAX;
     for (index, item) in items.iter().enumerate() {
         let before = unit.mark();
-        let mut subject = Subject::default();
+        let (mut subject, mut wrapper) = (Subject::default(), None);
         let done = match &rights {
             Err(failure) => Err(failure.clone()),
             Ok((vault, grants)) => {
-                let (unit, placeholder, subject) = (&mut *unit, &mut placeholder, &mut subject);
+                let (unit, placeholder, subject, wrapper) = (&mut *unit, &mut placeholder, &mut subject, &mut wrapper);
                 let (principal, searches_left) = (&caller.principal, &mut searches_left);
-                let context = Context { vault, principal, grants: *grants, unit, rules, placeholder, subject, searches_left };
+                let context = Context { vault, principal, grants: *grants, unit, rules, placeholder, subject, wrapper, searches_left };
                 answer.item(context, item).await
             }
         };
         let outcome = done.as_ref().map_or_else(|failure| failure.outcome, |()| Outcome::Success);
-        unit.record(record(caller, now, op::action(item.operation, rules.version), subject, outcome));
+        let action = op::action(item.operation, rules.version);
+        unit.record(record(caller, now, action, subject, outcome));
+        if let Some(wrapper) = wrapper {
+            unit.record_also(record(caller, now, action, Subject::named(wrapper), outcome));
+        }
         let Err(failure) = done else { continue };
         unit.rewind(before);
         match request.message.header.batch_error_continuation_option {

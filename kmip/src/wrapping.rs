@@ -87,7 +87,7 @@ impl<'a> Wrapping<'a> {
     /// # Errors
     /// Reasons of tables 338 and 364.
     pub(crate) async fn of(
-        context: &Context<'_>,
+        context: &mut Context<'_>,
         specification: KeyWrappingSpecification<'a>,
     ) -> Result<(Self, Authorized<verb::WrapWith>), Failure> {
         if specification.wrapping_method != WrappingMethod::Encrypt || specification.mac_signature_key_information.is_some() {
@@ -172,9 +172,10 @@ fn encoding(asked: Option<EncodingOption>, attribute_names: &[&str]) -> Result<E
     }
 }
 
-/// The header of the key to wrap with. It is not what the audit record is about, so it is not noted there.
-async fn wrapping_key(context: &Context<'_>, text: &str) -> Result<keys::row::Header, Failure> {
+/// The header of the key to wrap with, which is noted for an audit record of its own.
+async fn wrapping_key(context: &mut Context<'_>, text: &str) -> Result<keys::row::Header, Failure> {
     let id: RowId = text.parse().map_err(|_| Failure::not_found())?;
+    *context.wrapper = Some(id);
     if id.layer == Layer::L4 {
         return Err(Failure::held_by_edge());
     }

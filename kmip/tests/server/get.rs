@@ -181,8 +181,14 @@ fn a_key_that_was_returned_is_not_fresh_any_more() {
     assert_eq!(admin.locate(V1_1, &[AttributeValue::Fresh(false)]), Ok(vec![id.clone()]));
     world.take_records();
     admin.call(V1_4, &request(&id, Some(specification(&with))), |_| ()).expect("it is Extractable");
-    let record = world.take_records()[0];
-    assert_eq!((record.action, record.object, record.outcome), (Action::Get, Some(row_id(&id)), Outcome::Success));
+    let told =
+        |world: &World| -> Vec<_> { world.take_records().iter().map(|record| (record.action, record.object, record.outcome)).collect() };
+    let both = |outcome| [&id, &with].map(|key| (Action::Get, Some(row_id(key)), outcome));
+    assert_eq!(told(&world), both(Outcome::Success), "the second says under which key it left");
+    admin.revoke(&with, RevocationReasonCode::Unspecified).expect("it is Active");
+    world.take_records();
+    assert_eq!(why(admin.call(V1_4, &request(&id, Some(specification(&with))), |_| ())), R::PermissionDenied);
+    assert_eq!(told(&world), both(Outcome::WrongState));
 }
 
 #[test]
