@@ -9,6 +9,7 @@ use daemon::kmip_client::KmipError;
 use daemon::tls::ClientTls;
 use keys::id::RowId;
 use keys::policy::Action;
+use keys::port::Clock;
 use keys::record::Outcome;
 use kmip::{Batch, GetAttributesRequest, ProtocolVersion, ResultReason};
 use rustls::{ClientConnection, StreamOwned};
@@ -199,6 +200,20 @@ fn who_speaks_for_another_without_being_an_edge_is_refused_and_recorded() {
         assert!(self::reply(&mut stream).is_none(), "{header:?}: the connection goes on");
     }
     assert!(verified_records(&appliance) >= before + 5, "each attempt is in the log");
+}
+
+#[test]
+fn the_admin_listener_refuses_and_records_who_speaks_for_another() {
+    let appliance = Appliance::start();
+    let before = verified_records(&appliance);
+    for header in ["Client-Cert: :AAAA:\r\n", "client-cert-chain: :AAAA:\r\n", "Strongroom-Delegation: v=1\r\n", "Host: other\r\n"] {
+        let mut stream = connect(&appliance, "ADMIN_CORE", "OPERATOR");
+        let request = format!("GET /api/v1/status HTTP/1.1\r\nHost: h\r\n{header}\r\n");
+        assert_eq!(send(&mut stream, &request, b"").expect("an answer").status, 400, "{header:?}");
+        assert!(reply(&mut stream).is_none(), "{header:?}: the connection goes on");
+    }
+    // Each has a session and a record.
+    assert!(verified_records(&appliance) >= before + 4, "each attempt is in the log");
 }
 
 #[test]
@@ -477,6 +492,21 @@ fn the_command_line_speaks_to_the_admin_listener_as_who_the_certificate_names() 
     assert!(services.contains("tps"), "{services}");
     let refused = run("AUDITOR", &["seal"]);
     assert_eq!(refused.status.code(), Some(1));
+    let stranger = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str| stranger.path().join(name).to_string_lossy().into_owned();
+    let day = Duration::from_secs(86_400);
+    let validity = daemon::certs::Validity::starting(daemon::system::SystemClock.now(), day).expect("it is possible");
+    let (_, issued) = daemon::certs::Ca::create("a stranger", validity).expect("a CA");
+    issued.write(std::path::Path::new(&file("c")), std::path::Path::new(&file("k"))).expect("the folder is ours");
+    let admin = appliance.value("ADMIN_CORE");
+    for (ca, cert, key) in
+        [(file("c"), appliance.value("OPERATOR_CERT"), appliance.value("OPERATOR_KEY")), (appliance.value("CA_CERT"), file("c"), file("k"))]
+    {
+        let arguments = ["status", "--admin", &admin, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key];
+        let said = appliance.cli(Who::Operator, &arguments);
+        let words = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.status.code() == Some(1) && words.contains("--admin-ca is the CA"), "{:?}: {words}", said.status);
+    }
     assert!(String::from_utf8_lossy(&refused.stderr).contains("your role does not allow this"));
     let unknown = run("TENANT_ADMIN", &["tenant", "show", "initech"]);
     assert_eq!(unknown.status.code(), Some(1));

@@ -229,6 +229,39 @@ fn reloads_under_load_drop_no_request() {
     assert_eq!(failed, 0);
 }
 
+/// A certificate that ends, unlike one that is revoked, ends without any file that changes.
+#[test]
+fn an_idle_connection_is_cut_as_soon_as_its_certificate_ends() {
+    let appliance = Appliance::start();
+    let endpoint = appliance.endpoint(Who::Service);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (cert, key) = (folder.path().join("short.pem"), folder.path().join("short.key"));
+    const LIFE_SECONDS: i64 = 4;
+    let issued = ca(&|name| appliance.value(name)).issue(&service(), validity(LIFE_SECONDS)).expect("the CA signs");
+    issued.write(&cert, &key).expect("the folder is ours");
+    let mut silent = idle(&Endpoint { cert, key, ..endpoint });
+    ask(&mut silent).expect("it is good so far");
+    let started = Instant::now();
+    assert_eq!(silent.read(&mut [0; 1]).map_or(0, |read| read), 0, "nothing is sent on it");
+    assert!(started.elapsed() <= Duration::from_secs(LIFE_SECONDS.unsigned_abs()) + EFFECTIVE_WITHIN, "{:?}", started.elapsed());
+}
+
+/// Nothing changes when its time comes: the core has to look again by itself.
+#[test]
+fn a_certificate_of_the_future_is_taken_up_when_its_time_comes() {
+    let appliance = Appliance::start();
+    let endpoint = appliance.endpoint(Who::Service);
+    let before = idle_certificate(&endpoint).expect("it is served");
+    let from = SystemClock.now().seconds() + 4;
+    let validity = Validity::between(Time::from_seconds(from), Time::from_seconds(from + HOUR)).expect("it is possible");
+    let holder = Holder::Server { names: vec!["localhost".to_owned()] };
+    let issued = ca(&|name| appliance.value(name)).issue(&holder, validity).expect("the CA signs");
+    let path = |name: &str| PathBuf::from(appliance.value("CA_CERT")).with_file_name(name);
+    issued.write(&path("server.pem"), &path("server.key")).expect("the folder is ours");
+    assert!(wait_for(|| idle_certificate(&endpoint).is_some_and(|shown| shown != before)), "the old certificate is still shown");
+    assert!(SystemClock.now().seconds() >= from, "it was shown before its time");
+}
+
 /// The certificate that the core shows.
 fn idle_certificate(endpoint: &Endpoint) -> Option<rustls::pki_types::CertificateDer<'static>> {
     let mut stream = idle(endpoint);
