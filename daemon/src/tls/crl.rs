@@ -237,6 +237,7 @@ fn lists(file: &Path) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsE
 }
 
 /// Why a list cannot say of every certificate of its CA whether it is revoked, if it cannot.
+/// A name of the point that a whole list is fetched from is no fault: many CAs write it, and only certificates that name the same point are judged by it.
 fn unfit(parsed: &CertificateRevocationList<'_>) -> Option<&'static str> {
     if parsed.version() != Some(X509Version::V2) {
         return Some("is of version 1");
@@ -245,8 +246,7 @@ fn unfit(parsed: &CertificateRevocationList<'_>) -> Option<&'static str> {
         _ if extension.oid == OID_X509_EXT_DELTA_CRL_INDICATOR => Some("is a delta"),
         ParsedExtension::IssuingDistributionPoint(scope) if scope.indirect_crl => Some("is an indirect one"),
         ParsedExtension::IssuingDistributionPoint(scope)
-            if scope.distribution_point.is_some()
-                || scope.only_contains_user_certs
+            if scope.only_contains_user_certs
                 || scope.only_contains_ca_certs
                 || scope.only_contains_attribute_certs
                 || scope.only_some_reasons.is_some() =>

@@ -177,7 +177,7 @@ fn a_damaged_service_record_does_not_hide_its_keys() {
     block_on(async {
         let (world, vault) = World::found().await;
         let (admin, service) = settle(&vault, "acme", "billing").await;
-        let id = super::default_key(&vault, &service).await;
+        let id = default_key(&vault, &service).await;
         let record = RowId::new(Layer::Service, uuid::Uuid::from_bytes(*service.service().expect("it exists").as_bytes()));
         world.store.edit(record, |row| row.header.bits = 1);
         let key = vault.key(&admin, id).await.expect("the key itself is whole");

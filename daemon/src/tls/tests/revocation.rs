@@ -358,13 +358,15 @@ fn a_list_that_tells_of_a_part_only_is_refused_and_raises_no_number() {
     let part = |scope| Some(rcgen::CrlIssuingDistributionPoint { distribution_point: point.clone(), scope });
     let good = [Tower::crl(&tower.root, 1, &[]), Tower::crl(&tower.middle, 1, &[LEAF_SERIAL])];
     assert_eq!(tower.check(true, &good), Err(Why::Revoked));
-    for scope in [Some(rcgen::CrlScope::UserCertsOnly), Some(rcgen::CrlScope::CaCertsOnly), None] {
-        let faults = tower.running.put_text(&Tower::list(&tower.middle, 9, &[], NOW + DAY, part(scope)));
+    for scope in [rcgen::CrlScope::UserCertsOnly, rcgen::CrlScope::CaCertsOnly] {
+        let faults = tower.running.put_text(&Tower::list(&tower.middle, 9, &[], NOW + DAY, part(Some(scope))));
         assert!(matches!(&faults[..], [fault] if fault.contains("Issuing Distribution Point")), "{faults:?}");
         let id = tower.running.material.cas[1].id;
         assert_eq!(tower.running.crls.of(id).expect("the good one").number.to_string(), "1");
         assert_eq!(tower.running.crls.floors()[&id].to_string(), "1");
     }
+    let whole = tower.running.put_text(&Tower::list(&tower.middle, 9, &[], NOW + DAY, part(None)));
+    assert_eq!(whole, [] as [String; 0], "a list that only says where it is fetched from tells of all certificates");
 }
 
 /// A CA below the root of a tower, in its file, and a client of it.
