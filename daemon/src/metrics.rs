@@ -1,7 +1,7 @@
 //! What the node counts of its own work, for those who watch it.
 //!
 //! Everything on the road of a request is a counter that was found when the node was built: no lock, no look-up by name, no allocation. Names and
-//! text are made when somebody asks, in [`expose`]. No label names a tenant, a service or a key (T12).
+//! text are made when somebody asks, in `expose`. No label names a tenant, a service or a key (T12).
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -38,7 +38,7 @@ pub use pem::{TlsError, chain, dates};
 pub use trust::{Trust, TrustKeeper, Trusted, trust};
 
 /// Sessions that a listener remembers for resumption; each keeps the client's chain, one to two KiB as a rule and never more than
-/// [`judge`] lets in.
+/// `judge` lets in.
 pub const SESSIONS_MAX: usize = 4096;
 /// Session ids that a client gets after a full TLS 1.3 handshake, so that it can resume twice at a time.
 const TICKETS_PER_HANDSHAKE: usize = 2;
