@@ -24,7 +24,7 @@ pub(crate) struct Options {
     /// The node's admin socket [default: strongroom.sock in the data folder]
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Speak to the node's admin listener, https://HOST[:5698], instead of its socket [env: STRONGROOM_ADMIN, without --socket and --data-dir]
+    /// Speak to the node's admin listener, https://HOST or https://HOST:PORT, instead of its socket [env: STRONGROOM_ADMIN, without --socket and --data-dir]
     #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
     admin: Option<String>,
     /// With --admin: the CAs whose servers are trusted, in PEM
