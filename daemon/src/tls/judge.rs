@@ -250,12 +250,13 @@ impl Anchor {
 
     /// Asks each verifier. A list that another key of the same name has signed makes a verifier refuse, so the right choice alone lets in.
     fn verify(&self, leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>], now: Time) -> Result<(), Why> {
-        let mut worst = None;
+        // That a list is another key's says less than what the right list says, whichever is asked first.
+        let is_vague = |why: &Why| matches!(why, Why::Other(_) | Why::Signature);
+        let mut worst: Option<Why> = None;
         for verifier in &self.verifiers {
             match verifier.verify_client_cert(leaf, intermediates, unix(now)).map_err(|error| Why::from(&error)) {
                 Ok(_) => return Ok(()),
-                // What has a name of its own says more than that a list is another key's.
-                Err(why) if worst.is_none() || !matches!(why, Why::Other(_)) => worst = Some(why),
+                Err(why) if worst.as_ref().is_none_or(is_vague) => worst = Some(why),
                 Err(_) => {}
             }
         }
