@@ -10,7 +10,7 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::{JoinSet, LocalSet};
+use tokio::task::{JoinSet, LocalSet, spawn_local, yield_now};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -166,6 +166,9 @@ impl Side {
     async fn round(&mut self, length: Duration, keep: bool) -> anyhow::Result<()> {
         let core = if self.connections.len() == 1 { CLIENT_CORE } else { SERVER_CORE };
         pin(self.server.process, core)?;
+        // With a core of its own the client never sleeps: else a server that keeps it waiting would pay for waking it at every answer, and the
+        // faster one would not.
+        let awake = (self.connections.len() > 1).then(|| spawn_local(stay_awake()));
         let cpu_before = cpu_time(self.server.process)?;
         let began = Instant::now();
         let mut tasks = JoinSet::new();
@@ -182,6 +185,9 @@ impl Side {
             }
         }
         let (wall, cpu) = (began.elapsed(), cpu_time(self.server.process)?.saturating_sub(cpu_before));
+        if let Some(awake) = awake {
+            awake.abort();
+        }
         if keep {
             self.rounds.push(Round { operations, cpu, wall });
         }
@@ -207,6 +213,12 @@ impl Side {
 impl Round {
     fn cpu_micros(&self) -> f64 {
         self.cpu.as_secs_f64() * 1e6 / self.operations.max(1) as f64
+    }
+}
+
+async fn stay_awake() {
+    loop {
+        yield_now().await;
     }
 }
 

@@ -33,18 +33,31 @@ async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: 
     let vault = open.as_ref().map(|open| &*open.vault);
     let mut attempt = 1;
     loop {
-        let unit = node.begin(caller.session());
+        let unit = vault.map_or_else(|| node.begin(caller.session()), |vault| vault.begin(caller.session()));
         let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
         let had_credentials = response.request_had_credentials();
-        let (lost, retracted) = (unit.lost(), unit.retracted());
         let items = Items::of(unit.records());
-        let mut commit = Box::pin(unit.commit());
-        match timeout(COMMIT_WITHIN, &mut commit).await {
-            Ok(Ok(receipt)) => {
+        let (done, lost, retracted) = match unit.commit_records() {
+            Ok(done) => (done, Vec::new(), Vec::new()),
+            Err(unit) => {
+                let (lost, retracted) = (unit.lost(), unit.retracted());
+                let mut commit = Box::pin(unit.commit());
+                match timeout(COMMIT_WITHIN, &mut commit).await {
+                    Ok(done) => (done, lost, retracted),
+                    Err(_) => {
+                        tracing::error!(session = caller.session().0, "request not confirmed within {COMMIT_WITHIN:?}");
+                        tokio::spawn(late(Arc::clone(node), commit, lost));
+                        (Err(CommitError::Unavailable { what: unconfirmed() }), Vec::new(), Vec::new())
+                    }
+                }
+            }
+        };
+        match done {
+            Ok(receipt) => {
                 items.count(node, origin, None);
                 *output = response.release(receipt);
             }
-            Ok(Err(CommitError::Conflict { .. })) if attempt < ATTEMPTS_MAX => {
+            Err(CommitError::Conflict { .. }) if attempt < ATTEMPTS_MAX => {
                 // The next attempt announces what it is about to do itself.
                 if !retracted.is_empty() {
                     node.note_all(&retracted);
@@ -52,23 +65,19 @@ async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: 
                 attempt += 1;
                 continue;
             }
-            Ok(Err(error)) => {
+            Err(error) => {
                 tracing::warn!(%error, session = caller.session().0, "request not committed");
                 node.note_all(&lost);
                 items.count(node, origin, Some(Outcome::Unavailable));
                 *output = response.withhold(&error);
             }
-            Err(_) => {
-                let what =
-                    format!("the store did not confirm within {COMMIT_WITHIN:?}; look whether the change was made before repeating it");
-                tracing::error!(session = caller.session().0, "request not confirmed within {COMMIT_WITHIN:?}");
-                tokio::spawn(late(Arc::clone(node), commit, lost));
-                items.count(node, origin, Some(Outcome::Unavailable));
-                *output = response.withhold(&CommitError::Unavailable { what });
-            }
         }
         return had_credentials;
     }
+}
+
+fn unconfirmed() -> String {
+    format!("the store did not confirm within {COMMIT_WITHIN:?}; look whether the change was made before repeating it")
 }
 
 /// What a message's items asked and how they ended: a copy, because a commit takes the unit.

@@ -1,13 +1,14 @@
 //! One KMIP connection: TLS stream, input buffer, output buffer, deadlines; the only loop with a socket.
 
 use std::convert::Infallible;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use keys::port::Clock;
 use keys::record::Origin;
 use kmip::{Caller, Frames, Framing};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use zeroize::Zeroize;
 
 use crate::answer::answer;
@@ -76,12 +77,17 @@ async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
     let mut caller = Caller::new(peer.principal, peer.session, node.config.kmip.credentials);
     let mut input = Vec::with_capacity(BUFFER_BYTES);
     let mut output = Vec::new();
+    let idle = node.config.kmip.idle_timeout;
+    // Both live as long as the connection: to move a timer or to ask again costs little, to make them for each request does not.
+    let mut stopping = pin!(stop.requested());
+    let mut idle_over = pin!(sleep(idle));
     loop {
+        idle_over.as_mut().reset(Instant::now() + idle);
         let frame = tokio::select! {
             biased;
             // First, so that a peer that always has a next request hears it too.
-            () = stop.requested() => return Err(Ended::Stopping),
-            frame = next_frame(&mut stream, &frames, &mut input, node.config.kmip.idle_timeout) => frame?,
+            () = &mut stopping => return Err(Ended::Stopping),
+            frame = next_frame(&mut stream, &frames, &mut input, idle_over.as_mut(), idle) => frame?,
         };
         if let Err(why) = gate.check(SystemClock.now()) {
             shut(&node, Origin::Kmip, caller.session(), &why);
@@ -98,12 +104,22 @@ async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
     }
 }
 
-/// Reads until the buffer begins with a whole frame; returns its length.
-async fn next_frame<S: AsyncRead + Unpin>(stream: &mut S, frames: &Frames, input: &mut Vec<u8>, idle: Duration) -> Result<usize, Ended> {
+/// Reads until the buffer begins with a whole frame; returns its length. `idle_over` ends the wait for its first byte, after `idle`.
+async fn next_frame<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    frames: &Frames,
+    input: &mut Vec<u8>,
+    idle_over: Pin<&mut Sleep>,
+    idle: Duration,
+) -> Result<usize, Ended> {
     if input.is_empty() {
-        within("waiting for a request", idle, fill(stream, input)).await?;
+        tokio::select! {
+            biased;
+            filled = fill(stream, input) => filled?,
+            () = idle_over => return Err(Ended::TimedOut { what: "waiting for a request", limit: idle }),
+        }
     }
-    within("a request", FRAME_WITHIN, async {
+    let whole = async {
         loop {
             match frames.next(input).map_err(|error| Ended::Malformed { why: error.to_string() })? {
                 Framing::Message(length) => return Ok(length),
@@ -113,8 +129,8 @@ async fn next_frame<S: AsyncRead + Unpin>(stream: &mut S, frames: &Frames, input
                 }
             }
         }
-    })
-    .await
+    };
+    within("a request", FRAME_WITHIN, whole).await
 }
 
 async fn fill<S: AsyncRead + Unpin>(stream: &mut S, input: &mut Vec<u8>) -> Result<(), Ended> {

@@ -81,7 +81,7 @@ impl Vault {
     /// # Errors
     /// No randomness.
     pub fn ready_gcm_iv(&self, key: RowId) -> Result<Option<[u8; 12]>, Error> {
-        if self.budgets.take(key) { Ok(Some(self.randomness.array()?)) } else { Ok(None) }
+        if self.budgets.take(key) { Ok(Some(self.randomness.gcm_iv()?)) } else { Ok(None) }
     }
 
     /// Keys that have reserved [`IVS_WARN`] random IVs or more since this node was unsealed, with how many: they should be rotated.

@@ -1,11 +1,15 @@
 //! Randomness with the one check that catches a dead source: two equal draws in a row stop the issue of keys for good.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::port::{Entropy, EntropyError};
 
 /// How many leading bytes of consecutive draws are compared; a sound source repeats them once in 2^96 draws.
 const COMPARED_BYTES: usize = 12;
+/// Length of the initialization vector of AES-GCM in bytes.
+const IV_BYTES: usize = 12;
+/// Initialization vectors that are drawn together: a draw costs as much as the AEAD of a short text.
+const IVS_DRAWN: usize = 42;
 
 /// The checked source that everything in the domain draws from.
 pub struct Randomness {
@@ -17,6 +21,8 @@ pub struct Randomness {
 struct Watch {
     key: Option<[u8; 32]>,
     last: Last,
+    /// Drawn and not used yet. Not secret; each is given out once.
+    ivs: Vec<[u8; IV_BYTES]>,
 }
 
 /// What the last draw was.
@@ -36,7 +42,7 @@ impl Randomness {
     /// Wraps a source.
     #[must_use]
     pub fn new(source: Arc<dyn Entropy>) -> Self {
-        Self { source, last: Mutex::new(Watch { key: None, last: Last::Nothing }) }
+        Self { source, last: Mutex::new(Watch { key: None, last: Last::Nothing, ivs: Vec::new() }) }
     }
 
     /// Fills `buffer` with fresh random bytes.
@@ -44,30 +50,26 @@ impl Randomness {
     /// # Errors
     /// [`EntropyError`] if the source fails, and from the first repeated draw on for ever (C17, F26).
     pub fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
-        let mut watch = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = match watch.key {
-            Some(key) => key,
-            None => {
-                let mut key = [0; 32];
-                self.source.fill(&mut key)?;
-                *watch.key.insert(key)
+        self.watch().draw(&*self.source, buffer)
+    }
+
+    /// A fresh initialization vector for AES-GCM: random, from a draw of many.
+    ///
+    /// # Errors
+    /// As [`Randomness::fill`]; when the source fails, what was drawn before is still given out, after a repeated draw nothing is.
+    pub fn gcm_iv(&self) -> Result<[u8; IV_BYTES], EntropyError> {
+        let mut watch = self.watch();
+        if watch.ivs.is_empty() {
+            let mut drawn = [0; IVS_DRAWN * IV_BYTES];
+            watch.draw(&*self.source, &mut drawn)?;
+            watch.ivs = drawn.as_chunks().0.to_vec();
+            let mut sorted = watch.ivs.clone();
+            sorted.sort_unstable();
+            if sorted.windows(2).any(|two| two[0] == two[1]) {
+                return Err(watch.stop());
             }
-        };
-        self.source.fill(buffer)?;
-        let seen = cipher::mac::hmac_sha256(&key, &[buffer]);
-        let seen: [u8; COMPARED_BYTES] = *seen.first_chunk().expect("a MAC has 32 bytes");
-        let stopped = match &watch.last {
-            Last::Nothing => false,
-            Last::Drawn(before) => *before == seen && buffer.len() >= COMPARED_BYTES,
-            Last::Repeated => true,
-        };
-        if stopped {
-            watch.last = Last::Repeated;
-            buffer.fill(0);
-            return Err(EntropyError { why: "two consecutive draws were equal; restart once the system's generator is sound".to_owned() });
         }
-        watch.last = Last::Drawn(seen);
-        Ok(())
+        Ok(watch.ivs.pop().expect("a draw is of many"))
     }
 
     /// An array of fresh random bytes that are not secret: a salt, an IV, an identifier.
@@ -79,12 +81,50 @@ impl Randomness {
         self.fill(&mut bytes)?;
         Ok(bytes)
     }
+
+    fn watch(&self) -> MutexGuard<'_, Watch> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    fn draw(&mut self, source: &dyn Entropy, buffer: &mut [u8]) -> Result<(), EntropyError> {
+        let key = match self.key {
+            Some(key) => key,
+            None => {
+                let mut key = [0; 32];
+                source.fill(&mut key)?;
+                *self.key.insert(key)
+            }
+        };
+        source.fill(buffer)?;
+        let seen = cipher::mac::hmac_sha256(&key, &[buffer]);
+        let seen: [u8; COMPARED_BYTES] = *seen.first_chunk().expect("a MAC has 32 bytes");
+        let repeats = match &self.last {
+            Last::Nothing => false,
+            Last::Drawn(before) => *before == seen && buffer.len() >= COMPARED_BYTES,
+            Last::Repeated => true,
+        };
+        if repeats {
+            buffer.fill(0);
+            return Err(self.stop());
+        }
+        self.last = Last::Drawn(seen);
+        Ok(())
+    }
+
+    /// Nothing is drawn any more, and nothing given out that was.
+    fn stop(&mut self) -> EntropyError {
+        self.last = Last::Repeated;
+        self.ivs.clear();
+        EntropyError { why: "two consecutive draws were equal; restart once the system's generator is sound".to_owned() }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicU8, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
     /// Counts up, but sticks at `sticks_at`.
     struct Sticky {
@@ -104,5 +144,58 @@ mod tests {
         let randomness = Randomness::new(Arc::new(Sticky { next: AtomicU8::new(0), sticks_at: 3 }));
         let drawn: Vec<bool> = (0..5).map(|_| randomness.array::<32>().is_ok()).collect();
         assert_eq!(drawn, [true, true, true, false, false]);
+    }
+
+    #[test]
+    fn no_initialization_vector_is_given_out_twice() {
+        let randomness = Randomness::new(Arc::new(Counting(AtomicU32::new(0))));
+        let ivs: std::collections::BTreeSet<_> = (0..3 * IVS_DRAWN).map(|_| randomness.gcm_iv().expect("the source is sound")).collect();
+        assert_eq!(ivs.len(), 3 * IVS_DRAWN);
+    }
+
+    #[test]
+    fn a_draw_that_repeats_within_itself_stops_the_source_for_good() {
+        let randomness = Randomness::new(Arc::new(Sticky { next: AtomicU8::new(0), sticks_at: u8::MAX }));
+        assert!(randomness.gcm_iv().is_err(), "all its vectors are equal");
+        assert!(randomness.array::<32>().is_err());
+    }
+
+    #[test]
+    fn a_source_that_repeats_a_draw_takes_back_the_vectors_that_are_left() {
+        let source = Arc::new(Stuck { counting: Counting(AtomicU32::new(0)), is_stuck: AtomicBool::new(false) });
+        let randomness = Randomness::new(Arc::<Stuck>::clone(&source));
+        randomness.gcm_iv().expect("the source is sound");
+        source.is_stuck.store(true, Ordering::Relaxed);
+        assert!(randomness.array::<32>().is_ok(), "one draw repeats nothing yet");
+        assert!(randomness.array::<32>().is_err());
+        assert!(randomness.gcm_iv().is_err());
+    }
+
+    /// Every four bytes are a number that was not there before.
+    struct Counting(AtomicU32);
+
+    impl Entropy for Counting {
+        fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+            for four in buffer.chunks_mut(4) {
+                four.copy_from_slice(&self.0.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+            }
+            Ok(())
+        }
+    }
+
+    /// Counts until it is stuck.
+    struct Stuck {
+        counting: Counting,
+        is_stuck: AtomicBool,
+    }
+
+    impl Entropy for Stuck {
+        fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+            match self.is_stuck.load(Ordering::Relaxed) {
+                true => buffer.fill(7),
+                false => self.counting.fill(buffer)?,
+            }
+            Ok(())
+        }
     }
 }

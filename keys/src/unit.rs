@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::freshness::{Bucket, bucket_of, bucket_row, row_mac};
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
 use crate::policy::Action;
-use crate::port::{AuditSink, Batch, Change, OutboxEntry, Parent, StoreError};
+use crate::port::{AuditSink, AuditUnavailable, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::{Outcome, Record};
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
 use crate::shelf::Shelf;
@@ -234,28 +234,45 @@ impl Unit {
         self.intents.iter().map(|intent| Record { outcome: Outcome::Unavailable, ..*intent }).collect()
     }
 
+    /// Makes the records of a unit without changes safe, at once; a unit with changes comes back, for [`Unit::commit`].
+    ///
+    /// # Errors
+    /// [`CommitError::Unavailable`] inside; nothing of the unit may be acknowledged then.
+    #[expect(clippy::result_large_err, reason = "the unit itself comes back, and is moved no further than to its commit")]
+    pub fn commit_records(mut self) -> Result<Result<Receipt, CommitError>, Self> {
+        if !self.staged.is_empty() {
+            return Err(self);
+        }
+        self.records.append(&mut self.further);
+        let appended = self.audit.append(&self.records).map_err(unrecorded);
+        Ok(appended.map(|()| Receipt { streams: self.streams.into_iter().flatten().collect() }))
+    }
+
     /// Makes changes and records safe. Once begun it is not cancelled: the writer owns the unit, the caller only waits.
     ///
     /// # Errors
     /// [`CommitError`]; nothing of the unit may be acknowledged then.
-    pub async fn commit(mut self) -> Result<Receipt, CommitError> {
-        self.records.append(&mut self.further);
-        let receipt = Receipt { streams: self.streams.into_iter().flatten().collect() };
-        if self.staged.is_empty() {
-            self.audit.append(&self.records).map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
-            return Ok(receipt);
-        }
+    pub async fn commit(self) -> Result<Receipt, CommitError> {
+        let mut unit = match self.commit_records() {
+            Ok(done) => return done,
+            Err(unit) => unit,
+        };
+        unit.records.append(&mut unit.further);
         let sealed = || CommitError::Unavailable { what: "the node was sealed meanwhile; unseal it and repeat the request".to_owned() };
-        let UnitSender(mut sender) = self.writer.ok_or_else(sealed)?;
-        if !self.intents.is_empty() {
-            self.audit.append(&self.intents).map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+        let UnitSender(mut sender) = unit.writer.ok_or_else(sealed)?;
+        if !unit.intents.is_empty() {
+            unit.audit.append(&unit.intents).map_err(unrecorded)?;
         }
         let (done, outcome) = oneshot::channel();
-        let pending = Pending { changes: self.staged.into_values().collect(), records: self.records, done };
+        let pending = Pending { changes: unit.staged.into_values().collect(), records: unit.records, done };
         sender.send(pending).await.map_err(|_| sealed())?;
         outcome.await.map_err(|_| sealed())??;
-        Ok(receipt)
+        Ok(Receipt { streams: unit.streams.into_iter().flatten().collect() })
     }
+}
+
+fn unrecorded(error: AuditUnavailable) -> CommitError {
+    CommitError::Unavailable { what: error.to_string() }
 }
 
 /// `later` with the expectation of the change before it; `None` if the two cancel out.

@@ -2,17 +2,23 @@
 #![expect(unsafe_code, reason = "registers have no safe name; every block says why it is sound")]
 
 use std::arch::asm;
+use std::cell::Cell;
 
-/// How much of the stack below the caller is overwritten: more than the key set-up of any cipher here uses.
-const SCRUB_BYTES: usize = 8 * 1024;
+/// How much of the stack below the caller is overwritten: more than the key set-up of any cipher here uses, and what calls it.
+const SCRUB_BYTES: usize = 12 * 1024;
+
+thread_local! {
+    /// A caller further up will do it.
+    static IS_OWED: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Runs `compute`, then overwrites the stack below the caller, where key schedules and spilled registers may lie, and the vector registers.
 ///
 /// Ciphers work in vector registers, and a thread that then waits keeps them as they were: a core image shows them. Costs about 0.1 us. Call it
-/// around key set-up, not around bulk work.
+/// around key set-up, not around bulk work; of nested calls only the outermost overwrites, so that an operation of several steps pays once.
 #[inline(never)]
 pub fn scrubbed<R>(compute: impl FnOnce() -> R) -> R {
-    let _also_after_a_panic = Scrub;
+    let _also_after_a_panic = (!IS_OWED.replace(true)).then_some(Scrub);
     run(compute)
 }
 
@@ -21,6 +27,7 @@ struct Scrub;
 impl Drop for Scrub {
     #[inline(never)]
     fn drop(&mut self) {
+        IS_OWED.set(false);
         overwrite();
         clear_vectors();
     }
@@ -148,5 +155,20 @@ mod tests {
         assert!(left()[..2].contains(&PATTERN), "the registers can be read at all");
         scrubbed(use_registers);
         assert!(!left().contains(&PATTERN));
+    }
+
+    #[test]
+    fn the_outermost_of_nested_calls_clears_what_all_of_them_left_also_after_a_panic() {
+        scrubbed(|| scrubbed(use_registers));
+        assert!(!left().contains(&PATTERN));
+        let panicked = std::panic::catch_unwind(|| {
+            scrubbed(|| {
+                scrubbed(use_registers);
+                assert!(!left().contains(&PATTERN), "they are there still, so this panics");
+            });
+        });
+        assert!(panicked.is_err() && !left().contains(&PATTERN));
+        scrubbed(use_registers);
+        assert!(!left().contains(&PATTERN), "the next call clears again");
     }
 }
