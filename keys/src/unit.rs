@@ -5,11 +5,12 @@
 //! bucket digests: so a change and its record cannot part, and concurrent units share one durable commit.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::{SinkExt, StreamExt};
+use secret::Bytes;
 
 use crate::cache::Cache;
 use crate::entropy::Randomness;
@@ -84,6 +85,15 @@ pub struct Unit {
     intents: Vec<Record>,
     /// Streams that go on when the message is answered; `None` where a later item took one over.
     streams: Vec<Option<Staged>>,
+    /// The key that the last item used, open until the message is through: a batch mostly uses one.
+    opened: Mutex<Option<Opened>>,
+}
+
+/// Key bytes in use by one message.
+pub(crate) struct Opened {
+    pub(crate) id: RowId,
+    pub(crate) generation: Generation,
+    pub(crate) material: Bytes,
 }
 
 /// A point in a unit's stage to come back to.
@@ -118,7 +128,23 @@ impl Unit {
             further: Vec::new(),
             intents: Vec::new(),
             streams: Vec::new(),
+            opened: Mutex::default(),
         }
+    }
+
+    /// Lends the key bytes of a row's generation to `use_it`; `reveal` opens them if the last item of this message used another key.
+    pub(crate) fn with_opened<R>(
+        &self,
+        (id, generation): (RowId, Generation),
+        reveal: impl FnOnce() -> Result<Bytes, Error>,
+        use_it: impl FnOnce(&[u8]) -> R,
+    ) -> Result<R, Error> {
+        let mut place = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = match place.take().filter(|opened| (opened.id, opened.generation) == (id, generation)) {
+            Some(opened) => opened,
+            None => Opened { id, generation, material: reveal()? },
+        };
+        Ok(place.insert(opened).material.expose(use_it))
     }
 
     /// Whose unit it is.
@@ -240,6 +266,7 @@ impl Unit {
     /// [`CommitError::Unavailable`] inside; nothing of the unit may be acknowledged then.
     #[expect(clippy::result_large_err, reason = "the unit itself comes back, and is moved no further than to its commit")]
     pub fn commit_records(mut self) -> Result<Result<Receipt, CommitError>, Self> {
+        self.opened = Mutex::default();
         if !self.staged.is_empty() {
             return Err(self);
         }
@@ -461,7 +488,7 @@ impl Writer {
         header.generation = generation.map_or(Generation::FIRST, Generation::next);
         header.attributes_seq = header.generation.0;
         let content = attributes::encode(bucket);
-        let content = secret::Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?;
+        let content = Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?;
         let binding = self.parts.shelf.registry.attributes_binding(&header);
         let blob = self.parts.parent.wrap(header.parent, &[(binding, &content)]).await?.pop();
         Ok(self.parts.shelf.registry.seal_row(header, None, blob, Vec::new()))

@@ -245,10 +245,9 @@ impl Vault {
         let entry = self.entry(unit, &authorized).await?;
         let view = self.view(&entry);
         self.must_allow::<V>(&view)?;
-        scrubbed(|| {
-            let material = self.cache.reveal(&entry)?.ok_or_else(|| Error::corrupt("it has no material", entry.header.id))?;
-            material.expose(|bytes| use_it(bytes, &view))
-        })
+        let Header { id, generation, .. } = entry.header;
+        let reveal = || self.cache.reveal(&entry)?.ok_or_else(|| Error::corrupt("it has no material", id));
+        scrubbed(|| unit.with_opened((id, generation), reveal, |bytes| use_it(bytes, &view)))?
     }
 
     /// Would state, dates and usage mask allow `V` now? For what must be decided before anything is spent on the operation.

@@ -75,27 +75,33 @@ pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
 }
 
 /// Does one item and writes the response payload. What it wrote or staged before it failed is the caller's to take back.
+///
+/// The rarer operations lie on the heap while they run: else every idle connection would have room for the largest of them.
 pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let (rules, payload) = (context.rules, item.payload);
     match item.operation.known_in(rules.version) {
-        Some(Operation::Create) => create::run(context, CreateRequest::decode(payload, rules)?, out).await,
-        Some(Operation::ReKey) => re_key::run(context, ReKeyRequest::decode(payload, rules)?, out).await,
-        Some(Operation::Locate) => locate::run(context, LocateRequest::decode(payload, rules.locating())?, out).await,
-        Some(Operation::Check) => check::run(context, CheckRequest::decode(payload, rules)?, out).await,
-        Some(Operation::Get) => get::get(context, GetRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Create) => Box::pin(create::run(context, CreateRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::ReKey) => Box::pin(re_key::run(context, ReKeyRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::Locate) => Box::pin(locate::run(context, LocateRequest::decode(payload, rules.locating())?, out)).await,
+        Some(Operation::Check) => Box::pin(check::run(context, CheckRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::Get) => Box::pin(get::get(context, GetRequest::decode(payload, rules)?, out)).await,
         Some(Operation::GetAttributes) => get_attributes::run(context, GetAttributesRequest::decode(payload, rules)?, out).await,
         Some(Operation::GetAttributeList) => get_attribute_list::run(context, GetAttributeListRequest::decode(payload, rules)?, out).await,
-        Some(Operation::AddAttribute) => attribute::add(context, AddAttributeRequest::decode(payload, rules)?, out).await,
-        Some(Operation::ModifyAttribute) => attribute::modify(context, ModifyAttributeRequest::decode(payload, rules)?, out).await,
-        Some(Operation::DeleteAttribute) => attribute::delete(context, DeleteAttributeRequest::decode(payload, rules)?, out).await,
-        Some(Operation::Activate) => activate::run(context, ActivateRequest::decode(payload, rules)?, out).await,
-        Some(Operation::Revoke) => revoke::run(context, RevokeRequest::decode(payload, rules)?, out).await,
-        Some(Operation::Destroy) => destroy::run(context, DestroyRequest::decode(payload, rules)?, out).await,
+        Some(Operation::AddAttribute) => Box::pin(attribute::add(context, AddAttributeRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::ModifyAttribute) => {
+            Box::pin(attribute::modify(context, ModifyAttributeRequest::decode(payload, rules)?, out)).await
+        }
+        Some(Operation::DeleteAttribute) => {
+            Box::pin(attribute::delete(context, DeleteAttributeRequest::decode(payload, rules)?, out)).await
+        }
+        Some(Operation::Activate) => Box::pin(activate::run(context, ActivateRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::Revoke) => Box::pin(revoke::run(context, RevokeRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::Destroy) => Box::pin(destroy::run(context, DestroyRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Query) => query::run(context, &QueryRequest::decode(payload, rules)?, out),
         Some(Operation::DiscoverVersions) => discover_versions::run(context, &DiscoverVersionsRequest::decode(payload, rules)?, out),
         Some(Operation::Encrypt) => encrypt::run(context, EncryptRequest::decode(payload, rules)?, out).await,
         Some(Operation::Decrypt) => decrypt::run(context, DecryptRequest::decode(payload, rules)?, out).await,
-        Some(Operation::Export) => get::export(context, ExportRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Export) => Box::pin(get::export(context, ExportRequest::decode(payload, rules)?, out)).await,
         unoffered => Err(refusal(unoffered, payload)),
     }
 }

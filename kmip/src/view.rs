@@ -52,13 +52,17 @@ impl Surroundings {
     }
 }
 
-/// All attributes that the object has and its owner may see, in the standard's order.
+/// The `wanted` attributes that the object has and its owner may see, in the standard's order.
 ///
 /// Digest is not among them: it is for those only who may have the key itself (C7), and nobody may at a core.
-pub(crate) fn attributes<'a>(view: &'a View, around: &'a Surroundings) -> Vec<Attribute<'a>> {
-    let mut instances: Vec<(u32, AttributeValue<'_>)> = plain_values(view, around).into_iter().map(|value| (0, value)).collect();
-    instances.extend(several_values(&view.attributes, around));
-    instances.sort_by_key(|(index, value)| (value.standard().map_or(usize::MAX, |name| name as usize), value.name(), *index));
+pub(crate) fn attributes<'a>(view: &'a View, around: &'a Surroundings, wanted: impl Fn(&str) -> bool) -> Vec<Attribute<'a>> {
+    let plain = plain_values(view, around).into_iter().map(|value| (0, value));
+    let all = plain.chain(several_values(&view.attributes, around));
+    let mut instances: Vec<(u32, AttributeValue<'_>)> = all.filter(|(_, value)| wanted(value.name())).collect();
+    let place = |value: &AttributeValue<'_>| value.standard().map_or(usize::MAX, |name| name as usize);
+    instances.sort_by(|(index, one), (other_index, other)| {
+        place(one).cmp(&place(other)).then_with(|| one.name().cmp(other.name())).then(index.cmp(other_index))
+    });
     instances.into_iter().map(|(index, value)| Attribute { index: shown_index(&value, index), value }).collect()
 }
 

@@ -110,8 +110,7 @@ impl<'a> Wrapping<'a> {
             return Frame { before: vec![], after: vec![] };
         }
         let bytes = usize::try_from(view.header.bits / 8).expect("key sizes are small");
-        let mut attributes = view::attributes(view, around);
-        attributes.retain(|attribute| self.wants(attribute.value.name()));
+        let attributes = view::attributes(view, around, |name| self.wants(name));
         let blank = PlainKeyValue { key_material: ByteString(&vec![0; bytes]), attributes };
         let mut before = vec![];
         blank.encode(Tag::KEY_VALUE, &mut Writer::new(&mut before, version));

@@ -5,7 +5,7 @@ use std::arch::asm;
 use std::cell::Cell;
 
 /// How much of the stack below the caller is overwritten: more than the key set-up of any cipher here uses, and what calls it.
-const SCRUB_BYTES: usize = 12 * 1024;
+const SCRUB_BYTES: usize = 8 * 1024;
 
 thread_local! {
     /// A caller further up will do it.

@@ -70,7 +70,7 @@ async fn write_export(
     out: &mut Writer<'_>,
 ) -> Result<(), Failure> {
     let around = Surroundings::of(context, view, |_| true).await?;
-    let attributes = view::attributes(view, &around);
+    let attributes = view::attributes(view, &around, |_| true);
     let response = ExportResponse { object_type: ObjectType::SymmetricKey, unique_identifier: id, attributes, symmetric_key };
     response.encode(Tag::RESPONSE_PAYLOAD, out);
     Ok(())

@@ -14,7 +14,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: GetAttributeListRequ
     let named = context.object::<verb::GetAttributeList>(request.unique_identifier).await?;
     let object = context.vault.attributes(context.unit, named.authorized).await?;
     let around = Surroundings::of(context, &object, |_| true).await?;
-    let mut attributes = view::attributes(&object, &around);
+    let mut attributes = view::attributes(&object, &around, |_| true);
     attributes.retain(|attribute| attribute.legal_in(out.version()));
     let mut attribute_names: Vec<&str> = attributes.iter().map(|attribute| attribute.value.name()).collect();
     attribute_names.dedup();

@@ -22,8 +22,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: GetAttributesRequest
     let wanted = |name: &str| if names.is_empty() { !name.starts_with("y-") } else { names.contains(&name) };
     let object = context.vault.attributes(context.unit, named.authorized).await?;
     let around = Surroundings::of(context, &object, wanted).await?;
-    let mut attributes = view::attributes(&object, &around);
-    attributes.retain(|attribute| wanted(attribute.value.name()));
+    let attributes = view::attributes(&object, &around, wanted);
     GetAttributesResponse { unique_identifier: &named.text, attributes }.encode(Tag::RESPONSE_PAYLOAD, out);
     Ok(())
 }
