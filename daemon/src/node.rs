@@ -4,11 +4,12 @@ mod figures;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use audit::Log;
 use keys::cluster;
+use keys::floor::CrlFloors;
 use keys::hierarchy::MasterKey;
 use keys::id::{OutboxSeq, SessionId, Time};
 use keys::policy::{Action, NodeRole, Principal};
@@ -19,6 +20,7 @@ use keys::vault::{Parts, Vault};
 use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
 use secret::Bytes;
 use storage::embedded::Embedded;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -34,6 +36,8 @@ pub(crate) const OUTBOX_PAGE_RECORDS: usize = 1000;
 /// How long sealing waits for requests under way.
 const SEAL_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long unsealing waits until the listeners believe no CRL below the numbers that are stored.
+const BELIEVE_WITHIN: Duration = Duration::from_secs(5);
 /// A node of a cluster, from start to stop.
 pub struct Node {
     /// What it was told.
@@ -73,6 +77,8 @@ pub struct Node {
 }
 
 /// Sealed is a state, not an error.
+    /// Who keeps the trust of the listeners.
+    trust: OnceLock<mpsc::Sender<FoundFloors>>,
 enum State {
     Sealed { since: Time, reason: String },
     Open(Arc<Open>),
@@ -89,6 +95,14 @@ pub struct Open {
 /// What is known of the slots, by the last time each was tried.
 struct Slots {
     attempts: Vec<Attempt>,
+/// The CRL numbers that an unseal has found: the node is not open before they are believed (C21).
+pub struct FoundFloors {
+    /// The numbers.
+    pub floors: CrlFloors,
+    /// To be told when no list below them is in force.
+    pub believed: oneshot::Sender<()>,
+}
+
     tried: Option<Instant>,
     residency: Residency,
     /// Kept only while the residency rule says so.
@@ -122,6 +136,9 @@ pub enum UnsealError {
     /// The audit log does not take the key or the record.
     #[error("audit log: {what}")]
     Audit {
+    /// The listeners' trust did not take up the CRL numbers that are stored.
+    #[error("the CRL numbers in the keystore were not taken up within {BELIEVE_WITHIN:?}: unseal again")]
+    Trust,
         /// Why.
         what: String,
     },
@@ -183,6 +200,7 @@ impl Node {
     }
 
     /// The open domain, if the node is unsealed.
+            trust: OnceLock::new(),
     #[must_use]
     pub fn open(&self) -> Option<Arc<Open>> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
@@ -328,6 +346,7 @@ impl Node {
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
+        self.raise_floors(&vault).await?;
 
     fn expected(&self) -> Expected {
         Expected { cluster: Some(self.identity.cluster), generation: None }
@@ -336,6 +355,37 @@ impl Node {
     /// Opens every slot that needs no person, by real device jobs, and decides anew whether the MasterKey may leave memory.
     pub async fn probe_slots(&self) {
         let seal = Arc::clone(&self.seal);
+    /// Tells every later unseal's CRL numbers to whoever asks first: the keeper of the listeners' trust.
+    #[must_use]
+    pub fn follow_floors(&self) -> mpsc::Receiver<FoundFloors> {
+        let (sender, receiver) = mpsc::channel(1);
+        let _has_a_keeper = self.trust.set(sender);
+        receiver
+    }
+
+    /// Has the listeners believe no CRL below the numbers that are stored.
+    async fn raise_floors(&self, vault: &Vault) -> Result<(), UnsealError> {
+        let Some(trust) = self.trust.get() else { return Ok(()) };
+        let raised = timeout(BELIEVE_WITHIN, async {
+            let floors = match vault.crl_floors().await {
+                Ok(floors) => floors,
+                // One damaged record does not keep everybody from their keys. It is said again with each try to store numbers.
+                Err(error @ keys::Error::Corrupt { .. }) => {
+                    tracing::error!(%error, "the CRL numbers of before are lost");
+                    return Ok(());
+                }
+                Err(error) => return Err(UnsealError::from(error)),
+            };
+            let (believed, answer) = oneshot::channel();
+            if trust.send(FoundFloors { floors, believed }).await.is_ok() {
+                // A keeper that has ended has no listener to keep.
+                let _ended = answer.await;
+            }
+            Ok(())
+        });
+        raised.await.unwrap_or(Err(UnsealError::Trust))
+    }
+
         let expected = self.expected();
         let attempts = match blocking(move || seal.probe(expected)).await {
             Ok(attempts) => attempts,

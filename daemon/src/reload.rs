@@ -3,14 +3,20 @@
 //! The CAs of clients, each certificate with its key, and the revocation list of each CA change for themselves: a fault of one keeps no other
 //! back. What is wrong with a new file is told in status, log and audit log, and what was in force stays; a fault that may pass by itself, such
 //! as a lack of descriptors, has the file read again until it does.
+//!
+//! Whatever may wait for a disk runs beside: reading files on a thread of its own, storing CRL numbers as a task. Neither is begun again before it has
+//! ended, and of one that takes too long it is said so. A CRL number counts from the moment it was seen, whether or not it could be stored;
+//! storing is tried again until it is done. The numbers that an unseal finds are believed before the node is open.
 
+mod files;
+mod job;
 mod stamp;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use keys::floor::CrlFloors;
 use keys::id::Time;
@@ -19,23 +25,25 @@ use keys::port::Clock;
 use keys::record::Outcome;
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use crate::boot::tell;
 use crate::config::{Config, Listener};
 use crate::identity::Rules;
-use crate::node::Node;
+use crate::node::{FoundFloors, Node};
 use crate::stop::Stop;
-use crate::system::{SystemClock, rfc3339};
-use crate::tls::{CaId, CrlError, CrlNumber, Crls, Material, ServerTls, TlsError, Trust, TrustKeeper, Trusted, trust};
-use stamp::Watch;
+use crate::system::SystemClock;
+use crate::tls::{CaId, CrlNumber, ServerTls, TlsError, Trust, TrustKeeper, Trusted, trust};
+use files::{Files, Watched};
+use job::Job;
 
 /// How often the files are looked at. A changed one is read at the second look after the change.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How often files are read again whose fault may have passed.
-const TRY_EVERY: Duration = Duration::from_secs(1);
-/// How often a sealed node is asked whether it is open now.
-const OPEN_LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Longer than this no good disk takes to read the files.
+const READ_WITHIN: Duration = Duration::from_secs(5);
+/// Longer than this no good store takes to keep the CRL numbers.
+const STORE_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is said anew which lists will expire soon.
 const SAY_EVERY_SECONDS: i64 = 60;
 /// What status files the warnings under.
@@ -46,76 +54,54 @@ pub struct Reloader {
     file: PathBuf,
     node: Arc<Node>,
     rules: Rules,
-    listeners: Vec<Watched>,
-    crls: Crls,
+    files: Files,
+    /// One for each listener, in the order of `files`.
+    keepers: Vec<TrustKeeper>,
+    reading: Job<Read>,
+    /// What is to be read as soon as nothing is being read.
+    next: Want,
+    /// The service manager waits to be told that a reload is over.
+    is_told_reloading: bool,
+    /// What an unseal has found.
+    found: mpsc::Receiver<FoundFloors>,
+    storing: Job<(Time, Result<CrlFloors, keys::Error>)>,
     /// The node that was open when the numbers were last stored, and the numbers.
     stored: Option<(Time, BTreeMap<CaId, CrlNumber>)>,
-    /// Why they could not be stored, or the configuration not be read.
     faults: Faults,
     said: i64,
-    /// When the files were last read.
-    tried: Instant,
 }
 
+/// What is wrong beside the files themselves.
 #[derive(Default)]
 struct Faults {
+    /// The CRL numbers could not be stored.
     store: Option<String>,
+    /// The configuration could not be read.
     config: Option<String>,
+    /// The files take too long to read.
+    late: Option<String>,
+    /// The TLS library does not take what was read.
+    install: Vec<String>,
 }
 
-/// One listener.
-struct Watched {
-    name: &'static str,
-    told: Listener,
-    material: Material,
-    keeper: TrustKeeper,
-    watch: Watch,
-    faults: Vec<String>,
-    /// One of the faults may pass though no file changes.
-    may_pass: bool,
+/// How much is to be read: each does what the one before does, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Want {
+    /// What has changed.
+    Look,
+    /// All files.
+    Reload,
+    /// The configuration, and all files.
+    HangUp,
 }
 
-impl Watched {
-    /// Reads every file; what is good of it is kept for the next trust. Returns whether other faults were found than before.
-    fn read(&mut self, crls: &mut Crls, now: Time) -> bool {
-        let name = self.name;
-        let files = self.material.read_again(&self.told, now);
-        let lists = self.material.take_crls(&self.told, crls, now);
-        self.may_pass = files.iter().any(TlsError::may_pass) || lists.iter().any(CrlError::may_pass);
-        let files = files.into_iter().map(|error| format!("listeners.{name}: {error}; what was read of it before stays in force"));
-        let faults = files.chain(lists.into_iter().map(|fault| format!("listeners.{name}: {fault}"))).collect();
-        std::mem::replace(&mut self.faults, faults) != self.faults
-    }
-
-    /// Puts what was read into force.
-    fn install(&mut self, crls: &Crls, rules: &Rules) {
-        match ServerTls::new(&self.told, &self.material, crls, Arc::new(SystemClock)) {
-            Ok(tls) => self.keeper.replace(Trust { tls, rules: rules.clone() }),
-            Err(error) => self.faults.push(format!("listeners.{}: {error}", self.name)),
-        }
-    }
-
-    /// Lists that are in the last quarter of their life, or over.
-    fn expiring<'a>(&'a self, crls: &'a Crls, now: Time) -> impl Iterator<Item = String> + 'a {
-        self.material.crls(&self.told, crls).filter_map(move |(crl, until)| {
-            let (due, name) = (rfc3339(crl.next_update), self.name);
-            let quarter_seconds = (crl.next_update.seconds() - crl.this_update.seconds()) / 4;
-            if now > until {
-                Some(format!(
-                    "listeners.{name}: the CRL of {} has expired on {due}: nobody with a certificate of that CA is let in",
-                    crl.issuer
-                ))
-            } else if now.seconds() > crl.next_update.seconds() - quarter_seconds {
-                let until = rfc3339(until);
-                Some(format!(
-                    "listeners.{name}: the CRL of {} is due on {due}, clients are let in until {until}: put its next one there",
-                    crl.issuer
-                ))
-            } else {
-                None
-            }
-        })
-    }
+/// What was read.
+struct Read {
+    want: Want,
+    files: Files,
+    /// It is to be put into force.
+    is_new: bool,
+    config: Option<Result<Box<Config>, String>>,
 }
 
 impl Reloader {
@@ -123,16 +109,21 @@ impl Reloader {
     #[must_use]
     pub fn new(file: PathBuf, node: Arc<Node>) -> Self {
         let rules = node.config.identity.clone();
+        let found = node.follow_floors();
         Self {
             file,
             node,
             rules,
-            listeners: Vec::new(),
-            crls: Crls::default(),
+            files: Files::default(),
+            keepers: Vec::new(),
+            reading: Job::default(),
+            next: Want::Look,
+            is_told_reloading: false,
+            found,
+            storing: Job::default(),
             stored: None,
             faults: Faults::default(),
             said: 0,
-            tried: Instant::now(),
         }
     }
 
@@ -141,15 +132,10 @@ impl Reloader {
     /// # Errors
     /// What is wrong with certificates, keys or CAs.
     pub fn open(&mut self, name: &'static str, told: &Listener) -> Result<Trusted, TlsError> {
-        let now = SystemClock.now();
-        let watch = Watch::on(files(told));
-        let material = Material::read(told, now)?;
-        let lists = material.take_crls(told, &mut self.crls, now);
-        let may_pass = lists.iter().any(CrlError::may_pass);
-        let faults = lists.into_iter().map(|fault| format!("listeners.{name}: {fault}")).collect();
-        let tls = ServerTls::new(told, &material, &self.crls, Arc::new(SystemClock))?;
+        let material = self.files.open(name, told)?.material.clone();
+        let tls = ServerTls::new(told, &material, &self.files.crls, Arc::new(SystemClock))?;
         let (keeper, trusted) = trust(Trust { tls, rules: self.rules.clone() });
-        self.listeners.push(Watched { name, told: told.clone(), material, keeper, watch, faults, may_pass });
+        self.keepers.push(keeper);
         Ok(trusted)
     }
 
@@ -164,56 +150,87 @@ impl Reloader {
             tokio::select! {
                 () = stop.requested() => return Ok(()),
                 Some(()) = hangup.recv() => self.hang_up(),
-                _ = looks.tick() => self.look(),
-                () = self.opened() => {}
+                Some(FoundFloors { floors, believed }) = self.found.recv() => {
+                    self.believe(&floors);
+                    // An unseal that has given up waiting has failed.
+                    let _waits = believed.send(());
+                }
+                read = self.reading.ended() => self.finish_reading(read),
+                (since, stored) = self.storing.ended() => self.finish_storing(since, stored),
+                _ = looks.tick() => {
+                    self.read();
+                    self.store_floors();
+                    self.say_what_is_late();
+                    self.say_each_minute();
+                }
             }
-            self.store_floors().await;
-            self.say_each_minute();
         }
     }
 
-    fn look(&mut self) {
-        // Each is asked, so that each knows what it saw last.
-        let changed: Vec<_> = self.listeners.iter_mut().filter_map(|listener| listener.watch.look().then_some(listener.name)).collect();
-        if !changed.is_empty() {
-            tracing::info!(listeners = changed.join(", "), "files have changed: reading them");
-            self.reload();
-        } else if self.listeners.iter().any(|listener| listener.may_pass) && self.tried.elapsed() >= TRY_EVERY {
-            self.try_again();
+    /// Begins to read what is wanted, unless something is being read.
+    fn read(&mut self) {
+        if self.reading.is_running() {
+            return;
         }
+        let want = std::mem::replace(&mut self.next, Want::Look);
+        let (mut files, file) = (self.files.clone(), self.file.clone());
+        self.reading.block(move || {
+            let mut config = None;
+            let is_new = match want {
+                Want::Look => files.look(),
+                Want::Reload => {
+                    files.reload();
+                    true
+                }
+                Want::HangUp => {
+                    let read = Config::load_guarded(&file, std::env::vars_os());
+                    if let Ok(told) = &read {
+                        files.follow(&told.listeners);
+                    }
+                    files.reload();
+                    config = Some(read.map(Box::new).map_err(|error| format!("the configuration was not reloaded: {error}")));
+                    true
+                }
+            };
+            Read { want, files, is_new, config }
+        });
     }
 
-    /// Reads the same files again, because what was wrong with them may be over; that counts only if something is.
-    fn try_again(&mut self) {
-        if self.read(SystemClock.now()) {
+    fn finish_reading(&mut self, Read { want, mut files, is_new, config }: Read) {
+        // Numbers that were learnt while it was read count, too.
+        let is_older = files.crls.raise(self.files.crls.floors());
+        self.files = files;
+        let was_late = self.faults.late.take().is_some();
+        match config {
+            Some(Ok(config)) => {
+                self.faults.config = None;
+                self.take(*config);
+            }
+            Some(Err(error)) => self.faults.config = Some(error),
+            None => {}
+        }
+        if is_older {
+            // What was dropped is to be told by its name.
+            self.next = self.next.max(Want::Reload);
+        }
+        if is_new || is_older {
             self.put_into_force();
+        } else if was_late {
+            self.say(SystemClock.now());
         }
-    }
-
-    /// Returns whether other faults were found than before.
-    fn read(&mut self, now: Time) -> bool {
-        self.tried = Instant::now();
-        let mut is_other = false;
-        for listener in &mut self.listeners {
-            is_other |= listener.read(&mut self.crls, now);
+        if want == Want::HangUp && self.next != Want::HangUp {
+            self.tell_reloaded();
         }
-        is_other
-    }
-
-    /// Reads all files and puts what is good into force, everywhere, because a revocation list serves all listeners.
-    fn reload(&mut self) {
-        for listener in &mut self.listeners {
-            // A change after this is seen at the next look, also if it comes while the files are read.
-            listener.watch.used();
+        if self.next > Want::Look {
+            self.read();
         }
-        self.read(SystemClock.now());
-        self.put_into_force();
     }
 
     /// Puts what was read into force, and tells of it.
     fn put_into_force(&mut self) {
         self.install();
-        let is_good = self.faults.config.is_none() && self.listeners.iter().all(|listener| listener.faults.is_empty());
+        let is_read = self.files.listeners.iter().all(|listener| listener.faults.is_empty());
+        let is_good = is_read && self.faults.config.is_none() && self.faults.install.is_empty();
         let outcome = if is_good { Outcome::Success } else { Outcome::Invalid };
         if let Err(error) = self.node.note(self.node.system, Action::ReloadTrust, outcome) {
             tracing::error!(%error, "a reload is not in the audit log");
@@ -223,44 +240,36 @@ impl Reloader {
     }
 
     fn install(&mut self) {
-        for listener in &mut self.listeners {
-            listener.install(&self.crls, &self.rules);
+        self.faults.install.clear();
+        for (Watched { name, told, material, .. }, keeper) in self.files.listeners.iter().zip(&self.keepers) {
+            match ServerTls::new(told, material, &self.files.crls, Arc::new(SystemClock)) {
+                Ok(tls) => keeper.replace(Trust { tls, rules: self.rules.clone() }),
+                Err(error) => self.faults.install.push(format!("listeners.{name}: {error}")),
+            }
         }
     }
 
-    /// Reads the configuration again, and takes of it what can change under way.
+    /// Has the configuration read again, for what can change under way.
     fn hang_up(&mut self) {
         let since = NotifyState::monotonic_usec_now();
         tell(&[NotifyState::Reloading, since.unwrap_or(NotifyState::Status("reloading"))]);
-        match Config::load_guarded(&self.file, std::env::vars_os()) {
-            Ok(config) => {
-                self.faults.config = None;
-                self.take(config);
-            }
-            Err(error) => self.faults.config = Some(format!("the configuration was not reloaded: {error}")),
+        self.is_told_reloading = true;
+        self.next = Want::HangUp;
+        self.read();
+    }
+
+    fn tell_reloaded(&mut self) {
+        if std::mem::take(&mut self.is_told_reloading) {
+            let warnings = self.node.notices.all().len();
+            let said = format!("{}; reloaded, with {warnings} warnings: see `strongroom status`", self.node.status().state);
+            tell(&[NotifyState::Ready, NotifyState::Status(&said)]);
         }
-        self.reload();
-        let refused = self.node.notices.all().len();
-        let said = format!("{}; reloaded, with {refused} warnings: see `strongroom status`", self.node.status().state);
-        tell(&[NotifyState::Ready, NotifyState::Status(&said)]);
     }
 
     fn take(&mut self, config: Config) {
         let restart: Vec<_> = self.node.config.differences(&config).into_iter().filter(|key| !self.can_change(key)).collect();
         if !restart.is_empty() {
             tracing::warn!(keys = restart.join(", "), "these changes of the configuration need a restart");
-        }
-        let [kmip, https, admin] = [&config.listeners.kmip, &config.listeners.https, &config.listeners.admin];
-        for listener in &mut self.listeners {
-            let told = match listener.name {
-                "kmip" => kmip,
-                "https" => https,
-                _ => admin,
-            };
-            if let Some(told) = told {
-                listener.told = told.clone();
-                listener.watch = Watch::on(files(told));
-            }
         }
         self.rules = config.identity;
     }
@@ -271,39 +280,66 @@ impl Reloader {
             let key = key.strip_prefix("listeners.").and_then(|key| key.strip_prefix(listener.name)).and_then(|key| key.strip_prefix('.'));
             key.and_then(|key| key.split('[').next()).is_some_and(|key| matches!(key, "cert" | "key" | "client_ca" | "crl" | "crl_grace"))
         };
-        key.starts_with("identity.") || self.listeners.iter().any(of_listener)
+        key.starts_with("identity.") || self.files.listeners.iter().any(of_listener)
     }
 
-    /// Waits for the next unseal, whose node knows of numbers from before: a list below them is not to be believed for one request more.
-    async fn opened(&self) {
-        if self.node.open().is_some() && (self.stored.is_some() || self.faults.store.is_some()) {
-            // Done, or tried again at the next look.
-            return std::future::pending().await;
-        }
-        while self.node.open().is_none() {
-            tokio::time::sleep(OPEN_LOOK_EVERY).await;
+    /// From now on no list below these numbers is in force; what the files hold now is read at once, and it is said if that is one.
+    fn believe(&mut self, floors: &CrlFloors) {
+        if self.files.crls.raise(&floors.0.iter().map(|(ca, number)| (CaId(*ca), CrlNumber(*number))).collect()) {
+            self.put_into_force();
+            self.next = self.next.max(Want::Reload);
+            self.read();
         }
     }
 
-    /// Keeps the numbers where a restart finds them; those that were found there count too.
-    async fn store_floors(&mut self) {
+    /// Keeps the numbers where a restart finds them; those that are there count too.
+    fn store_floors(&mut self) {
         let Some(open) = self.node.open() else {
+            // A task that hangs would hold the keys that are to be wiped.
+            self.storing.drop_it();
             (self.stored, self.faults.store) = (None, None);
             return;
         };
-        if self.stored.as_ref().is_some_and(|(since, floors)| *since == open.since && floors == self.crls.floors()) {
+        let is_stored = self.stored.as_ref().is_some_and(|(since, floors)| *since == open.since && floors == self.files.crls.floors());
+        if is_stored || self.storing.is_running() {
             return;
         }
-        let seen = CrlFloors(self.crls.floors().iter().map(|(ca, number)| (ca.0, number.0)).collect());
-        match open.vault.raise_crl_floors(&seen).await {
-            Ok(stored) => {
-                self.faults.store = None;
-                if self.crls.raise(&stored.0.into_iter().map(|(ca, number)| (CaId(ca), CrlNumber(number))).collect()) {
-                    self.reload();
-                }
-                self.stored = Some((open.since, self.crls.floors().clone()));
+        let seen = CrlFloors(self.files.crls.floors().iter().map(|(ca, number)| (ca.0, number.0)).collect());
+        self.storing.spawn(async move { (open.since, open.vault.raise_crl_floors(&seen).await) });
+    }
+
+    fn finish_storing(&mut self, since: Time, stored: Result<CrlFloors, keys::Error>) {
+        match stored {
+            Ok(floors) => {
+                self.believe(&floors);
+                self.stored = Some((since, floors.0.into_iter().map(|(ca, number)| (CaId(ca), CrlNumber(number))).collect()));
+                self.say_of_store(None);
             }
-            Err(error) => self.faults.store = Some(format!("the numbers of revocation lists are not stored: {error}")),
+            Err(error) => self.say_of_store(Some(format!("the numbers of revocation lists are not stored: {error}"))),
+        }
+    }
+
+    fn say_of_store(&mut self, fault: Option<String>) {
+        if self.faults.store != fault {
+            self.faults.store = fault;
+            self.say(SystemClock.now());
+        }
+    }
+
+    fn say_what_is_late(&mut self) {
+        if self.storing.exceeds(STORE_WITHIN) {
+            let seconds = STORE_WITHIN.as_secs();
+            self.say_of_store(Some(format!(
+                "the numbers of revocation lists are not stored: the keystore has not answered for {seconds} s"
+            )));
+        }
+        if self.reading.exceeds(READ_WITHIN) && self.faults.late.is_none() {
+            let seconds = READ_WITHIN.as_secs();
+            self.faults.late = Some(format!(
+                "the files of the listeners cannot be read: their disk has not answered for {seconds} s; what was read of them before stays in force"
+            ));
+            self.say(SystemClock.now());
+            self.tell_reloaded();
         }
     }
 
@@ -316,16 +352,11 @@ impl Reloader {
 
     fn say(&mut self, now: Time) {
         self.said = now.seconds().div_euclid(SAY_EVERY_SECONDS);
-        let mut warnings: Vec<String> = [&self.faults.config, &self.faults.store].into_iter().flatten().cloned().collect();
-        for listener in &self.listeners {
-            warnings.extend(listener.faults.iter().cloned().chain(listener.expiring(&self.crls, now)));
+        let Faults { store, config, late, install } = &self.faults;
+        let mut warnings: Vec<String> = [config, store, late].into_iter().flatten().chain(install).cloned().collect();
+        for listener in &self.files.listeners {
+            warnings.extend(listener.faults.iter().cloned().chain(listener.expiring(&self.files.crls, now)));
         }
         self.node.notices.say(TOPIC, warnings);
     }
-}
-
-/// Every file that a listener reads.
-fn files(told: &Listener) -> Vec<PathBuf> {
-    let own = told.certificates.iter().flat_map(|files| [&files.cert, &files.key]);
-    own.chain([&told.client_ca]).chain(&told.crl).cloned().collect()
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::budget::RowHeader;
 use crate::error::Error;
-use crate::id::{Layer, RowId, TenantId};
+use crate::id::{Generation, Layer, RowId, TenantId};
 use crate::policy::Action;
 use crate::port::Change;
 use crate::record::{Outcome, Record};
@@ -26,6 +26,23 @@ fn floors_row() -> RowId {
 pub struct CrlFloors(pub BTreeMap<[u8; 32], [u8; 20]>);
 
 impl Vault {
+    /// The stored numbers; needs no writer, so that they are known before the first request is answered.
+    ///
+    /// # Errors
+    /// The store's; [`Error::Corrupt`] if the record does not verify.
+    pub async fn crl_floors(&self) -> Result<CrlFloors, Error> {
+        Ok(self.stored_floors().await?.map(|(_, floors)| floors).unwrap_or_default())
+    }
+
+    /// The record's generation and what it holds.
+    async fn stored_floors(&self) -> Result<Option<(Generation, CrlFloors)>, Error> {
+        match self.shelf.existing(floors_row()).await {
+            Ok(row) => Ok(Some((row.header.generation, self.content(&row).await?))),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Raises the stored numbers to those in `seen`, and returns what is stored then: no number is ever lowered.
     ///
     /// # Errors
@@ -42,14 +59,9 @@ impl Vault {
 
     async fn try_raise(&self, seen: &CrlFloors) -> Result<CrlFloors, Error> {
         let id = floors_row();
-        let stored = match self.shelf.existing(id).await {
-            Ok(row) => Some(row),
-            Err(Error::NotFound) => None,
-            Err(error) => return Err(error),
-        };
-        let known: CrlFloors = match &stored {
-            Some(row) => self.content(row).await?,
-            None => CrlFloors::default(),
+        let (expected, known) = match self.stored_floors().await? {
+            Some((generation, floors)) => (Some(generation), floors),
+            None => (None, CrlFloors::default()),
         };
         let mut raised = known.clone();
         for (ca, number) in &seen.0 {
@@ -59,7 +71,6 @@ impl Vault {
         if raised == known {
             return Ok(raised);
         }
-        let expected = stored.map(|row| row.header.generation);
         let row = self.record_row(RowHeader { id, owner: TenantId::SYSTEM, expected }, &raised, Vec::new()).await?;
         let generation = row.header.generation;
         let mut unit = self.begin(self.system);

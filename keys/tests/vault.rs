@@ -473,3 +473,16 @@ fn a_crl_number_is_never_lowered_and_outlives_the_vault() {
         );
     });
 }
+
+#[test]
+fn crl_numbers_are_read_though_the_store_takes_no_write() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let floors = |numbers: &[(u8, u8)]| CrlFloors(numbers.iter().map(|(ca, number)| ([*ca; 32], [*number; 20])).collect());
+        assert_eq!(vault.crl_floors().await.expect("the fakes are well"), floors(&[]));
+        let _stored = vault.raise_crl_floors(&floors(&[(1, 5)])).await.expect("the fakes are well");
+        world.store.full.store(true, Ordering::Relaxed);
+        assert!(vault.raise_crl_floors(&floors(&[(1, 4), (2, 1)])).await.is_err(), "it is full");
+        assert_eq!(vault.crl_floors().await.expect("reads go on"), floors(&[(1, 5)]), "nothing of what failed was stored");
+    });
+}

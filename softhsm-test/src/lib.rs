@@ -4,6 +4,7 @@
 
 mod appliance;
 mod core;
+mod disk;
 mod domain;
 pub mod memscan;
 pub mod requests;
@@ -12,6 +13,7 @@ mod softhsm;
 
 pub use appliance::{Appliance, Who, signal, wait_for};
 pub use core::Core;
+pub use disk::Disk;
 pub use domain::{SESSION, domain};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 

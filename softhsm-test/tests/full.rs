@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use daemon::kmip_client::{KmipClient, KmipError};
@@ -10,41 +9,10 @@ use kmip::Error::Refused;
 use kmip::ttlv::ByteString;
 use kmip::{EncryptRequest, GetAttributesRequest, ResultReason};
 use softhsm_test::requests::create;
-use softhsm_test::{Core, Who};
+use softhsm_test::{Core, Disk, Who};
 
 /// A refusal for want of an audit log comes within this time.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);
-
-/// A file system of its own in memory, unmounted when dropped.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn mount(at: &Path, size: &str) -> Self {
-        fs::create_dir_all(at).expect("the folder is ours");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size},mode=0700"), "tmpfs"]).arg(at).status();
-        assert!(mounted.is_ok_and(|status| status.success()), "mounting needs root");
-        Self(at.to_owned())
-    }
-
-    /// Takes every free byte.
-    fn fill(&self) {
-        let _full = fs::write(self.ballast(), vec![0; 256 << 20]);
-    }
-
-    fn empty(&self) {
-        fs::remove_file(self.ballast()).expect("the disk was filled");
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.0.join("ballast")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
 
 fn copy_folder(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).expect("a folder").flatten() {
@@ -75,9 +43,9 @@ fn a_full_keystore_refuses_changes_serves_reads_and_heals_alone() {
     let mut core = Core::prepared();
     let disk = Disk::mount(&core.dir().join("disk"), "24m");
     let store = core.dir().join("core/store.redb");
-    fs::copy(&store, disk.0.join("store.redb")).expect("there is room");
+    fs::copy(&store, disk.path().join("store.redb")).expect("there is room");
     fs::remove_file(&store).expect("it is ours");
-    std::os::unix::fs::symlink(disk.0.join("store.redb"), &store).expect("it is ours");
+    std::os::unix::fs::symlink(disk.path().join("store.redb"), &store).expect("it is ours");
     core.start();
     let mut admin = core.connect(Who::TenantAdmin);
     let before = create(&mut admin, "before").expect("there is room");

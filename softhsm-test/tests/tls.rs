@@ -19,10 +19,11 @@ use daemon::tls::ClientTls;
 use keys::id::Time;
 use keys::policy::Role;
 use keys::port::Clock;
-use kmip::{DiscoverVersionsRequest, ProtocolVersion};
+use kmip::ttlv::ByteString;
+use kmip::{DiscoverVersionsRequest, EncryptRequest, ProtocolVersion};
 use nix::sys::signal::Signal;
 use rustls::{ClientConnection, HandshakeKind, NamedGroup, StreamOwned};
-use softhsm_test::{Appliance, Core, Who, signal, wait_for};
+use softhsm_test::{Appliance, Core, Disk, Who, signal, wait_for};
 
 /// New and live connections of a revoked client have to be refused by then (F14).
 const EFFECTIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -177,6 +178,99 @@ fn lists_that_are_not_to_be_believed_let_no_revoked_client_in_and_keep_no_good_o
     assert!(wait_for(|| connect(&good_endpoint(&value)).is_some()), "the CA's latest list is there, and nobody is let in");
     assert!(connect(&revoked).is_none());
     assert!(wait_for(|| !core.status().contains("was seen before")), "{}", core.status());
+}
+
+/// The number of before is only in the keystore, and there it stays if the disk takes no write. A request that comes the moment the node opens must
+/// not be served by an older list, nor may one come later because something else could not be stored.
+#[test]
+fn a_number_from_before_a_restart_counts_from_the_first_request_and_on_a_full_disk() {
+    let mut core = Core::prepared();
+    let disk = Disk::mount(&core.dir().join("disk"), "24m");
+    let store = core.store();
+    fs::copy(&store, disk.path().join("store.redb")).expect("there is room");
+    fs::remove_file(&store).expect("it is ours");
+    std::os::unix::fs::symlink(disk.path().join("store.redb"), &store).expect("it is ours");
+    core.start();
+    let value = |name: &str| core.value(name);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let revoked = client(&good_endpoint(&value), folder.path(), "revoked", &ca(&value));
+    revoke(&value, 5, &[&revoked.cert]);
+    assert!(wait_for(|| connect(&revoked).is_none()), "a revoked client is let in");
+    // A number is stored with the look at the files that comes after it was seen; this is told after two more.
+    put(&value, "garbage");
+    assert!(wait_for(|| core.status().contains("holds no certificate revocation list")), "{}", core.status());
+    core.stop();
+    let value = |name: &str| core.value(name);
+
+    // Of the first CA an older list, of a second one a list whose number is new and cannot be stored.
+    let (next, issued) = Ca::create("the next CA", validity(HOUR)).expect("a CA");
+    let both = fs::read_to_string(value("CA_CERT")).expect("it is there") + &issued.certificate;
+    let lists = [ca(&value).revocation_list(4, &[], validity(HOUR)), next.revocation_list(1, &[], validity(HOUR))];
+    put(&value, &lists.map(|list| list.expect("the CA signs")).concat());
+    write_private(Path::new(&value("CA_CERT")), both.as_bytes()).expect("it is ours");
+    core.pull_token();
+    core.start();
+    let value = |name: &str| core.value(name);
+    disk.fill();
+    core.return_token();
+    let key = value("L3_ID");
+    let over = AtomicBool::new(false);
+    let served = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let mut live = KmipClient::connect(&revoked, ProtocolVersion::V1_4).expect("a sealed node knows no number");
+            let (served, over, key) = (&served, &over, &key);
+            scope.spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    served.fetch_add(usize::from(encrypts(&mut live, key)), Ordering::Relaxed);
+                }
+            });
+        }
+        let unsealed = core.cli(&["unseal"]);
+        assert!(unsealed.status.success(), "{}", String::from_utf8_lossy(&unsealed.stderr));
+        assert!(wait_for(|| core.status().contains("has number 4, but 5 was seen before")), "{}", core.status());
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(served.load(Ordering::Relaxed), 0, "requests of a revoked client that were served after the unseal");
+    assert!(connect(&revoked).is_none());
+    assert!(wait_for(|| core.status().contains("the numbers of revocation lists are not stored")), "{}", core.status());
+    disk.empty();
+    assert!(wait_for(|| !core.status().contains("the numbers of revocation lists are not stored")), "{}", core.status());
+    assert!(connect(&revoked).is_none());
+}
+
+fn encrypts(client: &mut KmipClient, key: &str) -> bool {
+    let request = EncryptRequest { unique_identifier: Some(key), data: Some(ByteString(b"data")), ..EncryptRequest::default() };
+    client.call(&request).is_ok()
+}
+
+/// Opening a pipe that nobody writes waits for ever, as a network file system does whose server is gone.
+#[test]
+fn a_file_that_cannot_be_read_to_its_end_holds_nothing_else_up() {
+    let mut core = Core::prepared();
+    core.start();
+    let value = |name: &str| core.value(name);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let revoked = client(&good_endpoint(&value), folder.path(), "revoked", &ca(&value));
+    let mut live = connect(&revoked).expect("it is good so far");
+    let crl = PathBuf::from(value("CRL"));
+    let pipe = crl.with_extension("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("the folder is ours");
+    fs::rename(&pipe, &crl).expect("the folder is ours");
+    signal(core.pid(), Signal::SIGHUP);
+    assert!(wait_for(|| core.status().contains("the files of the listeners cannot be read")), "{}", core.status());
+    assert!(is_served(&mut live) && connect(&revoked).is_some(), "what was in force stays");
+    // Who keeps the trust answers an unseal, so it does not wait itself.
+    let _sealed = core.ask(&["seal"]);
+    let _unsealed = core.ask(&["unseal"]);
+    // The disk answers again, with nothing; then comes the list.
+    let writer = fs::OpenOptions::new().write(true).open(&crl).expect("somebody waits at the other end");
+    revoke(&value, 2, &[&revoked.cert]);
+    drop(writer);
+    assert!(wait_for(|| connect(&revoked).is_none()), "a revoked client is let in");
+    assert!(wait_for(|| !core.status().contains("cannot be read")), "{}", core.status());
+    assert!(wait_for(|| !is_served(&mut live)));
+    core.stop();
 }
 
 fn good_endpoint(value: &impl Fn(&str) -> String) -> Endpoint {

@@ -21,7 +21,7 @@ impl Stamp {
 }
 
 /// A set of files that are used together.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Watch {
     files: Vec<PathBuf>,
     used: Vec<Stamp>,

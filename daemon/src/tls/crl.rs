@@ -161,7 +161,7 @@ pub struct Crl {
 }
 
 /// The newest list of each CA, and the highest number that was ever seen.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Crls {
     newest: BTreeMap<CaId, Arc<Crl>>,
     floors: BTreeMap<CaId, CrlNumber>,
