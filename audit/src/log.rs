@@ -4,8 +4,8 @@
 //! (signature after a time, fdatasync, next segment) is done by [`Log::flush`], which the daemon calls every [`FLUSH_INTERVAL`]. Nothing wakes
 //! it earlier: a settled change is durable in the store already, and syncs on a disk that both share would only slow the store.
 //!
-//! **What a sick disk does.** No space: records are refused, except those of sealing, stopping and the appliance's own administration, which may
-//! use the space set aside for them; service resumes by itself. A failed write or sync: the log is poisoned until a restart has read it again. A
+//! **What a sick disk does.** No space: records are refused, except those of sealing, stopping and looking at the appliance, done by itself or by an
+//! operator, which may use the space set aside for them: who else has a certificate may not use it up. Service resumes by itself. A failed write or sync: the log is poisoned until a restart has read it again. A
 //! call stuck in the kernel: every other caller is refused within [`ANSWER_WITHIN`], until the call returns. The one caller whose own write(2)
 //! is stuck cannot be freed by anybody; with an intact page cache only syncs get stuck, and those run on the daemon's flushing thread (with
 //! `SyncMode::Always`, also on a caller's).
@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use cipher::sign;
 use keys::id::{OutboxSeq, Time};
-use keys::policy::Action;
+use keys::policy::{Action, Role};
 use keys::port::{AuditSink, AuditUnavailable, OutboxEntry};
 use keys::record::{Origin, Record, SessionRecord};
 use parking_lot::{Mutex, MutexGuard};
@@ -276,6 +276,13 @@ impl Log {
         done
     }
 
+    fn append_all(&self, privilege: bool, records: &[Record]) -> Result<(), AuditUnavailable> {
+        records.chunks(CALL_RECORDS_MAX).try_for_each(|records| {
+            let entries = records.iter().map(|record| Entry::Record(*record, None));
+            self.write(privilege, |writer, spare_bytes| writer.append(entries, spare_bytes))
+        })
+    }
+
     /// Writes under the lock; a caller with `privilege` may use the reserve.
     fn write(&self, privilege: bool, work: impl FnOnce(&mut Writer, u64) -> Result<(), WriteError>) -> Result<(), AuditUnavailable> {
         let last_seq = {
@@ -414,16 +421,20 @@ impl AuditSink for Log {
     }
 
     fn session(&self, session: &SessionRecord) -> Result<(), AuditUnavailable> {
-        let privilege = matches!(session.origin, Origin::System | Origin::Socket);
+        let privilege = match session.origin {
+            Origin::System => true,
+            Origin::Socket | Origin::Admin => session.role == Some(Role::Operator),
+            Origin::Kmip | Origin::Https => false,
+        };
         self.write(privilege, |writer, spare_bytes| writer.append(std::iter::once(Entry::Session(session)), spare_bytes))
     }
 
     fn append(&self, records: &[Record]) -> Result<(), AuditUnavailable> {
-        let privilege = records.iter().all(|record| may_use_reserve(record.action));
-        records.chunks(CALL_RECORDS_MAX).try_for_each(|records| {
-            let entries = records.iter().map(|record| Entry::Record(*record, None));
-            self.write(privilege, |writer, spare_bytes| writer.append(entries, spare_bytes))
-        })
+        self.append_all(false, records)
+    }
+
+    fn append_own(&self, records: &[Record]) -> Result<(), AuditUnavailable> {
+        self.append_all(records.iter().all(|record| may_use_reserve(record.action)), records)
     }
 
     fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable> {
@@ -447,7 +458,7 @@ fn settle(writer: &mut Writer, entries: &[OutboxEntry], spare_bytes: u64) -> Res
     Ok(())
 }
 
-/// Sealing, stopping and looking at the appliance must work on a full disk, so that it can be helped.
+/// Sealing, stopping and looking at the appliance must work on a full disk, so that it can be helped; for its operator (F15).
 fn may_use_reserve(action: Action) -> bool {
     matches!(action, Action::Start | Action::Stop | Action::Seal | Action::Unseal | Action::Inspect)
 }

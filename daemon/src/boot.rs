@@ -264,7 +264,7 @@ async fn open_and_tell(node: &Node) -> Infallible {
 /// The last records, and every key forgotten.
 async fn end(node: &Arc<Node>) -> Result<(), BootError> {
     let noting = Arc::clone(node);
-    let noted = tokio::task::spawn_blocking(move || noting.note(noting.system, Action::Stop, Outcome::Success));
+    let noted = tokio::task::spawn_blocking(move || noting.note_own(noting.system, Action::Stop, Outcome::Success));
     let noted = bounded("recording the stop", END_WITHIN, noted).await;
     let sealed = bounded("sealing", SEAL_WITHIN, node.seal(node.system)).await;
     bounded("flushing the audit log", END_WITHIN, node.flush_audit()).await?;

@@ -248,7 +248,7 @@ impl Node {
     pub fn record_start(&self) -> Result<(), UnsealError> {
         let peer = format!("strongroomd {} pid {}", env!("CARGO_PKG_VERSION"), std::process::id());
         self.audit.session(&session_record(self.system, Origin::System, None, &peer)).map_err(log_error)?;
-        self.note(self.system, Action::Start, Outcome::Success)
+        self.note_own(self.system, Action::Start, Outcome::Success)
     }
 
     /// Writes one record that concerns no object.
@@ -256,8 +256,15 @@ impl Node {
     /// # Errors
     /// The log cannot be written.
     pub fn note(&self, session: SessionId, action: Action, outcome: Outcome) -> Result<(), UnsealError> {
-        let record = Record { time: SystemClock.now(), session, action, object: None, version: None, generation: None, outcome };
-        self.audit.append(&[record]).map_err(log_error)
+        self.audit.append(&[plain(session, action, outcome)]).map_err(log_error)
+    }
+
+    /// As [`Node::note`], of what the node does itself or for its operator: on a full disk too, if it is sealing, stopping or looking.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn note_own(&self, session: SessionId, action: Action, outcome: Outcome) -> Result<(), UnsealError> {
+        self.audit.append_own(&[plain(session, action, outcome)]).map_err(log_error)
     }
 
     /// Writes the records of what was not done; a log that cannot take them says so itself, and nobody is told of a success.
@@ -283,8 +290,8 @@ impl Node {
         }
         let was_typed = typed.is_some();
         let unsealed = match self.try_unseal(typed).await {
-            Ok(unsealed) => self.note(session, Action::Unseal, Outcome::Success).map(|()| unsealed),
-            Err(error) => Err(self.note(session, Action::Unseal, Outcome::Unavailable).err().unwrap_or(error)),
+            Ok(unsealed) => self.note_own(session, Action::Unseal, Outcome::Success).map(|()| unsealed),
+            Err(error) => Err(self.note_own(session, Action::Unseal, Outcome::Unavailable).err().unwrap_or(error)),
         };
         match unsealed {
             Ok((open, running)) => {
@@ -491,7 +498,7 @@ impl Node {
         };
         self.newest_millis.fetch_max(open.vault.now().millis(), Ordering::Relaxed);
         drop(open);
-        let noted = self.note(session, Action::Seal, Outcome::Success);
+        let noted = self.note_own(session, Action::Seal, Outcome::Success);
         self.become_state(State::Sealed { since: SystemClock.now(), reason: "sealed by request".to_owned() });
         self.slots().master = None;
         // The writer ends with the last request that holds the domain. One that hangs in a commit is kept, and no unseal goes past it.
@@ -533,6 +540,10 @@ fn session_record(session: SessionId, origin: Origin, principal: Option<&Princip
     let text = |name: Option<&keys::id::ScopeName>| name.map(ToString::to_string).unwrap_or_default();
     SessionRecord {
         time: SystemClock.now(),
+fn plain(session: SessionId, action: Action, outcome: Outcome) -> Record {
+    Record { time: SystemClock.now(), session, action, object: None, version: None, generation: None, outcome }
+}
+
         session,
         origin,
         role: principal.map(|principal| principal.role),

@@ -178,6 +178,10 @@ pub trait AuditSink: Send + Sync {
     /// Appends records of operations that changed nothing.
     fn append(&self, records: &[Record]) -> Result<(), AuditUnavailable>;
 
+    /// Appends records of the appliance's own administration: of what it does itself, and of what its operator asks. On a full disk they may use the
+    /// space that is set aside for sealing, stopping and looking at it.
+    fn append_own(&self, records: &[Record]) -> Result<(), AuditUnavailable>;
+
     /// Appends records that are durable in the outbox already.
     fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable>;
 

@@ -87,6 +87,8 @@ pub struct Unit {
     streams: Vec<Option<Staged>>,
     /// The key that the last item used, open until the message is through: a batch mostly uses one.
     opened: Mutex<Option<Opened>>,
+    /// An operator's: see [`AuditSink::append_own`].
+    is_own: bool,
 }
 
 /// Key bytes in use by one message.
@@ -158,9 +160,15 @@ impl Unit {
     pub fn staged(&self, id: RowId) -> Option<&Change> {
         self.staged.get(&id)
     }
+            is_own: false,
 
     /// Everything that this unit has staged, newest row first.
     pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
+    /// This unit is an operator's: if it changes nothing, its records are those of the appliance's own administration.
+    pub fn mark_own(&mut self) {
+        self.is_own = true;
+    }
+
         self.staged.values().rev()
     }
 
@@ -271,7 +279,8 @@ impl Unit {
             return Err(self);
         }
         self.records.append(&mut self.further);
-        let appended = self.audit.append(&self.records).map_err(unrecorded);
+        let appended = if self.is_own { self.audit.append_own(&self.records) } else { self.audit.append(&self.records) };
+        let appended = appended.map_err(unrecorded);
         Ok(appended.map(|()| Receipt { streams: self.streams.into_iter().flatten().collect() }))
     }
 

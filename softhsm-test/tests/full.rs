@@ -1,13 +1,17 @@
 //! A full disk, under the keystore and under the audit log: refused by name and in time, nothing lost, healed without a restart.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use daemon::kmip_client::{KmipClient, KmipError};
+use daemon::tls::ClientTls;
 use kmip::Error::Refused;
 use kmip::ttlv::ByteString;
 use kmip::{EncryptRequest, GetAttributesRequest, ResultReason};
+use rustls::{ClientConnection, StreamOwned};
 use softhsm_test::requests::create;
 use softhsm_test::{Core, Disk, Who};
 
@@ -30,6 +34,37 @@ fn must_be_general_failure(outcome: Result<(), KmipError>) {
     match outcome {
         Err(KmipError::Kmip(Refused { reason: Some(ResultReason::GeneralFailure), .. })) => {}
         other => panic!("not a General Failure: {other:?}"),
+    }
+}
+
+/// A connection to the admin listener that stays.
+struct AdminConnection(StreamOwned<ClientConnection, TcpStream>);
+
+impl AdminConnection {
+    fn open(core: &Core, who: &str) -> Self {
+        let file = |name: &str| PathBuf::from(core.value(name));
+        let tls = ClientTls::load(&file("CA_CERT"), &file(&format!("{who}_CERT")), &file(&format!("{who}_KEY")), "localhost");
+        let tls = tls.expect("dev's certificates are good");
+        let connection = ClientConnection::new(tls.config(), tls.server_name()).expect("a sound configuration");
+        let admin = core.value("ADMIN_CORE");
+        let socket = TcpStream::connect(admin.strip_prefix("https://").expect("an address")).expect("the core listens");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a sound timeout");
+        Self(StreamOwned::new(connection, socket))
+    }
+
+    /// The status of the answer.
+    fn get(&mut self, path: &str) -> u16 {
+        write!(self.0, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").and_then(|()| self.0.flush()).expect("the core reads");
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.0.read_exact(&mut byte).expect("an answer");
+            head.extend(byte);
+        }
+        let head = String::from_utf8(head).expect("heads are text").to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).expect("a length").parse().expect("a length");
+        self.0.read_exact(&mut vec![0; length]).expect("the announced body");
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status")
     }
 }
 
@@ -73,6 +108,8 @@ fn a_full_audit_log_stops_every_operation_in_time_and_resumes_alone() {
     let mut admin = core.connect(Who::TenantAdmin);
     let before = create(&mut admin, "before").expect("there is room");
     let (mut service, key) = (core.connect(Who::Service), core.value("L3_ID"));
+    let mut auditor = AdminConnection::open(&core, "AUDITOR");
+    assert_eq!(auditor.get("/api/v1/slots"), 200);
     disk.fill();
     // What was set aside ahead lasts for a while: the log refuses before it runs out, not after.
     let mut served = 0;
@@ -88,6 +125,28 @@ fn a_full_audit_log_stops_every_operation_in_time_and_resumes_alone() {
     must_be_general_failure(create(&mut admin, "full").map(drop));
     assert!(asked.elapsed() < REFUSED_WITHIN, "{:?}", asked.elapsed());
     assert!(core.status().contains("audit"), "status works, and says what is wrong");
+    // Who may only look has a certificate too, and may not use up what the operator needs.
+    let records = || {
+        let report: serde_json::Value = serde_json::from_str(&core.ask(&["--json", "audit", "verify"])).expect("a report in JSON");
+        report["records"].as_u64().expect("a number")
+    };
+    let before_looks = records();
+    for path in ["/api/v1/slots", "/api/v1/status", "/api/v1/tenants"].into_iter().cycle().take(60) {
+        assert_eq!(auditor.get(path), 503, "{path}");
+    }
+    assert_eq!(records(), before_looks, "an auditor writes on a full disk");
+    let remote = |who: &str, arguments: &[&str]| {
+        let [admin, ca] = ["ADMIN_CORE", "CA_CERT"].map(|name| core.value(name));
+        let [cert, key] = ["CERT", "KEY"].map(|name| core.value(&format!("{who}_{name}")));
+        core.cli(&[arguments, &["--admin", &admin, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key]].concat())
+    };
+    assert!(!remote("TENANT_ADMIN", &["status"]).status.success(), "a new session of somebody else");
+    for look in [&["status"][..], &["slot", "list"], &["tenant", "list"]] {
+        let told = remote("OPERATOR", look);
+        assert!(told.status.success(), "{look:?}: {}", String::from_utf8_lossy(&told.stderr));
+        let _told_on_the_socket = core.ask(look);
+    }
+    assert!(!remote("OPERATOR", &["tenant", "create", "initech"]).status.success(), "a change waits for space");
     disk.empty();
     create(&mut admin, "after").expect("it resumes alone");
     assert!(exists(&core, &before));

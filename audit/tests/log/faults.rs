@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use audit::{ANSWER_WITHIN, DiskFile, Log, SegmentFile, Settings, SyncMode, verify};
 use keys::id::OutboxSeq;
-use keys::policy::Action;
+use keys::policy::{Action, Role};
 use keys::port::AuditSink;
-use keys::record::Record;
+use keys::record::{Origin, Outcome, Record, SessionRecord};
 use tempfile::tempdir;
 
 use crate::support::{ID, SEED, entry, generations_and_outbox, key, open, path, public, record, session, settings};
@@ -239,13 +239,30 @@ fn on_a_full_disk_only_sealing_administration_and_changes_are_recorded() {
     assert!(taken < 1300, "what is set aside is finite");
     log.ready().expect_err("there is no space");
     log.session(&session(2)).expect_err("a client's session is no administration");
-    for action in [Action::Start, Action::Inspect, Action::Seal, Action::Stop] {
-        log.append(&[Record { action, ..record(3) }]).expect("the reserve is for this");
+    for (origin, role) in [
+        (Origin::Admin, Some(Role::Auditor)),
+        (Origin::Admin, Some(Role::TenantAdmin)),
+        (Origin::Admin, None),
+        (Origin::Socket, None),
+        (Origin::Kmip, Some(Role::Operator)),
+        (Origin::Https, Some(Role::Operator)),
+    ] {
+        log.session(&SessionRecord { origin, role, ..session(2) }).expect_err("who has a certificate does not use the reserve up");
     }
-    log.append(&[Record { action: Action::Seal, ..record(3) }, record(3)]).expect_err("an ordinary record does not ride along");
+    for action in [Action::Start, Action::Inspect, Action::Seal, Action::Unseal, Action::Stop] {
+        log.append(&[Record { action, outcome: Outcome::Denied, ..record(3) }]).expect_err("it is not known to be an operator's");
+        log.append_own(&[Record { action, ..record(3) }]).expect("the reserve is for this");
+    }
+    log.append_own(&[record(3)]).expect_err("an operator's changes wait for space like all others");
+    log.append_own(&[Record { action: Action::Seal, ..record(3) }, record(3)]).expect_err("an ordinary record does not ride along");
+    for (number, origin, role) in
+        [(3, Origin::System, None), (4, Origin::Socket, Some(Role::Operator)), (5, Origin::Admin, Some(Role::Operator))]
+    {
+        log.session(&SessionRecord { origin, role, ..session(number) }).expect("an operator can come and help");
+    }
     log.settle(&[entry(4)]).expect("a change has happened, so it is recorded");
     log.flush().expect("the log can be flushed");
-    assert_eq!(verify(dir.path(), None).expect("the log is sound").records, taken + 5);
+    assert_eq!(verify(dir.path(), None).expect("the log is sound").records, taken + 6);
     sickness.set_full(false);
     log.ready().expect("space is back");
     log.append(&[record(5)]).expect("space is back");
@@ -484,7 +501,7 @@ fn on_a_disk_that_is_really_full_nothing_is_half_written_and_service_resumes() {
         }
         assert!(number < 1300, "only what was set aside is left");
         log.ready().expect_err("the disk is full");
-        log.append(&[Record { action: Action::Seal, ..record(0) }]).expect("the reserve is for this");
+        log.append_own(&[Record { action: Action::Seal, ..record(0) }]).expect("the reserve is for this");
         log.flush().expect("a signature may use the reserve");
         let report = verify(&dir, Some(public(SEED))).expect("the log is sound");
         assert_eq!((report.torn_bytes, report.unsigned), (0, 0), "round {round}");

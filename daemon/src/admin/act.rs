@@ -55,6 +55,9 @@ pub(super) async fn act<T>(
 ) -> Answer<T> {
     let Deed { action, layer, object } = deed;
     let mut unit = node.begin(call.session);
+    if call.is_operators() {
+        unit.mark_own();
+    }
     let mut subject = Subject { object, ..Subject::default() };
     let outcome = match call.check(action, layer).and_then(|()| node.unsealed()) {
         Err(refused) => Err(refused),

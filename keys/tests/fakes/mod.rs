@@ -155,6 +155,10 @@ impl AuditSink for FakeAudit {
         self.take(records.iter().copied())
     }
 
+    fn append_own(&self, records: &[Record]) -> Result<(), AuditUnavailable> {
+        self.take(records.iter().copied())
+    }
+
     fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable> {
         self.take(entries.iter().map(|entry| entry.record))
     }

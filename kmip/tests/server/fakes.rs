@@ -98,6 +98,10 @@ impl AuditSink for FakeAudit {
         Ok(())
     }
 
+    fn append_own(&self, records: &[Record]) -> Result<(), AuditUnavailable> {
+        self.append(records)
+    }
+
     fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable> {
         self.ready()?;
         self.records().extend(entries.iter().map(|entry| entry.record));
