@@ -356,6 +356,7 @@ async fn flush_audit(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
         }
         node.flush_audit().await;
     }
+        node.tell_of_refusals();
 }
 
 /// Drops operations in parts that nobody has gone on with in time, so that what they have collected does not stay in memory.

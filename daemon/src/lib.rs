@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod node;
 pub mod notices;
 pub mod reload;
+mod refusals;
 pub mod session;
 pub mod sessions;
 pub mod stop;

@@ -27,7 +27,7 @@ use crate::metrics::Refused;
 use crate::node::Node;
 use crate::stop::Stop;
 use crate::system::SystemClock;
-use crate::tls::{Trusted, handshake_failure};
+use crate::tls::{self, Trusted, handshake_failure, is_of_certificate};
 pub use gate::{Gate, Shut};
 use places::Places;
 
@@ -180,11 +180,16 @@ impl Entrance {
         let (address, node) = (self.address, Arc::clone(&self.node));
         let counts = node.metrics.door(self.origin);
         let acceptor = TlsAcceptor::from(self.trusted.latest().tls.config());
-        let stream = match handshake(acceptor, stream).await {
+        let (shaken, shown) = tls::watching(handshake(acceptor, stream)).await;
+        let stream = match shaken {
             Ok(stream) => stream,
             Err(error) => {
                 counts.handshake_failed(&error);
-                return tracing::info!(%address, why = handshake_failure(&error), "TLS handshake failed");
+                let why = handshake_failure(&error);
+                if let Some(certificate) = shown.filter(|_| is_of_certificate(&error)) {
+                    node.note_refusal(self.origin, certificate, address, &why);
+                }
+                return tracing::info!(%address, why, "TLS handshake failed");
             }
         };
         let (peer, mut gate) = match self.admit(&stream) {
@@ -216,13 +221,12 @@ impl Entrance {
     fn admit(&self, stream: &TlsStream<TcpStream>) -> Result<(Peer, Gate), String> {
         let chain: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
         let name = self.address.to_string();
+        let certificate = chain.first().map_or([0; 32], |leaf| cipher::mac::sha256(&[leaf]));
         let gate = Gate::open(self.trusted.clone(), chain.into(), SystemClock.now()).map_err(|why| {
             self.node.metrics.door(self.origin).refused(refused(&why));
-            let opened = self.node.session(self.origin, None, &name);
-            match opened.and_then(|session| self.node.note(session, Action::Connect, Outcome::Denied)) {
-                Ok(()) => why.to_string(),
-                Err(error) => format!("{why}; {error}"),
-            }
+            let why = why.to_string();
+            self.node.note_refusal(self.origin, certificate, self.address, &why);
+            why
         })?;
         let principal = gate.principal().clone();
         let session = self.node.session(self.origin, Some(&principal), &name).map_err(|error| {

@@ -14,7 +14,7 @@ use keys::hierarchy::MasterKey;
 use keys::id::{OutboxSeq, SessionId, Time};
 use keys::policy::{Action, NodeRole, Principal};
 use keys::port::{AuditSink, AuditUnavailable, Clock, Keystore};
-use keys::record::{AUDIT_TEXT_BYTES_MAX, Origin, Outcome, Record, SessionRecord};
+use keys::record::{Origin, Outcome, Record, SessionRecord};
 use keys::unit::Unit;
 use keys::vault::{Parts, Vault};
 use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::notices::Notices;
+use crate::refusals::Refusals;
 use crate::sessions::Sessions;
 use crate::system::{SystemClock, SystemEntropy};
 
@@ -35,9 +36,9 @@ use crate::system::{SystemClock, SystemEntropy};
 pub(crate) const OUTBOX_PAGE_RECORDS: usize = 1000;
 /// How long sealing waits for requests under way.
 const SEAL_WITHIN: Duration = Duration::from_secs(5);
-
 /// How long unsealing waits until the listeners believe no CRL below the numbers that are stored.
 const BELIEVE_WITHIN: Duration = Duration::from_secs(5);
+
 /// A node of a cluster, from start to stop.
 pub struct Node {
     /// What it was told.
@@ -64,6 +65,8 @@ pub struct Node {
     pub notices: Notices,
     /// What it counts of its own work.
     pub metrics: Metrics,
+    /// Certificates that were refused of late.
+    pub(crate) refusals: Refusals,
     state: RwLock<State>,
     slots: Mutex<Slots>,
     /// The domain's clock never shows less, also after a seal or a restart.
@@ -74,11 +77,11 @@ pub struct Node {
     writer: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// When all of the audit log was last known to be on disk.
     synced: Mutex<Option<Instant>>,
+    /// Who keeps the trust of the listeners.
+    trust: OnceLock<mpsc::Sender<FoundFloors>>,
 }
 
 /// Sealed is a state, not an error.
-    /// Who keeps the trust of the listeners.
-    trust: OnceLock<mpsc::Sender<FoundFloors>>,
 enum State {
     Sealed { since: Time, reason: String },
     Open(Arc<Open>),
@@ -92,9 +95,6 @@ pub struct Open {
     pub since: Time,
 }
 
-/// What is known of the slots, by the last time each was tried.
-struct Slots {
-    attempts: Vec<Attempt>,
 /// The CRL numbers that an unseal has found: the node is not open before they are believed (C21).
 pub struct FoundFloors {
     /// The numbers.
@@ -103,6 +103,9 @@ pub struct FoundFloors {
     pub believed: oneshot::Sender<()>,
 }
 
+/// What is known of the slots, by the last time each was tried.
+struct Slots {
+    attempts: Vec<Attempt>,
     tried: Option<Instant>,
     residency: Residency,
     /// Kept only while the residency rule says so.
@@ -133,12 +136,12 @@ pub enum UnsealError {
     /// A slot opened, but the roots in the store did not.
     #[error(transparent)]
     Roots(#[from] keys::Error),
-    /// The audit log does not take the key or the record.
-    #[error("audit log: {what}")]
-    Audit {
     /// The listeners' trust did not take up the CRL numbers that are stored.
     #[error("the CRL numbers in the keystore were not taken up within {BELIEVE_WITHIN:?}: unseal again")]
     Trust,
+    /// The audit log does not take the key or the record.
+    #[error("audit log: {what}")]
+    Audit {
         /// Why.
         what: String,
     },
@@ -190,17 +193,18 @@ impl Node {
             socket: parts.socket,
             notices: Notices::default(),
             metrics,
+            refusals: Refusals::default(),
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
             slots: Mutex::new(Slots { attempts: Vec::new(), tried: None, residency: Residency::of(&[]), master: None, table: None }),
             newest_millis: AtomicI64::new(parts.last_time.millis()),
             last_outbox: Mutex::new(parts.last_outbox),
             writer: tokio::sync::Mutex::new(None),
             synced: Mutex::new(None),
+            trust: OnceLock::new(),
         }
     }
 
     /// The open domain, if the node is unsealed.
-            trust: OnceLock::new(),
     #[must_use]
     pub fn open(&self) -> Option<Arc<Open>> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
@@ -342,6 +346,7 @@ impl Node {
             next_outbox,
             not_before: Time::from_millis(self.newest_millis.load(Ordering::Relaxed)),
         })?;
+        self.raise_floors(&vault).await?;
         let running = tokio::spawn(writer.run());
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
         let residency = Residency::of(&opened.attempts);
@@ -350,18 +355,6 @@ impl Node {
         Ok((Open { vault, since: SystemClock.now() }, running))
     }
 
-    fn slots(&self) -> MutexGuard<'_, Slots> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-        self.raise_floors(&vault).await?;
-
-    fn expected(&self) -> Expected {
-        Expected { cluster: Some(self.identity.cluster), generation: None }
-    }
-
-    /// Opens every slot that needs no person, by real device jobs, and decides anew whether the MasterKey may leave memory.
-    pub async fn probe_slots(&self) {
-        let seal = Arc::clone(&self.seal);
     /// Tells every later unseal's CRL numbers to whoever asks first: the keeper of the listeners' trust.
     #[must_use]
     pub fn follow_floors(&self) -> mpsc::Receiver<FoundFloors> {
@@ -393,6 +386,17 @@ impl Node {
         raised.await.unwrap_or(Err(UnsealError::Trust))
     }
 
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn expected(&self) -> Expected {
+        Expected { cluster: Some(self.identity.cluster), generation: None }
+    }
+
+    /// Opens every slot that needs no person, by real device jobs, and decides anew whether the MasterKey may leave memory.
+    pub async fn probe_slots(&self) {
+        let seal = Arc::clone(&self.seal);
         let expected = self.expected();
         let attempts = match blocking(move || seal.probe(expected)).await {
             Ok(attempts) => attempts,
@@ -532,24 +536,24 @@ async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) 
     tokio::task::spawn_blocking(work).await.expect("the work does not panic")
 }
 
-fn log_error(error: AuditUnavailable) -> UnsealError {
+pub(crate) fn log_error(error: AuditUnavailable) -> UnsealError {
     UnsealError::Audit { what: error.to_string() }
+}
+
+fn plain(session: SessionId, action: Action, outcome: Outcome) -> Record {
+    Record { time: SystemClock.now(), session, action, object: None, version: None, generation: None, outcome }
 }
 
 fn session_record(session: SessionId, origin: Origin, principal: Option<&Principal>, peer: &str) -> SessionRecord {
     let text = |name: Option<&keys::id::ScopeName>| name.map(ToString::to_string).unwrap_or_default();
     SessionRecord {
         time: SystemClock.now(),
-fn plain(session: SessionId, action: Action, outcome: Outcome) -> Record {
-    Record { time: SystemClock.now(), session, action, object: None, version: None, generation: None, outcome }
-}
-
         session,
         origin,
         role: principal.map(|principal| principal.role),
         tenant: text(principal.and_then(|principal| principal.tenant.as_ref())),
         service: text(principal.and_then(|principal| principal.service.as_ref())),
         certificate: principal.map_or([0; 32], |principal| principal.certificate),
-        peer: peer.chars().filter(|c| !c.is_control()).take(AUDIT_TEXT_BYTES_MAX / 4).collect(),
+        peer: peer.chars().filter(|c| !c.is_control()).collect(),
     }
 }

@@ -28,13 +28,15 @@ mod ca;
 mod crl;
 mod judge;
 mod pem;
+mod shown;
 mod signature;
 mod trust;
 
 pub use ca::CaId;
 pub use crl::{CRL_NUMBER_BYTES, Crl, CrlError, CrlNumber, Crls};
-pub use judge::{ClientJudge, Why, handshake_failure};
+pub use judge::{ClientJudge, Why, handshake_failure, is_of_certificate};
 pub use pem::{TlsError, chain, dates};
+pub use shown::watching;
 pub use trust::{Trust, TrustKeeper, Trusted, trust};
 
 /// Sessions that a listener remembers for resumption; each keeps the client's chain, one to two KiB as a rule and never more than

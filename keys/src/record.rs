@@ -97,7 +97,7 @@ pub struct SessionRecord {
     pub service: String,
     /// SHA-256 of the client certificate; zeroes for the Unix socket and the appliance itself.
     pub certificate: [u8; 32],
-    /// Peer address or local user, cut to [`AUDIT_TEXT_BYTES_MAX`].
+    /// Peer address or local user, with the reason if a peer was refused for its certificate; cut to [`AUDIT_TEXT_BYTES_MAX`].
     pub peer: String,
 }
 

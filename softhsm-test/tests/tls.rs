@@ -244,6 +244,50 @@ fn encrypts(client: &mut KmipClient, key: &str) -> bool {
     client.call(&request).is_ok()
 }
 
+/// Who has no good certificate must leave a trace, and must not fill the disk with it.
+#[test]
+fn refused_certificates_are_in_the_audit_log_and_a_flood_of_them_does_not_fill_it() {
+    const FLOOD: u64 = 300;
+    let mut core = Core::prepared();
+    core.start();
+    let endpoint = core.endpoint(Who::Service);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (foreign, _) = Ca::create("another CA", validity(HOUR)).expect("a CA");
+    let stranger = client(&endpoint, folder.path(), "stranger", &foreign);
+    let shown = daemon::tls::chain(&stranger.cert).expect("it reads").swap_remove(0);
+    let holds = |wanted: &[u8]| {
+        let has = |segment: &PathBuf| fs::read(segment).expect("it is there").windows(wanted.len()).any(|bytes| bytes == wanted);
+        core.segments().iter().any(has)
+    };
+    let sessions = || {
+        let report: serde_json::Value = serde_json::from_str(&core.ask(&["--json", "audit", "verify"])).expect("JSON");
+        report["sessions"].as_u64().expect("a number")
+    };
+    let before = sessions();
+    for _ in 0..5 {
+        drop(TcpStream::connect(&endpoint.server).expect("the core listens"));
+        let arguments = ["s_client", "-connect", &endpoint.server];
+        let _refused =
+            Command::new("openssl").args(arguments).stdin(std::process::Stdio::null()).output().expect("openssl is on every Debian");
+    }
+    assert!(connect(&stranger).is_none());
+    assert!(wait_for(|| holds(&cipher::mac::sha256(&[&shown]))), "the certificate's fingerprint");
+    assert!(holds(b": the client's certificate is not from a CA in client_ca"), "the reason");
+    assert_eq!(sessions(), before + 1, "who shows no certificate is only counted");
+    let begun = Instant::now();
+    for _ in 1..FLOOD {
+        assert!(connect(&stranger).is_none());
+    }
+    let seconds = begun.elapsed().as_secs();
+    assert!(wait_for(|| holds(b" more certificates were refused within ")), "those left out are not told");
+    let lines = sessions() - before;
+    println!("{FLOOD} refused certificates within {seconds} s: {lines} lines");
+    // Ten at once and one a second; and one line a minute for the others, or two.
+    assert!((10..=10 + seconds + 2 + 2 + seconds / 60).contains(&lines), "{lines} lines within {seconds} s");
+    core.stop();
+    let _verified = core.ask(&["audit", "verify"]);
+}
+
 /// Opening a pipe that nobody writes waits for ever, as a network file system does whose server is gone.
 #[test]
 fn a_file_that_cannot_be_read_to_its_end_holds_nothing_else_up() {

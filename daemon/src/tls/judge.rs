@@ -20,7 +20,7 @@ use super::ca::{Ca, CaId};
 use super::crl::{Crl, Crls, until};
 use super::pem::TlsError;
 use super::signature::is_signed_by;
-use super::{provider, unix};
+use super::{provider, shown, unix};
 use crate::system::rfc3339;
 
 /// Most certificates that a client may send; real chains have two or three.
@@ -197,6 +197,7 @@ impl ClientCertVerifier for ClientJudge {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
+        shown::note(leaf);
         let _until = self.check_parts(leaf, intermediates, time(now)).map_err(rustls::Error::from)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -340,6 +341,13 @@ pub fn handshake_failure(error: &io::Error) -> String {
         Some(tls) => Why::from(tls).to_string(),
         None => error.to_string(),
     }
+}
+
+/// Did a handshake fail because of the certificate that the client showed?
+#[must_use]
+pub fn is_of_certificate(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 impl From<&rustls::Error> for Why {
