@@ -7,7 +7,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version, header};
@@ -43,14 +43,14 @@ pub struct Closed;
 pub async fn serve<S, B, F>(stream: S, idle: Duration, mut stop: Stop, answer: impl Fn(Request<Incoming>, Pace) -> F) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    B: hyper::body::Body<Data: Send, Error: std::error::Error + Send + Sync> + 'static,
+    B: Body<Data: Send, Error: std::error::Error + Send + Sync> + 'static,
     F: Future<Output = Result<Response<B>, Closed>>,
 {
     let pace = Pace::default();
     let io = TokioIo::new(Paced::new(stream, pace.clone(), idle));
-    let service = service_fn(|request| {
+    let service = service_fn(|request: Request<Incoming>| {
         let (pace, answered) = (pace.clone(), pace.clone());
-        pace.receiving();
+        pace.with_body(request.body().size_hint().exact());
         let answer = answer(request, pace);
         async move {
             let response = answer.await;

@@ -149,6 +149,35 @@ async fn slow_heads_and_slow_bodies_are_cut_after_ten_seconds() {
     }
 }
 
+/// What comes with the end of one request lies in hyper's buffer before anybody waits for it.
+#[tokio::test(start_paused = true)]
+async fn a_head_that_began_with_the_request_before_is_cut_after_ten_seconds_too() {
+    let get = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let post = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n\r\n\r\n";
+    let chunks = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+    let slow = "GET / HTTP/1.1\r\nHost:";
+    for (sent, answers, limit) in [
+        (get.to_owned(), 1, IDLE),
+        (post.to_owned(), 1, IDLE),
+        (chunks.to_owned(), 1, IDLE),
+        ([get, slow].concat(), 1, pace::REQUEST_WITHIN),
+        ([post, slow].concat(), 1, pace::REQUEST_WITHIN),
+        ([chunks, slow].concat(), 1, pace::REQUEST_WITHIN),
+        ([get, post, "G"].concat(), 2, pace::REQUEST_WITHIN),
+        ([chunks, chunks, get, slow].concat(), 3, pace::REQUEST_WITHIN),
+    ] {
+        let (mut client, answered, server) = echo();
+        client.write_all(sent.as_bytes()).await.expect("there is room");
+        let begun = tokio::time::Instant::now();
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.expect("the server closes");
+        assert_eq!(answered.load(Ordering::Relaxed), answers, "{sent:?}");
+        let took = begun.elapsed();
+        assert!(took >= limit && took < limit + Duration::from_secs(1), "{sent:?}: {took:?}");
+        let _idle_or_cut = server.await.expect("it does not panic");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_stays_open_between_requests_and_ends_when_the_node_stops() {
     let (mut client, far) = duplex(1 << 16);
