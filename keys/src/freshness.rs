@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::hierarchy::IntegrityKeys;
-use crate::id::{Generation, Layer, RowId};
-use crate::row::Row;
+use crate::id::{Generation, Layer, RowId, TenantId};
+use crate::policy::Grants;
+use crate::row::{Owner, Row};
 
 /// Number of buckets.
 pub const BUCKETS: u16 = 4096;
@@ -28,11 +29,38 @@ pub struct Seen {
 struct Mark {
     generation: Generation,
     mac: [u8; 8],
+    owner: OwnerTag,
+}
+
+/// Whose row it was, as far as an owner has to recognize itself: the ends of both ids, which are random. A stranger's are the same once in
+/// four thousand million times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OwnerTag {
+    tenant: [u8; 4],
+    service: [u8; 4],
+}
+
+impl OwnerTag {
+    fn of(owner: &Owner) -> Self {
+        Self { tenant: end(owner.tenant.as_bytes()), service: owner.service.map_or([0; 4], |service| end(service.as_bytes())) }
+    }
+
+    /// The owner as somebody knows it: the parts that are its own, nobody's else.
+    pub(crate) fn seen_by(self, grants: &Grants) -> Owner {
+        let tenant = grants.tenant().filter(|tenant| end(tenant.as_bytes()) == self.tenant);
+        let service = grants.service().filter(|service| end(service.as_bytes()) == self.service);
+        Owner { tenant: tenant.unwrap_or(TenantId::SYSTEM), service }
+    }
+}
+
+fn end(id: &[u8; 16]) -> [u8; 4] {
+    *id.last_chunk().expect("an id has 16 bytes")
 }
 
 impl Mark {
     fn of(row: &Row) -> Self {
-        Self { generation: row.header.generation, mac: *row.meta_mac.first_chunk().expect("a MAC has 32 bytes") }
+        let mac = *row.meta_mac.first_chunk().expect("a MAC has 32 bytes");
+        Self { generation: row.header.generation, mac, owner: OwnerTag::of(&row.header.owner) }
     }
 }
 
@@ -63,6 +91,11 @@ impl Seen {
     /// True if the row has been seen and was not removed in good order.
     pub fn knows(&self, id: RowId) -> bool {
         self.shard(id).contains_key(&id)
+    }
+
+    /// Whose it was when it was last seen, if it was.
+    pub(crate) fn owner(&self, id: RowId) -> Option<OwnerTag> {
+        self.shard(id).get(&id).map(|mark| mark.owner)
     }
 
     /// A row was removed in good order: should its id be used again, it starts anew.

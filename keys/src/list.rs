@@ -110,7 +110,7 @@ impl Vault {
         if !is_listed(id.layer) {
             return Err(Error::NotFound);
         }
-        let row = self.row_for(id, |owner| grants.check_tenant(Action::ListKeys, owner.tenant).is_ok()).await?;
+        let row = self.row_for(id, grants, |owner| grants.check_tenant(Action::ListKeys, owner.tenant).is_ok()).await?;
         grants.check_tenant(Action::ListKeys, row.header.owner.tenant)?;
         self.described(grants, self.view_of_row(&row).await?).await
     }

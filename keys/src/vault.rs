@@ -203,11 +203,12 @@ impl Vault {
         if let Some(entry) = self.cache.get(id).filter(|entry| grants.owns(&entry.header.owner)) {
             return Ok(entry.header.clone());
         }
-        Ok(self.row_for(id, |owner| grants.owns(owner)).await?.header)
+        Ok(self.row_for(id, grants, |owner| grants.owns(owner)).await?.header)
     }
 
-    /// A stored row, whosever it is. That it does not verify is told only where its owner, as it says, passes `may_know`.
-    pub(crate) async fn row_for(&self, id: RowId, may_know: impl Fn(&Owner) -> bool) -> Result<Row, Error> {
+    /// A stored row, whosever it is. That it is lost or does not verify is told only where its owner passes `may_know`: the owner that it was seen with,
+    /// or, if it was not seen yet, the one that it claims.
+    pub(crate) async fn row_for(&self, id: RowId, grants: &Grants, may_know: impl Fn(&Owner) -> bool) -> Result<Row, Error> {
         match self.shelf.row(id).await {
             Ok(Some(row)) => Ok(row),
             Ok(None) => {
@@ -215,10 +216,11 @@ impl Vault {
                 let _verdict = self.shelf.registry.check_row(&self.decoy);
                 Err(Error::NotFound)
             }
-            Err(error @ Error::Corrupt { .. }) => match self.shelf.store.retrieve(id).await {
-                Ok(Some(row)) if !may_know(&row.header.owner) => Err(Error::NotFound),
-                _ => Err(error),
-            },
+            Err(error @ Error::Corrupt { .. }) => {
+                let claimed = self.shelf.store.retrieve(id).await.ok().flatten().map(|row| row.header.owner);
+                let owner = self.shelf.seen.owner(id).map(|tag| tag.seen_by(grants)).or(claimed);
+                Err(if owner.is_none_or(|owner| may_know(&owner)) { error } else { Error::NotFound })
+            }
             Err(error) => Err(error),
         }
     }

@@ -5,7 +5,7 @@ mod verbs;
 
 use std::sync::atomic::Ordering;
 
-use fakes::{START_SECONDS, World, settle};
+use fakes::{START_SECONDS, World, grants, name, settle};
 use futures_executor::block_on;
 use keys::Error;
 use keys::attributes::{Attributes, Name};
@@ -203,7 +203,7 @@ fn create_and_activate_in_one_unit_are_one_row() {
 /// Edits the stored row of `id` behind the vault's back: it must be refused by name, and `other` must still be served.
 async fn check_edit(world: &World, id: RowId, other: RowId, what: &str, edit: impl FnOnce(&mut Row)) {
     let fresh = world.unseal().await.expect("the roots open");
-    let admin = fakes::grants(&fresh, Role::TenantAdmin, "acme", "billing").await;
+    let admin = grants(&fresh, Role::TenantAdmin, "acme", "billing").await;
     let before = world.store.rows()[&id].clone();
     world.store.edit(id, edit);
     match fresh.header(&fresh.begin(SessionId(2)), &admin, id).await {
@@ -246,6 +246,45 @@ fn a_row_that_does_not_verify_does_not_exist_for_strangers() {
         let unit = vault.begin(SessionId(2));
         assert!(matches!(vault.header(&unit, &service, id).await, Err(Error::Corrupt { .. })));
         assert!(matches!(vault.header(&unit, &stranger, id).await, Err(Error::NotFound)));
+    });
+}
+
+/// A row that is gone does not say whose it was, and one that was edited lies.
+#[test]
+fn that_a_row_is_lost_hears_its_owner_alone() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let mut unit = vault.begin(SessionId(1));
+        vault.create_service(&mut unit, &name("acme"), &name("payroll")).await.expect("the name is free");
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        let neighbour = grants(&vault, Role::Service, "acme", "payroll").await;
+        let (strange_admin, stranger) = settle(&vault, "globex", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        let unit = vault.begin(SessionId(2));
+        let foreign = create(&vault, &stranger, named("k")).await.expect("the name is free");
+        let theirs = vault.header(&unit, &stranger, foreign).await.expect("it is there").owner;
+        type Damage<'a> = &'a dyn Fn();
+        let store = &world.store;
+        let damages: [(&str, Damage<'_>); 3] = [
+            ("it claims to be a stranger's", &|| store.edit(id, |row| row.header.owner = theirs)),
+            ("it cannot be read", &|| drop(store.rows().insert(id, vec![0; 8]))),
+            ("it is gone", &|| drop(store.rows().remove(&id))),
+        ];
+        for (what, damage) in damages {
+            damage();
+            for owner in [&service, &admin] {
+                assert!(matches!(vault.header(&unit, owner, id).await, Err(Error::Corrupt { .. })), "{what}");
+            }
+            for other in [&neighbour, &stranger, &strange_admin] {
+                assert!(matches!(vault.header(&unit, other, id).await, Err(Error::NotFound)), "{what}");
+            }
+            assert!(matches!(vault.key(&strange_admin, id).await, Err(Error::NotFound)), "{what}");
+            for role in [Role::Operator, Role::Auditor] {
+                let looking = grants(&vault, role, "acme", "billing").await;
+                assert!(matches!(vault.key(&looking, id).await, Err(Error::Corrupt { .. })), "{what}: {role:?}");
+            }
+        }
     });
 }
 
