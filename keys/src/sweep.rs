@@ -3,8 +3,9 @@
 //! A pass reads the buckets' own records first, then goes through the layers in order, newest row first. Each row must have its MAC, must not be
 //! older than what was seen, must open, and must be listed in the index by every term that it carries. What cannot be seen row by row (one that is
 //! missing, or that the store cannot even read) shows at the end: the rows of each bucket must add up to the digest in the bucket's own record. Of
-//! a bucket that has changed during the pass that cannot be said: there, every row that this node has seen must still be what it was. So a pass
-//! should be short, and repeated until each bucket was compared once.
+//! a bucket that has changed during the pass that cannot be said of what the pass has read. Its rows, all of which this node has seen by now, are read once
+//! more, in one go: if the bucket's own record is the same before and after, they must add up. A bucket that changes too fast even for that is left out
+//! after some rounds, and it is told which were compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,8 @@ use crate::vault::Vault;
 
 /// Most rows of one step.
 pub const SWEPT_ROWS_MAX: usize = 4096;
+/// So often a bucket is read in one go before it is left out.
+const ROUNDS_MAX: u32 = 4;
 
 /// A stored record that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +57,12 @@ pub struct Cursor {
     explained: BTreeSet<u16>,
     /// Buckets that do not add up. `true`: and nothing explains it.
     odd: BTreeMap<u16, bool>,
+    /// Buckets that changed during the pass and their rows, still to be read in one go.
+    changed: Vec<(u16, Vec<RowId>)>,
+    /// Those that have been read so, and have to be once more: `None` if they changed again, else at which generation they did not add up.
+    again: BTreeMap<u16, Option<Generation>>,
+    /// How many rounds of that there were.
+    rounds: u32,
     /// Rows of odd buckets that were seen once, still to be looked at.
     names: Vec<RowId>,
     /// Rows that looked wrong. A commit of that very moment looks like damage, because removed rows are gone before that is known; so they are looked
@@ -72,6 +81,8 @@ enum Place {
     Compare(u16),
     /// The rows in [`Cursor::names`].
     Names,
+    /// The buckets in [`Cursor::changed`].
+    Changed,
     /// The rows in [`Cursor::suspects`].
     Suspects,
 }
@@ -99,6 +110,7 @@ impl Vault {
             Place::Rows(layer, before) => Some(self.sweep_rows(&mut cursor, layer, before, limit, &mut swept).await?),
             Place::Compare(number) => Some(self.compare(&mut cursor, number, limit, &mut swept).await?),
             Place::Names => Some(self.sweep_names(&mut cursor, limit).await?),
+            Place::Changed => Some(self.sweep_changed(&mut cursor, &mut swept).await?),
             Place::Suspects => self.sweep_suspects(&mut cursor, limit, &mut swept).await?,
         };
         swept.next = next.map(|at| Cursor { at, ..cursor });
@@ -218,27 +230,94 @@ impl Vault {
             if !adds_up {
                 cursor.odd.insert(number, is_unchanged);
             }
+            if !is_unchanged {
+                cursor.again.insert(number, None);
+            }
         }
         if to < BUCKETS {
             return Ok(Place::Compare(to));
         }
-        if !cursor.odd.is_empty() {
-            let is_odd = |id: &RowId| bucket_of(self.registry().integrity(), *id).is_some_and(|number| cursor.odd.contains_key(&number));
-            cursor.names = self.shelf.seen.ids().into_iter().filter(is_odd).collect();
-        }
+        cursor.names = self.seen_rows(|number| cursor.odd.contains_key(&number)).into_values().flatten().collect();
         Ok(Place::Names)
+    }
+
+    /// Every row of some buckets that this node has seen, by bucket.
+    fn seen_rows(&self, is_wanted: impl Fn(u16) -> bool) -> BTreeMap<u16, Vec<RowId>> {
+        let mut rows: BTreeMap<u16, Vec<RowId>> = BTreeMap::new();
+        for id in self.shelf.seen.ids() {
+            if let Some(number) = bucket_of(self.registry().integrity(), id).filter(|number| is_wanted(*number)) {
+                rows.entry(number).or_default().push(id);
+            }
+        }
+        rows
     }
 
     /// Looks for rows of odd buckets that were seen once and do not read now.
     async fn sweep_names(&self, cursor: &mut Cursor, limit: usize) -> Result<Place, Error> {
         for _ in 0..limit {
-            let Some(id) = cursor.names.last().copied() else { return Ok(Place::Suspects) };
+            let Some(id) = cursor.names.last().copied() else { return Ok(Place::Changed) };
             if self.swept(id).await?.is_err() {
                 cursor.suspects.push(id);
             }
             cursor.names.pop();
         }
         Ok(Place::Names)
+    }
+
+    /// Compares one bucket that changed during the pass, or begins the next round of those.
+    async fn sweep_changed(&self, cursor: &mut Cursor, swept: &mut Swept) -> Result<Place, Error> {
+        let Some((number, rows)) = cursor.changed.pop() else {
+            // What the store has and this node has not seen yet, because the commit is not over, is seen after it.
+            if cursor.again.is_empty() || cursor.rounds == ROUNDS_MAX || self.units.settled().await.is_err() {
+                return Ok(Place::Suspects);
+            }
+            cursor.rounds += 1;
+            let mut rows = self.seen_rows(|number| cursor.again.contains_key(&number));
+            cursor.changed = cursor.again.keys().map(|number| (*number, rows.remove(number).unwrap_or_default())).collect();
+            return Ok(Place::Changed);
+        };
+        swept.rows += rows.len();
+        let before = cursor.again.remove(&number).flatten();
+        match self.read_in_one_go(number, &rows).await? {
+            InOneGo::AddsUp => {
+                swept.compared.push(number);
+                cursor.odd.remove(&number);
+            }
+            InOneGo::Differs(generation) if before == Some(generation) => {
+                swept.compared.push(number);
+                cursor.odd.insert(number, true);
+            }
+            InOneGo::Differs(generation) => drop(cursor.again.insert(number, Some(generation))),
+            InOneGo::Changed => drop(cursor.again.insert(number, None)),
+        }
+        Ok(Place::Changed)
+    }
+
+    async fn read_in_one_go(&self, number: u16, rows: &[RowId]) -> Result<InOneGo, Error> {
+        let Some((generation, bucket)) = self.readable_bucket(number).await? else { return Ok(InOneGo::Changed) };
+        let mut sum = Bucket::default();
+        for id in rows {
+            match self.shelf.row(*id).await {
+                Ok(Some(row)) => sum.add(&row_mac(self.registry().integrity(), &row)),
+                // Removed, or lost: the sum tells.
+                Ok(None) | Err(Error::Corrupt { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(match self.readable_bucket(number).await? {
+            Some((after, _)) if after != generation => InOneGo::Changed,
+            None => InOneGo::Changed,
+            Some(_) if sum.digest == bucket.digest => InOneGo::AddsUp,
+            Some(_) => InOneGo::Differs(generation),
+        })
+    }
+
+    /// A bucket that has changed, so that it has a record; if that is damaged now, the next pass says so.
+    async fn readable_bucket(&self, number: u16) -> Result<Option<(Generation, Bucket)>, Error> {
+        match self.bucket(number).await {
+            Err(Error::Corrupt { .. }) => Ok(None),
+            read => read,
+        }
     }
 
     /// Names the rows that are wrong; a bucket of which none can be named is named itself.
@@ -262,6 +341,16 @@ impl Vault {
         }
         Ok(None)
     }
+}
+
+/// What reading a bucket in one go shows.
+enum InOneGo {
+    /// It is what it should be.
+    AddsUp,
+    /// It is not; at this generation.
+    Differs(Generation),
+    /// It changed meanwhile, so nothing can be said.
+    Changed,
 }
 
 impl Cursor {

@@ -110,6 +110,20 @@ pub struct Mark {
 #[derive(Clone)]
 pub struct UnitSender(mpsc::Sender<Pending>);
 
+impl UnitSender {
+    /// Waits until every commit that the store has taken by now is known to be done.
+    ///
+    /// # Errors
+    /// The writer has ended, or takes nothing now.
+    pub(crate) async fn settled(&self) -> Result<(), CommitError> {
+        let sealed = || CommitError::Unavailable { what: "the node was sealed meanwhile".to_owned() };
+        let (done, outcome) = oneshot::channel();
+        let nothing = Pending { changes: Vec::new(), records: Vec::new(), done };
+        self.0.clone().send(nothing).await.map_err(|_| sealed())?;
+        outcome.await.map_err(|_| sealed())?
+    }
+}
+
 struct Pending {
     changes: Vec<Change>,
     records: Vec<Record>,
@@ -131,6 +145,7 @@ impl Unit {
             intents: Vec::new(),
             streams: Vec::new(),
             opened: Mutex::default(),
+            is_own: false,
         }
     }
 
@@ -149,6 +164,11 @@ impl Unit {
         Ok(place.insert(opened).material.expose(use_it))
     }
 
+    /// This unit is an operator's: if it changes nothing, its records are those of the appliance's own administration.
+    pub fn mark_own(&mut self) {
+        self.is_own = true;
+    }
+
     /// Whose unit it is.
     #[must_use]
     pub fn session(&self) -> SessionId {
@@ -160,15 +180,9 @@ impl Unit {
     pub fn staged(&self, id: RowId) -> Option<&Change> {
         self.staged.get(&id)
     }
-            is_own: false,
 
     /// Everything that this unit has staged, newest row first.
     pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
-    /// This unit is an operator's: if it changes nothing, its records are those of the appliance's own administration.
-    pub fn mark_own(&mut self) {
-        self.is_own = true;
-    }
-
         self.staged.values().rev()
     }
 
@@ -424,7 +438,7 @@ impl Writer {
     }
 
     async fn commit(&mut self, group: &mut Group) -> Result<(), CommitError> {
-        if group.waiting.is_empty() {
+        if group.rows.is_empty() && group.records.is_empty() {
             return Ok(());
         }
         let mut changes: Vec<Change> = group.rows.values().filter_map(|(before, after)| change(before.as_ref(), after.clone())).collect();

@@ -67,7 +67,7 @@ pub struct Vault {
     pub(crate) budgets: Budgets,
     pub(crate) streams: Arc<Streams>,
     pub(crate) system: SessionId,
-    units: UnitSender,
+    pub(crate) units: UnitSender,
     policy_epoch: Arc<AtomicU64>,
     /// Checked in place of a row that is not there.
     decoy: Row,
