@@ -29,6 +29,7 @@ use crate::config::{self, Config};
 use crate::http;
 use crate::layout::{Layout, LayoutError};
 use crate::listener::Door;
+use crate::logging::LogLevel;
 use crate::node::{Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
 use crate::reload::Reloader;
 use crate::session;
@@ -181,10 +182,11 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
 /// Runs a node until it is told to stop.
 ///
 /// - `file`: where `config` came from, to be read again on SIGHUP.
+/// - `log`: to be told when `log.level` changes with it.
 ///
 /// # Errors
 /// [`BootError`] says what to mend; [`BootError::Fallen`] that the node has to be started again.
-pub async fn run(file: PathBuf, config: Config, memory: secret::Report) -> Result<(), BootError> {
+pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: LogLevel) -> Result<(), BootError> {
     let mut signals = Signals::catch()?;
     let hangup = signal(SignalKind::hangup())?;
     let descriptors = system::raise_descriptors()?;
@@ -196,7 +198,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report) -> Resul
 
     let admin = server::bind(&node.socket);
     let admin = admin.map_err(|source| BootError::Socket { path: node.socket.display().to_string(), source })?;
-    let mut reloader = Reloader::new(file, Arc::clone(&node));
+    let mut reloader = Reloader::new(file, Arc::clone(&node), log);
     let told = &node.config.listeners;
     let doors = [&told.kmip, &told.https, &told.admin].into_iter().flatten().count() as u64;
     let share = descriptors.saturating_sub(DESCRIPTORS_KEPT) / doors.max(1);
@@ -354,9 +356,9 @@ async fn flush_audit(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
             () = tokio::time::sleep(audit::FLUSH_INTERVAL) => {}
             () = stop.requested() => return Ok(()),
         }
+        node.tell_of_refusals();
         node.flush_audit().await;
     }
-        node.tell_of_refusals();
 }
 
 /// Drops operations in parts that nobody has gone on with in time, so that what they have collected does not stay in memory.

@@ -1,14 +1,13 @@
 //! `strongroomd`: reads its configuration, prepares the process, and runs the node until it is told to stop.
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use daemon::boot;
-use daemon::config::{Config, LogFormat};
+use daemon::config::Config;
+use daemon::{boot, logging};
 use tokio::runtime::Handle;
 
 /// Requests, PINs and TLS records pass through ordinary buffers (C16).
@@ -44,14 +43,14 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = Config::load_guarded(&arguments.config, std::env::vars_os());
-    start_log(config.as_ref().ok());
+    let log = logging::start(config.as_ref().ok());
     let config = config?;
     let memory = boot::prepare_process(&config)?;
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get().max(WORKERS_MIN));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.context("the runtime does not start")?;
     keep_watch(runtime.handle().clone())?;
-    let ended = runtime.block_on(boot::run(arguments.config.clone(), config, memory));
+    let ended = runtime.block_on(boot::run(arguments.config.clone(), config, memory, log));
     runtime.shutdown_timeout(JOBS_END_WITHIN);
     Ok(ended?)
 }
@@ -67,14 +66,4 @@ fn keep_watch(runtime: Handle) -> std::io::Result<()> {
         drop(runtime.spawn(std::future::ready(())));
     };
     std::thread::Builder::new().name("nudge".to_owned()).spawn(nudge).map(drop)
-}
-
-/// Logs to standard error, where the service manager's journal takes it; with defaults while there is no configuration.
-fn start_log(config: Option<&Config>) {
-    let level = config.map_or(tracing::Level::INFO, |config| config.log.level);
-    let log = tracing_subscriber::fmt().with_max_level(level).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
-    match config.map_or(LogFormat::Text, |config| config.log.format) {
-        LogFormat::Json => log.json().init(),
-        LogFormat::Text => log.init(),
-    }
 }

@@ -31,6 +31,7 @@ use tokio::time::MissedTickBehavior;
 use crate::boot::tell;
 use crate::config::{Config, Listener};
 use crate::identity::Rules;
+use crate::logging::LogLevel;
 use crate::node::{FoundFloors, Node};
 use crate::stop::Stop;
 use crate::system::SystemClock;
@@ -53,6 +54,7 @@ const TOPIC: &str = "trust";
 pub struct Reloader {
     file: PathBuf,
     node: Arc<Node>,
+    log: LogLevel,
     rules: Rules,
     files: Files,
     /// One for each listener, in the order of `files`.
@@ -107,12 +109,13 @@ struct Read {
 impl Reloader {
     /// - `file`: the configuration, read again on SIGHUP.
     #[must_use]
-    pub fn new(file: PathBuf, node: Arc<Node>) -> Self {
+    pub fn new(file: PathBuf, node: Arc<Node>, log: LogLevel) -> Self {
         let rules = node.config.identity.clone();
         let found = node.follow_floors();
         Self {
             file,
             node,
+            log,
             rules,
             files: Files::default(),
             keepers: Vec::new(),
@@ -271,16 +274,17 @@ impl Reloader {
         if !restart.is_empty() {
             tracing::warn!(keys = restart.join(", "), "these changes of the configuration need a restart");
         }
+        self.log.set(config.log.level);
         self.rules = config.identity;
     }
 
-    /// Identity rules, and the files of a listener that is served.
+    /// Identity rules, how much is logged, and the files of a listener that is served.
     fn can_change(&self, key: &str) -> bool {
         let of_listener = |listener: &Watched| {
             let key = key.strip_prefix("listeners.").and_then(|key| key.strip_prefix(listener.name)).and_then(|key| key.strip_prefix('.'));
             key.and_then(|key| key.split('[').next()).is_some_and(|key| matches!(key, "cert" | "key" | "client_ca" | "crl" | "crl_grace"))
         };
-        key.starts_with("identity.") || self.files.listeners.iter().any(of_listener)
+        key.starts_with("identity.") || key == "log.level" || self.files.listeners.iter().any(of_listener)
     }
 
     /// From now on no list below these numbers is in force; what the files hold now is read at once, and it is said if that is one.

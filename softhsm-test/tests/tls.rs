@@ -288,6 +288,33 @@ fn refused_certificates_are_in_the_audit_log_and_a_flood_of_them_does_not_fill_i
     let _verified = core.ask(&["audit", "verify"]);
 }
 
+#[test]
+fn how_much_is_logged_changes_on_hangup_without_a_restart() {
+    let mut core = Core::prepared();
+    core.start();
+    let endpoint = core.endpoint(Who::Service);
+    let text = fs::read_to_string(core.config()).expect("dev has written it");
+    assert!(!text.contains("log:"), "dev sets no level");
+    let said = || fs::read_to_string(core.dir().join("core.said")).expect("the core writes it");
+    let set = |level: &str| {
+        write_private(&core.config(), format!("{text}log: {{level: {level}}}\n").as_bytes()).expect("it is ours");
+        signal(core.pid(), Signal::SIGHUP);
+    };
+    assert!(connect(&endpoint).is_some() && !said().contains("connection ended"));
+    set("debug");
+    assert!(wait_for(|| connect(&endpoint).is_some() && said().contains("connection ended")), "{}", said());
+    assert!(!said().contains("need a restart"), "{}", said());
+    set("error");
+    // Each reload is said, until only errors are.
+    let lines = || said().lines().count();
+    assert!(wait_for(|| {
+        let before = lines();
+        signal(core.pid(), Signal::SIGHUP);
+        connect(&endpoint).is_some() && core.status().contains("unsealed") && lines() == before
+    }));
+    core.stop();
+}
+
 /// Opening a pipe that nobody writes waits for ever, as a network file system does whose server is gone.
 #[test]
 fn a_file_that_cannot_be_read_to_its_end_holds_nothing_else_up() {
