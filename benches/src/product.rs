@@ -11,8 +11,11 @@ use daemon::tls::ClientTls;
 use kmip::ProtocolVersion;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use rustls::ClientConfig;
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::kx_group::X25519;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, RootCertStore};
 use softhsm_test::{Core, signal, wait_for};
 
 use crate::load::Server;
@@ -127,6 +130,22 @@ impl Product {
         if !resume {
             config.resumption = Resumption::disabled();
         }
+        Ok(Arc::new(config))
+    }
+
+    /// The same of a client that knows no key exchange but X25519, to see what the hybrid one costs.
+    ///
+    /// # Errors
+    /// The files of the fixture are not there.
+    pub fn classic_tls(&self, who: Who, resume: bool) -> anyhow::Result<Arc<ClientConfig>> {
+        let hybrid = self.tls(who, resume)?;
+        let provider = CryptoProvider { kx_groups: vec![X25519], ..CryptoProvider::clone(hybrid.crypto_provider()) };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(daemon::tls::chain(self.core.value("CA_CERT").as_ref())?);
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[&TLS13])?;
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        config.client_auth_cert_resolver = Arc::clone(&hybrid.client_auth_cert_resolver);
+        config.resumption = hybrid.resumption.clone();
         Ok(Arc::new(config))
     }
 

@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
+use hyper::header::HeaderName;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version, header};
@@ -82,12 +83,16 @@ pub fn misframed<B>(request: &Request<B>) -> Option<&'static str> {
 }
 
 /// By these an edge would speak for a client. This release has no edge, so whoever sends one means to be taken for somebody else (T8).
-const DELEGATION: [&str; 3] = ["client-cert", "client-cert-chain", "strongroom-delegation"];
+static DELEGATION: [HeaderName; 3] = [
+    HeaderName::from_static("client-cert"),
+    HeaderName::from_static("client-cert-chain"),
+    HeaderName::from_static("strongroom-delegation"),
+];
 
 /// The header by which a request would speak for another client, if it has one.
 #[must_use]
 pub fn delegation(headers: &hyper::HeaderMap) -> Option<&'static str> {
-    DELEGATION.into_iter().find(|name| headers.contains_key(*name))
+    DELEGATION.iter().find(|name| headers.contains_key(*name)).map(HeaderName::as_str)
 }
 
 /// The media type of a request's body without its parameters, in lower case.

@@ -61,7 +61,7 @@ impl Rules {
     /// # Errors
     /// [`Refusal`]: one line for the log.
     pub fn principal(&self, certificate: &[u8]) -> Result<(Principal, usize), Refusal> {
-        self.explain(certificate).outcome
+        self.decide(&Names::read(certificate).map_err(Refusal::Certificate)?, |_, _| {})
     }
 
     /// What each rule makes of a certificate (DER), up to the one that decides.
@@ -72,21 +72,28 @@ impl Rules {
             Err(flaw) => return Explain { names: Vec::new(), steps: Vec::new(), outcome: Err(Refusal::Certificate(flaw)) },
         };
         let mut steps = Vec::new();
-        for (index, rule) in self.0.iter().enumerate() {
-            let finding = rule.look(&names);
-            steps.push((rule.text().to_string(), finding.to_string()));
-            let decided = match finding {
-                Finding::Passed(_) => continue,
-                Finding::Ambiguous => Err(Refusal::Ambiguous { rule: index }),
-                Finding::Flawed(flaw) => Err(Refusal::Certificate(flaw)),
-                Finding::Captured(captured) => principal(index, captured, &names),
-            };
-            if let Err(refusal) = &decided {
-                steps.last_mut().expect("a step was pushed").1 = refusal.to_string();
-            }
-            return Explain { names: names.lines(), steps, outcome: decided.map(|principal| (principal, index)) };
+        let outcome = self.decide(&names, |rule, finding| steps.push((rule.text().to_string(), finding.to_string())));
+        if let Err(refusal) = &outcome
+            && *refusal != Refusal::NoRule
+        {
+            steps.last_mut().expect("a rule has decided").1 = refusal.to_string();
         }
-        Explain { names: names.lines(), steps, outcome: Err(Refusal::NoRule) }
+        Explain { names: names.lines(), steps, outcome }
+    }
+
+    /// Asks one rule after the other, and tells of each, up to the one that decides.
+    fn decide(&self, names: &Names, mut told: impl FnMut(&Rule, &Finding<'_>)) -> Result<(Principal, usize), Refusal> {
+        for (index, rule) in self.0.iter().enumerate() {
+            let finding = rule.look(names);
+            told(rule, &finding);
+            match finding {
+                Finding::Passed(_) => {}
+                Finding::Ambiguous => return Err(Refusal::Ambiguous { rule: index }),
+                Finding::Flawed(flaw) => return Err(Refusal::Certificate(flaw)),
+                Finding::Captured(captured) => return principal(index, captured, names).map(|principal| (principal, index)),
+            }
+        }
+        Err(Refusal::NoRule)
     }
 }
 

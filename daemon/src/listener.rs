@@ -92,8 +92,8 @@ pub struct Peer {
 
 /// A connection whose peer is known and may come in.
 pub struct Arrival {
-    /// After the handshake; what was negotiated is `stream.get_ref().1`.
-    pub stream: TlsStream<TcpStream>,
+    /// After the handshake; what was negotiated is `stream.get_ref().1`. Boxed, because every future that it is passed through keeps room for it.
+    pub stream: Box<TlsStream<TcpStream>>,
     /// Who.
     pub peer: Peer,
     /// To be asked before each request; an error ends the connection.
@@ -281,10 +281,10 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
     stream.set_nodelay(true)?;
     match timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
-        Ok(done) => done,
+        Ok(done) => done.map(Box::new),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake within five seconds")),
     }
 }

@@ -9,13 +9,13 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use keys::id::Time;
 use keys::port::Clock;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{ServerName, UnixTime};
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::{TLS12, TLS13};
@@ -28,6 +28,7 @@ mod ca;
 mod crl;
 mod judge;
 mod pem;
+mod sessions;
 mod shown;
 mod signature;
 mod trust;
@@ -36,6 +37,7 @@ pub use ca::CaId;
 pub use crl::{CRL_NUMBER_BYTES, Crl, CrlError, CrlNumber, Crls};
 pub use judge::{ClientJudge, Why, handshake_failure, is_of_certificate};
 pub use pem::{TlsError, chain, dates};
+use sessions::Sessions;
 pub use shown::watching;
 pub use trust::{Trust, TrustKeeper, Trusted, trust};
 
@@ -152,7 +154,7 @@ impl ServerTls {
             .map_err(|error| TlsError::Rejected { file: listener.client_ca.clone(), what: error.to_string() })?
             .with_client_cert_verifier(Arc::new(judge.clone()))
             .with_cert_resolver(Arc::new(BySignature(material.own.iter().map(|own| Arc::clone(&own.key)).collect())));
-        config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
+        config.session_storage = Arc::new(Sessions::new(SESSIONS_MAX));
         config.send_tls13_tickets = TICKETS_PER_HANDSHAKE;
         Ok(Self { config: Arc::new(config), judge })
     }
@@ -226,7 +228,8 @@ impl ClientTls {
 /// aws-lc-rs with its default suites and groups, all of which are forward-secret AEADs; the hybrid group comes first (its feature
 /// `prefer-post-quantum`).
 fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
+    Arc::clone(&PROVIDER)
 }
 
 fn rejected(cert: &Path, key: &Path, error: &rustls::Error) -> TlsError {

@@ -81,11 +81,14 @@ impl Conversation {
         };
         pace.answering();
         let mut output = Vec::new();
-        if answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output).await {
+        // Boxed: hyper moves the future of each request about, and keeps room for it as long as the connection lives.
+        if Box::pin(answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output)).await {
             message.zeroize();
         }
-        let response = Response::builder().header(header::CONTENT_TYPE, TTLV).header(header::CACHE_CONTROL, "no-store");
-        Ok(response.body(Full::from(output)).expect("the headers are constants"))
+        let mut response = Response::new(Full::from(output));
+        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(TTLV));
+        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+        Ok(response)
     }
 }
 

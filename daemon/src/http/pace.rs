@@ -4,7 +4,7 @@
 //! the bytes of each request are counted on their way there. Who has ever sent more than one request at a time (HTTP calls it pipelining, and
 //! hardly any client does it) has no time to be idle any more: its next request must be whole ten seconds after the last answer.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -189,11 +189,16 @@ impl<S> Paced<S> {
     }
 }
 
+/// A timer that rings too early is set anew then, and not for each request: almost all end long before.
 fn late(timer: &mut Pin<Box<Sleep>>, until: Instant, context: &mut Context<'_>) -> Poll<io::Error> {
-    if timer.deadline() != until {
+    if timer.deadline() > until {
         timer.as_mut().reset(until);
     }
     ready!(timer.as_mut().poll(context));
+    while timer.deadline() < until {
+        timer.as_mut().reset(until);
+        ready!(timer.as_mut().poll(context));
+    }
     Poll::Ready(io::Error::new(io::ErrorKind::TimedOut, "the peer is too slow"))
 }
 
@@ -220,6 +225,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
             return Poll::Ready(written);
         }
         self.late_writer(context).map(Err)
+    }
+
+    fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(written) = Pin::new(&mut self.stream).poll_write_vectored(context, pieces) {
+            self.writing = None;
+            return Poll::Ready(written);
+        }
+        self.late_writer(context).map(Err)
+    }
+
+    /// So that hyper does not copy an answer behind its head.
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -317,6 +335,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_was_met_does_not_end_a_later_wait() {
+        let (near, mut far) = duplex(64);
+        let pace = Pace::default();
+        let mut paced = Paced::new(near, pace.clone(), IDLE);
+        far.write_all(b"req").await.expect("there is room");
+        let rest = tokio::spawn(async move {
+            tokio::time::sleep(REQUEST_WITHIN / 2).await;
+            far.write_all(b"uest").await.expect("there is room");
+            far
+        });
+        paced.read_exact(&mut [0; 7]).await.expect("a request");
+        let _far = rest.await.expect("it does not panic");
+        pace.answering();
+        pace.waiting();
+        about(patience(&mut paced).await, IDLE);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nothing_is_expected_of_the_peer_while_it_is_answered() {
         let (near, _far) = duplex(64);
         let pace = Pace::default();
@@ -333,6 +369,22 @@ mod tests {
         let mut paced = Paced::new(near, Pace::default(), IDLE);
         let begun = Instant::now();
         let error = paced.write_all(&[0; 64]).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        about(begun.elapsed(), ANSWER_WITHIN);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_take_an_answer_in_pieces_is_given_up() {
+        let (near, _far) = duplex(8);
+        let mut paced = Paced::new(near, Pace::default(), IDLE);
+        assert!(paced.is_write_vectored());
+        let begun = Instant::now();
+        let error = loop {
+            match paced.write_vectored(&[IoSlice::new(b"head"), IoSlice::new(b"body")]).await {
+                Ok(written) => assert!(written > 0),
+                Err(error) => break error,
+            }
+        };
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         about(begun.elapsed(), ANSWER_WITHIN);
     }

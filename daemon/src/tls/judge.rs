@@ -14,12 +14,13 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, SignatureScheme};
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::nom::Parser;
+use x509_parser::prelude::{X509Certificate, X509CertificateParser};
 
 use super::ca::{Ca, CaId};
 use super::crl::{Crl, Crls, until};
 use super::pem::TlsError;
-use super::signature::is_signed_by;
+use super::signature::{is_signed_by, remembering};
 use super::{provider, shown, unix};
 use crate::system::rfc3339;
 
@@ -292,8 +293,9 @@ impl Anchor {
 /// Every intermediate that has signed the leaf or one that has, whichever way the verifier went; and the last seconds of them and the leaf.
 fn above(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> (Vec<CaId>, Vec<Time>) {
     // One that does not read is on no path.
-    let mut others: Vec<_> = intermediates.iter().filter_map(|der| Some((der, X509Certificate::from_der(der).ok()?.1))).collect();
-    let mut found: Vec<_> = X509Certificate::from_der(leaf).ok().into_iter().map(|(_, x509)| (leaf, x509)).collect();
+    let read = |der| Some((der, shallow(der)?));
+    let mut others: Vec<_> = intermediates.iter().filter_map(read).collect();
+    let mut found: Vec<_> = read(leaf).into_iter().collect();
     let mut at = 0;
     while let Some((der, x509)) = found.get(at) {
         let has_signed = |(_, other): &mut (&CertificateDer<'_>, X509Certificate<'_>)| {
@@ -305,6 +307,11 @@ fn above(leaf: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> (Ve
     }
     let ends = found.iter().map(|(_, x509)| Time::from_seconds(x509.validity().not_after.timestamp())).collect();
     (found.iter().skip(1).map(|(_, x509)| CaId::of(x509)).collect(), ends)
+}
+
+/// A certificate without what its extensions say, which takes most of the reading.
+fn shallow<'a>(der: &'a CertificateDer<'_>) -> Option<X509Certificate<'a>> {
+    X509CertificateParser::new().with_deep_parse_extensions(false).parse(der).ok().map(|(_, x509)| x509)
 }
 
 /// Every way to take one list of each issuer's name; a single one if no two CAs share a name. `None` if there are too many.
@@ -330,7 +337,7 @@ pub(super) fn verifier(
 ) -> Result<Arc<dyn ClientCertVerifier>, String> {
     let mut store = RootCertStore::empty();
     store.add(ca.der.clone()).map_err(|error| error.to_string())?;
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider()).with_crls(lists);
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::new(remembering())).with_crls(lists);
     builder.build().map_err(|error| error.to_string())
 }
 

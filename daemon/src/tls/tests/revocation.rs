@@ -76,6 +76,38 @@ fn a_revoked_certificate_is_refused_and_others_are_not() {
     assert_eq!(running.meet("other"), Ok(()));
 }
 
+/// Good signatures are remembered, verdicts are not.
+#[test]
+fn who_came_often_is_refused_at_once_when_revoked_or_when_the_ca_is_taken_out() {
+    let mut running = Running::new();
+    let (other, issued) = Ca::create("Other CA", ages()).expect("a CA can be made");
+    running.fixture.put("other-ca", &issued);
+    running.fixture.put("other", &other.issue(&service(), ages()).expect("it can be issued"));
+    let ca = running.fixture.read("ca.pem");
+    let both = format!("{ca}{}", running.fixture.read("other-ca.pem"));
+    running.fixture.write("both.pem", &both);
+    running.told = Listener { crl: None, ..running.fixture.listener("server.pem", "server.key", "both.pem") };
+    let read = |running: &mut Running| {
+        assert!(running.material.read_again(&running.told, Time::from_seconds(NOW)).is_empty());
+    };
+    read(&mut running);
+    for _ in 0..3 {
+        assert_eq!([running.meet("client"), running.meet("other")], [Ok(()), Ok(())]);
+    }
+    let chain = [first(&running.fixture.read("other.pem"))];
+    assert!(running.tls().judge().check(&chain, Time::from_seconds(NOW)).is_ok());
+    running.fixture.write("both.pem", &ca);
+    read(&mut running);
+    assert_eq!([running.meet("client"), running.meet("other")], [Ok(()), Err(Why::UnknownIssuer)]);
+    assert_eq!(running.tls().judge().check(&chain, Time::from_seconds(NOW)), Err(Why::UnknownIssuer));
+
+    running.told.crl = Some(running.fixture.path("ca.crl"));
+    assert_eq!(running.meet("client"), Ok(()));
+    assert_eq!(running.put(6, &["client"], (NOW, NOW + DAY)), Vec::<String>::new());
+    assert_eq!(running.meet("client"), Err(Why::Revoked));
+    assert_eq!(running.tls().judge().check(&[first(&running.fixture.read("client.pem"))], Time::from_seconds(NOW)), Err(Why::Revoked));
+}
+
 #[test]
 fn a_list_that_is_not_believed_changes_nothing() {
     let mut running = Running::new();
