@@ -56,7 +56,8 @@ pub const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How the log is kept; the section `audit` of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// A segment that has grown beyond this many bytes is closed at the next flush.
+    /// A segment that has grown beyond this many bytes is closed at the next flush. A start reads the newest one whole before it answers anybody,
+    /// which takes about 10 ms per MiB.
     pub segment_bytes: u64,
     /// Disk space set aside for records of sealing, stopping and administration, in bytes.
     pub reserve_bytes: u64,
@@ -66,7 +67,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { segment_bytes: 16 << 20, reserve_bytes: 64 << 20, sync: SyncMode::Lifecycle }
+        Self { segment_bytes: 4 << 20, reserve_bytes: 64 << 20, sync: SyncMode::Lifecycle }
     }
 }
 

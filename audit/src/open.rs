@@ -45,7 +45,7 @@ pub(crate) fn open(dir: &Path, log_id: LogId, wrap: &dyn Fn(File) -> Arc<dyn Seg
     let Some(newest) = numbers.last().copied() else {
         return Ok(Opened { writer: make(dir, 1, Chain::new(log_id), wrap)?, repaired_bytes: 0, last_time: Time::default(), lock });
     };
-    let (chain, tail) = read(dir, log_id, &numbers)?;
+    let Found { chain, tail, last_time } = read(dir, log_id, &numbers)?;
     let (writer, repaired_bytes) = match tail {
         Tail::Open { bytes, torn_bytes } => (go_on(dir, newest, chain, bytes, wrap)?, torn_bytes),
         // Killed between closing a segment and naming the next, which was ready by then.
@@ -55,8 +55,6 @@ pub(crate) fn open(dir: &Path, log_id: LogId, wrap: &dyn Fn(File) -> Arc<dyn Seg
             return Err(place.broken(Flaw::SegmentMissing(newest + 1)));
         }
     };
-    // Only now is a torn tail gone, whose bytes may look like a time.
-    let last_time = last_time(dir, &numbers)?;
     Ok(Opened { writer, repaired_bytes, last_time, lock })
 }
 
@@ -96,8 +94,15 @@ fn lock(dir: &Path) -> Result<DirLock, AuditError> {
     }
 }
 
+/// What was found in a log that is there.
+struct Found {
+    chain: Chain,
+    tail: Tail,
+    last_time: Time,
+}
+
 /// Follows the chain from the newest segment that began with nothing unsigned. `numbers` is not empty.
-fn read(dir: &Path, log_id: LogId, numbers: &[u64]) -> Result<(Chain, Tail), AuditError> {
+fn read(dir: &Path, log_id: LogId, numbers: &[u64]) -> Result<Found, AuditError> {
     let newest = numbers[numbers.len() - 1];
     let mut first = newest;
     let mut header = segment::header(dir, first)?;
@@ -115,26 +120,33 @@ fn read(dir: &Path, log_id: LogId, numbers: &[u64]) -> Result<(Chain, Tail), Aud
         return Err(AuditError::OtherLog { dir: dir.to_owned(), found, wants });
     }
     let mut chain = Chain::before(&header);
-    let mut last_signed = None;
+    let (mut last_signed, mut last_time) = (None, None);
     let mut tail = Tail::Continued;
     for number in first..=newest {
+        let mut highest = None;
         tail = segment::walk(dir, number, number == newest, &mut chain, |line, place| {
+            highest = highest.max(line.time());
             if let Line::Signed(signed) = line {
                 last_signed = Some((signed.clone(), place.offset, number));
             }
             Ok(())
         })?;
+        last_time = highest.or(last_time);
     }
     if let Some((signed, offset, number)) = last_signed {
         let file = segment::path(dir, number);
         check_signature(&signed, log_id).map_err(|flaw| AuditError::Broken(Finding { file, offset, seq: signed.last, flaw }))?;
     }
-    Ok((chain, tail))
+    let last_time = match last_time {
+        Some(time) => time,
+        None => last_time_before(dir, numbers, first)?,
+    };
+    Ok(Found { chain, tail, last_time })
 }
 
 /// Goes back as far as it must: a segment that has just been begun holds no record yet.
-fn last_time(dir: &Path, numbers: &[u64]) -> Result<Time, AuditError> {
-    for number in numbers.iter().rev() {
+fn last_time_before(dir: &Path, numbers: &[u64], first: u64) -> Result<Time, AuditError> {
+    for number in numbers.iter().rev().filter(|number| **number < first) {
         if let Some(time) = segment::last_time(dir, *number)? {
             return Ok(time);
         }

@@ -144,6 +144,15 @@ impl Line {
         }
     }
 
+    /// When it happened, if it is a record or session.
+    pub(crate) fn time(&self) -> Option<Time> {
+        match self {
+            Self::Record(line) => Some(line.record.time),
+            Self::Session(line) => Some(line.session.time),
+            Self::Header(_) | Self::Signed(_) | Self::End { .. } => None,
+        }
+    }
+
     /// Appends the body.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         match self {

@@ -70,7 +70,7 @@ pub(crate) fn header(dir: &Path, number: u64) -> Result<Header, AuditError> {
     let place = Place { file: &file, offset: 0, seq: 0 };
     let mut reader = Reader::open(&file)?;
     match reader.next().map_err(AuditError::io("read", &file))? {
-        Next::Line { kind: HEADER, body, .. } => match Line::decode(HEADER, &body).map_err(|flaw| place.broken(flaw))? {
+        Next::Line { kind: HEADER, body, .. } => match Line::decode(HEADER, body).map_err(|flaw| place.broken(flaw))? {
             Line::Header(header) => Ok(header),
             _ => Err(place.broken(Flaw::Header)),
         },
@@ -101,8 +101,8 @@ pub(crate) fn walk(
         let (flaw, end) = match reader.next().map_err(AuditError::io("read", &file))? {
             Next::Line { .. } if has_ended => return Err(place.broken(Flaw::AfterEnd)),
             Next::Line { kind, .. } if (kind == HEADER) != (place.offset == 0) => return Err(place.broken(Flaw::Header)),
-            Next::Line { kind, body, link } => match Line::decode(kind, &body).and_then(|line| {
-                chain.follow(&line, &body, link, number)?;
+            Next::Line { kind, body, link } => match Line::decode(kind, body).and_then(|line| {
+                chain.follow(&line, body, link, number)?;
                 Ok(line)
             }) {
                 Ok(line) => {
@@ -133,28 +133,24 @@ pub(crate) fn last_time(dir: &Path, number: u64) -> Result<Option<Time>, AuditEr
     let mut reader = Reader::open(&file)?;
     let (mut head, mut last) = ([0; LINK_BYTES], None);
     while let Next::Line { kind, body, link: stored } = reader.next().map_err(AuditError::io("read", &file))? {
-        let Ok(line) = Line::decode(kind, &body) else { break };
+        let Ok(line) = Line::decode(kind, body) else { break };
         if let Line::Header(header) = &line {
             head = header.head;
         }
         if is_chained(kind) {
-            if stored != link(&head, kind, &body) {
+            if stored != link(&head, kind, body) {
                 break;
             }
             head = stored;
         }
-        last = match line {
-            Line::Record(line) => last.max(Some(line.record.time)),
-            Line::Session(line) => last.max(Some(line.session.time)),
-            _ => last,
-        };
+        last = last.max(line.time());
     }
     Ok(last)
 }
 
 /// What comes next in a file.
-enum Next {
-    Line { kind: u8, body: Vec<u8>, link: [u8; LINK_BYTES] },
+enum Next<'r> {
+    Line { kind: u8, body: &'r [u8], link: [u8; LINK_BYTES] },
     Flaw { flaw: Flaw, end: u64 },
     Nothing,
 }
@@ -162,6 +158,8 @@ enum Next {
 /// Splits a file into lines.
 struct Reader {
     from: BufReader<File>,
+    /// The line that was read last.
+    line: Vec<u8>,
     offset: u64,
     file_bytes: u64,
     /// Behind this offset there are only zeroes.
@@ -174,12 +172,12 @@ impl Reader {
             let mut file = File::open(path)?;
             let file_bytes = file.metadata()?.len();
             let written_bytes = written_bytes(&mut file, file_bytes)?;
-            Ok(Self { from: BufReader::with_capacity(1 << 16, file), offset: 0, file_bytes, written_bytes })
+            Ok(Self { from: BufReader::with_capacity(1 << 16, file), line: Vec::new(), offset: 0, file_bytes, written_bytes })
         };
         open().map_err(AuditError::io("open", path))
     }
 
-    fn next(&mut self) -> io::Result<Next> {
+    fn next(&mut self) -> io::Result<Next<'_>> {
         let left = self.file_bytes - self.offset;
         if left == 0 {
             return Ok(Next::Nothing);
@@ -199,14 +197,13 @@ impl Reader {
             Ok(_) if end > self.file_bytes => return Ok(Next::Flaw { flaw: Flaw::Cut, end: self.file_bytes }),
             Ok(_) => {}
         }
-        let mut body = vec![0; length];
-        self.from.read_exact(&mut body)?;
+        self.line.resize(length, 0);
+        self.from.read_exact(&mut self.line)?;
         self.offset = end;
-        let mut link = [0; LINK_BYTES];
-        if is_chained(kind) {
-            link.copy_from_slice(&body.split_off(length - LINK_BYTES));
+        match self.line.split_last_chunk() {
+            Some((body, link)) if is_chained(kind) => Ok(Next::Line { kind, body, link: *link }),
+            _ => Ok(Next::Line { kind, body: &self.line, link: [0; LINK_BYTES] }),
         }
-        Ok(Next::Line { kind, body, link })
     }
 
     /// Is everything from some sector's beginning before `end` to the end of the file unwritten?

@@ -55,6 +55,8 @@ pub struct Bench {
     pub plan: Plan,
     /// Keys for the rows that need many.
     pub keys: usize,
+    /// The identifiers of those that were made so far.
+    pub filled: Vec<String>,
 }
 
 impl Bench {

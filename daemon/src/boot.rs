@@ -37,6 +37,7 @@ use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
 use crate::sweeper::Sweeper;
 use crate::system;
+use crate::tls::{self, TlsError};
 
 /// Longest time for one job of the device process.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
@@ -97,7 +98,7 @@ pub enum BootError {
         listener: &'static str,
         /// What is wrong.
         #[source]
-        source: crate::tls::TlsError,
+        source: TlsError,
     },
     /// A listener cannot be bound.
     #[error("listeners.{listener}.bind: cannot listen on {address} ({source}): free the port or choose another")]
@@ -143,10 +144,11 @@ pub enum BootError {
 /// Locks memory, hardens the process and proves the algorithms; before anything secret exists.
 ///
 /// # Errors
-/// [`BootError::Memory`] names the limit that is too small; [`BootError::SelfTest`].
+/// [`BootError::Memory`] names the limit that is too small; [`BootError::SelfTest`]; [`BootError::Io`] if there are no threads left.
 pub fn prepare_process(config: &Config) -> Result<secret::Report, BootError> {
     let memory = secret::arena::init(config.memory)?;
     system::harden()?;
+    tls::seed()?;
     cipher::selftest::run()?;
     keys::wrap::self_test()?;
     Ok(memory)

@@ -225,6 +225,20 @@ impl ClientTls {
     }
 }
 
+/// Has the library seed its generator of randomness for TLS, on a thread of its own and before it is needed.
+///
+/// It measures the jitter of the processor for that, which takes 30 ms, or 100 on a busy machine; else the first handshake would wait for it.
+///
+/// # Errors
+/// No thread can be started.
+pub fn seed() -> std::io::Result<()> {
+    let draw = || {
+        // A failure shows again in the handshake, which then fails.
+        let _seeded = provider().secure_random.fill(&mut [0]);
+    };
+    std::thread::Builder::new().name("seed".to_owned()).spawn(draw).map(drop)
+}
+
 /// aws-lc-rs with its default suites and groups, all of which are forward-secret AEADs; the hybrid group comes first (its feature
 /// `prefer-post-quantum`).
 fn provider() -> Arc<CryptoProvider> {

@@ -1,12 +1,16 @@
 //! Opened objects between uses: attributes in the clear, key bytes wrapped under an ephemeral key that never leaves locked memory.
 //!
 //! So the cache is bound neither by the memory lock limit nor readable in a dump; each use opens a key into the arena for as long as it lasts.
+//!
+//! **Two tiers.** Every object is kept packed, as one block of bytes; those used last are kept unpacked as well. Unpacked, an object takes three
+//! times the memory, half of it for attributes that few keys have; unpacking at each use would be felt by every Encrypt.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cipher::aead::Aead;
 use secret::{Bytes, Key};
+use serde::{Deserialize, Serialize};
 
 use crate::attributes::Attributes;
 use crate::entropy::Randomness;
@@ -16,8 +20,10 @@ use crate::hierarchy::{GenerateError, random_key};
 use crate::id::RowId;
 use crate::row::Header;
 
-/// Most objects kept open; about 600 bytes each.
+/// Most objects kept; about 330 bytes each.
 pub const CACHED_OBJECTS_MAX: usize = 100_000;
+/// Most of them kept unpacked; about 800 bytes each.
+const UNPACKED_OBJECTS_MAX: usize = 4096;
 const TAG_BYTES: usize = 16;
 
 /// One opened object.
@@ -31,7 +37,7 @@ pub struct Entry {
 }
 
 /// Secret bytes under the cache key.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Hidden {
     nonce: u64,
     sealed: Box<[u8]>,
@@ -51,44 +57,69 @@ pub struct CacheFigures {
 /// The bounded cache of opened objects.
 #[derive(Debug)]
 pub struct Cache {
-    entries: quick_cache::sync::Cache<RowId, Arc<Entry>>,
+    packed: quick_cache::sync::Cache<RowId, Arc<[u8]>>,
+    unpacked: quick_cache::sync::Cache<RowId, Arc<Entry>>,
+    seen: Arc<Seen>,
     key: Key<32>,
     nonces: AtomicU64,
 }
 
 impl Cache {
-    /// An empty cache under a fresh key.
+    /// An empty cache under a fresh key; it keeps nothing of which `seen` knows something newer.
     ///
     /// # Errors
     /// No randomness or no locked memory.
-    pub fn new(randomness: &Randomness) -> Result<Self, GenerateError> {
-        Ok(Self { entries: quick_cache::sync::Cache::new(CACHED_OBJECTS_MAX), key: random_key(randomness)?, nonces: AtomicU64::new(0) })
+    pub fn new(randomness: &Randomness, seen: Arc<Seen>) -> Result<Self, GenerateError> {
+        let packed = quick_cache::sync::Cache::new(CACHED_OBJECTS_MAX);
+        // Address space, not memory, until it is filled; a table that grows leaves holes as large as itself in the heap.
+        packed.reserve(CACHED_OBJECTS_MAX);
+        Ok(Self {
+            packed,
+            unpacked: quick_cache::sync::Cache::new(UNPACKED_OBJECTS_MAX),
+            seen,
+            key: random_key(randomness)?,
+            nonces: AtomicU64::new(0),
+        })
     }
 
     /// Looks an object up.
     pub fn get(&self, id: RowId) -> Option<Arc<Entry>> {
-        self.entries.get(&id)
+        self.unpacked.get(&id).or_else(|| {
+            let entry = Arc::new(Entry::unpack(&self.packed.get(&id)?));
+            self.unpacked.insert(id, Arc::clone(&entry));
+            self.is_still_current(&entry).then_some(entry)
+        })
     }
 
     /// Keeps an object, unless something newer has been seen of it meanwhile.
-    pub fn keep(&self, entry: &Arc<Entry>, seen: &Seen) {
+    pub fn keep(&self, entry: &Arc<Entry>) {
+        let id = entry.header.id;
+        self.packed.insert(id, entry.pack());
+        self.unpacked.insert(id, Arc::clone(entry));
+        self.is_still_current(entry);
+    }
+
+    /// Asked after an insert, which it takes back: a change marks the new generation first and removes the entry second, so one of us two removes it.
+    fn is_still_current(&self, entry: &Entry) -> bool {
         let Header { id, generation, .. } = entry.header;
-        self.entries.insert(id, Arc::clone(entry));
-        // Asked after the insert: a change marks the new generation first and removes the entry second, so one of us two removes it.
-        if !seen.is_current(id, generation) {
-            self.entries.remove(&id);
+        let is_current = self.seen.is_current(id, generation);
+        if !is_current {
+            self.purge(id);
         }
+        is_current
     }
 
     /// How full it is, and how often it helped.
     #[must_use]
     pub fn figures(&self) -> CacheFigures {
-        CacheFigures { entries: self.entries.len(), hits: self.entries.hits(), misses: self.entries.misses() }
+        let hits = self.unpacked.hits() + self.packed.hits();
+        CacheFigures { entries: self.packed.len(), hits, misses: self.packed.misses() }
     }
 
     /// Forgets an object: it has changed.
     pub fn purge(&self, id: RowId) {
-        self.entries.remove(&id);
+        self.packed.remove(&id);
+        self.unpacked.remove(&id);
     }
 
     /// Wraps an object's key bytes under the cache key.
@@ -134,8 +165,130 @@ impl Cache {
     }
 }
 
+impl Entry {
+    fn pack(&self) -> Arc<[u8]> {
+        let parts = (&self.header, &*self.attributes, &self.material);
+        postcard::to_extend(&parts, Vec::with_capacity(512)).expect("an object is plain data and memory grows").into()
+    }
+
+    fn unpack(packed: &[u8]) -> Self {
+        let parts: (_, Attributes, _) = postcard::from_bytes(packed).expect("it was packed by this very process");
+        let (header, attributes, material) = parts;
+        Self { header, attributes: Arc::new(attributes), material }
+    }
+}
+
 fn nonce_bytes(nonce: u64) -> [u8; 12] {
     let mut bytes = [0; 12];
     bytes[4..].copy_from_slice(&nonce.to_be_bytes());
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::attributes::{Group, Links, Name, Other, Revocation};
+    use crate::id::{ChainId, Generation, KeyVersion, Layer, TenantId, Time};
+    use crate::port::{Entropy, EntropyError};
+    use crate::row::{Owner, ParentRef, Row};
+    use crate::vault::key_header;
+
+    #[derive(Default)]
+    struct Counting(AtomicU64);
+
+    impl Entropy for Counting {
+        fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
+            buffer.fill_with(|| self.0.fetch_add(1, Ordering::Relaxed).to_le_bytes()[0]);
+            Ok(())
+        }
+    }
+
+    fn cache() -> Cache {
+        Cache::new(&Randomness::new(Arc::new(Counting::default())), Arc::default()).expect("there is locked memory")
+    }
+
+    fn header(number: u128, generation: u64) -> Header {
+        let (id, chain) = (RowId::new(Layer::L3, Uuid::from_u128(number)), ChainId::new(Uuid::from_u128(number)));
+        let owner = Owner { tenant: TenantId::new(Uuid::max()), service: None };
+        let header = key_header(id, chain, owner, ParentRef { chain, version: KeyVersion::FIRST }, Aead::Aes256GcmSiv);
+        Header { generation: Generation(generation), ..header }
+    }
+
+    fn entry(cache: &Cache, header: Header) -> Arc<Entry> {
+        let material = Bytes::init_with(16, |bytes| bytes.copy_from_slice(header.id.uuid.as_bytes())).expect("there is locked memory");
+        Arc::new(cache.hide(header, Attributes::default(), Some(&material)))
+    }
+
+    /// Another one is there now.
+    fn change(cache: &Cache, header: Header) {
+        let row = Row { header, material: None, attributes: None, terms: Vec::new(), meta_mac: [0; 32] };
+        cache.seen.check(&row).expect("it is newer");
+    }
+
+    #[test]
+    fn an_object_with_one_of_everything_comes_back_as_it_was_packed() {
+        let cache = cache();
+        let attributes = Attributes {
+            names: vec![Name { value: "invoices".to_owned(), kind: 1, index: 3 }],
+            usage_mask: 0x0C,
+            revocation: Some(Revocation { code: 4, message: Some("superseded".to_owned()) }),
+            object_groups: vec![Group { value: "billing".to_owned(), index: 1 }],
+            digest: Some([0xD1; 32]),
+            sensitive: true,
+            others: vec![Other { name: "x-tag".to_owned(), index: 0, value: vec![1, 2, 3] }],
+            served: true,
+            links: Links { replaced: Some(header(8, 1).id), replacement: None, replacement_index: 2 },
+            ..Attributes::default()
+        };
+        let header = Header { expiry: Some(Time::from_seconds(-7)), ..header(1, 300) };
+        let back = Entry::unpack(&cache.hide(header.clone(), attributes.clone(), None).pack());
+        assert_eq!((back.header, &*back.attributes, back.material.is_none()), (header, &attributes, true));
+    }
+
+    #[test]
+    fn an_object_among_many_is_found_with_its_own_key() {
+        let cache = cache();
+        let many = 2 * UNPACKED_OBJECTS_MAX as u128;
+        for number in 0..many {
+            cache.keep(&entry(&cache, header(number, 1)));
+        }
+        assert!(cache.unpacked.len() <= UNPACKED_OBJECTS_MAX, "{} are unpacked", cache.unpacked.len());
+        for number in 0..many {
+            let found = cache.get(header(number, 1).id).expect("all of them are kept");
+            let material = cache.reveal(&found).expect("it is whole").expect("it has a key");
+            assert!(material.expose(|bytes| bytes == number.to_be_bytes()), "{number}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_was_let_go_of_is_in_neither_tier() {
+        let cache = cache();
+        let old = entry(&cache, header(1, 1));
+        cache.keep(&old);
+        cache.purge(old.header.id);
+        assert!(cache.get(old.header.id).is_none());
+    }
+
+    #[test]
+    fn an_object_that_has_changed_is_not_kept() {
+        let cache = cache();
+        let old = entry(&cache, header(1, 1));
+        change(&cache, header(1, 2));
+        cache.keep(&old);
+        assert!(cache.get(old.header.id).is_none());
+    }
+
+    /// Between the look at the packed one and its place among the unpacked ones, a change may have let go of both.
+    #[test]
+    fn an_object_that_changes_while_it_is_unpacked_is_not_found() {
+        let cache = cache();
+        let old = entry(&cache, header(1, 1));
+        cache.keep(&old);
+        cache.unpacked.remove(&old.header.id);
+        change(&cache, header(1, 2));
+        assert!(cache.get(old.header.id).is_none());
+        assert_eq!((cache.packed.len(), cache.unpacked.len()), (0, 0));
+    }
 }

@@ -97,7 +97,7 @@ impl Vault {
     /// Goes on with a pass (`None`: begins one) for at most `limit` rows. It reads the store and opens keys, so call it in small steps.
     ///
     /// A key whose parent may not be used any more is found as well: it does not open. Memory: a few hundred kilobytes for the buckets, and what
-    /// freshness keeps of each row that was seen (about 40 bytes).
+    /// freshness keeps of each row that was seen (40 to 80 bytes).
     ///
     /// # Errors
     /// The store's; the step can be repeated then. [`Error::Corrupt`] means that the store cannot even list its rows, so nothing else can be said.

@@ -102,7 +102,7 @@ impl Vault {
     pub fn core(parts: Parts) -> Result<(Arc<Self>, Writer), Error> {
         let randomness = Arc::new(Randomness::new(parts.entropy));
         let shelf = Shelf { store: parts.store, registry: Arc::new(parts.registry), seen: Arc::default() };
-        let cache = Arc::new(Cache::new(&randomness)?);
+        let cache = Arc::new(Cache::new(&randomness, Arc::clone(&shelf.seen))?);
         let parent: Arc<dyn Parent> = Arc::new(Chain::new(shelf.clone(), Arc::clone(&randomness)));
         // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
         let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
@@ -443,7 +443,7 @@ impl Vault {
             return Ok(entry);
         }
         let entry = Arc::new(self.open_row(row).await?);
-        self.cache.keep(&entry, &self.shelf.seen);
+        self.cache.keep(&entry);
         Ok(entry)
     }
 

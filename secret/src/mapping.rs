@@ -29,23 +29,20 @@ pub(crate) struct Mapping {
 }
 
 impl Mapping {
-    /// Maps and locks `len` bytes (a multiple of the page size), every page touched, so that a limit shows here and not later.
+    /// Maps and locks `len` bytes (a multiple of the page size), all zero. A limit shows here and not later.
+    ///
+    /// Pages of `memfd_secret` count against the limit from the start but are only taken when first used, and then stay. To touch all of them here
+    /// would hold up every start: for each page the kernel interrupts every processor (512 of them took 28 to 600 ms on two busy ones).
     pub(crate) fn new(len: usize, require_secretmem: bool) -> Result<Self, ArenaError> {
         let window = reserve(len)?;
         match map_secretmem(window, len) {
-            Ok(()) => return Ok(Self::finish(window, len, Backing::Secretmem)),
+            Ok(()) => return Ok(Self { start: window, len, backing: Backing::Secretmem }),
             Err(Errno::ENOSYS | Errno::EPERM | Errno::EOPNOTSUPP) if !require_secretmem => {}
             Err(errno @ (Errno::ENOSYS | Errno::EPERM | Errno::EOPNOTSUPP)) => return Err(ArenaError::SecretmemMissing { source: errno }),
             Err(errno) => return Err(ArenaError::limited(len, errno)),
         }
         map_locked(window, len)?;
-        Ok(Self::finish(window, len, Backing::Mlock))
-    }
-
-    fn finish(start: NonNull<u8>, len: usize, backing: Backing) -> Self {
-        // SAFETY: the region was just mapped readable and writable and nobody else knows its address; writing zeroes faults every page in.
-        unsafe { start.as_ptr().write_bytes(0, len) };
-        Self { start, len, backing }
+        Ok(Self { start: window, len, backing: Backing::Mlock })
     }
 }
 

@@ -38,8 +38,9 @@ use medium::{Faults, Medium};
 use scratch::Scratch;
 use tables::Fault;
 
-/// Memory for pages of the file, in bytes; what it does not hold is read from the file again.
-const CACHE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most memory for pages of the file, in bytes, whatever the size of the file; what it does not hold is read from the file again, which the system
+/// keeps in memory too.
+const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// No commit is begun with less free space than this on the medium, in bytes, so that a full disk is met before anything is written.
 const FREE_BYTES_MIN: u64 = 1024 * 1024;
 /// Only the service's own user may read or write the file.

@@ -35,7 +35,7 @@ async fn main() -> anyhow::Result<()> {
     let product = Product::start()?;
     let plan = Plan { rounds, round: Duration::from_millis(round_millis) };
     table::print_head(&format!("{machine}; core {} in {}", product.process(), product.dir().display()));
-    let mut bench = Bench { product, plan, keys };
+    let mut bench = Bench { product, plan, keys, filled: Vec::new() };
     for group in groups {
         bench.run(group).await?;
     }

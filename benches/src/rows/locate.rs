@@ -32,11 +32,9 @@ fn locate(name: &str) -> Sent {
     one(&LocateRequest { attributes: vec![Attribute { index: None, value }], ..LocateRequest::default() })
 }
 
-pub(super) async fn run(bench: &Bench) -> anyhow::Result<()> {
-    let mut filled = 0;
+pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     for keys in [FEW, bench.keys] {
-        fill(bench, filled..keys).await?;
-        filled = keys;
+        fill(bench, keys).await?;
         let Compared { product, reference, cpu_ratio } = measure(bench, keys).await?;
         let detail = format!(
             "{:.1} / {:.1} us CPU; p50 {:.0} / {:.0} us",
@@ -77,26 +75,36 @@ fn located(answers: &kmip::Answers<'_>) -> anyhow::Result<Vec<String>> {
     Ok(payload.unique_identifiers.into_iter().map(str::to_owned).collect())
 }
 
-/// Creates keys through KMIP, in batches over several connections.
-pub(super) async fn fill(bench: &Bench, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
+/// Creates keys through KMIP, in batches over several connections, until there are so many.
+pub(super) async fn fill(bench: &mut Bench, keys: usize) -> anyhow::Result<()> {
     pin(Pid::this(), CLIENT_CORE)?;
     pin(bench.product.process(), SERVER_CORE)?;
     let (server, tls) = (bench.product.server(), bench.product.tls(Who::TenantAdmin, false)?);
     let mut tasks = JoinSet::new();
     for filler in 0..FILLERS {
         let mut connection = Connection::open(server, &tls).await?;
-        let numbers: Vec<usize> = numbers.clone().skip(filler).step_by(FILLERS).collect();
+        let numbers: Vec<usize> = (bench.filled.len()..keys).skip(filler).step_by(FILLERS).collect();
         tasks.spawn(async move {
+            let mut made = Vec::new();
             for chunk in numbers.chunks(BATCH_KEYS) {
                 let names: Vec<String> = chunk.iter().map(|number| name(*number)).collect();
                 let sent = create(&names);
-                succeeded(&sent, connection.exchange(&sent.bytes).await?, names.len())?;
+                made.extend(created(&succeeded(&sent, connection.exchange(&sent.bytes).await?, names.len())?)?);
             }
-            anyhow::Ok(())
+            anyhow::Ok(made)
         });
     }
     while let Some(done) = tasks.join_next().await {
-        done??;
+        bench.filled.extend(done??);
     }
     Ok(())
+}
+
+fn created(answers: &kmip::Answers<'_>) -> anyhow::Result<Vec<String>> {
+    use kmip::Decode as _;
+    let made = |payload| {
+        let payload = kmip::CreateResponse::decode(payload, kmip::Rules::of_response(kmip::ProtocolVersion::V1_4))?;
+        Ok(payload.unique_identifier.to_owned())
+    };
+    answers.message.items.iter().filter_map(|item| item.payload).map(made).collect()
 }
