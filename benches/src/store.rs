@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use keys::freshness::{BUCKETS, bucket_row};
+use keys::freshness::{BUCKETS, CLAIM_BUCKETS, bucket_row};
 use keys::id::{Generation, Layer, OutboxSeq, RowId};
 use keys::port::{Batch, Change, Keystore};
 use keys::row::{Row, Term};
@@ -46,9 +46,10 @@ fn key(number: u64) -> Row {
     row
 }
 
+/// Its identifier begins as the Name's term does.
 fn claim(number: u64) -> Row {
     let mut row = sample::row(number, &[]);
-    row.header.id = RowId::new(Layer::Name, Uuid::from_u64_pair(scattered(number), scattered(UNIQUE * 3 + number)));
+    row.header.id = RowId::new(Layer::Name, Uuid::from_u64_pair(scattered(UNIQUE + number), scattered(UNIQUE * 3 + number)));
     row.material = None;
     row.attributes = None;
     row
@@ -81,16 +82,14 @@ impl Filled {
         filled
     }
 
-    /// A batch as the writer makes it of so many Creates: keys, claims, two buckets each, audit records.
+    /// A batch as the writer makes it of so many Creates: keys, claims, a bucket of their time and one for each claim, audit records.
     pub fn creates(&mut self, keys: u64) -> Batch {
         let numbers = self.next..self.next + keys;
         let mut changes: Vec<Change> =
             numbers.clone().flat_map(|number| [Change::Insert(key(number)), Change::Insert(claim(number))]).collect();
-        let mut touched: Vec<usize> = numbers
-            .clone()
-            .flat_map(|number| [scattered(number), scattered(UNIQUE + number)])
-            .map(|number| place(number, self.buckets.len()))
-            .collect();
+        let claims = usize::from(CLAIM_BUCKETS);
+        let mut touched: Vec<usize> = numbers.clone().map(|number| place(scattered(UNIQUE * 3 + number), claims)).collect();
+        touched.push(claims + place(scattered(self.next), self.buckets.len() - claims));
         touched.sort_unstable();
         touched.dedup();
         for number in touched {

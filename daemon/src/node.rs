@@ -347,7 +347,9 @@ impl Node {
             not_before: Time::from_millis(self.newest_millis.load(Ordering::Relaxed)),
         })?;
         self.raise_floors(&vault).await?;
-        let running = tokio::spawn(writer.run());
+        // On a thread of its own, so that a commit waits for the disk where it stands and takes no hop to one that may.
+        let runtime = tokio::runtime::Handle::current();
+        let running = tokio::task::spawn_blocking(move || runtime.block_on(writer.run()));
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
         let residency = Residency::of(&opened.attempts);
         let master = (residency != Residency::WipedAfterJobs).then_some(opened.master);

@@ -17,6 +17,11 @@ use crate::row::{Owner, Row};
 
 /// Number of buckets.
 pub const BUCKETS: u16 = 4096;
+/// The first so many buckets are for the claims on names.
+pub const CLAIM_BUCKETS: u16 = 64;
+/// How long identifiers fall into the same bucket, in milliseconds: a few commits, but so short that a million keys, even of one busy hour, are
+/// spread over all buckets.
+const SLICE_MILLIS: u64 = 64;
 /// So many that a table is small: a growing one leaves a hole of its size in the heap.
 const SHARDS: usize = 256;
 
@@ -158,13 +163,27 @@ impl Bucket {
 }
 
 /// Which bucket a row falls into; `None` for the buckets' own records.
+///
+/// Rows whose identifiers are of the same [`SLICE_MILLIS`] share one, so that requests which make keys at the same time, and therefore share a
+/// transaction, do not change a bucket each. A name's claim has no time in its identifier, so claims have [`CLAIM_BUCKETS`] to themselves: few, so
+/// that their records are few pages, and apart, so that a busy one keeps no key from being compared.
 #[must_use]
 pub fn bucket_of(integrity: &IntegrityKeys, id: RowId) -> Option<u16> {
-    if id.layer == Layer::Bucket {
-        return None;
+    let number = |mac: [u8; 32], of: u16| u16::from_be_bytes([mac[0], mac[1]]) % of;
+    match id.layer {
+        Layer::Bucket => None,
+        Layer::Name => Some(number(integrity.registry_mac(&[b"bucket of a claim", id.uuid.as_bytes()]), CLAIM_BUCKETS)),
+        _ => {
+            let mac = integrity.registry_mac(&[b"bucket of a time", &slice_of(id.uuid).to_be_bytes()]);
+            Some(CLAIM_BUCKETS + number(mac, BUCKETS - CLAIM_BUCKETS))
+        }
     }
-    let mac = integrity.registry_mac(&[b"bucket", &id.to_bytes()]);
-    Some(u16::from_be_bytes([mac[0], mac[1]]) % BUCKETS)
+}
+
+/// The slice of time in which an identifier was made (UUIDv7, RFC 9562 5.7: the first 48 bits are milliseconds).
+fn slice_of(uuid: Uuid) -> u64 {
+    let millis = u64::try_from(uuid.as_u128() >> 80).expect("48 bits");
+    millis / SLICE_MILLIS
 }
 
 /// What a row adds to its bucket's digest.
@@ -200,6 +219,32 @@ mod tests {
             }
             assert_eq!(bucket.digest, start);
         }
+    }
+
+    fn bucket_at(integrity: &IntegrityKeys, layer: Layer, millis: u64, random: u8) -> u16 {
+        let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &[random; 10]).into_uuid();
+        bucket_of(integrity, RowId::new(layer, uuid)).expect("it is no bucket's own record")
+    }
+
+    #[test]
+    fn rows_of_one_slice_of_time_share_a_bucket_and_slices_fill_all_buckets() {
+        let integrity = IntegrityKeys::new(crate::id::ClusterId::new(Uuid::nil()), &[1; 32]).expect("the arena has room");
+        let began = 1_800_000_000_000 / SLICE_MILLIS * SLICE_MILLIS;
+        let first = bucket_at(&integrity, Layer::L3, began, 1);
+        assert_eq!(bucket_at(&integrity, Layer::IvBudget, began + SLICE_MILLIS - 1, 2), first);
+        let slices = (0..8 * u64::from(BUCKETS)).map(|slice| bucket_at(&integrity, Layer::L3, began + slice * SLICE_MILLIS, 1));
+        let filled: std::collections::BTreeSet<u16> = slices.collect();
+        // Each stays empty with probability e^-8.
+        assert!(filled.len() > 4016, "{}", filled.len());
+        assert!(filled.iter().all(|number| (CLAIM_BUCKETS..BUCKETS).contains(number)));
+    }
+
+    #[test]
+    fn claims_have_buckets_of_their_own_whatever_time_their_identifier_seems_to_tell() {
+        let integrity = IntegrityKeys::new(crate::id::ClusterId::new(Uuid::nil()), &[1; 32]).expect("the arena has room");
+        let buckets: std::collections::BTreeSet<u16> = (0..=255).map(|last| bucket_at(&integrity, Layer::Name, 0, last)).collect();
+        assert!(buckets.len() > 32, "{}", buckets.len());
+        assert!(buckets.iter().all(|number| *number < CLAIM_BUCKETS));
     }
 
     #[test]

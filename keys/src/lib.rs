@@ -24,6 +24,7 @@ pub mod registry;
 mod rekey;
 mod revoke;
 pub mod row;
+mod scopes;
 mod shelf;
 pub mod stream;
 pub mod sweep;

@@ -131,8 +131,7 @@ impl Vault {
     /// # Errors
     /// [`Error::Invalid`], [`Error::NameTaken`]; the parent's and the store's.
     pub async fn create_service_key(&self, unit: &mut Unit, new: NewServiceKey) -> Result<Header, Error> {
-        let service = self.service(new.service).await?;
-        let tenant = self.tenant(service.tenant).await?;
+        let (service, tenant) = self.service_and_tenant(new.service).await?;
         let owner = Owner { tenant: tenant.id, service: Some(service.id) };
         let id = RowId::new(Layer::L3, self.new_uuid()?);
         let header = key_header(id, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
@@ -143,6 +142,18 @@ impl Vault {
         let state = attributes.dates.state_at(State::PreActive, now);
         let header = Header { state, algorithm: Algorithm::AES, bits: new.bits, expiry: attributes.dates.deactivation, ..header };
         self.insert(unit, NewKey { header, attributes }).await
+    }
+
+    /// A service and its tenant, for who makes a key.
+    async fn service_and_tenant(&self, id: ServiceId) -> Result<(Service, Tenant), Error> {
+        let epoch = self.policy_epoch();
+        if let Some(kept) = self.scopes.makers.get(epoch, &id) {
+            return Ok(kept);
+        }
+        let service = self.service(id).await?;
+        let tenant = self.tenant(service.tenant).await?;
+        self.scopes.makers.put(epoch, id, (service.clone(), tenant.clone()));
+        Ok((service, tenant))
     }
 
     /// A tenant by its name.
@@ -160,9 +171,16 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn service_by_name(&self, tenant: TenantId, name: &ScopeName) -> Result<Option<Service>, Error> {
+        let (epoch, asked) = (self.policy_epoch(), (tenant, name.clone()));
+        if let Some(kept) = self.scopes.named.get(epoch, &asked) {
+            return Ok(Some(kept));
+        }
         let term = self.shelf.registry.integrity().terms.scope_name(tenant, name.as_str());
         let found: Option<Service> = self.only(Layer::Service, term).await?;
-        Ok(found.filter(|service| service.tenant == tenant && service.name == *name))
+        let found = found.filter(|service| service.tenant == tenant && service.name == *name);
+        // That there is none is not kept, because anybody may ask for any name.
+        found.iter().for_each(|service| self.scopes.named.put(epoch, asked.clone(), service.clone()));
+        Ok(found)
     }
 
     /// A service by its id.
@@ -217,11 +235,16 @@ impl Vault {
     /// # Errors
     /// [`Error::Corrupt`] names a record that does not verify, because leaving it out would change the answer; the store's.
     pub async fn newest_services(&self, tenant: TenantId, limit: usize) -> Result<Vec<Service>, Error> {
+        let epoch = self.policy_epoch();
+        if let Some(kept) = self.scopes.newest.get(epoch, &(tenant, limit)) {
+            return Ok(kept);
+        }
         let terms = vec![self.shelf.registry.integrity().terms.tenant(tenant)];
         let mut services = Vec::new();
         for hint in self.shelf.store.find(&Query { layer: Layer::Service, terms, before: None, limit }).await? {
             services.push(self.content(&self.shelf.existing(hint.header.id).await?).await?);
         }
+        self.scopes.newest.put(epoch, (tenant, limit), services.clone());
         Ok(services)
     }
 

@@ -1,6 +1,6 @@
 //! Blind search terms: what a row can be found by, without a store learning what that is.
 //!
-//! `term = HMAC-SHA-256(K_index, tenant 16 | label | 0 | value)` cut to 16 bytes. Source: docs/SECURITY.md, C3 and C6.
+//! `term = HMAC-SHA-256(K_index, tenant 16 | label | 0 | value)` cut to 16 bytes; a claim on a name is half a Name term and half a MAC of its own. Source: docs/SECURITY.md, C3 and C6.
 
 use secret::Key;
 
@@ -74,10 +74,16 @@ impl TermMaker {
     }
 
     /// 16 bytes that stand for a claim on a unique name within a tenant and service (or, for scopes, within a tenant alone).
+    ///
+    /// The first half is that of the term by which objects of that name are found, whichever their service, so that a store can keep both together.
+    /// The second tells services apart: two of them would have to meet in 64 bits of a MAC to get in each other's way.
     #[must_use]
     pub fn claim(&self, tenant: TenantId, service: Option<ServiceId>, name: &str) -> [u8; 16] {
         let scope = service.map_or([0; 16], |service| *service.as_bytes());
-        self.mac(tenant, "claim", &[&scope, name.as_bytes()]).first_chunk().copied().expect("a MAC has 32 bytes")
+        let mac = self.mac(tenant, "claim", &[&scope, name.as_bytes()]);
+        let mut claim = self.name(tenant, name).0;
+        claim[8..].copy_from_slice(&mac[..8]);
+        claim
     }
 
     /// All terms of an object's row, each once.

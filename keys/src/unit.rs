@@ -370,10 +370,57 @@ pub fn writer(parts: WriterParts) -> (UnitSender, Writer) {
 /// A group under construction.
 #[derive(Default)]
 struct Group {
-    /// Row before the group and row after it.
-    rows: BTreeMap<RowId, (Option<Row>, Option<Row>)>,
-    records: Vec<Record>,
-    waiting: Vec<oneshot::Sender<Result<(), CommitError>>>,
+    rows: BTreeMap<RowId, Met>,
+    /// Whose changes they are.
+    units: Vec<Pending>,
+}
+
+/// What the group does to one row.
+struct Met {
+    /// The row before the group.
+    before: Option<Row>,
+    /// Which unit's which change is the last one.
+    last: (usize, usize),
+}
+
+impl Group {
+    /// Takes in a unit, and the rows that its changes are the first to meet.
+    fn join(&mut self, unit: Pending, first: Vec<(RowId, Option<Row>)>) {
+        self.rows.extend(first.into_iter().map(|(id, before)| (id, Met { before, last: (0, 0) })));
+        for (place, change) in unit.changes.iter().enumerate() {
+            self.rows.entry(change.id()).and_modify(|met| met.last = (self.units.len(), place));
+        }
+        self.units.push(unit);
+    }
+
+    fn after(&self, met: &Met) -> Option<&Row> {
+        let (unit, place) = met.last;
+        self.units[unit].changes[place].row()
+    }
+
+    /// Every row, as it was before the group and as it is after it.
+    fn rows(&self) -> impl Iterator<Item = (RowId, Option<&Row>, Option<&Row>)> {
+        self.rows.iter().map(|(id, met)| (*id, met.before.as_ref(), self.after(met)))
+    }
+
+    fn changes(&self) -> impl Iterator<Item = Change> {
+        self.rows().filter_map(|(id, before, after)| {
+            let expected = before.map(|row| row.header.generation);
+            match after {
+                Some(row) => Some(change_of(expected, row.clone())),
+                None => expected.map(|expected| Change::Delete { id, expected }),
+            }
+        })
+    }
+}
+
+/// How a group finds out whether a row that a unit inserts is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inserts {
+    /// The store refuses the whole group then. An identifier is fresh, and a name was looked up when it was claimed, so that is rare.
+    Tried,
+    /// Each is looked up.
+    LookedUp,
 }
 
 impl Writer {
@@ -390,39 +437,54 @@ impl Writer {
     }
 
     async fn write(&mut self, pending: Vec<Pending>) {
-        let mut group = Group::default();
-        for unit in pending {
-            match self.admit(&mut group, &unit.changes).await {
-                Ok(()) => {
-                    group.records.extend_from_slice(&unit.records);
-                    group.waiting.push(unit.done);
-                }
-                Err(error) => answer(unit.done, Err(error)),
-            }
+        let next = self.parts.next;
+        let mut group = self.group(pending, Inserts::Tried).await;
+        let mut outcome = self.commit(&group).await;
+        if matches!(outcome, Err(CommitError::Conflict { .. })) {
+            // Nothing of it is stored, the outbox numbers neither. Whose change it was that did not fit is found by looking at every row.
+            self.parts.next = next;
+            self.give_up(&group);
+            group = self.group(group.units, Inserts::LookedUp).await;
+            outcome = self.commit(&group).await;
         }
-        let outcome = self.commit(&mut group).await;
         if outcome.is_err() {
-            // Whatever the store holds now, what is in memory may not be it.
-            self.buckets.clear();
-            self.let_go(&group);
+            self.give_up(&group);
         }
-        for done in group.waiting {
-            answer(done, outcome.clone());
+        for unit in group.units {
+            answer(unit.done, outcome.clone());
         }
     }
 
-    /// Takes a unit's changes into the group if all its expectations hold on top of the units before it.
-    async fn admit(&self, group: &mut Group, changes: &[Change]) -> Result<(), CommitError> {
+    /// Whatever the store holds now, what is in memory may not be it.
+    fn give_up(&mut self, group: &Group) {
+        self.buckets.clear();
+        self.let_go(group);
+    }
+
+    /// Joins the units whose expectations hold; the others are answered.
+    async fn group(&self, pending: Vec<Pending>, inserts: Inserts) -> Group {
+        let mut group = Group::default();
+        for unit in pending {
+            match self.admit(&group, &unit.changes, inserts).await {
+                Ok(first) => group.join(unit, first),
+                Err(error) => answer(unit.done, Err(error)),
+            }
+        }
+        group
+    }
+
+    /// Do all expectations of a unit hold on top of the units before it? Returns the rows that it is the first to change.
+    async fn admit(&self, group: &Group, changes: &[Change], inserts: Inserts) -> Result<Vec<(RowId, Option<Row>)>, CommitError> {
         self.parts.audit.ready().map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
-        let mut fetched = Vec::new();
+        let mut first = Vec::new();
         for change in changes {
             let id = change.id();
             let is = match group.rows.get(&id) {
-                Some((_, after)) => after.as_ref().map(|row| row.header.generation),
+                Some(met) => group.after(met).map(|row| row.header.generation),
                 None => {
-                    let row = self.parts.shelf.row(id).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+                    let row = self.before(change, inserts).await?;
                     let generation = row.as_ref().map(|row| row.header.generation);
-                    fetched.push((id, row));
+                    first.push((id, row));
                     generation
                 }
             };
@@ -430,24 +492,29 @@ impl Writer {
                 return Err(CommitError::Conflict { id });
             }
         }
-        group.rows.extend(fetched.into_iter().map(|(id, row)| (id, (row.clone(), row))));
-        for change in changes {
-            group.rows.entry(change.id()).and_modify(|(_, after)| *after = change.row().cloned());
-        }
-        Ok(())
+        Ok(first)
     }
 
-    async fn commit(&mut self, group: &mut Group) -> Result<(), CommitError> {
-        if group.rows.is_empty() && group.records.is_empty() {
+    /// The row that a change meets in the store.
+    async fn before(&self, change: &Change, inserts: Inserts) -> Result<Option<Row>, CommitError> {
+        let shelf = &self.parts.shelf;
+        if inserts == Inserts::Tried && change.expected().is_none() && !shelf.seen.knows(change.id()) {
+            return Ok(None);
+        }
+        shelf.row(change.id()).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })
+    }
+
+    async fn commit(&mut self, group: &Group) -> Result<(), CommitError> {
+        if group.units.iter().all(|unit| unit.changes.is_empty() && unit.records.is_empty()) {
             return Ok(());
         }
-        let mut changes: Vec<Change> = group.rows.values().filter_map(|(before, after)| change(before.as_ref(), after.clone())).collect();
+        let mut changes: Vec<Change> = group.changes().collect();
         let buckets = self.bucket_changes(group).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
         changes.extend_from_slice(&buckets);
-        let outbox = self.number(&group.records);
+        let outbox = self.number(group.units.iter().flat_map(|unit| &unit.records));
         let settled = Some(self.parts.audit.settled());
         self.parts.shelf.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await.map_err(unavailable)?;
-        self.remember(group.rows.iter().map(|(id, (_, after))| (*id, after.as_ref())));
+        self.remember(group.rows().map(|(id, _, after)| (id, after)));
         self.remember(buckets.iter().map(|change| (change.id(), change.row())));
         self.let_go(group);
         // The records are durable in the outbox. If the log cannot take them now it says so by `ready`, and takes them at its next start.
@@ -456,21 +523,21 @@ impl Writer {
     }
 
     /// Outbox numbers are never reused, not even after a failed commit that may yet turn out to be durable.
-    fn number(&mut self, records: &[Record]) -> Vec<OutboxEntry> {
+    fn number<'r>(&mut self, records: impl Iterator<Item = &'r Record>) -> Vec<OutboxEntry> {
         let mut number = |record: &Record| {
             let seq = self.parts.next;
             self.parts.next = OutboxSeq(seq.0 + 1);
             OutboxEntry { seq, record: *record }
         };
-        records.iter().map(&mut number).collect()
+        records.map(&mut number).collect()
     }
 
     /// The buckets of all rows of the group, with old rows counted out and new ones in.
     async fn bucket_changes(&mut self, group: &Group) -> Result<Vec<Change>, Error> {
         let registry = Arc::clone(&self.parts.shelf.registry);
         let mut touched = BTreeMap::new();
-        for (id, (before, after)) in &group.rows {
-            let Some(number) = bucket_of(registry.integrity(), *id) else { continue };
+        for (id, before, after) in group.rows() {
+            let Some(number) = bucket_of(registry.integrity(), id) else { continue };
             if let std::collections::btree_map::Entry::Vacant(entry) = touched.entry(number) {
                 entry.insert(self.bucket(number).await?);
             }
@@ -530,10 +597,10 @@ impl Writer {
 
     /// Lets go of what was kept of the changed rows; precedes the answer.
     fn let_go(&self, group: &Group) {
-        for (id, (before, after)) in &group.rows {
-            self.parts.cache.purge(*id);
+        for (id, before, after) in group.rows() {
+            self.parts.cache.purge(id);
             // Nothing else is a parent, so nothing else is kept extracted.
-            let parents = before.iter().chain(after).filter(|_| matches!(id.layer, Layer::L2 | Layer::L21));
+            let parents = before.into_iter().chain(after).filter(|_| matches!(id.layer, Layer::L2 | Layer::L21));
             for row in parents {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
@@ -553,14 +620,6 @@ fn unavailable(error: StoreError) -> CommitError {
     match error {
         StoreError::Conflict { id } => CommitError::Conflict { id },
         other => CommitError::Unavailable { what: other.to_string() },
-    }
-}
-
-fn change(before: Option<&Row>, after: Option<Row>) -> Option<Change> {
-    match (before, after) {
-        (None, None) => None,
-        (Some(before), None) => Some(Change::Delete { id: before.header.id, expected: before.header.generation }),
-        (before, Some(row)) => Some(change_of(before.map(|before| before.header.generation), row)),
     }
 }
 

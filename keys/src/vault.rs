@@ -22,6 +22,7 @@ use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
 use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Parent, Query};
 use crate::registry::Registry;
 use crate::row::{Header, Owner, ParentRef, Row, Term};
+use crate::scopes::Scopes;
 use crate::shelf::Shelf;
 use crate::stream::Streams;
 use crate::tenancy::{Service, service_row};
@@ -66,6 +67,7 @@ pub struct Vault {
     pub(crate) cache: Arc<Cache>,
     pub(crate) budgets: Budgets,
     pub(crate) streams: Arc<Streams>,
+    pub(crate) scopes: Scopes,
     pub(crate) system: SessionId,
     pub(crate) units: UnitSender,
     policy_epoch: Arc<AtomicU64>,
@@ -127,6 +129,7 @@ impl Vault {
             cache,
             budgets: Budgets::default(),
             streams: Arc::default(),
+            scopes: Scopes::default(),
             system: parts.system,
             units,
             policy_epoch,

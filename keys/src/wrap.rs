@@ -11,7 +11,7 @@
 
 use cipher::aead::Aead;
 use cipher::selftest::SelfTestFailed;
-use secret::{Bytes, Exhausted, Key, scrubbed};
+use secret::{Bytes, Exhausted, Key};
 use uuid::Uuid;
 
 use crate::id::{ChainId, ClusterId, KeyVersion, Layer, RowId, TenantId};
@@ -54,6 +54,8 @@ pub struct Binding {
 }
 
 /// One parent version, ready to wrap: its extracted key in locked memory and the algorithm of its own row.
+///
+/// The functions of `cipher` that are handed key bytes overwrite the stack that they used; here are references to locked memory only.
 #[derive(Debug)]
 pub struct ParentKey {
     prk: Key<64>,
@@ -107,7 +109,7 @@ impl ParentKey {
     /// # Errors
     /// [`Exhausted`].
     pub fn new(cluster: ClusterId, key: &[u8], aead: Aead) -> Result<Self, Exhausted> {
-        let prk = scrubbed(|| cipher::kdf::extract(cluster.as_bytes(), key))?;
+        let prk = cipher::kdf::extract(cluster.as_bytes(), key)?;
         Ok(Self { prk, aead })
     }
 
@@ -122,7 +124,7 @@ impl ParentKey {
     /// # Errors
     /// [`Exhausted`].
     pub fn derive(&self, label: &[u8]) -> Result<Key<32>, Exhausted> {
-        scrubbed(|| Key::init_with(|out| expand(&self.prk, &[label], out)))
+        Key::init_with(|out| expand(&self.prk, &[label], out))
     }
 
     /// Wraps `plain` for the place that `binding` names. `salt` must be fresh random bytes.
@@ -145,7 +147,8 @@ impl ParentKey {
         let body = blob.len();
         // The plaintext passes through the blob's buffer, which is encrypted in place before anybody else sees it.
         blob.extend_from_slice(plain);
-        let tag = scrubbed(|| derived.expose(|derived| self.aead.seal_once_in_place(first_half(derived), &aad, &mut blob[body..])))
+        let tag = derived
+            .expose(|derived| self.aead.seal_once_in_place(first_half(derived), &aad, &mut blob[body..]))
             .expect("a row is far below every AEAD's length limit");
         blob.extend_from_slice(&tag);
         Ok(blob)
@@ -165,7 +168,8 @@ impl ParentKey {
         let aad = binding.aad(parsed.header);
         Bytes::try_init_with(parsed.ciphertext.len(), |plain| {
             plain.copy_from_slice(parsed.ciphertext);
-            scrubbed(|| derived.expose(|derived| self.aead.open_once_in_place(first_half(derived), &aad, plain, parsed.tag)))
+            derived
+                .expose(|derived| self.aead.open_once_in_place(first_half(derived), &aad, plain, parsed.tag))
                 .map_err(|_| WrapError::Forged)
         })
     }
@@ -174,7 +178,7 @@ impl ParentKey {
         let aead = (self.aead as u16).to_be_bytes();
         let version = parent.version.0.to_be_bytes();
         let info = [WRAP_LABEL, &aead, parent.chain.as_bytes(), &version, salt];
-        scrubbed(|| Key::init_with(|out| expand(&self.prk, &info, out)))
+        Key::init_with(|out| expand(&self.prk, &info, out))
     }
 }
 

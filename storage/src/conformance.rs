@@ -39,6 +39,7 @@ const CASES: &[Case] = &[
     Case { name: "several terms find the rows that have them all", run: |store| Box::pin(search::by_several_terms(store)) },
     Case { name: "an unknown term finds nothing", run: |store| Box::pin(search::nothing(store)) },
     Case { name: "a search stays within its layer", run: |store| Box::pin(search::within_layer(store)) },
+    Case { name: "claims on names and terms like them keep apart", run: |store| Box::pin(search::claims(store)) },
     Case { name: "a search returns the newest ids first and stops at its limit", run: |store| Box::pin(search::newest_first(store)) },
     Case { name: "pages join without gap or repetition while rows are inserted", run: |store| Box::pin(search::pages(store)) },
     Case { name: "a cursor of another layer bounds the search by its order", run: |store| Box::pin(search::foreign_cursor(store)) },

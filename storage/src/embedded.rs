@@ -33,6 +33,7 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statvfs::statvfs;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageBackend};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use medium::{Faults, Medium};
 use scratch::Scratch;
@@ -65,6 +66,16 @@ pub enum OpenError {
         /// The newest schema known.
         known: u64,
     },
+    /// Written before the first release; it was left untouched.
+    #[error("{} has schema {found} of a build before the first release, this one reads {known}: export its keys with that build", path.display())]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// The schema found.
+        found: u64,
+        /// The oldest schema known.
+        known: u64,
+    },
 }
 
 /// A keystore in one file. Dropping it closes the file cleanly, which may write and sync.
@@ -91,9 +102,26 @@ struct Store {
 
 /// The file in the engine's hands.
 struct Opened {
-    database: Database,
+    database: Closing,
     /// The medium did not even take the engine's mark that the file is in use: what the engine writes stays in memory, and nothing is committed.
     is_scratch: bool,
+}
+
+/// The engine writes when it is closed, and panics there, too, if it meets damage (F5). What was committed is on the disk already, and the next
+/// start finds what is wrong.
+struct Closing(Option<Database>);
+
+impl Closing {
+    fn get(&self) -> &Database {
+        self.0.as_ref().expect("taken only when dropped")
+    }
+}
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let database = self.0.take();
+        let _panicked = catch_unwind(AssertUnwindSafe(|| drop(database)));
+    }
 }
 
 impl Embedded {
@@ -149,6 +177,10 @@ impl Keystore for Embedded {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        if Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread) {
+            // A thread that is no worker's, as the writer's, goes on where it stands; a worker hands its other tasks over first.
+            return tokio::task::block_in_place(|| self.store.commit(&batch));
+        }
         let store = Arc::clone(&self.store);
         match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
             Ok(outcome) => outcome,
@@ -173,14 +205,14 @@ impl Store {
     /// Runs `work` on the open database, which is opened first if it had to be closed; `at` names what is read, should it be damaged.
     fn with<R>(&self, at: impl Display, work: impl FnOnce(&Database) -> Result<R, Fault>) -> Result<R, StoreError> {
         if let Some(opened) = self.database.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            return self.contained(at, || work(&opened.database));
+            return self.contained(at, || work(opened.database.get()));
         }
         let mut slot = self.slot();
         if slot.is_none() {
             *slot = Some(self.connect()?);
         }
         let opened = slot.as_ref().expect("filled just above");
-        self.contained(at, || work(&opened.database))
+        self.contained(at, || work(opened.database.get()))
     }
 
     /// Turns damage into an error, whether the engine reports it or panics on it: it trusts most of what it reads (F5).
@@ -236,7 +268,7 @@ impl Store {
     fn settle_full(&self, before: Option<u64>) -> Result<(), StoreError> {
         let mut slot = self.slot();
         let opened = self.reopen(&mut slot)?;
-        let after = self.contained("commit counter", || tables::commits(&opened.database))?;
+        let after = self.contained("commit counter", || tables::commits(opened.database.get()))?;
         if before.is_some_and(|before| after > before) { Ok(()) } else { Err(self.full()) }
     }
 
@@ -251,9 +283,8 @@ impl Store {
         *slot = None;
         self.faults.forget_full();
         let opened = match self.connect() {
-            Err(_) if self.faults.full() && !self.faults.broken() => {
-                self.serving("read while the medium is full", || Ok(Opened { database: self.open(true)?, is_scratch: true }))?
-            }
+            Err(_) if self.faults.full() && !self.faults.broken() => self
+                .serving("read while the medium is full", || Ok(Opened { database: Closing(Some(self.open(true)?)), is_scratch: true }))?,
             other => other?,
         };
         Ok(slot.insert(opened))
@@ -261,8 +292,8 @@ impl Store {
 
     fn connect(&self) -> Result<Opened, StoreError> {
         self.serving("read at the start", || {
-            self.refuse_newer()?;
-            Ok(Opened { database: self.open(false)?, is_scratch: false })
+            self.refuse_others()?;
+            Ok(Opened { database: Closing(Some(self.open(false)?)), is_scratch: false })
         })
     }
 
@@ -294,7 +325,7 @@ impl Store {
     }
 
     /// Looks at the schema without writing to the file. A file that needs repair cannot be looked at and is left to [`Store::open`].
-    fn refuse_newer(&self) -> Result<(), Fault> {
+    fn refuse_others(&self) -> Result<(), Fault> {
         match Database::builder().open_read_only_with_backend(self.medium(&self.at)?) {
             Ok(database) => self.check_schema(tables::schema(&database)?),
             Err(_) => Ok(()),
@@ -325,7 +356,8 @@ impl Store {
         match found {
             Some(tables::SCHEMA) => Ok(()),
             Some(found) if found > tables::SCHEMA => Err(opening(OpenError::Newer { path: self.at.clone(), found, known: tables::SCHEMA })),
-            _ => Err(Fault::Damaged("it has no schema number".to_owned())),
+            Some(found) => Err(opening(OpenError::Older { path: self.at.clone(), found, known: tables::SCHEMA })),
+            None => Err(Fault::Damaged("it has no schema number".to_owned())),
         }
     }
 

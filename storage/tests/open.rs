@@ -54,20 +54,34 @@ fn a_second_opener_is_told_who_holds_the_file() {
     Embedded::open(&path).expect("the file is free again");
 }
 
-#[test]
-fn a_newer_schema_is_refused_by_name_and_the_file_left_untouched() {
+/// The error of opening a file whose schema number was changed; the file must be as it was.
+fn opened_with_schema(number: u64) -> StoreError {
     const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
     let (_folder, path) = place();
     drop(Embedded::open(&path).expect("a new file opens"));
     let database = Database::open(&path).expect("it is a database");
     let transaction = database.begin_write().expect("it can be written");
-    transaction.open_table(META).expect("the table is there").insert("schema", 2).expect("it can be written");
+    transaction.open_table(META).expect("the table is there").insert("schema", number).expect("it can be written");
     transaction.commit().expect("it can be written");
     drop(database);
     let before = std::fs::read(&path).expect("the file is there");
-    let error = Embedded::open(&path).err().expect("the schema is newer");
-    assert!(matches!(open_error(&error), OpenError::Newer { found: 2, known: 1, .. }), "{error:?}");
+    let error = Embedded::open(&path).err().expect("the schema is another");
     assert!(std::fs::read(&path).expect("the file is there") == before, "the file was changed");
+    error
+}
+
+#[test]
+fn a_newer_schema_is_refused_by_name_and_the_file_left_untouched() {
+    let error = opened_with_schema(3);
+    assert!(matches!(open_error(&error), OpenError::Newer { found: 3, known: 2, .. }), "{error:?}");
+}
+
+#[test]
+fn an_older_schema_is_refused_by_name_and_the_file_left_untouched() {
+    for older in [0, 1] {
+        let error = opened_with_schema(older);
+        assert!(matches!(open_error(&error), OpenError::Older { found, known: 2, .. } if *found == older), "{error:?}");
+    }
 }
 
 #[test]

@@ -126,6 +126,7 @@ impl Keystore for FakeStore {
 #[derive(Default)]
 pub(crate) struct FakeAudit {
     records: Mutex<Vec<Record>>,
+    seqs: Mutex<Vec<OutboxSeq>>,
     pub(crate) down: AtomicBool,
 }
 
@@ -133,6 +134,11 @@ impl FakeAudit {
     /// Everything noted so far.
     pub(crate) fn records(&self) -> Vec<Record> {
         self.records.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The outbox numbers of everything settled so far.
+    pub(crate) fn seqs(&self) -> Vec<OutboxSeq> {
+        self.seqs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn take(&self, records: impl Iterator<Item = Record>) -> Result<(), AuditUnavailable> {
@@ -160,6 +166,7 @@ impl AuditSink for FakeAudit {
     }
 
     fn settle(&self, entries: &[OutboxEntry]) -> Result<(), AuditUnavailable> {
+        self.seqs.lock().unwrap_or_else(PoisonError::into_inner).extend(entries.iter().map(|entry| entry.seq));
         self.take(entries.iter().map(|entry| entry.record))
     }
 

@@ -4,9 +4,12 @@ use std::sync::{Arc, Barrier};
 
 use futures_executor::block_on;
 use keys::Error;
-use keys::id::{KeyVersion, RowId};
+use keys::id::{KeyVersion, Layer, RowId, SessionId};
 use keys::lifecycle::Event;
-use keys::policy::Grants;
+use keys::policy::{Action, Grants};
+use keys::record::{Outcome, Record};
+use keys::tenancy::NewServiceKey;
+use keys::unit::{CommitError, Unit};
 use keys::vault::Vault;
 
 use super::{default_key, edit, l3, must_be_sound, rekey, view};
@@ -108,5 +111,36 @@ fn rivals_for_a_name_given_up_have_one_heir() {
     let named_k = block_on(l3(&vault, &admin)).keys.into_iter().filter(|key| key.names == Some(vec!["k".to_owned()])).count();
     assert_eq!(named_k, outcomes[1..].iter().filter(|outcome| outcome.is_ok()).count());
     assert!(named_k <= 1);
+    block_on(must_be_sound(&vault, &admin, &service));
+}
+
+/// A key of that name, staged and not committed; the name was free at that moment.
+async fn staged(vault: &Vault, service: &Grants, name: &str) -> Unit {
+    let mut unit = vault.begin(SessionId(2));
+    let new = NewServiceKey { service: service.service().expect("a service"), bits: 256, attributes: named(name) };
+    vault.create_service_key(&mut unit, new).await.expect("the name is free");
+    unit.record(record(vault));
+    unit
+}
+
+fn record(vault: &Vault) -> Record {
+    let (action, outcome) = (Action::Create, Outcome::Success);
+    Record { time: vault.now(), session: SessionId(2), action, object: None, version: None, generation: None, outcome }
+}
+
+#[test]
+fn who_loses_a_name_takes_nobody_in_the_same_transaction_down() {
+    let (world, vault) = block_on(World::found());
+    let (admin, service) = block_on(settle(&vault, "acme", "billing"));
+    for round in 0..20 {
+        let names = ["before", "rival", "after"].map(|name| format!("{name} {round}"));
+        let units = block_on(async { futures_util::future::join_all(names.iter().map(|name| staged(&vault, &service, name))).await });
+        block_on(create(&vault, &service, named(&names[1]))).expect("nobody else has committed it");
+        let outcomes = block_on(futures_util::future::join_all(units.into_iter().map(Unit::commit)));
+        let lost = outcomes.iter().map(|outcome| matches!(outcome, Err(CommitError::Conflict { id }) if id.layer == Layer::Name));
+        assert_eq!(lost.collect::<Vec<_>>(), [false, true, false], "round {round}");
+        assert!(outcomes[0].is_ok() && outcomes[2].is_ok(), "round {round}");
+    }
+    assert!(world.audit.seqs().windows(2).all(|two| two[0].0 + 1 == two[1].0), "numbers of the outbox were skipped");
     block_on(must_be_sound(&vault, &admin, &service));
 }

@@ -7,7 +7,7 @@ use keys::port::{Change, Keystore, Query};
 use keys::row::Row;
 use uuid::Uuid;
 
-use super::sample::{batch, changed, id, query, row};
+use super::sample::{batch, changed, id, query, row, term};
 use super::{Violation, same};
 
 async fn fill(store: &dyn Keystore, numbers: impl IntoIterator<Item = u64>, terms: fn(u64) -> Vec<u64>) -> Result<(), Violation> {
@@ -71,6 +71,43 @@ pub(super) async fn within_layer(store: Arc<dyn Keystore>) -> Result<(), Violati
     same("by a term", &found(&*store, query(&[1], None, 9)).await?, &wanted)?;
     let below = Query { before: Some(wanted[1]), ..query(&[1], None, 9) };
     same("below the smallest id", &found(&*store, below).await?, &vec![])
+}
+
+/// Claims on names have identifiers made like terms: neither hides or stands for the other.
+pub(super) async fn claims(store: Arc<dyn Keystore>) -> Result<(), Violation> {
+    let claim = |uuid| {
+        let mut row = row(1, &[7]);
+        row.header.id = RowId::new(Layer::Name, uuid);
+        row
+    };
+    let uuids = (1..=9).step_by(2).map(|number| Uuid::from_bytes(term(number).0)).chain([Uuid::nil(), Uuid::max()]);
+    let mut claims: Vec<_> = uuids.map(claim).collect();
+    fill(&*store, 1..=30, |number| vec![number % 10]).await?;
+    store.commit(batch(claims.iter().cloned().map(Change::Insert).collect::<Vec<_>>())).await?;
+    claims.sort_by_key(|row| std::cmp::Reverse(row.header.id));
+    for limit in [1, 3, 9] {
+        let mut next = Query { layer: Layer::Name, limit, ..query(&[], None, limit) };
+        let mut seen = Vec::new();
+        loop {
+            let page = store.find(&next).await?;
+            let Some(last) = page.last() else { break };
+            next.before = Some(last.header.id);
+            seen.extend(page);
+        }
+        same("all claims", &seen, &claims)?;
+    }
+    same("claims by a term", &store.find(&Query { layer: Layer::Name, ..query(&[7], None, 9) }).await?, &claims)?;
+    same("keys by a term", &found(&*store, query(&[7], None, 9)).await?, &listed([27, 17, 7]))?;
+    for claim in claims {
+        let (id, next) = (claim.header.id, changed(&claim, &[]));
+        same("a claim", &store.retrieve(id).await?, &Some(claim))?;
+        store.commit(batch([Change::Update { expected: Generation::FIRST, row: next.clone() }])).await?;
+        same("a changed claim", &store.retrieve(id).await?, &Some(next.clone()))?;
+        store.commit(batch([Change::Delete { id, expected: next.header.generation }])).await?;
+        same("a claim given up", &store.retrieve(id).await?, &None)?;
+    }
+    same("keys by a term, without claims", &found(&*store, query(&[7], None, 9)).await?, &listed([27, 17, 7]))?;
+    same("no claim", &store.find(&Query { layer: Layer::Name, ..query(&[], None, 9) }).await?, &vec![])
 }
 
 pub(super) async fn newest_first(store: Arc<dyn Keystore>) -> Result<(), Violation> {

@@ -2,10 +2,15 @@
 //!
 //! ```text
 //! rows    layer u8 | uuid 16                -> Row::encode (magic and format of its own)
-//! terms   term 16 | layer u8 | uuid 16      -> ()
+//! terms   term 16 | layer u8 | uuid 16      -> nothing
+//!         uuid 16 | 0xFF | 0 ...            -> Row::encode of a claim on a name; 0xFF is no layer
 //! outbox  sequence u64                      -> postcard(Record)
-//! meta    "schema" -> 1; "commits" -> number of commits so far
+//! meta    "schema" -> 2; "commits" -> number of commits so far
 //! ```
+//! A claim's identifier begins as the term does by which its name is found, so both lie on one page, and a new key with a name changes one page in
+//! the middle of the file where it would change two.
+//!
+//! The schema also stands for what the rows say of each other: which bucket a row is counted in changed with 2.
 
 use std::io::ErrorKind;
 use std::ops::{Bound, RangeBounds};
@@ -19,13 +24,15 @@ use uuid::Uuid;
 
 use crate::outbox_taken;
 
-/// The layout above; a file with a higher number is left untouched.
-pub(super) const SCHEMA: u64 = 1;
+/// The layout above; a file with another number is left untouched.
+pub(super) const SCHEMA: u64 = 2;
 const TERM_BYTES: usize = 16;
 const TERM_KEY_BYTES: usize = TERM_BYTES + ROW_ID_BYTES;
+/// In the place of a layer: not a term's key, but a claim's.
+const CLAIM: u8 = 0xFF;
 
 const ROWS: TableDefinition<&[u8; ROW_ID_BYTES], &[u8]> = TableDefinition::new("rows");
-const TERMS: TableDefinition<&[u8; TERM_KEY_BYTES], ()> = TableDefinition::new("terms");
+const TERMS: TableDefinition<&[u8; TERM_KEY_BYTES], &[u8]> = TableDefinition::new("terms");
 const OUTBOX: TableDefinition<u64, &[u8]> = TableDefinition::new("outbox");
 const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 
@@ -152,6 +159,20 @@ fn term_key(term: Term, id: RowId) -> [u8; TERM_KEY_BYTES] {
     key
 }
 
+/// Where a claim lies among the terms: behind all that is found by a term of the same bytes.
+fn claim_key(claim: Uuid) -> [u8; TERM_KEY_BYTES] {
+    let mut key = [0; TERM_KEY_BYTES];
+    key[..TERM_BYTES].copy_from_slice(claim.as_bytes());
+    key[TERM_BYTES] = CLAIM;
+    key
+}
+
+/// The claim that lies at this key, unless it is a term.
+fn claim_at(key: &[u8; TERM_KEY_BYTES]) -> Option<RowId> {
+    let (uuid, rest) = key.split_first_chunk::<TERM_BYTES>()?;
+    (rest[0] == CLAIM).then(|| RowId::new(Layer::Name, Uuid::from_bytes(*uuid)))
+}
+
 fn decode(id: RowId, bytes: &[u8]) -> Result<Row, Fault> {
     let row = Row::decode(bytes).map_err(|error| corrupt(id, &error.to_string()))?;
     if row.header.id == id { Ok(row) } else { Err(corrupt(id, "another record lies in its place")) }
@@ -181,6 +202,10 @@ impl Reader {
     }
 
     fn row(&self, id: RowId) -> Result<Option<Row>, Fault> {
+        if id.layer == Layer::Name {
+            let terms = self.transaction.open_table(TERMS).map_err(engine)?;
+            return terms.get(&claim_key(id.uuid)).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose();
+        }
         let rows = self.transaction.open_table(ROWS).map_err(engine)?;
         rows.get(&id.to_bytes()).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()
     }
@@ -217,12 +242,35 @@ impl Reader {
     }
 
     fn last_row(&self, layer: Layer, upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
+        if layer == Layer::Name {
+            return self.last_claim(upper);
+        }
         let rows = self.transaction.open_table(ROWS).map_err(engine)?;
         let lower = oldest(layer).to_bytes();
         let upper = upper.map(RowId::to_bytes);
         let within = (Bound::Included(&lower), upper.as_ref());
         let mut range = rows.range::<&[u8; ROW_ID_BYTES]>(within).map_err(engine)?;
         range.next_back().map(|entry| id_of(in_order(entry.map_err(engine)?.0.value(), within)?)).transpose()
+    }
+
+    /// The last claim below `upper`. All that is found by one term is passed over at once.
+    fn last_claim(&self, upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
+        let terms = self.transaction.open_table(TERMS).map_err(engine)?;
+        let lower = [0; TERM_KEY_BYTES];
+        let mut upper = upper.map(|id| claim_key(id.uuid));
+        loop {
+            let within = (Bound::Included(&lower), upper.as_ref());
+            let mut range = terms.range::<&[u8; TERM_KEY_BYTES]>(within).map_err(engine)?;
+            let Some(entry) = range.next_back() else { return Ok(None) };
+            let entry = entry.map_err(engine)?;
+            let key = in_order(entry.0.value(), within)?;
+            if let Some(claim) = claim_at(key) {
+                return Ok(Some(claim));
+            }
+            let mut first = *key;
+            first[TERM_BYTES..].fill(0);
+            upper = Bound::Excluded(first);
+        }
     }
 
     fn last_listed(&self, term: Term, layer: Layer, upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
@@ -245,7 +293,7 @@ struct TermEdit {
 /// The tables of one write transaction.
 struct Writer<'t> {
     rows: Table<'t, &'static [u8; ROW_ID_BYTES], &'static [u8]>,
-    terms: Table<'t, &'static [u8; TERM_KEY_BYTES], ()>,
+    terms: Table<'t, &'static [u8; TERM_KEY_BYTES], &'static [u8]>,
     outbox: Table<'t, u64, &'static [u8]>,
     meta: Table<'t, &'static str, u64>,
 }
@@ -262,15 +310,11 @@ impl<'t> Writer<'t> {
 
     /// Changes the row; what that means for the index is added to `edits`.
     fn apply(&mut self, change: &Change, encoded: Option<&[u8]>, edits: &mut Vec<TermEdit>) -> Result<(), Fault> {
-        let id = change.id();
-        let stored = self.rows.get(&id.to_bytes()).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()?;
-        if stored.as_ref().map(|row| row.header.generation) != change.expected() {
-            return Err(StoreError::Conflict { id }.into());
-        }
-        match encoded {
-            Some(bytes) => self.rows.insert(&id.to_bytes(), bytes).map_err(engine)?,
-            None => self.rows.remove(&id.to_bytes()).map_err(engine)?,
+        let stored = match change.id() {
+            id if id.layer == Layer::Name => put(&mut self.terms, &claim_key(id.uuid), change, encoded)?,
+            id => put(&mut self.rows, &id.to_bytes(), change, encoded)?,
         };
+        let id = change.id();
         let before = stored.as_ref().map_or(&[][..], |row| &row.terms);
         let after = change.row().map_or(&[][..], |row| &row.terms);
         let only_in = |these: &[Term], others: &[Term], is_there| {
@@ -287,7 +331,7 @@ impl<'t> Writer<'t> {
         edits.sort_unstable_by_key(|edit| edit.key);
         for TermEdit { key, is_there } in edits {
             if is_there {
-                self.terms.insert(&key, ()).map_err(engine)?;
+                self.terms.insert(&key, [].as_slice()).map_err(engine)?;
             } else {
                 self.terms.remove(&key).map_err(engine)?;
             }
@@ -314,4 +358,31 @@ impl<'t> Writer<'t> {
         self.meta.insert("commits", count + 1).map_err(engine)?;
         Ok(())
     }
+}
+
+/// Changes one row at its place; returns what an update or delete met there.
+fn put<const N: usize>(
+    table: &mut Table<'_, &'static [u8; N], &'static [u8]>,
+    place: &[u8; N],
+    change: &Change,
+    encoded: Option<&[u8]>,
+) -> Result<Option<Row>, Fault> {
+    let id = change.id();
+    let stored = match change.expected() {
+        // What an insert meets, it tells by itself; that nothing is there need not be asked first.
+        None => None,
+        Some(_) => table.get(place).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()?,
+    };
+    if stored.as_ref().map(|row| row.header.generation) != change.expected() {
+        return Err(StoreError::Conflict { id }.into());
+    }
+    let replaced = match encoded {
+        Some(bytes) => table.insert(place, bytes).map_err(engine)?,
+        None => table.remove(place).map_err(engine)?,
+    };
+    if let Some(met) = replaced.filter(|_| change.expected().is_none()) {
+        decode(id, met.value())?;
+        return Err(StoreError::Conflict { id }.into());
+    }
+    Ok(stored)
 }
