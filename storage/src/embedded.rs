@@ -67,7 +67,10 @@ pub enum OpenError {
         known: u64,
     },
     /// Written before the first release; it was left untouched.
-    #[error("{} has schema {found} of a build before the first release, this one reads {known}: export its keys with that build", path.display())]
+    #[error(
+        "{} has schema {found}, of a build before the first release, and this one reads {known}: set its data_dir aside and make a new cluster, or go on with that build",
+        path.display()
+    )]
     Older {
         /// The database file.
         path: PathBuf,

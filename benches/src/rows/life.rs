@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use kmip::{DiscoverVersionsRequest, GetAttributesRequest};
-use softhsm_test::wait_for;
 
 use super::Bench;
 use super::locate::fill;
@@ -75,7 +74,7 @@ async fn keys(bench: &mut Bench) -> anyhow::Result<()> {
         let sent = one(&GetAttributesRequest { unique_identifier: Some(id), attribute_names: vec!["State"] });
         succeeded(&sent, connection.exchange(&sent.bytes).await?, 1)?;
     }
-    ensure!(wait_for(|| bench.product.status().contains("\"swept\": \"")), "no sweep has ended: {}", bench.product.status());
+    swept(bench).await?;
     let each = (resident_bytes(bench.product.process())?.saturating_sub(before)) as f64 / bench.filled.len() as f64;
     let detail = format!("{} keys; the store's pages in memory and what the sweep keeps are counted in", bench.filled.len());
     line("resident memory per key in use, B", 600.0, 250.0, each, detail);
