@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, middleware};
 use keys::id::{Layer, ScopeName};
@@ -94,7 +94,16 @@ async fn status(State(node): State<Arc<Node>>, Extension(call): Extension<Call>)
     request_body(content = String, content_type = "application/octet-stream", description = "Empty, or a PIN"),
     responses((status = 200, description = "As asked", body = Status), Refusals)
 )]
-async fn unseal(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, sent: Sent) -> Answer<Json<Status>> {
+async fn unseal(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    sent: Sent,
+) -> ([(HeaderName, &'static str); 1], Answer<Json<Status>>) {
+    // A PIN that was typed lies in the connection's buffer for as long as there is one.
+    ([(header::CONNECTION, "close")], unseal_as_asked(node, call, sent).await)
+}
+
+async fn unseal_as_asked(node: Arc<Node>, call: Call, sent: Sent) -> Answer<Json<Status>> {
     let typed = match call.check(Action::Unseal, None).and_then(|()| typed(&sent)) {
         Ok(typed) => typed,
         Err(refused) => {

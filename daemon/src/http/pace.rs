@@ -339,10 +339,10 @@ mod tests {
         let (near, mut far) = duplex(64);
         let pace = Pace::default();
         let mut paced = Paced::new(near, pace.clone(), IDLE);
-        far.write_all(b"req").await.expect("there is room");
+        far.write_all(b"GET").await.expect("there is room");
         let rest = tokio::spawn(async move {
             tokio::time::sleep(REQUEST_WITHIN / 2).await;
-            far.write_all(b"uest").await.expect("there is room");
+            far.write_all(b"\r\n\r\n").await.expect("there is room");
             far
         });
         paced.read_exact(&mut [0; 7]).await.expect("a request");

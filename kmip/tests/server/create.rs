@@ -254,10 +254,11 @@ fn a_named_service_is_looked_up_alone() {
     };
     let group = AttributeValue::ObjectGroup;
     assert_eq!(looked_at("service-7", &[]), (Ok(()), 1));
-    assert_eq!(looked_at("No Scope Name", &[group("service-7"), group("elsewhere"), group("service-7")]), (Ok(()), 2));
-    let (failed, rows) = looked_at("service-7", &[group("service-8")]);
+    assert_eq!(looked_at("service-7", &[]), (Ok(()), 0), "it is remembered");
+    assert_eq!(looked_at("No Scope Name", &[group("service-9"), group("elsewhere"), group("service-9")]), (Ok(()), 1));
+    let (failed, rows) = looked_at("service-10", &[group("service-11")]);
     let message = failed.expect_err("a key is of one service");
-    assert!(message.contains("service-7") && message.contains("service-8"), "{message}");
+    assert!(message.contains("service-10") && message.contains("service-11"), "{message}");
     assert_eq!(rows, 2);
     let (failed, rows) = looked_at("No Scope Name", &[group("billing")]);
     assert!(failed.expect_err("neither is a service here").starts_with("Object Group"));

@@ -1,5 +1,6 @@
 //! The memory campaign: a core through all its states, looked at in each.
 
+use std::fs;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -143,10 +144,17 @@ fn core_image(state: &'static str, core: &Core, scanner: &mut Scanner, table: &m
 /// A PIN that a person types takes another way in than one from a credential.
 fn typed_pin(core: &Core, scanner: &mut Scanner, table: &mut Table) {
     let pin = core.credential();
+    let before = descriptors(core);
     let _unsealed = core.ask(&["unseal", "--custodian", "softhsm", "--pin-file", &pin.display().to_string()]);
+    assert!(wait_for(|| descriptors(core) <= before), "the connection that brought the PIN is still there");
     idle("unsealed by typed PIN", core, scanner, table);
     let _sealed = core.ask(&["seal"]);
     sample("sealed again", core, scanner, table);
+}
+
+/// How many files, pipes and sockets the core has open.
+fn descriptors(core: &Core) -> usize {
+    fs::read_dir(format!("/proc/{}/fd", core.pid())).expect("it runs").count()
 }
 
 /// Everything that the core has written. The PIN's own credential is where the PIN is, and the one place.
