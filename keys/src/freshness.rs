@@ -164,7 +164,7 @@ impl Bucket {
 
 /// Which bucket a row falls into; `None` for the buckets' own records.
 ///
-/// Rows whose identifiers are of the same [`SLICE_MILLIS`] share one, so that requests which make keys at the same time, and therefore share a
+/// Rows whose identifiers are of the same 64 ms share one, so that requests which make keys at the same time, and therefore share a
 /// transaction, do not change a bucket each. A name's claim has no time in its identifier, so claims have [`CLAIM_BUCKETS`] to themselves: few, so
 /// that their records are few pages, and apart, so that a busy one keeps no key from being compared.
 #[must_use]
