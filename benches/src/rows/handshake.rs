@@ -3,7 +3,7 @@
 //! What a resumed handshake saves is the server's signature and the look at the client's: the key exchange (C21 wants it hybrid), the key schedule and
 //! the socket's life are the same. So the bare reference itself does not come below two thirds of a full one, and a bound of 0.6 can only be met by
 //! a server that wastes time in full handshakes. The reference's own figures stand beside the product's, also for a client that knows X25519 alone:
-//! without the hybrid exchange both are cheaper, and the ratio is hardly better.
+//! without the hybrid exchange a full handshake is a little cheaper, and the ratio is no better.
 
 use std::rc::Rc;
 use std::sync::Arc;
