@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::boot::{self, BootError};
 use crate::config::Config;
 use crate::layout::{Identity, Layout};
-use crate::system::{SystemClock, SystemEntropy};
+use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
 /// The session under which `init` writes its records: the first of the log.
 const INIT_SESSION: SessionId = SessionId(1);
@@ -149,6 +149,7 @@ async fn store_roots(layout: &Layout, log_id: LogId, genesis: Genesis, store: &A
         store: Arc::clone(store),
         audit: Arc::<Log>::clone(&log),
         clock: Arc::new(SystemClock),
+        pace: Arc::new(SystemPace),
         entropy: Arc::new(SystemEntropy),
         system: INIT_SESSION,
         next_outbox: OutboxSeq(1),

@@ -30,7 +30,7 @@ use crate::metrics::{Counted, Metrics};
 use crate::notices::Notices;
 use crate::refusals::Refusals;
 use crate::sessions::Sessions;
-use crate::system::{SystemClock, SystemEntropy};
+use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
 /// Records that one look into the outbox brings.
 pub(crate) const OUTBOX_PAGE_RECORDS: usize = 1000;
@@ -341,6 +341,7 @@ impl Node {
             store: Arc::clone(&self.store),
             audit: Arc::<Log>::clone(&self.audit),
             clock: Arc::new(SystemClock),
+            pace: Arc::new(SystemPace),
             entropy: Arc::new(SystemEntropy),
             system: self.system,
             next_outbox,

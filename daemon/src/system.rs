@@ -1,8 +1,13 @@
 //! The system's clock and randomness, and what a process does to itself before it touches a secret.
 
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use keys::id::Time;
-use keys::port::{Clock, Entropy, EntropyError};
+use keys::port::{Clock, Entropy, EntropyError, Pace};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::time::Instant;
 
 /// The time of day.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +16,23 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     fn now(&self) -> Time {
         Time::from_millis(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// The runtime's timer, which counts whole milliseconds.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemPace;
+
+static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+#[async_trait]
+impl Pace for SystemPace {
+    fn now(&self) -> Duration {
+        BEGAN.elapsed()
+    }
+
+    async fn reach(&self, until: Duration) {
+        tokio::time::sleep_until(*BEGAN + until).await;
     }
 }
 

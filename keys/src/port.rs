@@ -2,6 +2,8 @@
 //!
 //! Implementations are values, built in `daemon` and passed in. What crosses [`Keystore`] is wrapped and MACed before it gets there.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use secret::Bytes;
 
@@ -201,6 +203,16 @@ pub struct AuditUnavailable {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Time;
+}
+
+/// Lets an answer leave at a moment that does not tell how it was found.
+#[async_trait]
+pub trait Pace: Send + Sync {
+    /// Time since some fixed moment, by a clock that nobody sets.
+    fn now(&self) -> Duration;
+
+    /// Returns when [`Pace::now`] is past `until`: at once, or a moment later that depends on nothing else.
+    async fn reach(&self, until: Duration);
 }
 
 /// The system's randomness: getrandom(2) in the product.

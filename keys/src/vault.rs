@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use secret::{Bytes, scrubbed};
 use uuid::Uuid;
@@ -15,11 +16,11 @@ use crate::cache::{Cache, CacheFigures, Entry};
 use crate::chain::Chain;
 use crate::entropy::Randomness;
 use crate::error::Error;
-use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
+use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, Time};
 use crate::lifecycle::{Event, State};
 use crate::policy::verb::{Changes, Destroy, UsesMaterial};
 use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
-use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Parent, Query};
+use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, Parent, Query};
 use crate::registry::Registry;
 use crate::row::{Header, Owner, ParentRef, Row, Term};
 use crate::scopes::Scopes;
@@ -31,8 +32,9 @@ use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
 /// Most rows that one search looks at above the store; further ones are not found, and the answer says how many were.
 pub const SEARCHED_ROWS_MAX: usize = 10_000;
 const SEARCH_PAGE_ROWS: usize = 256;
-/// About the size of a key's blobs.
-const DECOY_BLOB_BYTES: usize = 200;
+/// A refusal that must not tell whether there is such an object leaves so long after the search began, or a multiple of it: longer than a store
+/// takes to find a row.
+const REFUSAL_STEP: Duration = Duration::from_millis(2);
 
 /// What a node's vault is made of.
 pub struct Parts {
@@ -46,6 +48,8 @@ pub struct Parts {
     pub audit: Arc<dyn AuditSink>,
     /// Time of day.
     pub clock: Arc<dyn Clock>,
+    /// When refusals leave.
+    pub pace: Arc<dyn Pace>,
     /// The system's randomness.
     pub entropy: Arc<dyn Entropy>,
     /// The appliance's own session in the audit log.
@@ -63,6 +67,7 @@ pub struct Vault {
     pub(crate) parent: Arc<dyn Parent>,
     audit: Arc<dyn AuditSink>,
     clock: Arc<dyn Clock>,
+    pub(crate) pace: Arc<dyn Pace>,
     pub(crate) randomness: Arc<Randomness>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) budgets: Budgets,
@@ -71,8 +76,6 @@ pub struct Vault {
     pub(crate) system: SessionId,
     pub(crate) units: UnitSender,
     policy_epoch: Arc<AtomicU64>,
-    /// Checked in place of a row that is not there.
-    decoy: Row,
     latest_millis: AtomicI64,
 }
 
@@ -117,14 +120,13 @@ impl Vault {
             policy_epoch: Arc::clone(&policy_epoch),
             next: parts.next_outbox,
         });
-        let decoy = record_header(RowId::new(Layer::L3, Uuid::nil()), shelf.registry.records(), TenantId::SYSTEM);
-        let decoy = shelf.registry.seal_row(decoy, Some(vec![0; DECOY_BLOB_BYTES]), Some(vec![0; DECOY_BLOB_BYTES]), Vec::new());
         let vault = Self {
             node: parts.node,
             shelf,
             parent,
             audit: parts.audit,
             clock: parts.clock,
+            pace: parts.pace,
             randomness,
             cache,
             budgets: Budgets::default(),
@@ -133,7 +135,6 @@ impl Vault {
             system: parts.system,
             units,
             policy_epoch,
-            decoy,
             latest_millis: AtomicI64::new(parts.not_before.millis()),
         };
         Ok((Arc::new(vault), writer))
@@ -194,31 +195,59 @@ impl Vault {
 
     /// The header of an object, as this unit sees it; checked against its MAC and its past.
     ///
-    /// To whom the object does not belong, it does not exist, also when it does not verify: and it takes about as long to say so.
+    /// To whom the object does not belong, it does not exist, also when it does not verify; and it takes as long to say so.
     ///
     /// # Errors
     /// [`Error::NotFound`]; [`Error::Corrupt`].
     pub async fn header(&self, unit: &Unit, grants: &Grants, id: RowId) -> Result<Header, Error> {
+        self.header_for(unit, grants, id, |owner| grants.owns(owner)).await
+    }
+
+    /// As [`Vault::header`], for everybody of the object's tenant.
+    ///
+    /// # Errors
+    /// As [`Vault::header`].
+    pub async fn header_in_tenant(&self, unit: &Unit, grants: &Grants, id: RowId) -> Result<Header, Error> {
+        self.header_for(unit, grants, id, |owner| grants.tenant() == Some(owner.tenant)).await
+    }
+
+    async fn header_for(&self, unit: &Unit, grants: &Grants, id: RowId, may_know: impl Fn(&Owner) -> bool) -> Result<Header, Error> {
         if let Some(change) = unit.staged(id) {
             return change.row().map(|row| row.header.clone()).ok_or(Error::NotFound);
         }
-        // A stranger's key is read from the store even if it is in the cache, so that the time does not tell that its owner uses it.
-        if let Some(entry) = self.cache.get(id).filter(|entry| grants.owns(&entry.header.owner)) {
+        let began = self.pace.now();
+        if let Some(entry) = self.cache.get(id).filter(|entry| may_know(&entry.header.owner)) {
             return Ok(entry.header.clone());
         }
-        Ok(self.row_for(id, grants, |owner| grants.owns(owner)).await?.header)
+        Ok(self.row_for(id, grants, may_know, began).await?.header)
     }
 
-    /// A stored row, whosever it is. That it is lost or does not verify is told only where its owner passes `may_know`: the owner that it was seen with,
-    /// or, if it was not seen yet, the one that it claims.
-    pub(crate) async fn row_for(&self, id: RowId, grants: &Grants, may_know: impl Fn(&Owner) -> bool) -> Result<Row, Error> {
+    /// The row of an object, for those whom its owner lets pass `may_know`; to others it does not exist, and neither what they are told nor when tells
+    /// it from one that is not there.
+    ///
+    /// - `began`: when the object was first looked for.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Corrupt`] if it is lost or does not verify, to those whom the owner that it was seen with lets pass, or, if it
+    /// was not seen yet, the one that it claims.
+    pub(crate) async fn row_for(
+        &self,
+        id: RowId,
+        grants: &Grants,
+        may_know: impl Fn(&Owner) -> bool,
+        began: Duration,
+    ) -> Result<Row, Error> {
+        let found = self.known_row(id, grants, may_know).await;
+        if matches!(found, Err(Error::NotFound)) {
+            self.pace.reach(refusal_at(began, self.pace.now())).await;
+        }
+        found
+    }
+
+    async fn known_row(&self, id: RowId, grants: &Grants, may_know: impl Fn(&Owner) -> bool) -> Result<Row, Error> {
         match self.shelf.row(id).await {
-            Ok(Some(row)) => Ok(row),
-            Ok(None) => {
-                // What is found has its MAC checked; what is not, a decoy's.
-                let _verdict = self.shelf.registry.check_row(&self.decoy);
-                Err(Error::NotFound)
-            }
+            Ok(Some(row)) if may_know(&row.header.owner) => Ok(row),
+            Ok(_) => Err(Error::NotFound),
             Err(error @ Error::Corrupt { .. }) => {
                 let claimed = self.shelf.store.retrieve(id).await.ok().flatten().map(|row| row.header.owner);
                 let owner = self.shelf.seen.owner(id).map(|tag| tag.seen_by(grants)).or(claimed);
@@ -608,6 +637,12 @@ fn next_header(header: &Header) -> Header {
     Header { generation: header.generation.next(), attributes_seq: header.attributes_seq + 1, ..header.clone() }
 }
 
+/// When a refusal leaves whose search began at `began` and has just ended.
+fn refusal_at(began: Duration, now: Duration) -> Duration {
+    let steps = now.saturating_sub(began).as_nanos() / REFUSAL_STEP.as_nanos() + 1;
+    began + REFUSAL_STEP * u32::try_from(steps).unwrap_or(u32::MAX)
+}
+
 /// Names the row in an error of its blobs.
 fn at(error: crate::wrap::WrapError, id: RowId) -> Error {
     match Error::from(error) {
@@ -633,5 +668,25 @@ pub(crate) fn key_header(id: RowId, chain: crate::id::ChainId, owner: Owner, par
         parent,
         wrap_seq: 1,
         attributes_seq: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(searched_micros: u64, expected_micros: u64) {
+        let began = Duration::from_secs(7);
+        let left = refusal_at(began, began + Duration::from_micros(searched_micros));
+        assert_eq!(left - began, Duration::from_micros(expected_micros), "{searched_micros} us");
+    }
+
+    #[test]
+    fn a_refusal_leaves_at_whole_steps_after_the_search_began() {
+        check(0, 2_000);
+        check(30, 2_000);
+        check(1_999, 2_000);
+        check(2_000, 4_000);
+        check(7_500, 8_000);
     }
 }

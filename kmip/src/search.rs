@@ -284,11 +284,9 @@ async fn service(context: &Context<'_>, text: &str) -> Result<Option<ServiceId>,
 /// The key version with this identifier, if it is the client's tenant's.
 async fn parent(context: &Context<'_>, text: &str) -> Result<Option<ParentRef>, Failure> {
     let Ok(id) = text.parse::<RowId>() else { return Ok(None) };
-    match context.vault.header(context.unit, &context.grants, id).await {
-        Ok(header) if Some(header.owner.tenant) == context.grants.tenant() => {
-            Ok(Some(ParentRef { chain: header.chain, version: header.version }))
-        }
-        Ok(_) | Err(keys::Error::NotFound) => Ok(None),
+    match context.vault.header_in_tenant(context.unit, &context.grants, id).await {
+        Ok(header) => Ok(Some(ParentRef { chain: header.chain, version: header.version })),
+        Err(keys::Error::NotFound) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

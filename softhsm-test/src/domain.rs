@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use audit::{Log, LogId};
-use daemon::system::{SystemClock, SystemEntropy};
+use daemon::system::{SystemClock, SystemEntropy, SystemPace};
 use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
@@ -49,6 +49,7 @@ pub fn domain(dir: &Path, master: &MasterKey) -> (Arc<Vault>, JoinHandle<()>) {
         store: Arc::new(Embedded::open(&dir.join("store.redb")).expect("a new store")),
         audit: Arc::new(log),
         clock: Arc::new(SystemClock),
+        pace: Arc::new(SystemPace),
         entropy: Arc::new(SystemEntropy),
         system: SESSION,
         next_outbox: OutboxSeq(1),

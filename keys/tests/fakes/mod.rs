@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use keys::cluster;
@@ -10,7 +11,7 @@ use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
 use keys::policy::{Grants, NodeRole, Principal, Role};
-use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Query, StoreError};
+use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
 use keys::record::{Record, SessionRecord};
 use keys::row::Row;
 use keys::unit::Writer;
@@ -184,6 +185,18 @@ impl Clock for FakeClock {
     }
 }
 
+/// Nothing waits.
+struct NoPace;
+
+#[async_trait]
+impl Pace for NoPace {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn reach(&self, _until: Duration) {}
+}
+
 /// Distinct, not random; may be told to fail or to stick.
 #[derive(Default)]
 pub(crate) struct Counting {
@@ -255,6 +268,7 @@ impl World {
             store: Arc::<FakeStore>::clone(&self.store),
             audit: Arc::<FakeAudit>::clone(&self.audit),
             clock: Arc::<FakeClock>::clone(&self.clock),
+            pace: Arc::new(NoPace),
             entropy: Arc::<Counting>::clone(&self.entropy),
             system: SessionId(1),
             next_outbox: OutboxSeq(1),

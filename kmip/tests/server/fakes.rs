@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use keys::id::{Layer, OutboxSeq, RowId, Time};
-use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Query, StoreError};
+use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
 use keys::record::{Record, SessionRecord};
 use keys::row::Row;
 
@@ -119,6 +120,28 @@ pub(crate) struct FakeClock(pub(crate) AtomicI64);
 impl Clock for FakeClock {
     fn now(&self) -> Time {
         Time::from_seconds(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// Stands still; counts who waits.
+#[derive(Default)]
+pub(crate) struct FakePace(AtomicU64);
+
+impl FakePace {
+    pub(crate) fn waits(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Pace for FakePace {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    async fn reach(&self, until: Duration) {
+        assert!(until > self.now(), "it is over already");
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use futures_executor::block_on;
+use keys::id::RowId;
 use keys::policy::{Action, Role};
 use keys::record::Outcome;
 use keys::row::Row;
@@ -66,7 +67,11 @@ fn anothers_an_unknown_and_a_malformed_identifier_get_the_same_bytes() {
         let wanted = naming(UNKNOWN);
         for id in bad {
             for ((operation, message), (_, absent)) in naming(id).iter().zip(&wanted) {
+                let refusals_before = world.pace.waits();
                 let answer = stranger.ask(message);
+                // What could be there leaves at the same moment as what is; what is no identifier at all leaves at once.
+                let is_well_formed = id.parse::<RowId>().is_ok();
+                assert_eq!(world.pace.waits() - refusals_before, u64::from(is_well_formed), "{operation:?} of {id:.60}");
                 assert_eq!(answer, stranger.ask(absent), "{operation:?} of {id:.60} as {role:?} of {tenant}");
                 let (_, status, reason, text) = only_item(&answer);
                 assert_eq!((status, reason), (ResultStatus::OperationFailed, Some(ResultReason::ItemNotFound)), "{operation:?}");

@@ -16,7 +16,7 @@ use keys::vault::{Parts, Vault};
 use kmip::ttlv::{DateTime, Writer};
 use kmip::*;
 
-use super::fakes::{Counting, FakeAudit, FakeClock, FakeStore};
+use super::fakes::{Counting, FakeAudit, FakeClock, FakePace, FakeStore};
 
 /// When the tests begin, in seconds.
 pub(crate) const START: i64 = 1_800_000_000;
@@ -31,6 +31,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<FakeStore>,
     pub(crate) audit: Arc<FakeAudit>,
     pub(crate) clock: Arc<FakeClock>,
+    pub(crate) pace: Arc<FakePace>,
     sessions: AtomicU64,
 }
 
@@ -115,6 +116,7 @@ async fn found() -> World {
     let randomness = Randomness::new(Arc::clone(&entropy) as Arc<dyn Entropy>);
     let master = MasterKey::generate(&randomness).expect("the arena has room");
     let clock = Arc::new(FakeClock(AtomicI64::new(START)));
+    let pace = Arc::new(FakePace::default());
     let (store, audit) = (Arc::new(FakeStore::default()), Arc::new(FakeAudit::default()));
     let cluster = ClusterId::new(uuid::Uuid::from_bytes([0xC1; 16]));
     let genesis = cluster::found(cluster, &master, &randomness, clock.now(), [0; 32]).expect("the arena has room");
@@ -124,6 +126,7 @@ async fn found() -> World {
         store: Arc::<FakeStore>::clone(&store),
         audit: Arc::<FakeAudit>::clone(&audit),
         clock: Arc::<FakeClock>::clone(&clock),
+        pace: Arc::<FakePace>::clone(&pace),
         entropy,
         system: SYSTEM,
         next_outbox: OutboxSeq(1),
@@ -134,7 +137,7 @@ async fn found() -> World {
     let mut unit = vault.begin(SYSTEM);
     vault.stage_genesis(&mut unit, genesis.rows);
     commit(unit).await;
-    let world = World { vault, store, audit, clock, sessions: AtomicU64::new(2) };
+    let world = World { vault, store, audit, clock, pace, sessions: AtomicU64::new(2) };
     for (tenant, services) in [("acme", ["billing", "payroll"].as_slice()), ("globex", &["billing"])] {
         world.settle(tenant, services).await;
     }
