@@ -13,6 +13,7 @@
 //! returned a row under another id, 56 were met by the engine, 1,611 changed bytes that a row's MAC covers, and 13 hid a row, which the
 //! bucket digests above this port must find.
 
+mod committer;
 mod medium;
 mod scratch;
 mod tables;
@@ -21,7 +22,7 @@ use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockWriteGuard};
 
@@ -33,8 +34,8 @@ use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::sys::statvfs::statvfs;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageBackend};
-use tokio::runtime::{Handle, RuntimeFlavor};
 
+use committer::{Committer, committing};
 use medium::{Faults, Medium};
 use scratch::Scratch;
 use tables::Fault;
@@ -44,6 +45,9 @@ use tables::Fault;
 const CACHE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// No commit is begun with less free space than this on the medium, in bytes, so that a full disk is met before anything is written.
 const FREE_BYTES_MIN: u64 = 1024 * 1024;
+/// Where a commit meets damage.
+const CHANGED: &str = "a changed record";
+const PANICKED: &str = "the engine panicked";
 /// Only the service's own user may read or write the file.
 const FILE_MODE: u32 = 0o600;
 
@@ -90,6 +94,7 @@ pub enum OpenError {
 /// - On a full medium commits return [`StoreError::Full`], reads go on, and commits succeed again when there is space.
 pub struct Embedded {
     store: Arc<Store>,
+    committer: Committer,
 }
 
 struct Store {
@@ -97,8 +102,8 @@ struct Store {
     #[expect(clippy::type_complexity, reason = "the one place that names the shape of this function")]
     backend: Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>,
     faults: Arc<Faults>,
-    /// Held through a commit and what its failure entails.
-    writer: Mutex<()>,
+    /// The file that was opened last.
+    file: Mutex<Option<Arc<dyn StorageBackend>>>,
     /// `None` only if the file could not be opened again after the medium was full.
     database: RwLock<Option<Opened>>,
 }
@@ -152,12 +157,14 @@ impl Embedded {
             at: path.to_owned(),
             backend: Box::new(backend),
             faults: Arc::default(),
-            writer: Mutex::default(),
+            file: Mutex::default(),
             database: RwLock::default(),
         };
         store.contained("made at the first start", || store.make())?;
         *store.slot() = Some(store.connect()?);
-        Ok(Self { store: Arc::new(store) })
+        let committer =
+            Committer::start().map_err(|error| StoreError::Unavailable { what: "starting a thread", source: Box::new(error) })?;
+        Ok(Self { store: Arc::new(store), committer })
     }
 
     /// Would a small change be taken now? For operators to see; a commit finds out by itself, and may still fail.
@@ -166,6 +173,21 @@ impl Embedded {
     /// [`StoreError::Poisoned`], [`StoreError::Full`], or that the medium does not even answer.
     pub fn writable(&self) -> Result<(), StoreError> {
         if self.store.faults.broken() { Err(StoreError::Poisoned) } else { self.store.check_space(0) }
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        let store = Arc::clone(&self.store);
+        let closed = self.committer.run_blocking(move || {
+            committing(|| drop(store.slot().take()));
+            Ok(())
+        });
+        // A commit that has panicked has the file open for good.
+        if closed.is_none() {
+            let file = self.store.file.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let _unlocked = file.map(|file| file.close());
+        }
     }
 }
 
@@ -180,17 +202,13 @@ impl Keystore for Embedded {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        if Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread) {
-            // A thread that is no worker's, as the writer's, goes on where it stands; a worker hands its other tasks over first.
-            return tokio::task::block_in_place(|| self.store.commit(&batch));
+        if self.store.faults.broken() {
+            return Err(StoreError::Poisoned);
         }
         let store = Arc::clone(&self.store);
-        match tokio::task::spawn_blocking(move || store.commit(&batch)).await {
-            Ok(outcome) => outcome,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(error) => Err(StoreError::Unavailable { what: "the runtime is stopping", source: Box::new(error) }),
-            },
+        match self.committer.run(move || store.commit(&batch)).await {
+            Some(outcome) => outcome,
+            None => Err(self.store.damaged(CHANGED, PANICKED)),
         }
     }
 
@@ -222,21 +240,21 @@ impl Store {
     ///
     /// Nothing is written any more after that, because a change would be built on the damage and get a valid checksum.
     fn contained<R>(&self, at: impl Display, work: impl FnOnce() -> Result<R, Fault>) -> Result<R, StoreError> {
-        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Fault::Damaged("the engine panicked".to_owned())));
+        let outcome = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Fault::Damaged(PANICKED.to_owned())));
         outcome.map_err(|fault| match fault {
             Fault::Store(error) => error,
-            Fault::Damaged(what) => {
-                self.faults.stop_writing();
-                StoreError::Corrupt {
-                    what: format!("{} is damaged, restore it from a backup ({what})", self.at.display()),
-                    at: at.to_string(),
-                }
-            }
+            Fault::Damaged(what) => self.damaged(at, &what),
         })
     }
 
+    fn damaged(&self, at: impl Display, what: &str) -> StoreError {
+        self.faults.stop_writing();
+        let what = format!("{} is damaged, restore it from a backup ({what})", self.at.display());
+        StoreError::Corrupt { what, at: at.to_string() }
+    }
+
+    /// On the committer's thread.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         if self.faults.broken() {
             return Err(StoreError::Poisoned);
         }
@@ -244,9 +262,9 @@ impl Store {
         self.check_space(encoded.iter().flatten().map(|bytes| bytes.len() as u64).sum())?;
         self.leave_scratch()?;
         let mut before = None;
-        let outcome = self.with("a changed record", |database| {
+        let outcome = self.with(CHANGED, |database| {
             before = Some(tables::commits(database)?);
-            tables::commit(database, batch, &encoded)
+            committing(|| tables::commit(database, batch, &encoded))
         });
         match outcome {
             Ok(()) => self.faults.forget_full(),
@@ -365,7 +383,9 @@ impl Store {
     }
 
     fn medium(&self, file: &Path) -> Result<Medium, Fault> {
-        Ok(Medium::new((self.backend)(file).map_err(opening)?, Arc::clone(&self.faults)))
+        let inner: Arc<dyn StorageBackend> = (self.backend)(file).map_err(opening)?.into();
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&inner));
+        Ok(Medium::new(inner, Arc::clone(&self.faults)))
     }
 
     fn full(&self) -> StoreError {

@@ -55,12 +55,12 @@ impl Faults {
 
 /// A backend whose failures are noted in [`Faults`].
 pub(super) struct Medium {
-    inner: Box<dyn StorageBackend>,
+    inner: Arc<dyn StorageBackend>,
     faults: Arc<Faults>,
 }
 
 impl Medium {
-    pub(super) fn new(inner: Box<dyn StorageBackend>, faults: Arc<Faults>) -> Self {
+    pub(super) fn new(inner: Arc<dyn StorageBackend>, faults: Arc<Faults>) -> Self {
         Self { inner, faults }
     }
 }

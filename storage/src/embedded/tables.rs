@@ -81,9 +81,14 @@ pub(super) fn create(database: &Database) -> Result<(), Fault> {
     transaction.commit().map_err(engine)
 }
 
-/// How many commits the store has seen; tells whether a commit with an unclear end has happened.
+/// How many commits the store has seen; tells whether a commit with an unclear end has happened. Asked before every commit.
 pub(super) fn commits(database: &Database) -> Result<u64, Fault> {
-    let meta = database.begin_read().map_err(engine)?.open_table(META).map_err(engine)?;
+    let transaction = database.begin_read().map_err(engine)?;
+    // Damage where a table begins has to be met here: opening one for writing while another is open, the engine panics twice, which ends the process.
+    let _rows = transaction.open_table(ROWS).map_err(engine)?;
+    let _terms = transaction.open_table(TERMS).map_err(engine)?;
+    let _outbox = transaction.open_table(OUTBOX).map_err(engine)?;
+    let meta = transaction.open_table(META).map_err(engine)?;
     Ok(meta.get("commits").map_err(engine)?.map_or(0, |count| count.value()))
 }
 
