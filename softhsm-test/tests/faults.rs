@@ -2,12 +2,13 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use softhsm_test::{Core, Who, signal, wait_for};
+use softhsm_test::{Appliance, Core, Who, binary, signal, wait_for};
 
 fn reason(core: &Core) -> String {
     let status: serde_json::Value = serde_json::from_str(&core.status()).expect("status is JSON");
@@ -36,6 +37,34 @@ fn a_wrong_pin_is_tried_once_then_latched_until_an_operator_says_so() {
     let _unsealed = core.ask(&["unseal"]);
     assert_eq!(reason(&core), "unsealed: ");
     core.stop();
+}
+
+/// `strongroom dev` ended at once on a folder whose PIN was latched, and told to use commands that need a node.
+#[test]
+fn dev_keeps_a_core_with_a_latched_pin_running_so_that_it_can_be_unsealed() {
+    let dir = Appliance::start().stop();
+    let pin = dir.path().join("softhsm/credentials/hsm-pin");
+    let right = fs::read(&pin).expect("dev has written it");
+    let write = |text: &[u8]| {
+        let written = fs::remove_file(&pin).and_then(|()| fs::write(&pin, text));
+        written.and_then(|()| fs::set_permissions(&pin, fs::Permissions::from_mode(0o400))).expect("the folder is ours");
+    };
+    write(b"not-the-pin");
+    let mut dev = Command::new(binary("strongroom", "daemon")).args(["dev", "--dir"]).arg(dir.path()).spawn().expect("the binary is there");
+    let socket = dir.path().join("core/strongroom.sock");
+    let ask = |arguments: &[&str]| {
+        let asked = Command::new(binary("strongroom", "daemon")).arg("--socket").arg(&socket).arg("--json").args(arguments).output();
+        text(&asked.expect("the binary is there").stdout)
+    };
+    assert!(wait_for(|| ask(&["status"]).contains("PIN")), "{}", ask(&["status"]));
+    write(&right);
+    let slots: serde_json::Value = serde_json::from_str(&ask(&["slot", "list"])).expect("a list in JSON");
+    let slot = slots[0]["id"].as_str().expect("there is one slot").to_owned();
+    let _verified = ask(&["slot", "verify", &slot, "--retry-pin"]);
+    let _unsealed = ask(&["unseal"]);
+    assert!(ask(&["status"]).contains("\"unsealed\""), "{}", ask(&["status"]));
+    signal(dev.id(), Signal::SIGTERM);
+    assert!(dev.wait().expect("it is our child").success());
 }
 
 #[test]

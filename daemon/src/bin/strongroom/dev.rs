@@ -200,17 +200,32 @@ impl Dev {
         self.dir.join("core")
     }
 
+    /// Where everything is told, once the core has served.
+    fn env(&self) -> PathBuf {
+        self.dir.join("dev.env")
+    }
+
     /// Starts a core, makes sure of its tenants, and tells where everything is.
+    ///
+    /// A core that stays sealed, as after a wrong PIN, is left running if it has served before: to unseal it takes a node to speak to.
     async fn start(&self) -> Result<Core, Failure> {
         let core = self.command.start().await?;
         let config = Config::load(&self.config, std::env::vars_os()).map_err(|error| Failure::of(Kind::Failed, &error))?;
-        let client = Client::new(&Layout::new(&config.data_dir).socket());
+        let socket = Layout::new(&config.data_dir).socket();
+        let client = Client::new(&socket);
         let mut keys = Vec::new();
         for tenant in TENANTS {
-            keys.push(default_key(&client, tenant).await?);
+            match default_key(&client, tenant).await {
+                Ok(key) => keys.push(key),
+                Err(failure) if failure.kind == Kind::Unavailable && self.env().exists() => {
+                    tracing::warn!(pid = core.pid(), why = %failure, socket = %socket.display(), "serving, but not unsealed; strongroom --socket speaks to it");
+                    return Ok(core);
+                }
+                Err(failure) => return Err(failure),
+            }
         }
         self.write_env(&config, &core, &keys)?;
-        tracing::info!(pid = core.pid(), env = %self.dir.join("dev.env").display(), "serving");
+        tracing::info!(pid = core.pid(), env = %self.env().display(), "serving");
         Ok(core)
     }
 
@@ -255,7 +270,7 @@ impl Dev {
             lines.push((format!("{name}_KEY"), path(self.pki.key(name))));
         }
         let text: String = lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        write_private(&self.dir.join("dev.env"), text.as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))
+        write_private(&self.env(), text.as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))
     }
 }
 
