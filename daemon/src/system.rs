@@ -1,13 +1,17 @@
 //! The system's clock and randomness, and what a process does to itself before it touches a secret.
 
-use std::sync::LazyLock;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use keys::id::Time;
 use keys::port::{Clock, Entropy, EntropyError, Pace};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use tokio::time::Instant;
+use nix::sys::timerfd::{ClockId as TimerClock, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::time::{ClockId, clock_gettime};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// The time of day.
 #[derive(Debug, Clone, Copy)]
@@ -19,21 +23,31 @@ impl Clock for SystemClock {
     }
 }
 
-/// The runtime's timer, which counts whole milliseconds.
+/// The kernel's monotonic clock and its timers. The runtime's own count whole milliseconds from when they are asked, so that a wait would end the
+/// later, the later it began.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemPace;
-
-static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[async_trait]
 impl Pace for SystemPace {
     fn now(&self) -> Duration {
-        BEGAN.elapsed()
+        clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every Linux has this clock").into()
     }
 
     async fn reach(&self, until: Duration) {
-        tokio::time::sleep_until(*BEGAN + until).await;
+        if timer_rings(until).await.is_err() {
+            // No descriptor is left for a timer.
+            tokio::time::sleep(until.saturating_sub(self.now())).await;
+        }
     }
+}
+
+/// Returns when the monotonic clock shows `at`.
+#[expect(deprecated, reason = "what takes its place is unsafe for the sake of descriptors that somebody else closes; this one is owned")]
+async fn timer_rings(at: Duration) -> io::Result<()> {
+    let timer = TimerFd::new(TimerClock::CLOCK_MONOTONIC, TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC)?;
+    timer.set(Expiration::OneShot(at.into()), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+    AsyncFd::with_interest(OwnedFd::from(timer), Interest::READABLE)?.readable().await.map(drop)
 }
 
 /// getrandom(2), asked every time.
