@@ -7,7 +7,7 @@
 //! - Several names of the kind may be there. Those that do not match are passed over; two that match as different principals are a refusal.
 //! - `strongroom://acme/billing/service` is a workload. A `tenant-admin` has a tenant and a personal name, which only tells certificates
 //!   apart: `strongroom://acme/alice/tenant-admin`. The roles of the appliance stand for no tenant, written `-`:
-//!   `strongroom://-/bob/operator`. In place of a personal name `-` will do.
+//!   `strongroom://-/bob/operator`. In place of a personal name `-` will do. An edge's name is that of its group: `strongroom://-/west/edge`.
 
 use std::fmt;
 
@@ -112,6 +112,9 @@ fn principal(rule: usize, captured: Captured<'_>, names: &Names) -> Result<Princ
         Role::Service => (Some(scope("tenant", captured.tenant)?), Some(scope("service", captured.service)?)),
         Role::TenantAdmin => (Some(scope("tenant", captured.tenant)?), personal(captured.service)?),
         Role::Edge | Role::Operator | Role::Custodian | Role::Auditor => match captured.tenant {
+            None | Some(NO_NAME) if role == Role::Edge && captured.service != Some(NO_NAME) => {
+                (None, captured.service.map(|group| scope("edge group", Some(group))).transpose()?)
+            }
             None | Some(NO_NAME) => (None, personal(captured.service)?),
             Some(tenant) => return Err(Refusal::TenantOfTheAppliance { rule, role, text: Quoted::new(tenant) }),
         },

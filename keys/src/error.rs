@@ -60,6 +60,9 @@ pub enum Error {
         /// The version after it.
         by: RowId,
     },
+    /// A wrapped object key was not made for the place that is named.
+    #[error("the object key does not open: it was wrapped under another key, or for another place")]
+    Forged,
     /// A part of the appliance is not available now.
     #[error("unavailable: {what}")]
     Unavailable {
@@ -95,6 +98,7 @@ impl Error {
             Self::Invalid { .. } | Self::NameTaken { .. } => Outcome::Invalid,
             Self::Raced | Self::Unavailable { .. } => Outcome::Unavailable,
             Self::Corrupt { .. } => Outcome::Corrupt,
+            Self::Forged => Outcome::Refused,
         }
     }
 }

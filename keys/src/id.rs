@@ -175,6 +175,8 @@ pub enum Layer {
     Tenant = 4,
     /// A service's record.
     Service = 5,
+    /// An edge group's record.
+    EdgeGroup = 6,
     /// A version of a tenant key.
     L2 = 8,
     /// A version of a tenant's key per resource or version.
@@ -202,6 +204,7 @@ impl TryFrom<u8> for Layer {
             Self::Audit,
             Self::Tenant,
             Self::Service,
+            Self::EdgeGroup,
             Self::L2,
             Self::L21,
             Self::L3,
@@ -312,11 +315,26 @@ pub struct NotAName {
     text: String,
 }
 
+/// Name of the reserved tenant.
+const SYSTEM: &str = "system";
+
 impl ScopeName {
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The reserved tenant, whose services are the edge groups.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(SYSTEM.to_owned())
+    }
+
+    /// Is it the reserved tenant's?
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        self.0 == SYSTEM
     }
 }
 

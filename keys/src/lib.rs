@@ -7,6 +7,7 @@ pub mod budget;
 pub mod cache;
 pub mod chain;
 pub mod cluster;
+pub mod edges;
 mod edit;
 pub mod entropy;
 pub mod error;

@@ -1,12 +1,13 @@
 //! Who may do what: one table of action, node role, layer and principal role, and the proof values that it hands out.
 //!
-//! `Grants` are resolved once per connection and policy epoch. [`Grants::check`] is the only maker of [`Authorized`], and every `Vault` verb that
+//! `Grants` are resolved once per connection and policy epoch. [`Grants::check`] and its like for edges are the only makers of [`Authorized`], and every `Vault` verb that
 //! touches an object consumes one, so an operation that forgets to ask does not compile.
 
 use std::marker::PhantomData;
 
 use serde::{Deserialize, Serialize};
 
+use crate::edges::EdgeGroup;
 use crate::id::{Generation, Layer, RowId, ScopeName, ServiceId, TenantId};
 use crate::row::{Header, Owner};
 
@@ -125,6 +126,10 @@ pub enum Action {
     VerifySlot = 113,
     /// The list of keys of the admin interface.
     ListKeys = 114,
+    /// An edge group was enrolled, or its tenants changed.
+    EnrolEdge = 115,
+    /// An edge group was revoked.
+    RevokeEdge = 116,
     /// A peer without a rule, or a certificate that does not hold.
     Connect = 120,
     /// A block of random IVs was reserved for a key.
@@ -133,11 +138,15 @@ pub enum Action {
     ReloadTrust = 122,
     /// The background sweep found a damaged record.
     Sweep = 130,
+    /// An edge's object key was wrapped under an L3.
+    WrapObjectKey = 140,
+    /// An edge's object key was opened.
+    UnwrapObjectKey = 141,
 }
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::Create,
         Self::ReKey,
         Self::Locate,
@@ -167,10 +176,14 @@ impl Action {
         Self::CreateService,
         Self::VerifySlot,
         Self::ListKeys,
+        Self::EnrolEdge,
+        Self::RevokeEdge,
         Self::Connect,
         Self::ReserveIvs,
         Self::ReloadTrust,
         Self::Sweep,
+        Self::WrapObjectKey,
+        Self::UnwrapObjectKey,
     ];
 }
 
@@ -212,10 +225,13 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::Get | A::Export, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Check, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::Encrypt | A::Decrypt, Some(Layer::L3)) => role == Role::Service,
+        (NodeRole::Core, A::WrapObjectKey | A::UnwrapObjectKey, Some(Layer::L3)) => role == Role::Edge,
         (NodeRole::Core, A::Locate, None) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService | A::VerifySlot, None) => role == Role::Operator,
+        (NodeRole::Core, A::EnrolEdge | A::RevokeEdge, None) => role == Role::Operator,
+        (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::Inspect, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::Inspect, Some(Layer::Tenant | Layer::Service)) | (NodeRole::Core, A::ListKeys, None) => {
             matches!(role, Role::Operator | Role::Auditor | Role::TenantAdmin)
@@ -269,7 +285,7 @@ impl Grants {
         self.service
     }
 
-    /// May the principal do `V` to the object behind `header`? The only maker of [`Authorized`].
+    /// May the principal do `V` to the object behind `header`?
     ///
     /// # Errors
     /// [`Refusal::NotFound`] for another owner's object, [`Refusal::Denied`] for its own.
@@ -307,6 +323,20 @@ impl Grants {
             return Err(Refusal::NotFound);
         }
         Ok(())
+    }
+
+    /// May an edge of `group` do `V` to the object behind `header`? The one other maker of [`Authorized`].
+    ///
+    /// # Errors
+    /// [`Refusal::NotFound`] for the object of a tenant that the group is not enrolled for, [`Refusal::Denied`] by role.
+    pub(crate) fn check_edge<V: Verb>(&self, group: &EdgeGroup, header: &Header) -> Result<Authorized<V>, Refusal> {
+        if self.role != Role::Edge || !group.serves(&header.owner) {
+            return Err(Refusal::NotFound);
+        }
+        match verdict(V::ACTION, self.node, Some(header.id.layer), self.role) {
+            Verdict::Here => Ok(Authorized { id: header.id, generation: header.generation, verb: PhantomData }),
+            Verdict::Upstream | Verdict::Refused => Err(Refusal::Denied),
+        }
     }
 
     /// A service owns what is its service's; a tenant-admin, all of its tenant. Nobody else owns objects.
@@ -414,6 +444,12 @@ pub mod verb {
     /// KMIP Export.
     #[derive(Debug)]
     pub struct Export;
+    /// To wrap an edge's object key.
+    #[derive(Debug)]
+    pub struct WrapObjectKey;
+    /// To open an edge's object key.
+    #[derive(Debug)]
+    pub struct UnwrapObjectKey;
     /// To wrap what Get or Export hands out. Who may do the one may do the other, so it is no row of the table of its own.
     #[derive(Debug)]
     pub struct WrapWith;
@@ -460,12 +496,26 @@ pub mod verb {
     impl Verb for Export {
         const ACTION: Action = Action::Export;
     }
+    impl Verb for WrapObjectKey {
+        const ACTION: Action = Action::WrapObjectKey;
+    }
+    impl Verb for UnwrapObjectKey {
+        const ACTION: Action = Action::UnwrapObjectKey;
+    }
     impl Verb for WrapWith {
         const ACTION: Action = Action::Get;
     }
     impl UsesMaterial for Encrypt {
         const PURPOSE: Purpose = Purpose::Protect;
         const MASK: u32 = 0x04;
+    }
+    impl UsesMaterial for WrapObjectKey {
+        const PURPOSE: Purpose = Purpose::Protect;
+        const MASK: u32 = 0x04;
+    }
+    impl UsesMaterial for UnwrapObjectKey {
+        const PURPOSE: Purpose = Purpose::Process;
+        const MASK: u32 = 0x08;
     }
     impl UsesMaterial for Decrypt {
         const PURPOSE: Purpose = Purpose::Process;

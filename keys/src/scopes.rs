@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
+use crate::edges::EdgeGroup;
 use crate::id::{ScopeName, ServiceId, TenantId};
 use crate::tenancy::{Service, Tenant};
 
@@ -17,6 +18,8 @@ pub(crate) struct Scopes {
     pub(crate) makers: Kept<ServiceId, (Service, Tenant)>,
     /// Services by their tenant and name.
     pub(crate) named: Kept<(TenantId, ScopeName), Service>,
+    /// Edge groups by their id.
+    pub(crate) edges: Kept<ServiceId, EdgeGroup>,
     /// A tenant's newest services, by the most that were asked for.
     pub(crate) newest: Kept<(TenantId, usize), Vec<Service>>,
 }

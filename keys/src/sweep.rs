@@ -180,7 +180,7 @@ impl Vault {
             Layer::L2 | Layer::L21 | Layer::L3 | Layer::L4 => drop(self.open_row(&row).await?),
             // Wrapped by the MasterKey, which is not at hand; opened at every unseal.
             Layer::Ivk | Layer::Integrity | Layer::Audit => {}
-            Layer::Cluster | Layer::Tenant | Layer::Service | Layer::Name | Layer::IvBudget | Layer::Bucket => {
+            Layer::Cluster | Layer::Tenant | Layer::Service | Layer::EdgeGroup | Layer::Name | Layer::IvBudget | Layer::Bucket => {
                 self.open_record(&row).await?
             }
         }

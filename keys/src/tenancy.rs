@@ -8,7 +8,7 @@ use crate::budget::RowHeader;
 use crate::error::Error;
 use crate::id::{ChainId, KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId};
 use crate::lifecycle::{Dates, State};
-use crate::policy::{Grants, Principal};
+use crate::policy::{Grants, Principal, Role};
 use crate::port::{Change, Query};
 use crate::row::{Algorithm, Header, Owner, ParentRef};
 use crate::unit::{Unit, record_header};
@@ -62,7 +62,12 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn grants(&self, principal: &Principal) -> Result<Grants, Error> {
-        let tenant = match &principal.tenant {
+        // The reserved tenant has no clients of its own; an edge's group is one of its services.
+        let named = match principal.role {
+            Role::Edge => Some(&ScopeName::system()),
+            _ => principal.tenant.as_ref().filter(|name| !name.is_reserved()),
+        };
+        let tenant = match named {
             Some(name) => self.tenant_by_name(name).await?,
             None => None,
         };
@@ -249,7 +254,7 @@ impl Vault {
     }
 
     /// Records that do not verify are left out: they are refused by name when they are asked for.
-    async fn listed<T: for<'de> Deserialize<'de>>(&self, query: Query) -> Result<Vec<T>, Error> {
+    pub(crate) async fn listed<T: for<'de> Deserialize<'de>>(&self, query: Query) -> Result<Vec<T>, Error> {
         let mut records = Vec::new();
         for hint in self.shelf.store.find(&query).await? {
             let row = match self.shelf.row(hint.header.id).await {

@@ -605,7 +605,7 @@ impl Writer {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
         }
-        if group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service)) {
+        if group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup)) {
             self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
         }
     }

@@ -211,7 +211,13 @@ impl Vault {
         self.header_for(unit, grants, id, |owner| grants.tenant() == Some(owner.tenant)).await
     }
 
-    async fn header_for(&self, unit: &Unit, grants: &Grants, id: RowId, may_know: impl Fn(&Owner) -> bool) -> Result<Header, Error> {
+    pub(crate) async fn header_for(
+        &self,
+        unit: &Unit,
+        grants: &Grants,
+        id: RowId,
+        may_know: impl Fn(&Owner) -> bool,
+    ) -> Result<Header, Error> {
         if let Some(change) = unit.staged(id) {
             return change.row().map(|row| row.header.clone()).ok_or(Error::NotFound);
         }

@@ -4,6 +4,7 @@
 //! blob  "SRK1" | fmt u8 = 1 | layer u8 | aead u16 | kdf u16 = 1 | wrap_kid 16 | wrap_ver u32 | salt 32 | commit 32 | ct_len u32 | ct | tag 16
 //! AAD   blob up to commit | "strongroom/aad/1" | cluster 16 | tenant 16 | layer u8 | object 16 | object_version u32 | parent_kid 16 |
 //!       parent_version u32 | object_type u32 | algorithm u32 | bits u32 | wrap_seq u64
+//!       of an edge's object key: blob up to commit | "strongroom/aad/object-key/1" | cluster 16 | tenant 16 | service 16 | edge group 16 | object key 16
 //! keys  K_rec 32 | commit 32 = HKDF-Expand(PRK of the parent version, "strongroom/wrap/1" | aead u16 | wrap_kid | wrap_ver | salt)
 //! ```
 //! All numbers are big-endian. A fresh random salt gives each blob a key of its own that seals one plaintext once, so the nonce is all zero, there
@@ -14,13 +15,14 @@ use cipher::selftest::SelfTestFailed;
 use secret::{Bytes, Exhausted, Key};
 use uuid::Uuid;
 
-use crate::id::{ChainId, ClusterId, KeyVersion, Layer, RowId, TenantId};
+use crate::id::{ChainId, ClusterId, KeyVersion, Layer, RowId, ServiceId, TenantId};
 use crate::row::{Algorithm, ObjectType, ParentRef};
 
 const MAGIC: &[u8; 4] = b"SRK1";
 const FORMAT: u8 = 1;
 const KDF_HKDF_SHA512: u16 = 1;
 const AAD_LABEL: &[u8] = b"strongroom/aad/1";
+const OBJECT_KEY_AAD_LABEL: &[u8] = b"strongroom/aad/object-key/1";
 const WRAP_LABEL: &[u8] = b"strongroom/wrap/1";
 /// Bytes of the random salt of a blob.
 pub const SALT_BYTES: usize = 32;
@@ -51,6 +53,35 @@ pub struct Binding {
     pub bits: u32,
     /// How often it has been wrapped.
     pub wrap_seq: u64,
+}
+
+/// What a blob can be bound to.
+pub trait Place {
+    /// What wraps it.
+    fn parent(&self) -> ParentRef;
+
+    /// The layer of what is wrapped.
+    fn layer(&self) -> Layer;
+
+    /// The AAD of a blob that begins with `header` (everything before the length of the ciphertext).
+    fn aad(&self, header: &[u8]) -> Vec<u8>;
+}
+
+/// The facts that an edge's object key is bound to: it stays where it is when the L3 above it gets a new version, and core keeps no row of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectKeyPlace {
+    /// The installation.
+    pub cluster: ClusterId,
+    /// The owner.
+    pub tenant: TenantId,
+    /// Its service.
+    pub service: ServiceId,
+    /// The edges that keep it.
+    pub group: ServiceId,
+    /// The object key, by the identifier that the edge gave it.
+    pub object_key: [u8; 16],
+    /// What wraps it.
+    pub parent: ParentRef,
 }
 
 /// One parent version, ready to wrap: its extracted key in locked memory and the algorithm of its own row.
@@ -131,15 +162,16 @@ impl ParentKey {
     ///
     /// # Errors
     /// [`Exhausted`].
-    pub fn wrap(&self, binding: &Binding, plain: &[u8], salt: &[u8; SALT_BYTES]) -> Result<Vec<u8>, Exhausted> {
-        let derived = self.record_key(binding.parent, salt)?;
+    pub fn wrap(&self, binding: &impl Place, plain: &[u8], salt: &[u8; SALT_BYTES]) -> Result<Vec<u8>, Exhausted> {
+        let parent = binding.parent();
+        let derived = self.record_key(parent, salt)?;
         let mut blob = Vec::with_capacity(plain.len() + BLOB_OVERHEAD_BYTES);
         blob.extend_from_slice(MAGIC);
-        blob.extend_from_slice(&[FORMAT, binding.id.layer as u8]);
+        blob.extend_from_slice(&[FORMAT, binding.layer() as u8]);
         blob.extend_from_slice(&(self.aead as u16).to_be_bytes());
         blob.extend_from_slice(&KDF_HKDF_SHA512.to_be_bytes());
-        blob.extend_from_slice(binding.parent.chain.as_bytes());
-        blob.extend_from_slice(&binding.parent.version.0.to_be_bytes());
+        blob.extend_from_slice(parent.chain.as_bytes());
+        blob.extend_from_slice(&parent.version.0.to_be_bytes());
         blob.extend_from_slice(salt);
         derived.expose(|derived| blob.extend_from_slice(&derived[32..]));
         let aad = binding.aad(&blob);
@@ -158,10 +190,10 @@ impl ParentKey {
     ///
     /// # Errors
     /// [`WrapError::NotABlob`], [`WrapError::Mismatch`] or [`WrapError::Forged`]; nothing of the plaintext is released then.
-    pub fn unwrap(&self, binding: &Binding, blob: &[u8]) -> Result<Bytes, WrapError> {
+    pub fn unwrap(&self, binding: &impl Place, blob: &[u8]) -> Result<Bytes, WrapError> {
         let parsed = Parsed::read(blob)?;
         parsed.must_fit(binding, self.aead)?;
-        let derived = self.record_key(binding.parent, parsed.salt)?;
+        let derived = self.record_key(binding.parent(), parsed.salt)?;
         if !derived.expose(|derived| cipher::mac::ct_eq(&derived[32..], parsed.commit)) {
             return Err(WrapError::Forged);
         }
@@ -190,10 +222,17 @@ fn first_half(derived: &[u8; 64]) -> &[u8; 32] {
     derived.first_chunk().expect("64 is more than 32")
 }
 
-impl Binding {
-    /// The AAD of a blob that begins with `header` (everything before the length of the ciphertext). The one encoder of C2.
-    #[must_use]
-    pub fn aad(&self, header: &[u8]) -> Vec<u8> {
+impl Place for Binding {
+    fn parent(&self) -> ParentRef {
+        self.parent
+    }
+
+    fn layer(&self) -> Layer {
+        self.id.layer
+    }
+
+    /// The one encoder of C2 for rows.
+    fn aad(&self, header: &[u8]) -> Vec<u8> {
         let mut aad = Vec::with_capacity(header.len() + 112);
         aad.extend_from_slice(header);
         aad.extend_from_slice(AAD_LABEL);
@@ -207,6 +246,26 @@ impl Binding {
         aad.extend_from_slice(&self.algorithm.0.to_be_bytes());
         aad.extend_from_slice(&self.bits.to_be_bytes());
         aad.extend_from_slice(&self.wrap_seq.to_be_bytes());
+        aad
+    }
+}
+
+impl Place for ObjectKeyPlace {
+    fn parent(&self) -> ParentRef {
+        self.parent
+    }
+
+    fn layer(&self) -> Layer {
+        Layer::L4
+    }
+
+    fn aad(&self, header: &[u8]) -> Vec<u8> {
+        let Self { cluster, tenant, service, group, object_key, parent: _in_the_header } = self;
+        let facts = [cluster.as_bytes(), tenant.as_bytes(), service.as_bytes(), group.as_bytes(), object_key];
+        let mut aad = Vec::with_capacity(header.len() + OBJECT_KEY_AAD_LABEL.len() + 80);
+        aad.extend_from_slice(header);
+        aad.extend_from_slice(OBJECT_KEY_AAD_LABEL);
+        facts.into_iter().for_each(|fact| aad.extend_from_slice(fact));
         aad
     }
 }
@@ -252,16 +311,17 @@ impl<'a> Parsed<'a> {
         Ok(Self { header, layer, aead, kid, version, salt, commit, ciphertext, tag })
     }
 
-    fn must_fit(&self, binding: &Binding, aead: Aead) -> Result<(), WrapError> {
+    fn must_fit(&self, binding: &impl Place, aead: Aead) -> Result<(), WrapError> {
         let mismatch = |found: String, expected: String| Err(WrapError::Mismatch { found, expected });
         if self.aead != aead as u16 {
             return mismatch(format!("algorithm {}", self.aead), format!("algorithm {}", aead as u16));
         }
-        if self.kid != binding.parent.chain.as_bytes() || self.version != binding.parent.version.0 {
-            return mismatch(format!("parent version {}", self.version), format!("parent version {}", binding.parent.version.0));
+        let (parent, layer) = (binding.parent(), binding.layer() as u8);
+        if self.kid != parent.chain.as_bytes() || self.version != parent.version.0 {
+            return mismatch(format!("parent version {}", self.version), format!("parent version {}", parent.version.0));
         }
-        if self.layer != binding.id.layer as u8 {
-            return mismatch(format!("layer {}", self.layer), format!("layer {}", binding.id.layer as u8));
+        if self.layer != layer {
+            return mismatch(format!("layer {}", self.layer), format!("layer {layer}"));
         }
         Ok(())
     }
@@ -304,10 +364,20 @@ fn compare(golden: &str) -> Result<(), SelfTestFailed> {
         bits: 256,
         wrap_seq: 7,
     };
-    let mut made = vec![binding.aad(&[0xAB; 3])];
+    let object_key = ObjectKeyPlace {
+        cluster: binding.cluster,
+        tenant: binding.tenant,
+        service: ServiceId::new(uuid(9)),
+        group: ServiceId::new(uuid(10)),
+        object_key: [11; 16],
+        parent: binding.parent,
+    };
+    let mut made = vec![binding.aad(&[0xAB; 3]), object_key.aad(&[0xAB; 3])];
     for aead in Aead::ALL {
         let parent = ParentKey::new(binding.cluster, &[0x42; 32], aead).map_err(|_| failed)?;
-        made.push(parent.wrap(&binding, b"thirty-two bytes of key material", &[8; SALT_BYTES]).map_err(|_| failed)?);
+        let plain = b"thirty-two bytes of key material";
+        made.push(parent.wrap(&binding, plain, &[8; SALT_BYTES]).map_err(|_| failed)?);
+        made.push(parent.wrap(&object_key, plain, &[8; SALT_BYTES]).map_err(|_| failed)?);
     }
     let made = made.iter().map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
     if made.eq(golden.lines().filter(|line| !line.starts_with('#'))) { Ok(()) } else { Err(failed) }

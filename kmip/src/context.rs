@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use keys::id::{Layer, RowId};
-use keys::policy::{Authorized, Grants, Principal, Verb};
+use keys::policy::{Action, Authorized, Grants, Principal, Verb};
 use keys::record::Subject;
 use keys::row::Header;
 use keys::unit::Unit;
@@ -28,6 +28,8 @@ pub(crate) struct Context<'c> {
     pub(crate) placeholder: &'c mut Option<RowId>,
     /// What the item is about.
     pub(crate) subject: &'c mut Subject,
+    /// Under which action it is recorded.
+    pub(crate) action: &'c mut Action,
     /// The key that the item names to wrap another one with, there or not; it has an audit record of its own.
     pub(crate) wrapper: &'c mut Option<RowId>,
     /// How many searches the message may still make.

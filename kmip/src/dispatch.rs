@@ -149,17 +149,18 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
     for (index, item) in items.iter().enumerate() {
         let before = unit.mark();
         let (mut subject, mut wrapper) = (Subject::default(), None);
+        let mut action = op::action(item.operation, rules.version);
         let done = match &rights {
             Err(failure) => Err(failure.clone()),
             Ok((vault, grants)) => {
                 let (unit, placeholder, subject, wrapper) = (&mut *unit, &mut placeholder, &mut subject, &mut wrapper);
-                let (principal, searches_left) = (&caller.principal, &mut searches_left);
-                let context = Context { vault, principal, grants: *grants, unit, rules, placeholder, subject, wrapper, searches_left };
+                let (principal, action, searches_left) = (&caller.principal, &mut action, &mut searches_left);
+                let context =
+                    Context { vault, principal, grants: *grants, unit, rules, placeholder, subject, action, wrapper, searches_left };
                 answer.item(context, item).await
             }
         };
         let outcome = done.as_ref().map_or_else(|failure| failure.outcome, |()| Outcome::Success);
-        let action = op::action(item.operation, rules.version);
         unit.record(record(caller, now, action, subject, outcome));
         if let Some(wrapper) = wrapper {
             unit.record_also(record(caller, now, action, Subject::named(wrapper), outcome));

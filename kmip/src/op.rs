@@ -12,6 +12,7 @@ mod get;
 mod get_attribute_list;
 mod get_attributes;
 mod locate;
+pub(crate) mod object_key;
 mod query;
 mod re_key;
 mod revoke;

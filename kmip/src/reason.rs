@@ -37,6 +37,7 @@ pub(crate) fn domain_reason(error: &keys::Error) -> ResultReason {
             ResultReason::PermissionDenied
         }
         keys::Error::NotExtractable => ResultReason::NotExtractable,
+        keys::Error::Forged => ResultReason::CryptographicFailure,
         keys::Error::Invalid { .. } | keys::Error::NameTaken { .. } => ResultReason::InvalidField,
         keys::Error::Raced | keys::Error::Unavailable { .. } | keys::Error::Corrupt { .. } => ResultReason::GeneralFailure,
     }

@@ -161,6 +161,7 @@ pub(crate) fn layer_name(layer: Layer) -> &'static str {
         | Layer::Audit
         | Layer::Tenant
         | Layer::Service
+        | Layer::EdgeGroup
         | Layer::Name
         | Layer::IvBudget
         | Layer::Bucket => "",

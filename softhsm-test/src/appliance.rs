@@ -39,6 +39,8 @@ pub enum Who {
     Auditor,
     /// The appliance's operator.
     Operator,
+    /// An edge of the group `edge`.
+    Edge,
 }
 
 impl Who {
@@ -60,6 +62,7 @@ impl Who {
             Self::TenantAdmin => "TENANT_ADMIN",
             Self::Auditor => "AUDITOR",
             Self::Operator => "OPERATOR",
+            Self::Edge => "EDGE",
         }
     }
 }

@@ -48,6 +48,41 @@ fn named(name: &str) -> Attribute<'_> {
     attribute(AttributeValue::Name(Name { value: Some(name), name_type: Some(NameType::UninterpretedTextString) }))
 }
 
+/// The vendor's mode under which an L3 wraps object keys of edges.
+fn object_key_wrap() -> CryptographicParameters<'static> {
+    CryptographicParameters { block_cipher_mode: Some(BlockCipherMode::Extension(0x8000_0001)), ..CryptographicParameters::default() }
+}
+
+/// Wraps an edge's object key under an L3.
+///
+/// # Errors
+/// The client's, or the core's refusal.
+pub fn wrap_object_key(client: &mut KmipClient, l3: &str, object_key: &[u8; 16], plain: &[u8]) -> Result<Vec<u8>, KmipError> {
+    let answer = client.call(&EncryptRequest {
+        unique_identifier: Some(l3),
+        cryptographic_parameters: Some(object_key_wrap()),
+        data: Some(ByteString(plain)),
+        additional_data: Some(ByteString(object_key)),
+        ..EncryptRequest::default()
+    })?;
+    Ok(answer.data.map(|data| data.0.to_vec()).unwrap_or_default())
+}
+
+/// Opens an edge's object key.
+///
+/// # Errors
+/// The client's, or the core's refusal.
+pub fn unwrap_object_key(client: &mut KmipClient, l3: &str, object_key: &[u8; 16], blob: &[u8]) -> Result<Vec<u8>, KmipError> {
+    let answer = client.call(&DecryptRequest {
+        unique_identifier: Some(l3),
+        cryptographic_parameters: Some(object_key_wrap()),
+        data: Some(ByteString(blob)),
+        additional_data: Some(ByteString(object_key)),
+        ..DecryptRequest::default()
+    })?;
+    Ok(answer.data.map(|data| data.0.to_vec()).unwrap_or_default())
+}
+
 /// Identifiers of the keys with that name.
 ///
 /// # Errors

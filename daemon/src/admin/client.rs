@@ -19,8 +19,8 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{
-    IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem, RevokeKey, ServiceInfo, SlotInfo, SlotVerified, Status,
-    TenantInfo, VerifySlot,
+    EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem, RevokeKey, ServiceInfo, SlotInfo,
+    SlotVerified, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -229,6 +229,30 @@ impl Client {
     /// `Refused` with status 409 if the name is taken.
     pub async fn create_service(&self, tenant: &str, new: &NewService) -> Result<ServiceInfo, ClientError> {
         self.post(&format!("tenants/{}/services", segment(tenant)), new).await
+    }
+
+    /// All edge groups.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn edges(&self) -> Result<Vec<EdgeGroupInfo>, ClientError> {
+        self.get("edges").await
+    }
+
+    /// Enrols an edge group for tenants.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such tenant.
+    pub async fn enrol_edges(&self, new: &EnrolEdges) -> Result<EdgeGroupInfo, ClientError> {
+        self.post("edges", new).await
+    }
+
+    /// Revokes an edge group.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such group.
+    pub async fn revoke_edges(&self, group: &str) -> Result<EdgeGroupInfo, ClientError> {
+        self.call(Method::POST, &format!("edges/{}/revoke", segment(group)), "application/json", Bytes::new()).await
     }
 
     /// All seal slots.

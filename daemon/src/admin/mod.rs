@@ -3,6 +3,7 @@
 mod act;
 pub mod client;
 pub mod document;
+mod edge_routes;
 mod key_routes;
 pub mod peer;
 pub mod routes;

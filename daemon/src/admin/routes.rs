@@ -19,13 +19,13 @@ use utoipa_axum::routes;
 
 use crate::admin::act::{Answer, Deed, act, outcome_of, tend};
 use crate::admin::document::{self, Refusals};
-use crate::admin::key_routes;
 use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{
     IvkInfo, Memory, NewService, NewTenant, ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, UnsealBy, VerifySlot,
 };
+use crate::admin::{edge_routes, key_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
@@ -48,6 +48,8 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(key_routes::show_key))
         .routes(routes!(key_routes::rotate_key))
         .routes(routes!(key_routes::revoke_key))
+        .routes(routes!(edge_routes::edges, edge_routes::enrol_edges))
+        .routes(routes!(edge_routes::revoke_edges))
         .routes(routes!(slots))
         .routes(routes!(verify_slot))
         .routes(routes!(ivk))
@@ -187,6 +189,9 @@ async fn create_tenant(
 ) -> Answer<(StatusCode, Json<TenantInfo>)> {
     let made = act(&node, &call, Deed::new(Action::CreateTenant, None), async |vault, unit, _subject| {
         let name = scope_name(&sent.json::<NewTenant>()?.name)?;
+        if name.is_reserved() {
+            return Err(Refused::invalid(format!("`{name}` is the appliance's own tenant: choose another name")));
+        }
         Ok(vault.create_tenant(unit, &name).await?)
     })
     .await?;
@@ -223,6 +228,9 @@ async fn create_service(
 ) -> Answer<(StatusCode, Json<ServiceInfo>)> {
     let (owner, made) = act(&node, &call, Deed::new(Action::CreateService, None), async |vault, unit, _subject| {
         let owner = existing_tenant(vault, &call, tenant.text()?).await?;
+        if owner.name.is_reserved() {
+            return Err(Refused::invalid("the services of this tenant are edge groups: see `strongroom edge enrol`".to_owned()));
+        }
         let name = scope_name(&sent.json::<NewService>()?.name)?;
         let made = vault.create_service(unit, &owner.name, &name).await?;
         Ok((owner, made))

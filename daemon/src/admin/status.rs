@@ -108,7 +108,7 @@ impl From<Error> for Refused {
             Error::WrongState { .. } | Error::NameTaken { .. } | Error::Raced | Error::IvsExhausted { .. } | Error::Replaced { .. } => {
                 StatusCode::CONFLICT
             }
-            Error::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Error::Invalid { .. } | Error::Forged => StatusCode::BAD_REQUEST,
             Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };

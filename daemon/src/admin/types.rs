@@ -85,6 +85,31 @@ pub struct ServiceInfo {
     pub default_key: String,
 }
 
+/// `POST /api/v1/edges`: enrols an edge group for tenants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolEdges {
+    /// The group's name, as the certificates of its edges have it.
+    pub group: String,
+    /// Names of the tenants whose objects they may keep; at least one.
+    pub tenants: Vec<String>,
+}
+
+/// An edge group, in answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EdgeGroupInfo {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Identifier of the Active version of its own L3.
+    pub key: String,
+    /// Names of its tenants.
+    pub tenants: Vec<String>,
+    /// `enrolled` or `revoked`.
+    pub status: String,
+}
+
 /// Query of `POST /api/v1/unseal`, whose body is empty or a PIN.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

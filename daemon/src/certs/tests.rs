@@ -61,7 +61,7 @@ fn a_client_certificate_says_the_same_by_uri_and_by_subject() {
         let der = pem(&issued.certificate).contents;
         let (principal, _) = Rules::default().principal(&der).expect("the default rule matches");
         assert_eq!((principal.role, principal.tenant.as_ref().map(ScopeName::as_str)), (role, tenant));
-        assert_eq!(principal.service.as_ref().map(ScopeName::as_str), (role == Role::Service).then_some(who));
+        assert_eq!(principal.service.as_ref().map(ScopeName::as_str), matches!(role, Role::Service | Role::Edge).then_some(who));
         let (same, _) = by_subject.principal(&der).expect("the subject rule matches");
         assert_eq!(same, principal);
     }

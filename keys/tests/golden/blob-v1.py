@@ -40,14 +40,19 @@ def seal(aead, key, plain, aad):
 
 
 cluster, tenant, obj, kid = (bytes([n]) * 16 for n in (1, 2, 3, 5))
-layer, version, wrap_ver, salt = 10, 4, 6, bytes([8]) * 32
-facts = (b"strongroom/aad/1" + cluster + tenant + bytes([layer]) + obj + struct.pack(">I", version) + kid
+version, wrap_ver, salt = 4, 6, bytes([8]) * 32
+layer = 10
+row = (b"strongroom/aad/1" + cluster + tenant + bytes([layer]) + obj + struct.pack(">I", version) + kid
          + struct.pack(">IIIIQ", wrap_ver, 2, 3, 256, 7))
-print("# Line 1: the AAD behind the header ab ab ab. Lines 2 to 4: a blob per AEAD 1, 2, 3. Made by blob-v1.py.")
-print((b"\xab" * 3 + facts).hex())
+object_key = b"strongroom/aad/object-key/1" + cluster + tenant + b"".join(bytes([n]) * 16 for n in (9, 10, 11))
+places = ((layer, row), (11, object_key))
+print("# For a row and for an edge's object key in turn: the AAD behind the header ab ab ab, then a blob per AEAD 1, 2, 3. Made by blob-v1.py.")
+for _, facts in places:
+    print((b"\xab" * 3 + facts).hex())
 prk = extract(cluster, b"\x42" * 32)
 for aead in (1, 2, 3):
     derived = expand(prk, b"strongroom/wrap/1" + struct.pack(">H", aead) + kid + struct.pack(">I", wrap_ver) + salt, 64)
-    header = b"SRK1" + bytes([1, layer]) + struct.pack(">HH", aead, 1) + kid + struct.pack(">I", wrap_ver) + salt + derived[32:]
-    plain = b"thirty-two bytes of key material"
-    print((header + struct.pack(">I", len(plain)) + seal(aead, derived[:32], plain, header + facts)).hex())
+    for layer, facts in places:
+        header = b"SRK1" + bytes([1, layer]) + struct.pack(">HH", aead, 1) + kid + struct.pack(">I", wrap_ver) + salt + derived[32:]
+        plain = b"thirty-two bytes of key material"
+        print((header + struct.pack(">I", len(plain)) + seal(aead, derived[:32], plain, header + facts)).hex())

@@ -11,6 +11,7 @@ use secret::Key;
 
 use crate::context::{Context, Named};
 use crate::failure::Failure;
+use crate::op::object_key;
 use crate::part::{Indicators, Next, Part, not_under_way, only_first, state_after};
 use crate::payload::DecryptRequest;
 use crate::scheme::Scheme;
@@ -18,6 +19,9 @@ use crate::tag::Tag;
 use crate::ttlv::{ByteString, Writer};
 
 pub(super) async fn run(context: &mut Context<'_>, request: DecryptRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    if object_key::is_asked(request.cryptographic_parameters.as_ref()) {
+        return Box::pin(object_key::unwrap(context, request, out)).await;
+    }
     let named = context.object::<verb::Decrypt>(request.unique_identifier).await?;
     let indicators =
         Indicators { correlation_value: request.correlation_value, init: request.init_indicator, last: request.final_indicator };

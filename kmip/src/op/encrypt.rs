@@ -10,6 +10,7 @@ use secret::Key;
 use crate::context::{Context, Named};
 use crate::enums::ResultReason;
 use crate::failure::Failure;
+use crate::op::object_key;
 use crate::part::{Indicators, Next, Part, not_under_way, only_first, state_after};
 use crate::payload::EncryptRequest;
 use crate::scheme::Scheme;
@@ -37,6 +38,9 @@ struct Job<'a> {
 }
 
 pub(super) async fn run(context: &mut Context<'_>, request: EncryptRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    if object_key::is_asked(request.cryptographic_parameters.as_ref()) {
+        return Box::pin(object_key::wrap(context, request, out)).await;
+    }
     let named = context.object::<verb::Encrypt>(request.unique_identifier).await?;
     let indicators =
         Indicators { correlation_value: request.correlation_value, init: request.init_indicator, last: request.final_indicator };

@@ -173,7 +173,7 @@ fn parameters_that_are_not_offered_are_refused_by_name() {
     for mode in BlockCipherMode::ALL.iter().filter(|mode| !matches!(mode, BlockCipherMode::Cbc | BlockCipherMode::Gcm)) {
         check(with(*mode), unsupported, "Block Cipher Mode");
     }
-    check(with(BlockCipherMode::Extension(0x8000_0001)), unsupported, "Block Cipher Mode");
+    check(with(BlockCipherMode::Extension(0x8000_0002)), unsupported, "Block Cipher Mode");
     for padding in [PaddingMethod::None, PaddingMethod::Zeros, PaddingMethod::Iso10126] {
         check(CryptographicParameters { padding_method: Some(padding), ..cbc() }, unsupported, "Padding Method");
     }

@@ -13,6 +13,7 @@ mod lifecycle;
 mod locate;
 mod matrix;
 mod messages;
+mod object_key;
 mod policy;
 mod re_key;
 mod reasons;

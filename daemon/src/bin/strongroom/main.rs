@@ -6,6 +6,7 @@ mod configuration;
 mod context;
 mod dev;
 mod doctor;
+mod edge;
 mod failure;
 mod init;
 mod ivk;
@@ -71,6 +72,9 @@ enum Command {
     /// Services of a tenant
     #[command(subcommand)]
     Service(service::Service),
+    /// Edge groups: which edges may keep whose objects
+    #[command(subcommand)]
+    Edge(edge::Edge),
     /// Keys of tenants and services
     #[command(subcommand)]
     Key(key::Key),
@@ -126,6 +130,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Doctor => doctor::run(context),
         Command::Tenant(command) => tenant::run(context, &command),
         Command::Service(command) => service::run(context, &command),
+        Command::Edge(command) => edge::run(context, &command),
         Command::Key(command) => key::run(context, &command),
         Command::Slot(command) => slot::run(context, &command),
         Command::Ivk(command) => ivk::run(context, &command),
@@ -213,6 +218,9 @@ mod tests {
             "tenant show acme",
             "service create acme billing",
             "service list acme",
+            "edge enrol west --tenant acme --tenant globex",
+            "edge list",
+            "edge revoke west",
             "key list",
             "key list --tenant acme --service billing --layer l2.1 --state pre-active --limit 1000 --before L3-1 --json",
             "key show L3-1",
@@ -271,6 +279,7 @@ mod tests {
             "tenant create",
             "tenant create Acme",
             "service create acme",
+            "edge enrol west",
             "key list --layer L4",
             "key list --state broken",
             "key list --limit 0",

@@ -16,7 +16,7 @@ use crate::failure::{Failure, Kind};
 const VALID_FOR: Duration = Duration::from_secs(3650 * 24 * 3600);
 
 /// Name in `dev.env`, tenant, name and role of each client certificate.
-pub(crate) const CLIENTS: [(&str, Option<&str>, &str, Role); 8] = [
+pub(crate) const CLIENTS: [(&str, Option<&str>, &str, Role); 9] = [
     ("CLIENT", Some("acme"), "billing", Role::Service),
     ("CLIENT2", Some("globex"), "billing", Role::Service),
     ("TENANT_ADMIN", Some("acme"), "admin", Role::TenantAdmin),
@@ -25,6 +25,7 @@ pub(crate) const CLIENTS: [(&str, Option<&str>, &str, Role); 8] = [
     ("CUSTODIAN1", None, "custodian-1", Role::Custodian),
     ("CUSTODIAN2", None, "custodian-2", Role::Custodian),
     ("CUSTODIAN3", None, "custodian-3", Role::Custodian),
+    ("EDGE", None, "edge", Role::Edge),
 ];
 
 /// The folder with all of them.

@@ -1,0 +1,232 @@
+//! Edge groups at their core: which tenants' keys they may wrap their object keys under, and that wrapping.
+//!
+//! A group is a service of the reserved tenant `system`, so that it has an L3 of its own, under which its integrity key is wrapped, and a record of the
+//! tenants it is enrolled for. Core keeps nothing of an object key: the blob goes back to the edge. Source: SECURITY C1, C6.
+
+use secret::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::budget::RowHeader;
+use crate::error::Error;
+use crate::id::{Layer, RowId, ScopeName, ServiceId, TenantId};
+use crate::policy::verb::{UnwrapObjectKey, UsesMaterial, WrapObjectKey};
+use crate::policy::{Action, Authorized, Grants, Role};
+use crate::port::{Change, Query};
+use crate::record::{Outcome, Record};
+use crate::row::{Header, Owner, ParentRef};
+use crate::tenancy::{LISTED_MAX, Tenant};
+use crate::unit::Unit;
+use crate::vault::Vault;
+use crate::wrap::{ObjectKeyPlace, ParentKey};
+
+/// Bytes of an object key.
+pub const OBJECT_KEY_BYTES: usize = 32;
+/// Most tenants of one group.
+pub const TENANTS_MAX: usize = 1000;
+
+/// An edge group, as its record says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeGroup {
+    /// Its id: that of its service of the tenant `system`.
+    pub id: ServiceId,
+    /// Its name, which the certificates of its edges carry; unique.
+    pub name: ScopeName,
+    /// The reserved tenant.
+    pub system: TenantId,
+    /// The Active version of its own L3.
+    pub default_key: RowId,
+    /// Whose keys its edges may use.
+    pub tenants: Vec<TenantId>,
+    /// Its edges are refused everything.
+    pub is_revoked: bool,
+}
+
+impl EdgeGroup {
+    /// May its edges use this owner's L3?
+    pub(crate) fn serves(&self, owner: &Owner) -> bool {
+        let is_its_own = owner.tenant == self.system && owner.service == Some(self.id);
+        !self.is_revoked && (is_its_own || self.tenants.contains(&owner.tenant) && owner.service.is_some())
+    }
+}
+
+impl Vault {
+    /// Stages a new group, or further tenants of one that is there; either way it is not revoked any more. Needs [`Vault::ensure_system_tenant`] first.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a tenant; [`Error::Invalid`] for too many; the parent's and the store's.
+    pub async fn enrol_edges(&self, unit: &mut Unit, name: &ScopeName, tenants: &[ScopeName]) -> Result<EdgeGroup, Error> {
+        let system = self.tenant_by_name(&ScopeName::system()).await?.ok_or(Error::NotFound)?;
+        let before = self.edge_group_row(name).await?;
+        let mut group = match &before {
+            Some((_, group)) => EdgeGroup { is_revoked: false, ..group.clone() },
+            None => {
+                let service = self.create_service(unit, &system.name, name).await?;
+                let (id, default_key) = (service.id, service.default_key);
+                EdgeGroup { id, name: name.clone(), system: system.id, default_key, tenants: Vec::new(), is_revoked: false }
+            }
+        };
+        for tenant in tenants {
+            let tenant = self.tenant_by_name(tenant).await?.filter(|tenant| tenant.id != system.id).ok_or(Error::NotFound)?;
+            if !group.tenants.contains(&tenant.id) {
+                group.tenants.push(tenant.id);
+            }
+        }
+        if group.tenants.is_empty() || group.tenants.len() > TENANTS_MAX {
+            return Err(Error::invalid("tenants", "1 to 1000"));
+        }
+        self.stage_group(unit, before.map(|(header, _)| header), &group).await?;
+        Ok(group)
+    }
+
+    /// Stages that a group's edges are refused everything from now on.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a group; the store's.
+    pub async fn revoke_edges(&self, unit: &mut Unit, name: &ScopeName) -> Result<EdgeGroup, Error> {
+        let (header, group) = self.edge_group_row(name).await?.ok_or(Error::NotFound)?;
+        let group = EdgeGroup { is_revoked: true, ..group };
+        self.stage_group(unit, Some(header), &group).await?;
+        Ok(group)
+    }
+
+    /// Makes the reserved tenant `system`, unless it is there: in a unit of its own, because what lies under its key needs it stored.
+    ///
+    /// # Errors
+    /// The parent's and the store's.
+    pub async fn ensure_system_tenant(&self) -> Result<Tenant, Error> {
+        let name = ScopeName::system();
+        if let Some(tenant) = self.tenant_by_name(&name).await? {
+            return Ok(tenant);
+        }
+        let mut unit = self.begin(self.system);
+        unit.mark_own();
+        let made = self.create_tenant(&mut unit, &name).await?;
+        let (session, time) = (self.system, self.now());
+        let action = Action::CreateTenant;
+        unit.record(Record { time, session, action, object: None, version: None, generation: None, outcome: Outcome::Success });
+        let _receipt = unit.commit().await?;
+        Ok(made)
+    }
+
+    /// All groups, newest first, at most [`LISTED_MAX`].
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn edge_groups(&self) -> Result<Vec<EdgeGroup>, Error> {
+        self.listed(Query { layer: Layer::EdgeGroup, terms: Vec::new(), before: None, limit: LISTED_MAX }).await
+    }
+
+    /// The group that the client's certificate names, with the proof that it may do `V` to the L3 `id`, whose header is returned too.
+    ///
+    /// To an edge, a key of a tenant that its group is not enrolled for does not exist.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Denied`]; [`Error::Corrupt`]; the store's.
+    pub async fn authorize_edge<V: UsesMaterial>(
+        &self,
+        unit: &Unit,
+        grants: &Grants,
+        id: RowId,
+    ) -> Result<(EdgeGroup, Header, Authorized<V>), Error> {
+        let group = match (grants.role(), grants.service()) {
+            (Role::Edge, Some(group)) => self.edge_group(group).await?,
+            _ => return Err(Error::Denied { why: "object keys are wrapped for edges only" }),
+        };
+        let header = self.header_for(unit, grants, id, |owner| group.serves(owner)).await?;
+        let authorized = grants.check_edge(&group, &header)?;
+        Ok((group, header, authorized))
+    }
+
+    /// Wraps an edge's object key under an L3.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`], [`Error::Denied`], [`Error::Raced`]; [`Error::Invalid`] for a key of another length.
+    pub async fn wrap_object_key(
+        &self,
+        unit: &Unit,
+        (group, authorized): (&EdgeGroup, Authorized<WrapObjectKey>),
+        object_key: [u8; 16],
+        plain: &[u8],
+    ) -> Result<Vec<u8>, Error> {
+        if plain.len() != OBJECT_KEY_BYTES {
+            return Err(Error::invalid("Data", "an object key has 32 bytes"));
+        }
+        let salt = self.randomness.array()?;
+        self.open(unit, authorized, |bytes, view| {
+            let (key, place) = self.object_key_parent(group, bytes, &view.header, object_key)?;
+            let blob = key.wrap(&place, plain, &salt)?;
+            // C18: nothing is handed out that does not open again.
+            let opened = key.unwrap(&place, &blob)?.expose(|opened| cipher::mac::ct_eq(opened, plain));
+            if opened { Ok(blob) } else { Err(crate::wrap::WrapError::Forged.into()) }
+        })
+        .await
+    }
+
+    /// Opens an edge's object key.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`], [`Error::Denied`], [`Error::Raced`]; [`Error::Forged`] if it was not wrapped for this place.
+    pub async fn unwrap_object_key(
+        &self,
+        unit: &Unit,
+        (group, authorized): (&EdgeGroup, Authorized<UnwrapObjectKey>),
+        object_key: [u8; 16],
+        blob: &[u8],
+    ) -> Result<Bytes, Error> {
+        self.open(unit, authorized, |bytes, view| {
+            let (key, place) = self.object_key_parent(group, bytes, &view.header, object_key)?;
+            key.unwrap(&place, blob).map_err(|_| Error::Forged)
+        })
+        .await
+    }
+
+    fn object_key_parent(
+        &self,
+        group: &EdgeGroup,
+        bytes: &[u8],
+        l3: &Header,
+        object_key: [u8; 16],
+    ) -> Result<(ParentKey, ObjectKeyPlace), Error> {
+        let cluster = self.shelf.registry.cluster();
+        let Owner { tenant, service } = l3.owner;
+        let service = service.ok_or(Error::NotFound)?;
+        let parent = ParentRef { chain: l3.chain, version: l3.version };
+        let place = ObjectKeyPlace { cluster, tenant, service, group: group.id, object_key, parent };
+        Ok((ParentKey::new(cluster, bytes, l3.aead)?, place))
+    }
+
+    /// A group by its id, which a client's grants tell.
+    async fn edge_group(&self, id: ServiceId) -> Result<EdgeGroup, Error> {
+        let epoch = self.policy_epoch();
+        if let Some(kept) = self.scopes.edges.get(epoch, &id) {
+            return Ok(kept);
+        }
+        let group: EdgeGroup = self.content(&self.shelf.existing(group_row(id)).await?).await?;
+        self.scopes.edges.put(epoch, id, group.clone());
+        Ok(group)
+    }
+
+    async fn edge_group_row(&self, name: &ScopeName) -> Result<Option<(Header, EdgeGroup)>, Error> {
+        let Some(system) = self.tenant_by_name(&ScopeName::system()).await? else { return Ok(None) };
+        let Some(service) = self.service_by_name(system.id, name).await? else { return Ok(None) };
+        let row = self.shelf.existing(group_row(service.id)).await?;
+        let group = self.content(&row).await?;
+        Ok(Some((row.header, group)))
+    }
+
+    async fn stage_group(&self, unit: &mut Unit, before: Option<Header>, group: &EdgeGroup) -> Result<(), Error> {
+        let expected = before.map(|header| header.generation);
+        let place = RowHeader { id: group_row(group.id), owner: group.system, expected };
+        let row = self.record_row(place, group, Vec::new()).await?;
+        unit.stage(match expected {
+            None => Change::Insert(row),
+            Some(expected) => Change::Update { expected, row },
+        });
+        Ok(())
+    }
+}
+
+fn group_row(id: ServiceId) -> RowId {
+    RowId::new(Layer::EdgeGroup, Uuid::from_bytes(*id.as_bytes()))
+}
