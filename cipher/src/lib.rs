@@ -7,6 +7,7 @@
 
 pub mod aead;
 mod error;
+mod gcm;
 pub mod kdf;
 pub mod keywrap;
 pub mod mac;

@@ -77,7 +77,7 @@ pub fn gcm_decrypt(key: &[u8], iv: &[u8], aad: &[u8], ciphertext: &[u8], tag: &[
 /// # Errors
 /// [`Error::WrongLength`] for key, IV or plaintext; `out` is then as it was.
 pub fn cbc_encrypt(key: &[u8], iv: &[u8], plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let algorithm = cbc_algorithm(key)?;
+    let algorithm = aes(key)?;
     let iv = cbc_iv(iv)?;
     check_data(plaintext)?;
     append(out, plaintext.len() + BLOCK_BYTES, |room| {
@@ -97,7 +97,7 @@ pub fn cbc_encrypt(key: &[u8], iv: &[u8], plaintext: &[u8], out: &mut Vec<u8>) -
 /// # Errors
 /// [`Error::WrongLength`] for key, IV or ciphertext; [`Error::Refused`] for a ciphertext that is not whole blocks or is badly padded.
 pub fn cbc_decrypt(key: &[u8], iv: &[u8], ciphertext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let algorithm = cbc_algorithm(key)?;
+    let algorithm = aes(key)?;
     let iv = cbc_iv(iv)?;
     check_data(ciphertext)?;
     append(out, ciphertext.len() + BLOCK_BYTES, |room| {
@@ -133,7 +133,7 @@ fn gcm_algorithm(key: &[u8]) -> Result<&'static aead::Algorithm, Error> {
     }
 }
 
-pub(crate) fn cbc_algorithm(key: &[u8]) -> Result<&'static cipher::Algorithm, Error> {
+pub(crate) fn aes(key: &[u8]) -> Result<&'static cipher::Algorithm, Error> {
     match key.len() {
         16 => Ok(&AES_128),
         24 => Ok(&AES_192),

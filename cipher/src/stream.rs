@@ -22,20 +22,15 @@
 //! 48..56   length of the additional data in bits    zeros
 //! 56..64   length of the data so far in bytes       the same
 //! ```
-//!
-//! GCM is put together from two libraries: aws-lc's counter mode, and GHASH of RustCrypto. GHASH is a Horner scheme, so it goes on from an earlier
-//! value by adding that value to the next block, and the library needs no way in for it.
 
 use aws_lc_rs::cipher::{
     Algorithm, DecryptionContext, EncryptionContext, StreamingDecryptingKey, StreamingEncryptingKey, UnboundCipherKey,
 };
 use aws_lc_rs::error::Unspecified;
-use ghash::universal_hash::UniversalHash;
-use ghash::{Block, GHash};
 use secret::scrubbed;
-use zeroize::Zeroize;
 
 use crate::Error;
+use crate::gcm::{self, Begun, Hash, keystream, xor};
 use crate::mode::{self, BLOCK_BYTES, GCM_TAG_BYTES};
 
 /// Length of a state in bytes.
@@ -55,11 +50,11 @@ const FIRST_DATA_BLOCK: u64 = 2;
 /// # Errors
 /// [`Error::WrongLength`] for key or IV.
 pub fn gcm_begin(key: &[u8], iv: &[u8], aad: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
-    let (algorithm, iv) = (mode::cbc_algorithm(key)?, mode::gcm_iv(iv)?);
+    let (algorithm, iv) = (mode::aes(key)?, mode::gcm_iv(iv)?);
     scrubbed(|| {
         let hash = Hash::new(algorithm, key).map_err(|Unspecified| Error::Refused)?;
         state.fill(0);
-        state[..16].copy_from_slice(&hash.after([0; BLOCK_BYTES], &[], aad, Padding::Zeros).0);
+        state[..16].copy_from_slice(&hash.after([0; BLOCK_BYTES], &[], aad, Begun::Padded).0);
         state[32..44].copy_from_slice(iv);
         state[48..56].copy_from_slice(&bits(aad.len() as u64));
         Ok(())
@@ -77,13 +72,13 @@ pub fn gcm_encrypt_part(
     after: &mut [u8; STATE_BYTES],
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let algorithm = mode::cbc_algorithm(key)?;
+    let algorithm = mode::aes(key)?;
     let bytes = longer_by(before, plaintext)?;
     let start = out.len();
     gcm_crypt(algorithm, key, before, plaintext, out)?;
     scrubbed(|| {
         let hash = Hash::new(algorithm, key).map_err(|Unspecified| Error::Refused)?;
-        let (sum, begun) = hash.after(block_at(before, 0), remainder(before), &out[start..], Padding::None);
+        let (sum, begun) = hash.after(block_at(before, 0), remainder(before), &out[start..], Begun::Kept);
         *after = *before;
         after[..16].copy_from_slice(&sum);
         after[16..32].copy_from_slice(&begun);
@@ -97,16 +92,16 @@ pub fn gcm_encrypt_part(
 /// # Errors
 /// As [`gcm_encrypt_part`].
 pub fn gcm_encrypt_last(key: &[u8], before: &[u8; STATE_BYTES], plaintext: &[u8], out: &mut Vec<u8>) -> Result<[u8; GCM_TAG_BYTES], Error> {
-    let algorithm = mode::cbc_algorithm(key)?;
+    let algorithm = mode::aes(key)?;
     let bytes = longer_by(before, plaintext)?;
     let start = out.len();
     gcm_crypt(algorithm, key, before, plaintext, out)?;
     scrubbed(|| {
         let hash = Hash::new(algorithm, key)?;
-        let (sum, _) = hash.after(block_at(before, 0), remainder(before), &out[start..], Padding::Zeros);
+        let (sum, _) = hash.after(block_at(before, 0), remainder(before), &out[start..], Begun::Padded);
         let mut lengths = block_at(before, 48);
         lengths[8..].copy_from_slice(&bits(bytes));
-        let (mut tag, _) = hash.after(sum, &[], &lengths, Padding::None);
+        let (mut tag, _) = hash.after(sum, &[], &lengths, Begun::Kept);
         let mut mask = [0; GCM_TAG_BYTES];
         keystream(algorithm, key, &counter_block(before, FIRST_DATA_BLOCK - 1), &mut mask)?;
         xor(&mut tag, &mask);
@@ -202,7 +197,7 @@ enum Last {
 
 /// Appends the block that the part before held back, and all blocks that are whole now.
 fn cbc_encrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, out: &mut Vec<u8>) -> Result<(), Error> {
-    let algorithm = mode::cbc_algorithm(key)?;
+    let algorithm = mode::aes(key)?;
     mode::append(out, data.len() + 3 * BLOCK_BYTES, |room| {
         let delayed = delayed(before);
         let (first, room) = room.split_at_mut(delayed.len());
@@ -219,7 +214,7 @@ fn cbc_encrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, 
 }
 
 fn cbc_decrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, out: &mut Vec<u8>) -> Result<(), Error> {
-    let algorithm = mode::cbc_algorithm(key)?;
+    let algorithm = mode::aes(key)?;
     mode::append(out, data.len() + 3 * BLOCK_BYTES, |room| {
         let chain = DecryptionContext::Iv128((&block_at(before, 0)).into());
         let mut stream = StreamingDecryptingKey::cbc_pkcs7(UnboundCipherKey::new(algorithm, key)?, chain)?;
@@ -291,11 +286,7 @@ fn bits(bytes: u64) -> [u8; 8] {
     (bytes * 8).to_be_bytes()
 }
 
-fn xor(block: &mut [u8; BLOCK_BYTES], other: &[u8]) {
-    block.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
-}
-
-/// GCM's counter block number `number`, 1 for the first.
+/// Counter block number `number` of GCM, 1 for the first.
 fn counter_block(state: &[u8; STATE_BYTES], number: u64) -> [u8; BLOCK_BYTES] {
     let mut block = block_at(state, 32);
     let number = u32::try_from(number).expect("STREAM_BYTES_MAX is below 2^32 blocks");
@@ -307,83 +298,7 @@ fn counter_block(state: &[u8; STATE_BYTES], number: u64) -> [u8; BLOCK_BYTES] {
 fn gcm_crypt(algorithm: &'static Algorithm, key: &[u8], state: &[u8; STATE_BYTES], data: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let counter = counter_block(state, FIRST_DATA_BLOCK + bytes_so_far(state) / 16);
     let begun = remainder(state).len();
-    mode::append(out, data.len() + BLOCK_BYTES, |room| {
-        let mut stream = counter_mode(algorithm, key, &counter)?;
-        // The part of the keystream block that the data before has used.
-        let mut used = [0; 2 * BLOCK_BYTES];
-        stream.update(&[0; BLOCK_BYTES][..begun], &mut used)?;
-        used.zeroize();
-        Ok(stream.update(data, room)?.written().len())
-    })
-}
-
-/// Fills `out` with keystream.
-fn keystream(
-    algorithm: &'static Algorithm,
-    key: &[u8],
-    counter: &[u8; BLOCK_BYTES],
-    out: &mut [u8; BLOCK_BYTES],
-) -> Result<(), Unspecified> {
-    let mut room = [0; 2 * BLOCK_BYTES];
-    counter_mode(algorithm, key, counter)?.update(&[0; BLOCK_BYTES], &mut room)?;
-    out.copy_from_slice(&room[..BLOCK_BYTES]);
-    room.zeroize();
-    Ok(())
-}
-
-fn counter_mode(algorithm: &'static Algorithm, key: &[u8], counter: &[u8; BLOCK_BYTES]) -> Result<StreamingEncryptingKey, Unspecified> {
-    StreamingEncryptingKey::less_safe_ctr(UnboundCipherKey::new(algorithm, key)?, EncryptionContext::Iv128(counter.into()))
-}
-
-/// What happens to a block that is only begun.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Padding {
-    /// It is filled with zeros and hashed.
-    Zeros,
-    /// It is handed back.
-    None,
-}
-
-/// GHASH under a key's hash key; it wipes itself.
-struct Hash(GHash);
-
-impl Hash {
-    fn new(algorithm: &'static Algorithm, key: &[u8]) -> Result<Self, Unspecified> {
-        let mut hash_key = [0; BLOCK_BYTES];
-        // The hash key is the block of zeros encrypted, which is the keystream of the counter zero.
-        keystream(algorithm, key, &[0; BLOCK_BYTES], &mut hash_key)?;
-        let hash = Self(GHash::new(&hash_key.into()));
-        hash_key.zeroize();
-        Ok(hash)
-    }
-
-    /// Goes on from `sum` with `begun` (less than a block) and `data`; returns the new sum and the begun block.
-    fn after(&self, mut sum: [u8; BLOCK_BYTES], begun: &[u8], data: &[u8], padding: Padding) -> ([u8; BLOCK_BYTES], [u8; BLOCK_BYTES]) {
-        let mut block = [0; BLOCK_BYTES];
-        let (filling, data) = data.split_at(data.len().min(BLOCK_BYTES - begun.len()));
-        block[..begun.len()].copy_from_slice(begun);
-        block[begun.len()..][..filling.len()].copy_from_slice(filling);
-        let mut in_block = begun.len() + filling.len();
-        if in_block == BLOCK_BYTES {
-            let (whole, rest) = Block::slice_as_chunks(data);
-            sum = self.blocks(sum, block, whole);
-            block = [0; BLOCK_BYTES];
-            block[..rest.len()].copy_from_slice(rest);
-            in_block = rest.len();
-        }
-        if padding == Padding::Zeros && in_block > 0 {
-            return (self.blocks(sum, block, &[]), [0; BLOCK_BYTES]);
-        }
-        (sum, block)
-    }
-
-    fn blocks(&self, sum: [u8; BLOCK_BYTES], mut first: [u8; BLOCK_BYTES], others: &[Block]) -> [u8; BLOCK_BYTES] {
-        xor(&mut first, &sum);
-        let mut hash = self.0.clone();
-        hash.update(&[first.into()]);
-        hash.update(others);
-        hash.finalize().into()
-    }
+    mode::append(out, data.len() + BLOCK_BYTES, |room| gcm::count(algorithm, key, &counter, begun, data, room))
 }
 
 #[cfg(test)]
