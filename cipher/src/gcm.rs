@@ -1,4 +1,4 @@
-//! What GCM is made of, for where aws-lc's own does not serve: GHASH that goes on from an earlier value, and counter mode.
+//! AES-GCM (NIST SP 800-38D) where aws-lc's own does not serve: in parts, with an IV that is not 12 bytes long, and decrypted by a short tag.
 //!
 //! It is put together from two libraries: aws-lc's counter mode, and GHASH of RustCrypto. GHASH is a Horner scheme, so it goes on from an earlier
 //! value by adding that value to the next block, and the library needs no way in for it.
@@ -7,9 +7,85 @@ use aws_lc_rs::cipher::{Algorithm, EncryptionContext, StreamingEncryptingKey, Un
 use aws_lc_rs::error::Unspecified;
 use ghash::universal_hash::UniversalHash;
 use ghash::{Block, GHash};
+use secret::scrubbed;
 use zeroize::Zeroize;
 
-use crate::mode::BLOCK_BYTES;
+use crate::mode::{self, BLOCK_BYTES, GCM_IV_BYTES, GCM_TAG_BYTES};
+use crate::{Error, mac};
+
+/// The counter of the first block of data, counted from the one that masks the tag.
+const FIRST_DATA_BLOCK: u64 = 1;
+
+/// Encrypts the whole of `plaintext`: appends as many bytes to `out`, and returns the tag.
+pub(crate) fn encrypt(key: &[u8], iv: &[u8], aad: &[u8], plaintext: &[u8], out: &mut Vec<u8>) -> Result<[u8; GCM_TAG_BYTES], Error> {
+    let algorithm = mode::aes(key)?;
+    appending(out, |out| {
+        let hash = Hash::new(algorithm, key)?;
+        let (j0, start) = (hash.first_counter(iv), out.len());
+        crypt(algorithm, key, &j0, 0, plaintext, out)?;
+        hash.whole_tag(algorithm, key, &j0, aad, &out[start..])
+    })
+}
+
+/// Decrypts the whole of `ciphertext` if the bytes of `tag` are the first ones of its tag, else leaves `out` as it was.
+pub(crate) fn decrypt(key: &[u8], iv: &[u8], aad: &[u8], ciphertext: &[u8], tag: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let algorithm = mode::aes(key)?;
+    appending(out, |out| {
+        let hash = Hash::new(algorithm, key)?;
+        let j0 = hash.first_counter(iv);
+        let right = hash.whole_tag(algorithm, key, &j0, aad, ciphertext)?;
+        if !mac::ct_eq(&right[..tag.len()], tag) {
+            return Err(Unspecified);
+        }
+        crypt(algorithm, key, &j0, 0, ciphertext, out)
+    })
+}
+
+/// Runs `append`, and leaves `out` as it was if that fails.
+pub(crate) fn appending<T>(out: &mut Vec<u8>, append: impl FnOnce(&mut Vec<u8>) -> Result<T, Unspecified>) -> Result<T, Error> {
+    let start = out.len();
+    let appended = scrubbed(|| append(out));
+    if appended.is_err() {
+        out[start..].zeroize();
+        out.truncate(start);
+    }
+    appended.map_err(|Unspecified| Error::Refused)
+}
+
+/// Encrypts or decrypts what comes `before_bytes` after the beginning of the data of the message with the first counter block `j0`.
+pub(crate) fn crypt(
+    algorithm: &'static Algorithm,
+    key: &[u8],
+    j0: &[u8; BLOCK_BYTES],
+    before_bytes: u64,
+    data: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Unspecified> {
+    let block = BLOCK_BYTES as u64;
+    let used_bytes = usize::try_from(before_bytes % block).expect("below a block");
+    let (counter, blocks_left) = counter_block(j0, FIRST_DATA_BLOCK + before_bytes / block);
+    let bytes_left = usize::try_from(blocks_left * block).expect("2^36 fit") - used_bytes;
+    // The counter of GCM comes round after 32 bits; aws-lc's would carry into the other 96.
+    let (data, after_zero) = data.split_at(data.len().min(bytes_left));
+    mode::append(out, data.len() + after_zero.len() + BLOCK_BYTES, |room| {
+        let mut written = count(algorithm, key, &counter, used_bytes, data, room)?;
+        if !after_zero.is_empty() {
+            let (zero, _) = counter_block(&counter, blocks_left);
+            written += count(algorithm, key, &zero, 0, after_zero, &mut room[written..])?;
+        }
+        Ok(written)
+    })
+    .map_err(|_| Unspecified)
+}
+
+/// The counter block `blocks` after `from`, and how many blocks there are from it to where its 32 bits come round to zero.
+fn counter_block(from: &[u8; BLOCK_BYTES], blocks: u64) -> ([u8; BLOCK_BYTES], u64) {
+    let mut block = *from;
+    let (_, counter) = block.split_last_chunk_mut().expect("a block is longer");
+    let number = (u64::from(u32::from_be_bytes(*counter)) + blocks) % (1 << 32);
+    *counter = u32::try_from(number).expect("below 2^32").to_be_bytes();
+    (block, (1 << 32) - number)
+}
 
 /// What happens to a block that is only begun.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -60,6 +136,54 @@ impl Hash {
         (sum, block)
     }
 
+    /// The first counter block (J0) for an IV of any length: the one that masks the tag.
+    pub(crate) fn first_counter(&self, iv: &[u8]) -> [u8; BLOCK_BYTES] {
+        if iv.len() != GCM_IV_BYTES {
+            return self.end(self.after([0; BLOCK_BYTES], &[], iv, Begun::Padded).0, [0; 8], bits(iv.len() as u64));
+        }
+        let mut j0 = [0; BLOCK_BYTES];
+        j0[..GCM_IV_BYTES].copy_from_slice(iv);
+        j0[BLOCK_BYTES - 1] = 1;
+        j0
+    }
+
+    /// The tag of a message whose additional data and ciphertext, each filled to whole blocks, have the hash `sum`.
+    pub(crate) fn tag(
+        &self,
+        algorithm: &'static Algorithm,
+        key: &[u8],
+        j0: &[u8; BLOCK_BYTES],
+        sum: [u8; BLOCK_BYTES],
+        [aad_bits, data_bits]: [[u8; 8]; 2],
+    ) -> Result<[u8; GCM_TAG_BYTES], Unspecified> {
+        let mut tag = self.end(sum, aad_bits, data_bits);
+        let mut mask = [0; GCM_TAG_BYTES];
+        keystream(algorithm, key, j0, &mut mask)?;
+        xor(&mut tag, &mask);
+        Ok(tag)
+    }
+
+    fn whole_tag(
+        &self,
+        algorithm: &'static Algorithm,
+        key: &[u8],
+        j0: &[u8; BLOCK_BYTES],
+        aad: &[u8],
+        ciphertext: &[u8],
+    ) -> Result<[u8; GCM_TAG_BYTES], Unspecified> {
+        let (sum, _) = self.after([0; BLOCK_BYTES], &[], aad, Begun::Padded);
+        let (sum, _) = self.after(sum, &[], ciphertext, Begun::Padded);
+        self.tag(algorithm, key, j0, sum, [bits(aad.len() as u64), bits(ciphertext.len() as u64)])
+    }
+
+    /// Hashes the block of lengths, the last one of every hash.
+    fn end(&self, sum: [u8; BLOCK_BYTES], first_bits: [u8; 8], second_bits: [u8; 8]) -> [u8; BLOCK_BYTES] {
+        let mut lengths = [0; BLOCK_BYTES];
+        lengths[..8].copy_from_slice(&first_bits);
+        lengths[8..].copy_from_slice(&second_bits);
+        self.blocks(sum, lengths, &[])
+    }
+
     fn blocks(&self, sum: [u8; BLOCK_BYTES], mut first: [u8; BLOCK_BYTES], others: &[Block]) -> [u8; BLOCK_BYTES] {
         xor(&mut first, &sum);
         let mut hash = self.0.clone();
@@ -89,7 +213,7 @@ pub(crate) fn count(
 }
 
 /// Fills `out` with keystream.
-pub(crate) fn keystream(
+fn keystream(
     algorithm: &'static Algorithm,
     key: &[u8],
     counter: &[u8; BLOCK_BYTES],
@@ -106,7 +230,12 @@ fn counter_mode(algorithm: &'static Algorithm, key: &[u8], counter: &[u8; BLOCK_
     StreamingEncryptingKey::less_safe_ctr(UnboundCipherKey::new(algorithm, key)?, EncryptionContext::Iv128(counter.into()))
 }
 
+/// A length as GHASH takes it.
+pub(crate) fn bits(bytes: u64) -> [u8; 8] {
+    (bytes * 8).to_be_bytes()
+}
+
 /// Adds `other` to the front of `block`.
-pub(crate) fn xor(block: &mut [u8; BLOCK_BYTES], other: &[u8]) {
+fn xor(block: &mut [u8; BLOCK_BYTES], other: &[u8]) {
     block.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
 }

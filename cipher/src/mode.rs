@@ -5,6 +5,8 @@
 //! for the length of a call the key schedule, and in CBC the raw key as well, lie on the ordinary heap; the library wipes both before it frees
 //! them. Output goes straight into the caller's vector: reserve its room beforehand, because a vector that grows leaves its old bytes behind.
 
+use std::ops::Deref;
+
 use aws_lc_rs::aead::{AES_128_GCM, AES_192_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{
     AES_128, AES_192, AES_256, DecryptionContext, EncryptionContext, StreamingDecryptingKey, StreamingEncryptingKey, UnboundCipherKey,
@@ -14,13 +16,19 @@ use aws_lc_rs::{aead, cipher};
 use secret::scrubbed;
 use zeroize::Zeroize;
 
-use crate::Error;
+use crate::{Error, gcm};
 
-/// Length of the initialization vector of GCM in bytes; other lengths are not offered here.
+/// Length of the initialization vector of GCM in bytes; [`gcm_encrypt_with`] and [`gcm_decrypt_with`] take others as well.
 pub const GCM_IV_BYTES: usize = 12;
 
-/// Length of the tag of GCM in bytes; shorter ones are not offered here.
+/// The longest initialization vector of GCM in bytes.
+pub const GCM_IV_BYTES_MAX: usize = 128;
+
+/// Length of the tag of GCM in bytes, and the longest; [`gcm_encrypt_with`] and [`gcm_decrypt_with`] take shorter ones as well.
 pub const GCM_TAG_BYTES: usize = 16;
+
+/// The shortest tag of GCM in bytes. The standard has ones of 4 and 8 too, for uses that bound the attempts to forge one.
+pub const GCM_TAG_BYTES_MIN: usize = 12;
 
 /// Length of the initialization vector of CBC in bytes.
 pub const CBC_IV_BYTES: usize = 16;
@@ -68,6 +76,62 @@ pub fn gcm_decrypt(key: &[u8], iv: &[u8], aad: &[u8], ciphertext: &[u8], tag: &[
         key.open_separate_gather(Nonce::from(iv), Aad::from(aad), ciphertext, tag, room)?;
         Ok(ciphertext.len())
     })
+}
+
+/// A tag of GCM, of 12 to 16 bytes: a slice of them by dereference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcmTag {
+    /// Zeros after the tag.
+    tag: [u8; GCM_TAG_BYTES],
+    bytes: usize,
+}
+
+impl GcmTag {
+    /// The first `bytes` bytes of a tag.
+    pub(crate) fn cut(mut tag: [u8; GCM_TAG_BYTES], bytes: usize) -> Self {
+        tag[bytes..].fill(0);
+        Self { tag, bytes }
+    }
+}
+
+impl Deref for GcmTag {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.tag[..self.bytes]
+    }
+}
+
+/// Encrypts with AES-GCM as [`gcm_encrypt`] does, with other lengths of IV and tag; 12 and 16 bytes are the fastest.
+///
+/// - `iv`: 1 to 128 bytes, never used before with this key. One that is not 12 bytes long becomes a counter block by hashing, and two of them may
+///   come to the same: a key that has random IVs of such a length encrypts no more than 2^32 messages.
+/// - `tag_bytes`: 12 to 16.
+///
+/// # Errors
+/// [`Error::WrongLength`] for key, IV, tag or plaintext; `out` is then as it was.
+pub fn gcm_encrypt_with(key: &[u8], iv: &[u8], aad: &[u8], plaintext: &[u8], tag_bytes: usize, out: &mut Vec<u8>) -> Result<GcmTag, Error> {
+    check_gcm_iv(iv)?;
+    check_gcm_tag(tag_bytes)?;
+    check_data(plaintext)?;
+    let encrypt = if iv.len() == GCM_IV_BYTES { gcm_encrypt } else { gcm::encrypt };
+    Ok(GcmTag::cut(encrypt(key, iv, aad, plaintext, out)?, tag_bytes))
+}
+
+/// Decrypts AES-GCM as [`gcm_decrypt`] does, with other lengths of IV and tag: nothing is decrypted before the tag has verified.
+///
+/// - `key`, `iv` as in [`gcm_encrypt_with`]; `tag`: 12 to 16 bytes. Whoever calls sees to it that a tag is as long as the one that was made:
+///   the front of a tag is a shorter tag.
+///
+/// # Errors
+/// [`Error::WrongLength`] for key, IV, tag or ciphertext; [`Error::Refused`] if the tag does not verify.
+pub fn gcm_decrypt_with(key: &[u8], iv: &[u8], aad: &[u8], ciphertext: &[u8], tag: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    check_gcm_iv(iv)?;
+    check_gcm_tag(tag.len())?;
+    check_data(ciphertext)?;
+    let as_usual = iv.len() == GCM_IV_BYTES && tag.len() == GCM_TAG_BYTES;
+    let decrypt = if as_usual { gcm_decrypt } else { gcm::decrypt };
+    decrypt(key, iv, aad, ciphertext, tag, out)
 }
 
 /// Encrypts with AES-CBC and PKCS#5 padding: appends 1 to 16 bytes more than `plaintext` has to `out`.
@@ -148,6 +212,20 @@ fn wrong_key(is_bytes: usize) -> Error {
 
 pub(crate) fn gcm_iv(iv: &[u8]) -> Result<&[u8; GCM_IV_BYTES], Error> {
     iv.try_into().map_err(|_| Error::WrongLength { what: "GCM initialization vector", is_bytes: iv.len(), wants: "12" })
+}
+
+pub(crate) fn check_gcm_iv(iv: &[u8]) -> Result<(), Error> {
+    match iv.len() {
+        1..=GCM_IV_BYTES_MAX => Ok(()),
+        is_bytes => Err(Error::WrongLength { what: "GCM initialization vector", is_bytes, wants: "1 to 128" }),
+    }
+}
+
+pub(crate) fn check_gcm_tag(tag_bytes: usize) -> Result<(), Error> {
+    match tag_bytes {
+        GCM_TAG_BYTES_MIN..=GCM_TAG_BYTES => Ok(()),
+        is_bytes => Err(Error::WrongLength { what: "GCM tag", is_bytes, wants: "12 to 16" }),
+    }
 }
 
 pub(crate) fn cbc_iv(iv: &[u8]) -> Result<&[u8; CBC_IV_BYTES], Error> {

@@ -2,7 +2,7 @@
 //!
 //! A part takes the key and the state that the part before it left, and writes the state for the next one; what comes out of all parts together is
 //! what [`mode`] returns for the whole. There is no decryption of GCM here: nothing may be released before the tag verifies, so its
-//! caller collects the ciphertext and hands it to [`mode::gcm_decrypt`].
+//! caller collects the ciphertext and hands it to [`mode::gcm_decrypt`] or [`mode::gcm_decrypt_with`].
 //!
 //! CBC encryption is a delayed one: the last whole ciphertext block of every part is held back, and comes out with the part that completes the next
 //! block. Whoever knew it before could choose the next plaintext block by it and have any block encrypted as it is, the blocks that GCM under the
@@ -18,30 +18,25 @@
 //!  0..16   GHASH of additional data and ciphertext  the ciphertext block before the next one, or the IV; the block has not come out yet
 //!                                                   where the stream encrypts
 //! 16..32   begun block of ciphertext                data that was taken in, but has not come out yet
-//! 32..44   IV                                       zeros
+//! 32..48   first counter block (J0)                 zeros
 //! 48..56   length of the additional data in bits    zeros
 //! 56..64   length of the data so far in bytes       the same
 //! ```
 
-use aws_lc_rs::cipher::{
-    Algorithm, DecryptionContext, EncryptionContext, StreamingDecryptingKey, StreamingEncryptingKey, UnboundCipherKey,
-};
+use aws_lc_rs::cipher::{DecryptionContext, EncryptionContext, StreamingDecryptingKey, StreamingEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::error::Unspecified;
 use secret::scrubbed;
 
 use crate::Error;
-use crate::gcm::{self, Begun, Hash, keystream, xor};
-use crate::mode::{self, BLOCK_BYTES, GCM_TAG_BYTES};
+use crate::gcm::{self, Begun, Hash, bits};
+use crate::mode::{self, BLOCK_BYTES, GCM_TAG_BYTES, GcmTag};
 
 /// Length of a state in bytes.
 pub const STATE_BYTES: usize = 64;
 
 /// The most data of one stream in bytes: half of what GCM can take under one IV (2^36 - 32), so that no mistake of one brings its 32-bit counter
-/// round; with CBC, 2^31 blocks under one key, far from where two of them are expected to be equal.
+/// back to a block it has used; with CBC, 2^31 blocks under one key, far from where two of them are expected to be equal.
 pub const STREAM_BYTES_MAX: u64 = 1 << 35;
-
-/// The counter block that GCM's data begins with; the one before it masks the tag.
-const FIRST_DATA_BLOCK: u64 = 2;
 
 /// Begins an encryption with AES-GCM: writes its first state.
 ///
@@ -50,12 +45,22 @@ const FIRST_DATA_BLOCK: u64 = 2;
 /// # Errors
 /// [`Error::WrongLength`] for key or IV.
 pub fn gcm_begin(key: &[u8], iv: &[u8], aad: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
-    let (algorithm, iv) = (mode::aes(key)?, mode::gcm_iv(iv)?);
+    mode::aes(key)?;
+    gcm_begin_with(key, mode::gcm_iv(iv)?, aad, state)
+}
+
+/// As [`gcm_begin`], with an IV of any length that [`mode::gcm_encrypt_with`] takes.
+///
+/// # Errors
+/// [`Error::WrongLength`] for key or IV.
+pub fn gcm_begin_with(key: &[u8], iv: &[u8], aad: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
+    let algorithm = mode::aes(key)?;
+    mode::check_gcm_iv(iv)?;
     scrubbed(|| {
         let hash = Hash::new(algorithm, key).map_err(|Unspecified| Error::Refused)?;
         state.fill(0);
         state[..16].copy_from_slice(&hash.after([0; BLOCK_BYTES], &[], aad, Begun::Padded).0);
-        state[32..44].copy_from_slice(iv);
+        state[32..48].copy_from_slice(&hash.first_counter(iv));
         state[48..56].copy_from_slice(&bits(aad.len() as u64));
         Ok(())
     })
@@ -74,10 +79,10 @@ pub fn gcm_encrypt_part(
 ) -> Result<(), Error> {
     let algorithm = mode::aes(key)?;
     let bytes = longer_by(before, plaintext)?;
-    let start = out.len();
-    gcm_crypt(algorithm, key, before, plaintext, out)?;
-    scrubbed(|| {
-        let hash = Hash::new(algorithm, key).map_err(|Unspecified| Error::Refused)?;
+    gcm::appending(out, |out| {
+        let hash = Hash::new(algorithm, key)?;
+        let start = out.len();
+        gcm::crypt(algorithm, key, &block_at(before, 32), bytes_so_far(before), plaintext, out)?;
         let (sum, begun) = hash.after(block_at(before, 0), remainder(before), &out[start..], Begun::Kept);
         *after = *before;
         after[..16].copy_from_slice(&sum);
@@ -94,20 +99,29 @@ pub fn gcm_encrypt_part(
 pub fn gcm_encrypt_last(key: &[u8], before: &[u8; STATE_BYTES], plaintext: &[u8], out: &mut Vec<u8>) -> Result<[u8; GCM_TAG_BYTES], Error> {
     let algorithm = mode::aes(key)?;
     let bytes = longer_by(before, plaintext)?;
-    let start = out.len();
-    gcm_crypt(algorithm, key, before, plaintext, out)?;
-    scrubbed(|| {
+    gcm::appending(out, |out| {
         let hash = Hash::new(algorithm, key)?;
+        let (j0, start) = (block_at(before, 32), out.len());
+        gcm::crypt(algorithm, key, &j0, bytes_so_far(before), plaintext, out)?;
         let (sum, _) = hash.after(block_at(before, 0), remainder(before), &out[start..], Begun::Padded);
-        let mut lengths = block_at(before, 48);
-        lengths[8..].copy_from_slice(&bits(bytes));
-        let (mut tag, _) = hash.after(sum, &[], &lengths, Begun::Kept);
-        let mut mask = [0; GCM_TAG_BYTES];
-        keystream(algorithm, key, &counter_block(before, FIRST_DATA_BLOCK - 1), &mut mask)?;
-        xor(&mut tag, &mask);
-        Ok(tag)
+        let aad_bits = *before[48..].first_chunk().expect("a state is longer");
+        hash.tag(algorithm, key, &j0, sum, [aad_bits, bits(bytes)])
     })
-    .map_err(|Unspecified| Error::Refused)
+}
+
+/// As [`gcm_encrypt_last`], with a tag of as many bytes as [`mode::gcm_encrypt_with`] takes.
+///
+/// # Errors
+/// As [`gcm_encrypt_part`], and [`Error::WrongLength`] for the tag.
+pub fn gcm_encrypt_last_with(
+    key: &[u8],
+    before: &[u8; STATE_BYTES],
+    plaintext: &[u8],
+    tag_bytes: usize,
+    out: &mut Vec<u8>,
+) -> Result<GcmTag, Error> {
+    mode::check_gcm_tag(tag_bytes)?;
+    Ok(GcmTag::cut(gcm_encrypt_last(key, before, plaintext, out)?, tag_bytes))
 }
 
 /// Begins an encryption or decryption with AES-CBC: writes its first state.
@@ -282,25 +296,6 @@ fn block_at(state: &[u8; STATE_BYTES], at: usize) -> [u8; BLOCK_BYTES] {
     *state[at..].first_chunk().expect("a state has whole blocks")
 }
 
-fn bits(bytes: u64) -> [u8; 8] {
-    (bytes * 8).to_be_bytes()
-}
-
-/// Counter block number `number` of GCM, 1 for the first.
-fn counter_block(state: &[u8; STATE_BYTES], number: u64) -> [u8; BLOCK_BYTES] {
-    let mut block = block_at(state, 32);
-    let number = u32::try_from(number).expect("STREAM_BYTES_MAX is below 2^32 blocks");
-    block[12..].copy_from_slice(&number.to_be_bytes());
-    block
-}
-
-/// Encrypts `data` at its place in the stream.
-fn gcm_crypt(algorithm: &'static Algorithm, key: &[u8], state: &[u8; STATE_BYTES], data: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    let counter = counter_block(state, FIRST_DATA_BLOCK + bytes_so_far(state) / 16);
-    let begun = remainder(state).len();
-    mode::append(out, data.len() + BLOCK_BYTES, |room| gcm::count(algorithm, key, &counter, begun, data, room))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -331,12 +326,6 @@ mod tests {
         check(|data, out| cbc_encrypt_last(&KEY, &full, data, out));
         check(|data, out| cbc_decrypt_part(&KEY, &full, data, &mut [0; STATE_BYTES], out));
         check(|data, out| cbc_decrypt_last(&KEY, &full, data, out));
-    }
-
-    #[test]
-    fn the_counter_of_the_longest_stream_does_not_come_round() {
-        let last = counter_block(&state_after(0), FIRST_DATA_BLOCK + STREAM_BYTES_MAX / 16);
-        assert_eq!(last[12..], (2_u32 + (1 << 31)).to_be_bytes());
     }
 
     #[test]

@@ -63,7 +63,7 @@ fn test_key() -> Key<32> {
 
 type Operation = fn(&Key<32>);
 
-const OPERATIONS: [(&str, Operation); 19] = [
+const OPERATIONS: [(&str, Operation); 21] = [
     ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
     ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
     ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
@@ -72,6 +72,7 @@ const OPERATIONS: [(&str, Operation); 19] = [
     ("Ed25519 signing", |key| assert_ne!(key.expose(|key| sign::sign(key, b"text")), [0; 64])),
     ("Ed25519 key set-up", |key| assert_ne!(key.expose(sign::public_from_seed), [0; 32])),
     ("AES-GCM under the key", |key| key.expose(|key| gcm(key))),
+    ("AES-GCM with a long IV under the key", |key| key.expose(|key| gcm_with(key))),
     ("AES-CBC under the key", |key| key.expose(|key| cbc(key))),
     ("KW under the key", |key| key.expose(|key| key_wrap(KeyWrap::Kw, key, &[0x11; 32]))),
     ("KWP under the key", |key| key.expose(|key| key_wrap(KeyWrap::Kwp, key, &[0x11; 30]))),
@@ -81,6 +82,7 @@ const OPERATIONS: [(&str, Operation); 19] = [
     ("AES-CBC in parts under the key", |key| key.expose(|key| cbc_in_parts(key))),
     ("AES-CBC in parts of the key", |key| key.expose(|key| cbc_of_secret_parts(key))),
     ("a refused AES-GCM decryption of the key", |key| key.expose(|key| refused_gcm(key))),
+    ("a refused AES-GCM decryption of the key by a short tag", |key| key.expose(|key| refused_gcm_with(key))),
     ("a refused AES-CBC decryption of the key", |key| key.expose(|key| refused_cbc(key))),
     ("a panic over the key", |key| key.expose(panic_over)),
 ];
@@ -97,6 +99,16 @@ fn gcm(key: &[u8]) {
     let mut text = Vec::new();
     let tag = mode::gcm_encrypt(key, &[1; 12], b"", &[0x11; 64], &mut text).expect("lengths fit");
     mode::gcm_decrypt(key, &[1; 12], b"", &text, &tag, &mut Vec::new()).expect("what was encrypted decrypts");
+}
+
+fn gcm_with(key: &[u8]) {
+    let mut text = Vec::with_capacity(128);
+    let tag = mode::gcm_encrypt_with(key, &[1; 60], b"aad", &[0x11; 64], 13, &mut text).expect("lengths fit");
+    mode::gcm_decrypt_with(key, &[1; 60], b"aad", &text, &tag, &mut Vec::new()).expect("what was encrypted decrypts");
+    let (mut state, mut after) = ([0; STATE_BYTES], [0; STATE_BYTES]);
+    stream::gcm_begin_with(key, &[1; 60], b"aad", &mut state).expect("lengths fit");
+    stream::gcm_encrypt_part(key, &state, &[0x11; 21], &mut after, &mut text).expect("lengths fit");
+    stream::gcm_encrypt_last_with(key, &after, &[0x11; 21], 13, &mut text).expect("lengths fit");
 }
 
 fn cbc(key: &[u8]) {
@@ -145,6 +157,12 @@ fn refused_gcm(plaintext: &[u8]) {
     let mut text = Vec::new();
     let tag = mode::gcm_encrypt(&[5; 32], &[1; 12], b"", plaintext, &mut text).expect("lengths fit");
     assert!(mode::gcm_decrypt(&[5; 32], &[1; 12], b"x", &text, &tag, &mut Vec::new()).is_err());
+}
+
+fn refused_gcm_with(plaintext: &[u8]) {
+    let mut text = Vec::new();
+    let tag = mode::gcm_encrypt_with(&[5; 32], &[1; 60], b"", plaintext, 12, &mut text).expect("lengths fit");
+    assert!(mode::gcm_decrypt_with(&[5; 32], &[1; 60], b"x", &text, &tag, &mut Vec::new()).is_err());
 }
 
 fn refused_cbc(key: &[u8]) {

