@@ -12,9 +12,11 @@ pub mod kdf;
 pub mod keywrap;
 pub mod mac;
 pub mod mode;
+mod padding;
 pub mod selftest;
 pub mod sign;
 pub mod stream;
 
 pub use aead::Aead;
 pub use error::Error;
+pub use padding::Padding;

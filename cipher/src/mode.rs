@@ -1,9 +1,13 @@
-//! The block-cipher modes of client data: AES-GCM (NIST SP 800-38D) and AES-CBC with PKCS#5 padding (SP 800-38A), for keys of 128, 192 and 256
+//! The block-cipher modes of client data: AES-GCM (NIST SP 800-38D), and AES-CBC, AES-ECB and AES-CTR (SP 800-38A), for keys of 128, 192 and 256
 //! bits.
 //!
-//! These are aws-lc's, several times faster on bulk data than the portable ones and able to do all three key lengths in both modes. The price:
-//! for the length of a call the key schedule, and in CBC the raw key as well, lie on the ordinary heap; the library wipes both before it frees
-//! them. Output goes straight into the caller's vector: reserve its room beforehand, because a vector that grows leaves its old bytes behind.
+//! These are aws-lc's, several times faster on bulk data than the portable ones and able to do all three key lengths in all modes. The price:
+//! for the length of a call the key schedule, and in all but GCM the raw key as well, lie on the ordinary heap; the library wipes both before it
+//! frees them. Output goes straight into the caller's vector: reserve its room and 64 bytes beforehand, because a vector that grows leaves its old
+//! bytes behind.
+//!
+//! Whoever may choose what ECB encrypts, the counter block of CTR or the IV of CBC has blocks of its choice encrypted as they are, GCM's hash key
+//! among them: a key that does this protects nothing by GCM from the same client.
 
 use std::ops::Deref;
 
@@ -16,7 +20,8 @@ use aws_lc_rs::{aead, cipher};
 use secret::scrubbed;
 use zeroize::Zeroize;
 
-use crate::{Error, gcm};
+use crate::stream::{self, STATE_BYTES};
+use crate::{Error, Padding, gcm};
 
 /// Length of the initialization vector of GCM in bytes; [`gcm_encrypt_with`] and [`gcm_decrypt_with`] take others as well.
 pub const GCM_IV_BYTES: usize = 12;
@@ -38,6 +43,64 @@ pub const DATA_BYTES_MAX: usize = 1 << 30;
 
 /// Length of a block of AES in bytes.
 pub const BLOCK_BYTES: usize = 16;
+
+/// A mode without a tag: nothing in it tells whether a ciphertext was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Electronic codebook: equal blocks of plaintext become equal blocks of ciphertext.
+    Ecb(Padding),
+    /// Cipher block chaining.
+    Cbc(Padding),
+    /// Counter mode; all 128 bits of the counter block count.
+    Ctr,
+}
+
+impl Mode {
+    /// Length of what a message begins with, in bytes: of CBC the IV, of CTR the first counter block.
+    #[must_use]
+    pub fn iv_bytes(self) -> usize {
+        match self {
+            Self::Ecb(_) => 0,
+            Self::Cbc(_) | Self::Ctr => BLOCK_BYTES,
+        }
+    }
+
+    pub(crate) fn check_iv(self, iv: &[u8]) -> Result<(), Error> {
+        let (what, wants) = match self {
+            Self::Ecb(_) => ("ECB initialization vector", "0"),
+            Self::Cbc(_) => ("CBC initialization vector", "16"),
+            Self::Ctr => ("CTR counter block", "16"),
+        };
+        if iv.len() == self.iv_bytes() { Ok(()) } else { Err(Error::WrongLength { what, is_bytes: iv.len(), wants }) }
+    }
+}
+
+/// Encrypts: appends as many bytes to `out` as `plaintext` has, and those of the padding.
+///
+/// - `key`: 16, 24 or 32 bytes. `iv`: of CBC 16 unpredictable bytes, of CTR a counter block of 16 bytes that was never used before with this key,
+///   neither given nor counted to; of ECB nothing.
+/// - `random`: 15 random bytes for [`Padding::Iso10126`], for all else none.
+///
+/// # Errors
+/// [`Error::WrongLength`] for key, IV, plaintext or `random`: without padding, plaintext must be whole blocks. `out` is then as it was.
+pub fn encrypt(mode: Mode, key: &[u8], iv: &[u8], plaintext: &[u8], random: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let mut state = [0; STATE_BYTES];
+    stream::begin(mode, iv, &mut state)?;
+    stream::encrypt_last(mode, key, &state, plaintext, random, out)
+}
+
+/// Decrypts and removes the padding: appends the plaintext to `out`, or leaves `out` as it was.
+///
+/// What [`cbc_decrypt`] says of padding holds for all paddings that are removed.
+///
+/// # Errors
+/// [`Error::WrongLength`] for key, IV or ciphertext. For a ciphertext that is not whole blocks it is [`Error::Refused`] if there is a padding to
+/// remove, as for a bad padding.
+pub fn decrypt(mode: Mode, key: &[u8], iv: &[u8], ciphertext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let mut state = [0; STATE_BYTES];
+    stream::begin(mode, iv, &mut state)?;
+    stream::decrypt_last(mode, key, &state, ciphertext, out)
+}
 
 /// Encrypts with AES-GCM: appends as many bytes as `plaintext` has to `out`, and returns the tag.
 ///

@@ -1,35 +1,39 @@
-//! AES-GCM encryption and AES-CBC in both directions, one part at a time, with a state of 64 bytes between the parts.
+//! AES-GCM encryption, and AES-CBC, AES-ECB and AES-CTR in both directions, one part at a time, with a state of 64 bytes between the parts.
 //!
 //! A part takes the key and the state that the part before it left, and writes the state for the next one; what comes out of all parts together is
-//! what [`mode`] returns for the whole. There is no decryption of GCM here: nothing may be released before the tag verifies, so its
-//! caller collects the ciphertext and hands it to [`mode::gcm_decrypt`] or [`mode::gcm_decrypt_with`].
+//! what [`mode`] returns for the whole. All parts of a stream have one [`Mode`] and one direction, which the state does not tell. There is no
+//! decryption of GCM here: nothing may be released before the tag verifies, so its caller collects the ciphertext and hands it to
+//! [`mode::gcm_decrypt`] or [`mode::gcm_decrypt_with`].
 //!
 //! CBC encryption is a delayed one: the last whole ciphertext block of every part is held back, and comes out with the part that completes the next
 //! block. Whoever knew it before could choose the next plaintext block by it and have any block encrypted as it is, the blocks that GCM under the
 //! same key is made of included: the blockwise adaptive attack of Joux, Martinet and Valette (CRYPTO 2002), against which Fouque, Martinet and
-//! Poupard (FSE 2003) delay CBC. The IV is such a block too: it is to be told to nobody before the first 16 bytes are taken in.
+//! Poupard (FSE 2003) delay CBC. The IV is such a block too: it is to be told to nobody before the first 16 bytes are taken in. Where the client
+//! brings the IV that one block is its own choice, and the delay still keeps it from choosing all others. ECB has nothing that a delay could keep,
+//! and with CTR all that is encrypted follows from the first block.
 //!
-//! A state is as secret as a key. GCM's holds the hash so far, which together with the ciphertext gives away the hash key, and CBC's holds up to
-//! 15 bytes of plaintext: it lives in locked memory and is handed over as exposed bytes. **A state of GCM is used once.** Two different parts
-//! after the same state are encrypted with the same keystream, and whoever sees both reads both.
+//! A state is as secret as a key. GCM's holds the hash so far, which together with the ciphertext gives away the hash key, and those of CBC and ECB
+//! hold up to 15 bytes of plaintext: it lives in locked memory and is handed over as exposed bytes. **A state of GCM or CTR is used once.** Two
+//! different parts after the same state are encrypted with the same keystream, and whoever sees both reads both.
 //!
 //! ```text
-//! bytes    GCM                                      CBC
-//!  0..16   GHASH of additional data and ciphertext  the ciphertext block before the next one, or the IV; the block has not come out yet
-//!                                                   where the stream encrypts
-//! 16..32   begun block of ciphertext                data that was taken in, but has not come out yet
-//! 32..48   first counter block (J0)                 zeros
-//! 48..56   length of the additional data in bits    zeros
-//! 56..64   length of the data so far in bytes       the same
+//! bytes    GCM                                      CBC                                             ECB    CTR
+//!  0..16   GHASH of additional data and ciphertext  the ciphertext block before the next one, or    zeros  first counter block
+//!                                                   the IV; the block has not come out yet where
+//!                                                   the stream encrypts
+//! 16..32   begun block of ciphertext                data that was taken in, but has not come out    same   zeros
+//! 32..48   first counter block (J0)                 zeros                                           same   same
+//! 48..56   length of the additional data in bits    zeros                                           same   same
+//! 56..64   length of the data so far in bytes       same                                            same   same
 //! ```
 
 use aws_lc_rs::cipher::{DecryptionContext, EncryptionContext, StreamingDecryptingKey, StreamingEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::error::Unspecified;
 use secret::scrubbed;
 
-use crate::Error;
 use crate::gcm::{self, Begun, Hash, bits};
-use crate::mode::{self, BLOCK_BYTES, GCM_TAG_BYTES, GcmTag};
+use crate::mode::{self, BLOCK_BYTES, GCM_TAG_BYTES, GcmTag, Mode};
+use crate::{Error, Padding};
 
 /// Length of a state in bytes.
 pub const STATE_BYTES: usize = 64;
@@ -124,24 +128,27 @@ pub fn gcm_encrypt_last_with(
     Ok(GcmTag::cut(gcm_encrypt_last(key, before, plaintext, out)?, tag_bytes))
 }
 
-/// Begins an encryption or decryption with AES-CBC: writes its first state.
+/// Begins an encryption or decryption: writes its first state.
 ///
-/// - `iv`: 16 bytes, for encryption unpredictable ones.
+/// - `iv`: as [`mode::encrypt`] takes it.
 ///
 /// # Errors
 /// [`Error::WrongLength`] for the IV.
-pub fn cbc_begin(iv: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
-    let iv = mode::cbc_iv(iv)?;
+pub fn begin(mode: Mode, iv: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
+    mode.check_iv(iv)?;
     state.fill(0);
-    state[..16].copy_from_slice(iv);
+    state[..iv.len()].copy_from_slice(iv);
     Ok(())
 }
 
-/// Encrypts a part that is not the last: appends to `out` the whole blocks that are there but the last of them, and writes the state `after` it.
+/// Encrypts a part that is not the last: appends to `out` what can come out, and writes the state `after` it.
+///
+/// With ECB that is all whole blocks, with CBC all but the last of them, with CTR everything.
 ///
 /// # Errors
 /// [`Error::WrongLength`] for the key, or for more data than a call or a stream takes; `out` is then as it was.
-pub fn cbc_encrypt_part(
+pub fn encrypt_part(
+    mode: Mode,
     key: &[u8],
     before: &[u8; STATE_BYTES],
     plaintext: &[u8],
@@ -150,27 +157,119 @@ pub fn cbc_encrypt_part(
 ) -> Result<(), Error> {
     let bytes = longer_by(before, plaintext)?;
     let start = out.len();
-    cbc_encrypt(key, before, plaintext, Last::No, out)?;
-    let last_block = out[start..].last_chunk().copied();
-    out.truncate(start.max(out.len().saturating_sub(BLOCK_BYTES)));
-    let held = [remainder(before), plaintext];
-    cbc_state(before, last_block, held, usize::try_from(bytes % 16).expect("below 16"), bytes, after);
+    encrypt(mode, key, before, plaintext, &[], out)?;
+    let mut chain = None;
+    if let Mode::Cbc(_) = mode {
+        chain = out[start..].last_chunk().copied();
+        out.truncate(start.max(out.len().saturating_sub(BLOCK_BYTES)));
+    }
+    let kept_bytes = if mode == Mode::Ctr { 0 } else { in_begun_block(bytes) };
+    state_after(before, chain, [remainder(before), plaintext], kept_bytes, bytes, after);
     Ok(())
 }
 
-/// Encrypts the last part and pads: appends what was held back and at least one block to `out`.
+/// Encrypts the last part and pads: appends all that has not come out yet to `out`.
+///
+/// - `random`: 15 random bytes for [`Padding::Iso10126`], for all else none.
 ///
 /// # Errors
-/// As [`cbc_encrypt_part`].
-pub fn cbc_encrypt_last(key: &[u8], before: &[u8; STATE_BYTES], plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    longer_by(before, plaintext)?;
-    cbc_encrypt(key, before, plaintext, Last::Yes, out)
+/// As [`encrypt_part`], and [`Error::WrongLength`] where all parts together are not whole blocks and are not padded, or for `random`.
+pub fn encrypt_last(
+    mode: Mode,
+    key: &[u8],
+    before: &[u8; STATE_BYTES],
+    plaintext: &[u8],
+    random: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let bytes = longer_by(before, plaintext)?;
+    let mut block = [0; BLOCK_BYTES];
+    let padding = match mode {
+        Mode::Ecb(padding) | Mode::Cbc(padding) => padding.pad(usize::try_from(bytes).expect("2^35 fit"), random, &mut block)?,
+        Mode::Ctr => &[],
+    };
+    encrypt(mode, key, before, plaintext, padding, out)
 }
 
 /// Decrypts a part that is not the last: appends to `out` what cannot be padding, and writes the state `after` it.
 ///
 /// # Errors
 /// [`Error::WrongLength`] for the key, or for more data than a call or a stream takes; `out` is then as it was.
+pub fn decrypt_part(
+    mode: Mode,
+    key: &[u8],
+    before: &[u8; STATE_BYTES],
+    ciphertext: &[u8],
+    after: &mut [u8; STATE_BYTES],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let (Mode::Ecb(padding) | Mode::Cbc(padding)) = mode else {
+        return encrypt_part(mode, key, before, ciphertext, after, out);
+    };
+    let bytes = longer_by(before, ciphertext)?;
+    let data = [held_back(before, padding), ciphertext];
+    let kept_bytes = held_back_bytes(bytes, padding);
+    let whole = front(data, data[0].len() + data[1].len() - kept_bytes);
+    decrypt(mode, key, before, whole, Padding::None, out)?;
+    let chain = if let Mode::Cbc(_) = mode { last_block(whole) } else { None };
+    state_after(before, chain, data, kept_bytes, bytes, after);
+    Ok(())
+}
+
+/// Decrypts the last part and removes the padding: appends the rest of the plaintext to `out`.
+///
+/// What [`mode::decrypt`] says of padding holds here as well.
+///
+/// # Errors
+/// As [`decrypt_part`], and as [`mode::decrypt`] for all parts together.
+pub fn decrypt_last(mode: Mode, key: &[u8], before: &[u8; STATE_BYTES], ciphertext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    let (Mode::Ecb(padding) | Mode::Cbc(padding)) = mode else {
+        return encrypt_last(mode, key, before, ciphertext, &[], out);
+    };
+    mode::aes(key)?;
+    padding.check_ciphertext(longer_by(before, ciphertext)?)?;
+    decrypt(mode, key, before, [held_back(before, padding), ciphertext], padding, out)
+}
+
+/// CBC as it is where nothing else is asked for.
+const USUAL_CBC: Mode = Mode::Cbc(Padding::Pkcs5);
+
+/// As [`begin`], for AES-CBC.
+///
+/// - `iv`: 16 bytes, for encryption unpredictable ones.
+///
+/// # Errors
+/// As [`begin`].
+pub fn cbc_begin(iv: &[u8], state: &mut [u8; STATE_BYTES]) -> Result<(), Error> {
+    begin(USUAL_CBC, iv, state)
+}
+
+/// As [`encrypt_part`], for AES-CBC.
+///
+/// # Errors
+/// As [`encrypt_part`].
+pub fn cbc_encrypt_part(
+    key: &[u8],
+    before: &[u8; STATE_BYTES],
+    plaintext: &[u8],
+    after: &mut [u8; STATE_BYTES],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    encrypt_part(USUAL_CBC, key, before, plaintext, after, out)
+}
+
+/// As [`encrypt_last`], for AES-CBC with PKCS#5 padding.
+///
+/// # Errors
+/// As [`encrypt_part`].
+pub fn cbc_encrypt_last(key: &[u8], before: &[u8; STATE_BYTES], plaintext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
+    encrypt_last(USUAL_CBC, key, before, plaintext, &[], out)
+}
+
+/// As [`decrypt_part`], for AES-CBC with PKCS#5 padding.
+///
+/// # Errors
+/// As [`decrypt_part`].
 pub fn cbc_decrypt_part(
     key: &[u8],
     before: &[u8; STATE_BYTES],
@@ -178,84 +277,94 @@ pub fn cbc_decrypt_part(
     after: &mut [u8; STATE_BYTES],
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let bytes = longer_by(before, ciphertext)?;
-    let start = out.len();
-    cbc_decrypt(key, before, ciphertext, Last::No, out)?;
-    let held = [held_back(before), ciphertext];
-    let last_block = (out.len() - start).checked_sub(BLOCK_BYTES).map(|at| {
-        let mut block = [0; BLOCK_BYTES];
-        block.iter_mut().zip(held[0].iter().chain(held[1]).skip(at)).for_each(|(to, from)| *to = *from);
-        block
-    });
-    cbc_state(before, last_block, held, held_back_bytes(bytes), bytes, after);
-    Ok(())
+    decrypt_part(USUAL_CBC, key, before, ciphertext, after, out)
 }
 
-/// Decrypts the last part and removes the padding: appends the rest of the plaintext to `out`.
-///
-/// What [`mode::cbc_decrypt`] says of padding holds here as well.
+/// As [`decrypt_last`], for AES-CBC with PKCS#5 padding.
 ///
 /// # Errors
-/// As [`cbc_decrypt_part`], and [`Error::Refused`] for a ciphertext that is not whole blocks or is badly padded.
+/// As [`decrypt_part`], and [`Error::Refused`] for a ciphertext that is not whole blocks or is badly padded.
 pub fn cbc_decrypt_last(key: &[u8], before: &[u8; STATE_BYTES], ciphertext: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
-    longer_by(before, ciphertext)?;
-    cbc_decrypt(key, before, ciphertext, Last::Yes, out)
+    decrypt_last(USUAL_CBC, key, before, ciphertext, out)
 }
 
-/// Whether the padding follows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
-    Yes,
-    No,
-}
-
-/// Appends the block that the part before held back, and all blocks that are whole now.
-fn cbc_encrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, out: &mut Vec<u8>) -> Result<(), Error> {
+/// Appends the block that the part before held back, and all that is whole now; with CTR, everything.
+fn encrypt(mode: Mode, key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], padding: &[u8], out: &mut Vec<u8>) -> Result<(), Error> {
     let algorithm = mode::aes(key)?;
-    mode::append(out, data.len() + 3 * BLOCK_BYTES, |room| {
-        let delayed = delayed(before);
+    mode::append(out, data.len() + 4 * BLOCK_BYTES, |room| {
+        let chain = block_at(before, 0);
+        let unbound = UnboundCipherKey::new(algorithm, key)?;
+        let (mut stream, delayed) = match mode {
+            Mode::Ctr => {
+                let counter = u128::from_be_bytes(chain).wrapping_add(u128::from(bytes_so_far(before) / BLOCK_BYTES as u64));
+                return gcm::count(algorithm, key, &counter.to_be_bytes(), remainder(before).len(), data, room);
+            }
+            Mode::Ecb(_) => (StreamingEncryptingKey::ecb_pkcs7(unbound)?, &[][..]),
+            Mode::Cbc(_) => {
+                (StreamingEncryptingKey::less_safe_cbc_pkcs7(unbound, EncryptionContext::Iv128((&chain).into()))?, delayed(before))
+            }
+        };
         let (first, room) = room.split_at_mut(delayed.len());
         first.copy_from_slice(delayed);
-        let chain = EncryptionContext::Iv128((&block_at(before, 0)).into());
-        let mut stream = StreamingEncryptingKey::less_safe_cbc_pkcs7(UnboundCipherKey::new(algorithm, key)?, chain)?;
-        let mut written = stream.update(remainder(before), room)?.written().len();
-        written += stream.update(data, &mut room[written..])?.written().len();
-        if last == Last::Yes {
-            written += stream.finish(&mut room[written..])?.1.written().len();
+        let mut written = 0;
+        for bytes in [remainder(before), data, padding] {
+            written += stream.update(bytes, &mut room[written..])?.written().len();
         }
         Ok(delayed.len() + written)
     })
 }
 
-fn cbc_decrypt(key: &[u8], before: &[u8; STATE_BYTES], data: &[u8], last: Last, out: &mut Vec<u8>) -> Result<(), Error> {
+/// Appends `data`, which is whole blocks, decrypted and without its padding.
+fn decrypt(mode: Mode, key: &[u8], before: &[u8; STATE_BYTES], data: [&[u8]; 2], padding: Padding, out: &mut Vec<u8>) -> Result<(), Error> {
     let algorithm = mode::aes(key)?;
-    mode::append(out, data.len() + 3 * BLOCK_BYTES, |room| {
-        let chain = DecryptionContext::Iv128((&block_at(before, 0)).into());
-        let mut stream = StreamingDecryptingKey::cbc_pkcs7(UnboundCipherKey::new(algorithm, key)?, chain)?;
-        let mut written = stream.update(held_back(before), room)?.written().len();
-        written += stream.update(data, &mut room[written..])?.written().len();
-        if last == Last::Yes {
-            written += stream.finish(&mut room[written..])?.written().len();
+    let bytes = data[0].len() + data[1].len();
+    mode::append(out, bytes + 3 * BLOCK_BYTES, |room| {
+        let unbound = UnboundCipherKey::new(algorithm, key)?;
+        let mut stream = match mode {
+            Mode::Cbc(_) => StreamingDecryptingKey::cbc_pkcs7(unbound, DecryptionContext::Iv128((&block_at(before, 0)).into()))?,
+            _ => StreamingDecryptingKey::ecb_pkcs7(unbound, DecryptionContext::None)?,
+        };
+        let mut written = 0;
+        // The library holds back the last block that it has; one more that nobody asks for brings out the last of the data.
+        for piece in [data[0], data[1], &[0; BLOCK_BYTES]] {
+            written += stream.update(piece, &mut room[written..])?.written().len();
         }
-        Ok(written)
+        if written != bytes {
+            return Err(Unspecified);
+        }
+        padding.unpad(&room[..written]).map_err(|_| Unspecified)
     })
 }
 
-/// The state after a part of CBC: what was put out ends with the ciphertext block `chain`, and the last `held_bytes` of `held` were not put out.
-fn cbc_state(
+/// The state after a part: what was put out ends with the ciphertext block `chain` (none if there is none new), and the last `kept_bytes` of `data`
+/// were not put out.
+fn state_after(
     before: &[u8; STATE_BYTES],
     chain: Option<[u8; BLOCK_BYTES]>,
-    held: [&[u8]; 2],
-    held_bytes: usize,
+    data: [&[u8]; 2],
+    kept_bytes: usize,
     bytes: u64,
     after: &mut [u8; STATE_BYTES],
 ) {
     after.fill(0);
     after[..16].copy_from_slice(&chain.unwrap_or_else(|| block_at(before, 0)));
-    let put_out = held[0].len() + held[1].len() - held_bytes;
-    let kept = held[0].iter().chain(held[1]).skip(put_out);
+    let put_out = data[0].len() + data[1].len() - kept_bytes;
+    let kept = data[0].iter().chain(data[1]).skip(put_out);
     after[16..32].iter_mut().zip(kept).for_each(|(to, from)| *to = *from);
     after[56..].copy_from_slice(&bytes.to_be_bytes());
+}
+
+/// The first `bytes` bytes of data in two pieces.
+fn front(data: [&[u8]; 2], bytes: usize) -> [&[u8]; 2] {
+    let in_first = data[0].len().min(bytes);
+    [&data[0][..in_first], &data[1][..bytes - in_first]]
+}
+
+fn last_block(data: [&[u8]; 2]) -> Option<[u8; BLOCK_BYTES]> {
+    let before = (data[0].len() + data[1].len()).checked_sub(BLOCK_BYTES)?;
+    let mut block = [0; BLOCK_BYTES];
+    block.iter_mut().zip(data[0].iter().chain(data[1]).skip(before)).for_each(|(to, from)| *to = *from);
+    Some(block)
 }
 
 /// Length of the data of all parts so far.
@@ -273,9 +382,13 @@ fn longer_by(state: &[u8; STATE_BYTES], data: &[u8]) -> Result<u64, Error> {
     Ok(bytes)
 }
 
-/// The begun block: GCM's of ciphertext, CBC encryption's of plaintext.
+/// The begun block: GCM's of ciphertext, ECB's and CBC's of plaintext; zeros with CTR, and as many as it has used of a block of keystream.
 fn remainder(state: &[u8; STATE_BYTES]) -> &[u8] {
-    &state[16..][..usize::try_from(bytes_so_far(state) % 16).expect("below 16")]
+    &state[16..][..in_begun_block(bytes_so_far(state))]
+}
+
+fn in_begun_block(bytes: u64) -> usize {
+    usize::try_from(bytes % BLOCK_BYTES as u64).expect("below a block")
 }
 
 /// The ciphertext block that CBC encryption holds back, once there is one.
@@ -283,13 +396,16 @@ fn delayed(state: &[u8; STATE_BYTES]) -> &[u8] {
     if bytes_so_far(state) < BLOCK_BYTES as u64 { &[] } else { &state[..BLOCK_BYTES] }
 }
 
-/// What CBC decryption holds back: the last block, whole or begun, because it may be the padding.
-fn held_back(state: &[u8; STATE_BYTES]) -> &[u8] {
-    &state[16..][..held_back_bytes(bytes_so_far(state))]
+/// What decryption of blocks holds back: the last one if it is begun, and if it is whole but may be the padding.
+fn held_back(state: &[u8; STATE_BYTES], padding: Padding) -> &[u8] {
+    &state[16..][..held_back_bytes(bytes_so_far(state), padding)]
 }
 
-fn held_back_bytes(bytes: u64) -> usize {
-    bytes.checked_sub(1).map_or(0, |before_last| usize::try_from(before_last % 16).expect("below 16") + 1)
+fn held_back_bytes(bytes: u64, padding: Padding) -> usize {
+    match in_begun_block(bytes) {
+        0 if bytes > 0 && padding.is_removed() => BLOCK_BYTES,
+        begun => begun,
+    }
 }
 
 fn block_at(state: &[u8; STATE_BYTES], at: usize) -> [u8; BLOCK_BYTES] {
@@ -304,7 +420,7 @@ mod tests {
     const IV: [u8; 16] = [9; 16];
 
     /// A state in which `bytes` of data have gone through.
-    fn state_after(bytes: u64) -> [u8; STATE_BYTES] {
+    fn state_with(bytes: u64) -> [u8; STATE_BYTES] {
         let mut state = [0; STATE_BYTES];
         gcm_begin(&KEY, &IV[..12], b"", &mut state).expect("lengths fit");
         state[56..].copy_from_slice(&bytes.to_be_bytes());
@@ -319,9 +435,15 @@ mod tests {
             assert_eq!(out, b"earlier");
             assert_ne!(part(b"a", &mut out), part(b"ab", &mut out), "one byte fits");
         }
-        let full = state_after(STREAM_BYTES_MAX - 1);
+        let full = state_with(STREAM_BYTES_MAX - 1);
         check(|data, out| gcm_encrypt_part(&KEY, &full, data, &mut [0; STATE_BYTES], out));
         check(|data, out| gcm_encrypt_last(&KEY, &full, data, out).map(drop));
+        for mode in [Mode::Ecb(Padding::None), Mode::Cbc(Padding::Zeros), Mode::Ctr] {
+            check(|data, out| encrypt_part(mode, &KEY, &full, data, &mut [0; STATE_BYTES], out));
+            check(|data, out| encrypt_last(mode, &KEY, &full, data, &[], out));
+            check(|data, out| decrypt_part(mode, &KEY, &full, data, &mut [0; STATE_BYTES], out));
+            check(|data, out| decrypt_last(mode, &KEY, &full, data, out));
+        }
         check(|data, out| cbc_encrypt_part(&KEY, &full, data, &mut [0; STATE_BYTES], out));
         check(|data, out| cbc_encrypt_last(&KEY, &full, data, out));
         check(|data, out| cbc_decrypt_part(&KEY, &full, data, &mut [0; STATE_BYTES], out));
@@ -334,7 +456,7 @@ mod tests {
             let error = got.expect_err(what);
             assert!(matches!(error, Error::WrongLength { what: w, is_bytes: n, .. } if w == what && n == is_bytes), "{error}");
         }
-        let (state, after, mut out) = (state_after(0), &mut [0; STATE_BYTES], Vec::new());
+        let (state, after, mut out) = (state_with(0), &mut [0; STATE_BYTES], Vec::new());
         for bad in [0, 1, 15, 17, 31, 33] {
             let key = vec![7; bad];
             check("AES key", bad, gcm_begin(&key, &IV[..12], b"", after));

@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use cipher::keywrap::KeyWrap;
+use cipher::mode::Mode;
 use cipher::stream::{self, STATE_BYTES};
-use cipher::{Aead, kdf, mac, mode, sign};
+use cipher::{Aead, Padding, kdf, mac, mode, sign};
 use secret::{Backing, Key, Settings, scrubbed};
 use sha2::{Digest, Sha512};
 
@@ -63,7 +64,7 @@ fn test_key() -> Key<32> {
 
 type Operation = fn(&Key<32>);
 
-const OPERATIONS: [(&str, Operation); 21] = [
+const OPERATIONS: [(&str, Operation); 25] = [
     ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
     ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
     ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
@@ -81,6 +82,10 @@ const OPERATIONS: [(&str, Operation); 21] = [
     ("AES-GCM in parts under the key", |key| key.expose(|key| gcm_in_parts(key))),
     ("AES-CBC in parts under the key", |key| key.expose(|key| cbc_in_parts(key))),
     ("AES-CBC in parts of the key", |key| key.expose(|key| cbc_of_secret_parts(key))),
+    ("every mode and padding under the key", |key| key.expose(|key| modes(key, &[0x11; 64]))),
+    ("every mode and padding of the key", |key| key.expose(|key| modes(&[5; 32], key))),
+    ("every mode and padding in parts under the key", |key| key.expose(|key| modes_in_parts(key))),
+    ("a refused decryption of the key with every padding", |key| key.expose(|key| refused_paddings(key))),
     ("a refused AES-GCM decryption of the key", |key| key.expose(|key| refused_gcm(key))),
     ("a refused AES-GCM decryption of the key by a short tag", |key| key.expose(|key| refused_gcm_with(key))),
     ("a refused AES-CBC decryption of the key", |key| key.expose(|key| refused_cbc(key))),
@@ -151,6 +156,44 @@ fn cbc_of_secret_parts(plaintext: &[u8]) {
     stream::cbc_begin(&[1; 16], &mut first).expect("lengths fit");
     stream::cbc_encrypt_part(&[5; 32], &first, &plaintext[..31], &mut after, &mut text).expect("lengths fit");
     stream::cbc_encrypt_last(&[5; 32], &after, &plaintext[31..], &mut text).expect("lengths fit");
+}
+
+fn every_mode() -> impl Iterator<Item = Mode> {
+    Padding::ALL.into_iter().flat_map(|padding| [Mode::Ecb(padding), Mode::Cbc(padding)]).chain([Mode::Ctr])
+}
+
+/// What comes back is wiped here.
+fn modes(key: &[u8], plaintext: &[u8]) {
+    for mode in every_mode() {
+        let (iv, mut text) = (&[1; 16][..mode.iv_bytes()], Vec::with_capacity(128));
+        mode::encrypt(mode, key, iv, plaintext, &[2; 15], &mut text).expect("lengths fit");
+        let mut out = Vec::with_capacity(256);
+        mode::decrypt(mode, key, iv, &text, &mut out).expect("what was encrypted decrypts");
+        assert!(out.starts_with(plaintext));
+        wipe(out);
+    }
+}
+
+fn modes_in_parts(key: &[u8]) {
+    for mode in every_mode() {
+        let (mut first, mut after, mut text) = ([0; STATE_BYTES], [0; STATE_BYTES], Vec::with_capacity(256));
+        stream::begin(mode, &[1; 16][..mode.iv_bytes()], &mut first).expect("lengths fit");
+        stream::encrypt_part(mode, key, &first, &[0x11; 21], &mut after, &mut text).expect("lengths fit");
+        stream::encrypt_last(mode, key, &after, &[0x11; 27], &[2; 15], &mut text).expect("lengths fit");
+        let mut out = Vec::with_capacity(256);
+        stream::decrypt_part(mode, key, &first, &text[..21], &mut after, &mut out).expect("lengths fit");
+        stream::decrypt_last(mode, key, &after, &text[21..], &mut out).expect("what was encrypted decrypts");
+    }
+}
+
+fn refused_paddings(key: &[u8]) {
+    let plaintext = [key, &[0xEE; 16]].concat();
+    for padding in Padding::ALL.into_iter().filter(|padding| padding.is_removed()) {
+        let mut text = Vec::with_capacity(256);
+        mode::encrypt(Mode::Ecb(Padding::None), &[5; 32], &[], &plaintext, &[], &mut text).expect("whole blocks");
+        assert!(mode::decrypt(Mode::Ecb(padding), &[5; 32], &[], &text, &mut Vec::new()).is_err());
+    }
+    wipe(plaintext);
 }
 
 fn refused_gcm(plaintext: &[u8]) {
