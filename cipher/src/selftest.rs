@@ -6,8 +6,9 @@
 
 use crate::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use crate::mac::{hmac_sha256, sha256};
+use crate::mode::Mode;
 use crate::stream::{self, STATE_BYTES};
-use crate::{Aead, Error, kdf, mode, sign};
+use crate::{Aead, Error, Padding, kdf, mode, sign};
 
 /// An algorithm gave a wrong answer: no cryptography may be used in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -24,7 +25,9 @@ pub struct SelfTestFailed {
 pub fn run() -> Result<(), SelfTestFailed> {
     AEADS.iter().try_for_each(AeadAnswer::check)?;
     GCMS.iter().try_for_each(GcmAnswer::check)?;
+    LONG_IVS.iter().try_for_each(LongIvAnswer::check)?;
     CBCS.iter().try_for_each(CbcAnswer::check)?;
+    MODES.iter().try_for_each(ModeAnswer::check)?;
     KEY_WRAPS.iter().try_for_each(KeyWrapAnswer::check)?;
     HKDF.check()?;
     require(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]) == HMAC, "HMAC-SHA-256")?;
@@ -35,6 +38,8 @@ pub fn run() -> Result<(), SelfTestFailed> {
 const KEY: [u8; 32] = counting(0);
 const NONCE: [u8; 24] = counting(0x40);
 const CBC_IV: [u8; 16] = counting(0x40);
+const LONG_IV: [u8; 60] = counting(0x40);
+const PADDING_RANDOM: [u8; 15] = counting(0x80);
 const AAD: &[u8] = b"strongroom self-test";
 const TEXT: &[u8; 39] = b"known answers, encrypted and back again";
 
@@ -94,6 +99,35 @@ const GCMS: [GcmAnswer; 3] = [
     },
 ];
 
+/// GCM with an IV that becomes a counter block by hashing, and with every length of tag.
+struct LongIvAnswer {
+    what: &'static str,
+    key_bytes: usize,
+    ciphertext: [u8; TEXT.len()],
+    tag: [u8; 16],
+}
+
+const LONG_IVS: [LongIvAnswer; 3] = [
+    LongIvAnswer {
+        what: "client data: AES-128-GCM with a long IV",
+        key_bytes: 16,
+        ciphertext: unhex("e8fddaf7a4d3c89a4d57b4963968459df99a8e5a317040df87dd1817e18358b0cb457b79d39335"),
+        tag: unhex("e5af0d2aea12ac30856e71a23ac7eb8d"),
+    },
+    LongIvAnswer {
+        what: "client data: AES-192-GCM with a long IV",
+        key_bytes: 24,
+        ciphertext: unhex("21078be987c77321c0994466276f8e62e0086c647ffcc3135972bcdb508f5d3432c094ef3a2107"),
+        tag: unhex("4dc8a3582af3a8a70ef48e03bf5aa87e"),
+    },
+    LongIvAnswer {
+        what: "client data: AES-256-GCM with a long IV",
+        key_bytes: 32,
+        ciphertext: unhex("c94f269d2f5e78f320f4110512e669b7dabf38893e7a6b896a8641af4f54346f7be93c299af03d"),
+        tag: unhex("4fb559e4936f95c5688b9c64364a43f6"),
+    },
+];
+
 struct CbcAnswer {
     what: &'static str,
     key_bytes: usize,
@@ -115,6 +149,78 @@ const CBCS: [CbcAnswer; 3] = [
         what: "client data: AES-256-CBC",
         key_bytes: 32,
         ciphertext: unhex("f65d2ac689712fd6113a840505ebb28c221871faaf8f59b0bb34ef14374aa6ec8cae188801af2cb535fb85f14febddaa"),
+    },
+];
+
+/// A mode without a tag. Data that is not padded is the first two blocks.
+#[derive(Clone, Copy)]
+struct ModeAnswer<'a> {
+    what: &'static str,
+    mode: Mode,
+    key_bytes: usize,
+    ciphertext: &'a [u8],
+}
+
+const MODES: [ModeAnswer<'static>; 10] = [
+    ModeAnswer {
+        what: "client data: AES-128-ECB",
+        mode: Mode::Ecb(Padding::Pkcs5),
+        key_bytes: 16,
+        ciphertext: &unhex::<48>("ee0952d74fe3e077dd91f7aab2c973fe687051362a2f7adbc3a3bf19803ed578f5f148ff06b987a01144c6457f268cb4"),
+    },
+    ModeAnswer {
+        what: "client data: AES-192-ECB",
+        mode: Mode::Ecb(Padding::Pkcs5),
+        key_bytes: 24,
+        ciphertext: &unhex::<48>("051f499771ca55a0cd570de8d4d1d30661df328167eda7ddfef8fd38c28c43796d099a284f0612caf4e6a28ad6edb51b"),
+    },
+    ModeAnswer {
+        what: "client data: AES-256-ECB",
+        mode: Mode::Ecb(Padding::Pkcs5),
+        key_bytes: 32,
+        ciphertext: &unhex::<48>("133fb6d3e50bd522cadc1d386c46d1350b3e0befe783a13ae965dffa6229229bb4bc631b4f0f34f85b1f2cd6d8b04534"),
+    },
+    ModeAnswer {
+        what: "client data: AES-128-CTR",
+        mode: Mode::Ctr,
+        key_bytes: 16,
+        ciphertext: &unhex::<39>("be5d8aec2b8132830d29f92f8fd16acf5caaafbb405eca8ceadabb46ee4244782d1dfcc72cb8b7"),
+    },
+    ModeAnswer {
+        what: "client data: AES-192-CTR",
+        mode: Mode::Ctr,
+        key_bytes: 24,
+        ciphertext: &unhex::<39>("4c3af14649794cfd83e605ff54c546b13d0d40c0f9d3bf6cbf903d883f85789a98150791f35c16"),
+    },
+    ModeAnswer {
+        what: "client data: AES-256-CTR",
+        mode: Mode::Ctr,
+        key_bytes: 32,
+        ciphertext: &unhex::<39>("c810b048f97adb81e00c07b5fe779132de166cead89a0125ab88d3aa703434528e50c28ccc89c9"),
+    },
+    ModeAnswer {
+        what: "client data: AES-256-CBC without padding",
+        mode: Mode::Cbc(Padding::None),
+        key_bytes: 32,
+        ciphertext: &unhex::<32>("f65d2ac689712fd6113a840505ebb28c221871faaf8f59b0bb34ef14374aa6ec"),
+    },
+    ModeAnswer {
+        what: "client data: AES-256-CBC with padding by zeros",
+        mode: Mode::Cbc(Padding::Zeros),
+        key_bytes: 32,
+        ciphertext: &unhex::<48>("f65d2ac689712fd6113a840505ebb28c221871faaf8f59b0bb34ef14374aa6ecee7091ff90b572b3a61006e28064c38b"),
+    },
+    ModeAnswer {
+        what: "client data: AES-256-CBC with X9.23 padding",
+        mode: Mode::Cbc(Padding::AnsiX923),
+        key_bytes: 32,
+        ciphertext: &unhex::<48>("f65d2ac689712fd6113a840505ebb28c221871faaf8f59b0bb34ef14374aa6eccaa07ba6fb83d61b65156ed19f771abe"),
+    },
+    ModeAnswer {
+        what: "client data: AES-256-CBC with ISO 10126 padding",
+        mode: Mode::Cbc(Padding::Iso10126),
+        key_bytes: 32,
+        ciphertext: &unhex::<48>("f65d2ac689712fd6113a840505ebb28c221871faaf8f59b0bb34ef14374aa6ec756858fe4427fc754832183950201ed9"),
     },
 ];
 
@@ -240,7 +346,75 @@ impl CbcAnswer {
             let mut out = Vec::new();
             mode::cbc_decrypt(key, &CBC_IV, ciphertext, &mut out) == Err(Error::Refused) && out.is_empty()
         };
-        require(refused(&bad_padding) && refused(&self.ciphertext[1..]), self.what)
+        require(refused(&bad_padding) && refused(&self.ciphertext[1..]), self.what)?;
+        self.in_parts().check()
+    }
+
+    /// Parts are put together and their padding is removed by other code.
+    fn in_parts(&self) -> ModeAnswer<'_> {
+        ModeAnswer { what: self.what, mode: Mode::Cbc(Padding::Pkcs5), key_bytes: self.key_bytes, ciphertext: &self.ciphertext }
+    }
+}
+
+impl ModeAnswer<'_> {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let (key, iv) = (&KEY[..self.key_bytes], &CBC_IV[..self.mode.iv_bytes()]);
+        let (text, with_zeros) = (&TEXT[..TEXT.len().min(self.ciphertext.len())], [&TEXT[..], &[0; 9]].concat());
+        let mut out = Vec::new();
+        let encrypted = mode::encrypt(self.mode, key, iv, text, &PADDING_RANDOM, &mut out);
+        require(encrypted == Ok(()) && out == self.ciphertext, self.what)?;
+
+        let back = if self.mode == Mode::Cbc(Padding::Zeros) { &with_zeros } else { text };
+        out.clear();
+        let decrypted = mode::decrypt(self.mode, key, iv, self.ciphertext, &mut out);
+        require(decrypted == Ok(()) && out == back, self.what)?;
+        require(self.parts(key, iv, text, back) == Ok(()), self.what)?;
+
+        let refused = |ciphertext: &[u8]| {
+            let mut out = Vec::new();
+            mode::decrypt(self.mode, key, iv, ciphertext, &mut out) == Err(Error::Refused) && out.is_empty()
+        };
+        // The second block ends with a character, which is more than the length of a padding.
+        let takes_any = !matches!(self.mode, Mode::Ecb(padding) | Mode::Cbc(padding) if padding.is_removed());
+        require(takes_any || refused(&self.ciphertext[1..]) && refused(&self.ciphertext[..32]), self.what)
+    }
+
+    fn parts(&self, key: &[u8], iv: &[u8], text: &[u8], back: &[u8]) -> Result<(), Error> {
+        let (mut first, mut second, mut encrypted, mut decrypted) = ([0; STATE_BYTES], [0; STATE_BYTES], Vec::new(), Vec::new());
+        stream::begin(self.mode, iv, &mut first)?;
+        stream::encrypt_part(self.mode, key, &first, &text[..21], &mut second, &mut encrypted)?;
+        stream::encrypt_last(self.mode, key, &second, &text[21..], &PADDING_RANDOM, &mut encrypted)?;
+        stream::decrypt_part(self.mode, key, &first, &self.ciphertext[..21], &mut second, &mut decrypted)?;
+        stream::decrypt_last(self.mode, key, &second, &self.ciphertext[21..], &mut decrypted)?;
+        if encrypted == self.ciphertext && decrypted == back { Ok(()) } else { Err(Error::Refused) }
+    }
+}
+
+impl LongIvAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        (mode::GCM_TAG_BYTES_MIN..=mode::GCM_TAG_BYTES).try_for_each(|tag_bytes| self.check_with(&self.tag[..tag_bytes]))
+    }
+
+    fn check_with(&self, tag: &[u8]) -> Result<(), SelfTestFailed> {
+        let key = &KEY[..self.key_bytes];
+        let mut out = Vec::new();
+        let encrypted = mode::gcm_encrypt_with(key, &LONG_IV, AAD, TEXT, tag.len(), &mut out);
+        require(encrypted.as_deref() == Ok(tag) && out == self.ciphertext, self.what)?;
+
+        out.clear();
+        let opened = mode::gcm_decrypt_with(key, &LONG_IV, AAD, &self.ciphertext, tag, &mut out);
+        require(opened == Ok(()) && out == TEXT, self.what)?;
+
+        let refused = |iv: &[u8], aad: &[u8], text: &[u8], tag: &[u8]| {
+            let mut out = Vec::new();
+            mode::gcm_decrypt_with(key, iv, aad, text, tag, &mut out) == Err(Error::Refused) && out.is_empty()
+        };
+        let mut wrong_end = tag.to_vec();
+        wrong_end[tag.len() - 1] ^= 1;
+        require(refused(&LONG_IV, AAD, &self.ciphertext, &wrong_end), self.what)?;
+        require(refused(&LONG_IV, AAD, &flipped(self.ciphertext), tag), self.what)?;
+        require(refused(&flipped(LONG_IV), AAD, &self.ciphertext, tag), self.what)?;
+        require(refused(&LONG_IV, b"", &self.ciphertext, tag), self.what)
     }
 }
 
@@ -347,6 +521,18 @@ mod tests {
             let what = answer.what;
             assert_eq!(CbcAnswer { ciphertext: flipped(answer.ciphertext), ..answer }.check(), Err(SelfTestFailed { what }));
         }
+        for answer in LONG_IVS {
+            let what = answer.what;
+            let failed = Err(SelfTestFailed { what });
+            assert_eq!(LongIvAnswer { tag: flipped(answer.tag), ..answer }.check(), failed);
+            assert_eq!(LongIvAnswer { ciphertext: flipped(answer.ciphertext), ..answer }.check(), failed);
+        }
+        for answer in MODES {
+            let mut ciphertext = answer.ciphertext.to_vec();
+            ciphertext[30] ^= 1;
+            let failed = Err(SelfTestFailed { what: answer.what });
+            assert_eq!(ModeAnswer { ciphertext: &ciphertext, ..answer }.check(), failed);
+        }
         for answer in KEY_WRAPS {
             let failed = Err(SelfTestFailed { what: answer.how.name() });
             let (mut wrapped, mut plain) = (answer.wrapped.to_vec(), answer.plain.to_vec());
@@ -367,5 +553,8 @@ mod tests {
     fn every_algorithm_of_the_registry_has_an_answer() {
         assert_eq!(AEADS.map(|answer| answer.aead), Aead::ALL);
         assert_eq!(KEY_WRAPS.map(|answer| answer.how), KeyWrap::ALL);
+        let modes = CBCS.iter().map(|answer| answer.in_parts().mode).chain(MODES.map(|answer| answer.mode));
+        let modes: Vec<Mode> = modes.collect();
+        assert!(Padding::ALL.into_iter().all(|padding| modes.contains(&Mode::Cbc(padding))));
     }
 }
