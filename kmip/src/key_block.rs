@@ -1,10 +1,12 @@
-//! A key on the wire: Key Block, Key Value and how they are wrapped (2.1.3 to 2.1.6, 2.2.2).
+//! Managed objects on the wire (2.2) and what holds their keys: Key Block, Key Value and how they are wrapped (2.1.3 to 2.1.7).
 
 use crate::attribute::Attribute;
-use crate::enums::{CryptographicAlgorithm, EncodingOption, KeyCompressionType, KeyFormatType, WrappingMethod};
+use crate::enums::{
+    CryptographicAlgorithm, EncodingOption, KeyCompressionType, KeyFormatType, ObjectType, OpaqueDataType, SecretDataType, WrappingMethod,
+};
 use crate::error::Error;
 use crate::object::CryptographicParameters;
-use crate::schema::{Decode, Encode, Rules, message};
+use crate::schema::{Decode, Encode, OneOf, Rules, message};
 use crate::tag::Tag;
 use crate::ttlv::{ByteString, Item, ItemType, Writer};
 use crate::version::ProtocolVersion;
@@ -14,6 +16,33 @@ message! {
     struct SymmetricKey<'a> {
         KEY_BLOCK: key_block, KeyBlock<'a>, required, V1_0..=V1_4;
     }
+}
+
+message! {
+    /// Secret Data, 2.2.7. Algorithm and length in its Key Block do not apply (2.1.3).
+    struct SecretData<'a> {
+        SECRET_DATA_TYPE: secret_data_type, SecretDataType, required, V1_0..=V1_4;
+        KEY_BLOCK:        key_block,        KeyBlock<'a>,   required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Opaque Object, 2.2.8. The standard publishes no type: each is a vendor's.
+    struct OpaqueObject<'a> {
+        OPAQUE_DATA_TYPE:  opaque_data_type,  OpaqueDataType, required, V1_0..=V1_4;
+        OPAQUE_DATA_VALUE: opaque_data_value, ByteString<'a>, required, V1_0..=V1_4;
+    }
+}
+
+/// A managed object, 2.2: one of those that are read here.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ManagedObject<'a> {
+    /// Under the tag Symmetric Key.
+    SymmetricKey(SymmetricKey<'a>),
+    /// Under the tag Secret Data.
+    SecretData(SecretData<'a>),
+    /// Under the tag Opaque Object.
+    OpaqueObject(OpaqueObject<'a>),
 }
 
 message! {
@@ -38,10 +67,26 @@ pub enum KeyValue<'a> {
 }
 
 message! {
-    /// The structure of a Key Value, 2.1.4; where it is wrapped with TTLV Encoding, the plaintext. Key Material is in a format that has bytes.
+    /// The structure of a Key Value, 2.1.4; where it is wrapped with TTLV Encoding, the plaintext.
     struct PlainKeyValue<'a> {
-        KEY_MATERIAL: key_material, ByteString<'a>, required, V1_0..=V1_4;
-        ATTRIBUTE:    attributes,   Attribute<'a>,  repeated, V1_0..=V1_4;
+        KEY_MATERIAL: key_material, KeyMaterial<'a>, required, V1_0..=V1_4;
+        ATTRIBUTE:    attributes,   Attribute<'a>,   repeated, V1_0..=V1_4;
+    }
+}
+
+/// Key Material, 2.1.4. That it is of the form which Key Format Type announces is left to the operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeyMaterial<'a> {
+    /// In a format that has bytes, such as Raw and Opaque.
+    Bytes(ByteString<'a>),
+    /// In the format Transparent Symmetric Key.
+    TransparentSymmetricKey(TransparentSymmetricKey<'a>),
+}
+
+message! {
+    /// The Key Material of a Transparent Symmetric Key, 2.1.7.1.
+    struct TransparentSymmetricKey<'a> {
+        KEY: key, ByteString<'a>, required, V1_0..=V1_4;
     }
 }
 
@@ -76,6 +121,62 @@ message! {
     }
 }
 
+impl ManagedObject<'_> {
+    /// The Object Type that it is, whatever the field Object Type beside it says.
+    #[must_use]
+    pub const fn object_type(&self) -> ObjectType {
+        match self {
+            Self::SymmetricKey(_) => ObjectType::SymmetricKey,
+            Self::SecretData(_) => ObjectType::SecretData,
+            Self::OpaqueObject(_) => ObjectType::OpaqueObject,
+        }
+    }
+}
+
+impl OneOf for ManagedObject<'_> {
+    const NAMES: &'static str = "Symmetric Key, Secret Data or Opaque Object";
+
+    fn tag(&self) -> Tag {
+        match self {
+            Self::SymmetricKey(_) => Tag::SYMMETRIC_KEY,
+            Self::SecretData(_) => Tag::SECRET_DATA,
+            Self::OpaqueObject(_) => Tag::OPAQUE_OBJECT,
+        }
+    }
+}
+
+impl<'a> Decode<'a> for ManagedObject<'a> {
+    const TYPE: ItemType = ItemType::Structure;
+
+    /// Here the tag counts: it says which object it is.
+    fn decode(item: Item<'a>, rules: Rules) -> Result<Self, Error> {
+        match item.tag {
+            Tag::SYMMETRIC_KEY => SymmetricKey::decode(item, rules).map(Self::SymmetricKey),
+            Tag::SECRET_DATA => SecretData::decode(item, rules).map(Self::SecretData),
+            Tag::OPAQUE_OBJECT => OpaqueObject::decode(item, rules).map(Self::OpaqueObject),
+            _ => Err(Error::Unknown { offset: item.offset, field: item.tag.name() }),
+        }
+    }
+}
+
+impl Encode for ManagedObject<'_> {
+    fn encode(&self, tag: Tag, out: &mut Writer<'_>) {
+        match self {
+            Self::SymmetricKey(object) => object.encode(tag, out),
+            Self::SecretData(object) => object.encode(tag, out),
+            Self::OpaqueObject(object) => object.encode(tag, out),
+        }
+    }
+
+    fn legal_in(&self, version: ProtocolVersion) -> bool {
+        match self {
+            Self::SymmetricKey(object) => object.legal_in(version),
+            Self::SecretData(object) => object.legal_in(version),
+            Self::OpaqueObject(object) => object.legal_in(version),
+        }
+    }
+}
+
 impl<'a> Decode<'a> for KeyValue<'a> {
     /// The type of what stands here in a response; the clear form is a Structure.
     const TYPE: ItemType = ItemType::ByteString;
@@ -100,6 +201,27 @@ impl Encode for KeyValue<'_> {
         match self {
             Self::Plain(value) => value.legal_in(version),
             Self::Wrapped(_) => true,
+        }
+    }
+}
+
+impl<'a> Decode<'a> for KeyMaterial<'a> {
+    /// The type in most formats; the transparent one is a Structure.
+    const TYPE: ItemType = ItemType::ByteString;
+
+    fn decode(item: Item<'a>, rules: Rules) -> Result<Self, Error> {
+        match item.kind {
+            ItemType::Structure => TransparentSymmetricKey::decode(item, rules).map(Self::TransparentSymmetricKey),
+            _ => item.bytes().map(Self::Bytes),
+        }
+    }
+}
+
+impl Encode for KeyMaterial<'_> {
+    fn encode(&self, tag: Tag, out: &mut Writer<'_>) {
+        match self {
+            Self::Bytes(bytes) => out.bytes(tag, *bytes),
+            Self::TransparentSymmetricKey(key) => key.encode(tag, out),
         }
     }
 }

@@ -47,6 +47,6 @@ pub use object::*;
 pub use payload::*;
 pub use reason::reason;
 pub use response::Response;
-pub use schema::{Decode, Encode, Rules};
+pub use schema::{Decode, Encode, OneOf, Rules};
 pub use tag::Tag;
 pub use version::{ProtocolVersion, VersionNumber};

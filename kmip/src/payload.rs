@@ -6,7 +6,7 @@ use crate::enums::{
     AttestationType, ClientRegistrationMethod, KeyCompressionType, KeyFormatType, KeyWrapType, ObjectGroupMember, ObjectType, Operation,
     QueryFunction,
 };
-use crate::key_block::{KeyWrappingSpecification, SymmetricKey};
+use crate::key_block::{KeyWrappingSpecification, ManagedObject};
 use crate::mask::{CryptographicUsageMask, StorageStatusMask};
 use crate::object::{
     CapabilityInformation, CryptographicParameters, ExtensionInformation, ProfileInformation, RevocationReason, RngParameters,
@@ -28,6 +28,23 @@ message! {
     /// Create, 4.1: the new object.
     struct CreateResponse<'a> {
         OBJECT_TYPE:        object_type,        ObjectType,            required, V1_0..=V1_4;
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Register, 4.3. The object has to be there also in 1.0 and 1.1, whose tables let it be left out.
+    struct RegisterRequest<'a> {
+        OBJECT_TYPE:                                 object_type,        ObjectType,            required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE:                          template_attribute, TemplateAttribute<'a>, required, V1_0..=V1_4;
+        SYMMETRIC_KEY | SECRET_DATA | OPAQUE_OBJECT: object,             ManagedObject<'a>,     one_of,   V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Register, 4.3: the new object.
+    struct RegisterResponse<'a> {
         UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               required, V1_0..=V1_4;
         TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
     }
@@ -108,11 +125,11 @@ message! {
 }
 
 message! {
-    /// Get, 4.11: the one kind of object that a core returns.
+    /// Get, 4.11: the object.
     struct GetResponse<'a> {
-        OBJECT_TYPE:       object_type,       ObjectType,       required, V1_0..=V1_4;
-        UNIQUE_IDENTIFIER: unique_identifier, &'a str,          required, V1_0..=V1_4;
-        SYMMETRIC_KEY:     symmetric_key,     SymmetricKey<'a>, required, V1_0..=V1_4;
+        OBJECT_TYPE:                                 object_type,       ObjectType,        required, V1_0..=V1_4;
+        UNIQUE_IDENTIFIER:                           unique_identifier, &'a str,           required, V1_0..=V1_4;
+        SYMMETRIC_KEY | SECRET_DATA | OPAQUE_OBJECT: object,            ManagedObject<'a>, one_of,   V1_0..=V1_4;
     }
 }
 
@@ -131,10 +148,10 @@ message! {
 message! {
     /// Export, 4.40: the object and all its attributes.
     struct ExportResponse<'a> {
-        OBJECT_TYPE:       object_type,       ObjectType,       required, V1_4..=V1_4;
-        UNIQUE_IDENTIFIER: unique_identifier, &'a str,          required, V1_4..=V1_4;
-        ATTRIBUTE:         attributes,        Attribute<'a>,    several,  V1_4..=V1_4;
-        SYMMETRIC_KEY:     symmetric_key,     SymmetricKey<'a>, required, V1_4..=V1_4;
+        OBJECT_TYPE:                                 object_type,       ObjectType,        required, V1_4..=V1_4;
+        UNIQUE_IDENTIFIER:                           unique_identifier, &'a str,           required, V1_4..=V1_4;
+        ATTRIBUTE:                                   attributes,        Attribute<'a>,     several,  V1_4..=V1_4;
+        SYMMETRIC_KEY | SECRET_DATA | OPAQUE_OBJECT: object,            ManagedObject<'a>, one_of,   V1_4..=V1_4;
     }
 }
 
@@ -371,6 +388,7 @@ macro_rules! calls {
 
 calls! {
     CreateRequest<'_>           => Create,           CreateResponse<'a>;
+    RegisterRequest<'_>         => Register,         RegisterResponse<'a>;
     ReKeyRequest<'_>            => ReKey,            ReKeyResponse<'a>;
     LocateRequest<'_>           => Locate,           LocateResponse<'a>;
     CheckRequest<'_>            => Check,            CheckResponse<'a>;

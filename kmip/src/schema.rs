@@ -19,6 +19,7 @@
 //! | `criterion` | `Option<T>` | exactly once; in Locate, which may name part of a structure (4.9), at most once | as `optional` |
 //! | `repeated` | `Vec<T>` | any number of times | those legal in the version |
 //! | `several` | `Vec<T>` | at least once | as `repeated` |
+//! | `one_of` | `T` | exactly one field under any of the row's tags, which stand as `THIS \| THAT` | always, under the value's own tag |
 //!
 //! The order of fields is free when reading, because clients differ and nothing can be mistaken; writing keeps the order of the rows.
 //! An enumeration's rows are its values, the attribute table's rows the attributes; see `enums.rs` and `attribute.rs`.
@@ -101,11 +102,20 @@ pub trait Encode {
     }
 }
 
+/// A type whose tag says which of several fields it is: what a row with the cardinality `one_of` holds.
+pub trait OneOf: Encode {
+    /// The names of all these fields, as errors call them.
+    const NAMES: &'static str;
+
+    /// The tag of the field that it is.
+    fn tag(&self) -> Tag;
+}
+
 /// A row of a structure's table.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// The field.
-    pub tag: Tag,
+    /// The field; several if any one of them may stand there.
+    pub tags: &'static [Tag],
     /// The word in the cardinality column.
     pub cardinality: &'static str,
     /// First version that has the field.
@@ -123,6 +133,14 @@ pub(crate) fn once<'a, T: Decode<'a>>(place: &mut Option<T>, field: Item<'a>, ru
     Ok(())
 }
 
+/// Puts one of several fields, of which one may stand there, into its place.
+pub(crate) fn one_of<'a, T: Decode<'a> + OneOf>(place: &mut Option<T>, field: Item<'a>, rules: Rules) -> Result<(), Error> {
+    if place.is_some() {
+        return Err(Error::Duplicate { offset: field.offset, field: T::NAMES });
+    }
+    once(place, field, rules)
+}
+
 /// Appends a field that may repeat.
 pub(crate) fn again<'a, T: Decode<'a>>(place: &mut Vec<T>, field: Item<'a>, rules: Rules) -> Result<(), Error> {
     if place.len() >= rules.repeats_max {
@@ -135,6 +153,11 @@ pub(crate) fn again<'a, T: Decode<'a>>(place: &mut Vec<T>, field: Item<'a>, rule
 /// Insists on a field that has to be there.
 pub(crate) fn present<T>(place: Option<T>, within: Item<'_>, tag: Tag) -> Result<T, Error> {
     place.ok_or_else(|| missing(within, tag))
+}
+
+/// Insists on one of several fields.
+pub(crate) fn present_one_of<T: OneOf>(place: Option<T>, within: Item<'_>) -> Result<T, Error> {
+    place.ok_or(Error::Missing { offset: within.offset, field: T::NAMES })
 }
 
 /// Insists on a field that has to be there unless a Locate request names part of a structure.
@@ -170,7 +193,7 @@ macro_rules! message {
         message! { @structure 'a [$name] [$name] $name $(#[$meta])* { $($rows)* } }
     };
     (@structure $life:lifetime [$($whole:tt)*] [$($anonymous:tt)*] $name:ident $(#[$meta:meta])* {
-        $($tag:ident: $field:ident, $type:ty, $cardinality:ident, $since:ident ..= $until:ident;)*
+        $($($tag:ident)|+: $field:ident, $type:ty, $cardinality:ident, $since:ident ..= $until:ident;)*
     }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq)]
@@ -184,7 +207,7 @@ macro_rules! message {
         impl $($anonymous)* {
             /// The standard's table of this structure.
             pub const ROWS: &'static [$crate::schema::Row] = &[$($crate::schema::Row {
-                tag: $crate::tag::Tag::$tag,
+                tags: &[$($crate::tag::Tag::$tag),+],
                 cardinality: stringify!($cardinality),
                 since: $crate::version::ProtocolVersion::$since,
                 until: $crate::version::ProtocolVersion::$until,
@@ -194,7 +217,7 @@ macro_rules! message {
             pub fn encode_fields(&self, out: &mut $crate::ttlv::Writer<'_>) {
                 $(
                     if ($crate::version::ProtocolVersion::$since..=$crate::version::ProtocolVersion::$until).contains(&out.version()) {
-                        message!(@write $cardinality self.$field, $tag, out);
+                        message!(@write $cardinality self.$field, $($tag)|+, out);
                     }
                 )*
             }
@@ -208,7 +231,7 @@ macro_rules! message {
                 let mut fields = item.fields()?;
                 while let Some(field) = fields.next_item()? {
                     match field.tag {
-                        $($crate::tag::Tag::$tag => {
+                        $($($crate::tag::Tag::$tag)|+ => {
                             rules.require(
                                 field.tag.name(),
                                 $crate::version::ProtocolVersion::$since,
@@ -219,7 +242,7 @@ macro_rules! message {
                         _ => rules.unknown(field)?,
                     }
                 }
-                Ok(Self { $($field: message!(@take $cardinality $field, item, $tag, rules),)* })
+                Ok(Self { $($field: message!(@take $cardinality $field, item, $($tag)|+, rules),)* })
             }
         }
 
@@ -238,6 +261,7 @@ macro_rules! message {
 
     // The cardinalities: what a field is stored in, starts from, and how it is read, insisted on, written and checked.
     (@place required $type:ty) => { $type };
+    (@place one_of $type:ty) => { $type };
     (@place optional $type:ty) => { Option<$type> };
     (@place criterion $type:ty) => { Option<$type> };
     (@place repeated $type:ty) => { Vec<$type> };
@@ -247,6 +271,7 @@ macro_rules! message {
     (@start $once:ident) => { None };
     (@put repeated $place:ident, $item:ident, $rules:ident) => { $crate::schema::again(&mut $place, $item, $rules)? };
     (@put several $place:ident, $item:ident, $rules:ident) => { $crate::schema::again(&mut $place, $item, $rules)? };
+    (@put one_of $place:ident, $item:ident, $rules:ident) => { $crate::schema::one_of(&mut $place, $item, $rules)? };
     (@put $once:ident $place:ident, $item:ident, $rules:ident) => { $crate::schema::once(&mut $place, $item, $rules)? };
     (@take required $place:ident, $within:ident, $tag:ident, $rules:ident) => {
         $crate::schema::present($place, $within, $crate::tag::Tag::$tag)?
@@ -257,9 +282,13 @@ macro_rules! message {
     (@take several $place:ident, $within:ident, $tag:ident, $rules:ident) => {
         $crate::schema::not_empty($place, $within, $crate::tag::Tag::$tag)?
     };
+    (@take one_of $place:ident, $within:ident, $($tag:ident)|+, $rules:ident) => { $crate::schema::present_one_of($place, $within)? };
     (@take $free:ident $place:ident, $within:ident, $tag:ident, $rules:ident) => { $place };
     (@write required $self:ident.$field:ident, $tag:ident, $out:ident) => {
         $crate::schema::Encode::encode(&$self.$field, $crate::tag::Tag::$tag, $out)
+    };
+    (@write one_of $self:ident.$field:ident, $($tag:ident)|+, $out:ident) => {
+        $crate::schema::Encode::encode(&$self.$field, $crate::schema::OneOf::tag(&$self.$field), $out)
     };
     (@write $free:ident $self:ident.$field:ident, $tag:ident, $out:ident) => {
         $crate::schema::encode_legal(&$self.$field, $crate::tag::Tag::$tag, $out)
@@ -267,6 +296,9 @@ macro_rules! message {
     (@legal required $self:ident.$field:ident, $version:ident, $since:ident, $until:ident) => {
         ($crate::version::ProtocolVersion::$since..=$crate::version::ProtocolVersion::$until).contains(&$version)
             && $crate::schema::Encode::legal_in(&$self.$field, $version)
+    };
+    (@legal one_of $self:ident.$field:ident, $version:ident, $since:ident, $until:ident) => {
+        message!(@legal required $self.$field, $version, $since, $until)
     };
     (@legal criterion $self:ident.$field:ident, $version:ident, $since:ident, $until:ident) => {
         $self.$field.as_ref().is_none_or(|value| $crate::schema::Encode::legal_in(value, $version))

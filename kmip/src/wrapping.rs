@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::failure::Failure;
 use crate::instance::encoded;
 use crate::key_block::{
-    KeyBlock, KeyValue, KeyWrappingData, KeyWrappingSpecification, PlainKeyValue, SymmetricKey, WrappingKeyInformation,
+    KeyBlock, KeyMaterial, KeyValue, KeyWrappingData, KeyWrappingSpecification, PlainKeyValue, SymmetricKey, WrappingKeyInformation,
 };
 use crate::object::CryptographicParameters;
 use crate::schema::Encode;
@@ -111,7 +111,7 @@ impl<'a> Wrapping<'a> {
         }
         let bytes = usize::try_from(view.header.bits / 8).expect("key sizes are small");
         let attributes = view::attributes(view, around, |name| self.wants(name));
-        let blank = PlainKeyValue { key_material: ByteString(&vec![0; bytes]), attributes };
+        let blank = PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(&vec![0; bytes])), attributes };
         let mut before = vec![];
         blank.encode(Tag::KEY_VALUE, &mut Writer::new(&mut before, version));
         // The header of the structure, the header of its first field, and then the bytes of the key.

@@ -121,6 +121,24 @@ fn each_answer_comes_out_with_its_own_type() {
 }
 
 #[test]
+fn a_registered_object_is_known_by_the_answer() {
+    for version in ProtocolVersion::ALL {
+        let object = OpaqueObject { opaque_data_type: OpaqueDataType::Extension(0x8000_0000), opaque_data_value: ByteString(b"anything") };
+        let request = RegisterRequest {
+            object_type: ObjectType::OpaqueObject,
+            template_attribute: TemplateAttribute::default(),
+            object: ManagedObject::OpaqueObject(object),
+        };
+        let mut batch = Batch::new(version);
+        let register = batch.push(&request).expect("1.0 has Register");
+        let sent = batch.finish();
+        let registered = RegisterResponse { unique_identifier: "L4-1", template_attribute: None };
+        let bytes = answer(&sent, version, &[&|out| success(out, &registered)]);
+        assert_eq!(sent.answers(&bytes).expect("it fits").get(&register), Ok(registered));
+    }
+}
+
+#[test]
 fn a_failed_operation_is_told_apart_from_one_never_reached() {
     let (sent, create, activate, encrypt) = batch();
     let bytes = answer(&sent, V1_2, &[&created, &denied]);

@@ -295,9 +295,10 @@ macro_rules! any_value_of {
 any_value_of! {
     AlternativeNameType AttestationType BatchErrorContinuationOption BlockCipherMode CertificateType ClientRegistrationMethod
     CredentialType CryptographicAlgorithm DestroyAction DigitalSignatureAlgorithm DrbgAlgorithm EncodingOption Fips186Variation
-    HashingAlgorithm KeyCompressionType KeyFormatType KeyRoleType KeyValueLocationType KeyWrapType LinkType MaskGenerator NameType ObjectGroupMember ObjectType Operation PaddingMethod
-    ProfileName QueryFunction RecommendedCurve ResultReason ResultStatus RevocationReasonCode RngAlgorithm RngMode ShreddingAlgorithm
-    State UnwrapMode UsageLimitsUnit ValidationAuthorityType ValidationType WrappingMethod
+    HashingAlgorithm KeyCompressionType KeyFormatType KeyRoleType KeyValueLocationType KeyWrapType LinkType MaskGenerator NameType ObjectGroupMember ObjectType
+    Operation PaddingMethod
+    ProfileName QueryFunction RecommendedCurve ResultReason ResultStatus RevocationReasonCode RngAlgorithm RngMode SecretDataType
+    ShreddingAlgorithm State UnwrapMode UsageLimitsUnit ValidationAuthorityType ValidationType WrappingMethod
 }
 
 /// Draws each field, and checks the round trip of each structure in a test of its own.
@@ -419,6 +420,29 @@ impl Any for KeyValue<'static> {
     }
 }
 
+impl Any for ManagedObject<'static> {
+    fn any(draw: &mut Draw) -> Self {
+        match draw.below(3) {
+            0 => Self::SymmetricKey(Any::any(draw)),
+            1 => Self::SecretData(Any::any(draw)),
+            _ => Self::OpaqueObject(Any::any(draw)),
+        }
+    }
+}
+
+impl Any for KeyMaterial<'static> {
+    fn any(draw: &mut Draw) -> Self {
+        if draw.below(2) == 0 { Self::Bytes(Any::any(draw)) } else { Self::TransparentSymmetricKey(Any::any(draw)) }
+    }
+}
+
+impl Any for OpaqueDataType {
+    fn any(draw: &mut Draw) -> Self {
+        // None is published.
+        Self::Extension(draw.one_of(&[0x8000_0000, 0x8FFF_FFFF]))
+    }
+}
+
 /// A value of each type in turn.
 fn custom_value(draw: &mut Draw) -> Value<'static> {
     match draw.below(10) {
@@ -485,11 +509,16 @@ structures! {
     }
     create_request: CreateRequest<'static> { object_type template_attribute }
     create_response: CreateResponse<'static> { object_type unique_identifier template_attribute }
+    register_request: RegisterRequest<'static> { object_type template_attribute object }
+    register_response: RegisterResponse<'static> { unique_identifier template_attribute }
     symmetric_key: SymmetricKey<'static> { key_block }
+    secret_data: SecretData<'static> { secret_data_type key_block }
+    opaque_object: OpaqueObject<'static> { opaque_data_type opaque_data_value }
     key_block: KeyBlock<'static> {
         key_format_type key_compression_type key_value cryptographic_algorithm cryptographic_length key_wrapping_data
     }
     plain_key_value: PlainKeyValue<'static> { key_material attributes }
+    transparent_symmetric_key: TransparentSymmetricKey<'static> { key }
     key_wrapping_data: KeyWrappingData<'static> {
         wrapping_method encryption_key_information mac_signature_key_information mac_signature iv_counter_nonce encoding_option
     }
@@ -502,11 +531,11 @@ structures! {
     check_request: CheckRequest<'static> { unique_identifier usage_limits_count cryptographic_usage_mask lease_time }
     check_response: CheckResponse<'static> { unique_identifier usage_limits_count cryptographic_usage_mask lease_time }
     get_request: GetRequest<'static> { unique_identifier key_format_type key_wrap_type key_compression_type key_wrapping_specification }
-    get_response: GetResponse<'static> { object_type unique_identifier symmetric_key }
+    get_response: GetResponse<'static> { object_type unique_identifier object }
     export_request: ExportRequest<'static> {
         unique_identifier key_format_type key_wrap_type key_compression_type key_wrapping_specification
     }
-    export_response: ExportResponse<'static> { object_type unique_identifier attributes symmetric_key }
+    export_response: ExportResponse<'static> { object_type unique_identifier attributes object }
     add_attribute_request: AddAttributeRequest<'static> { unique_identifier attribute }
     add_attribute_response: AddAttributeResponse<'static> { unique_identifier attribute }
     modify_attribute_request: ModifyAttributeRequest<'static> { unique_identifier attribute }

@@ -5,9 +5,9 @@ use keys::row::Header;
 use keys::vault::View;
 
 use crate::context::Context;
-use crate::enums::{ObjectType, ResultReason};
+use crate::enums::ResultReason;
 use crate::failure::Failure;
-use crate::key_block::{KeyWrappingSpecification, SymmetricKey};
+use crate::key_block::{KeyWrappingSpecification, ManagedObject, SymmetricKey};
 use crate::payload::{ExportRequest, ExportResponse, GetRequest, GetResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
@@ -24,8 +24,8 @@ pub(super) async fn get(context: &mut Context<'_>, request: GetRequest<'_>, out:
     let GetRequest { key_format_type, key_wrap_type, key_compression_type, key_wrapping_specification: specification, .. } = request;
     let specification = Wanted { key_format_type, key_wrap_type, key_compression_type, specification }.specification_for(&view)?;
     let (wrapping, wrapped, view) = wrap::<verb::Get>(context, specification, &named.header, &view, out).await?;
-    let symmetric_key = wrapping.key(&view, &wrapped);
-    let response = GetResponse { object_type: ObjectType::SymmetricKey, unique_identifier: &named.text, symmetric_key };
+    let object = ManagedObject::SymmetricKey(wrapping.key(&view, &wrapped));
+    let response = GetResponse { object_type: object.object_type(), unique_identifier: &named.text, object };
     response.encode(Tag::RESPONSE_PAYLOAD, out);
     Ok(())
 }
@@ -36,13 +36,13 @@ pub(super) async fn export(context: &mut Context<'_>, request: ExportRequest<'_>
     *context.placeholder = Some(named.header.id);
     // 4.40: of a destroyed key, everything but the key.
     if view.state.is_destroyed() {
-        let symmetric_key = SymmetricKey { key_block: bare_block(&view) };
-        return write_export(context, &named.text, &view, symmetric_key, out).await;
+        let object = ManagedObject::SymmetricKey(SymmetricKey { key_block: bare_block(&view) });
+        return write_export(context, &named.text, &view, object, out).await;
     }
     let ExportRequest { key_format_type, key_wrap_type, key_compression_type, key_wrapping_specification: specification, .. } = request;
     let specification = Wanted { key_format_type, key_wrap_type, key_compression_type, specification }.specification_for(&view)?;
     let (wrapping, wrapped, view) = wrap::<verb::Export>(context, specification, &named.header, &view, out).await?;
-    write_export(context, &named.text, &view, wrapping.key(&view, &wrapped), out).await
+    write_export(context, &named.text, &view, ManagedObject::SymmetricKey(wrapping.key(&view, &wrapped)), out).await
 }
 
 /// Wraps the key behind `header`; returns with what, the wrapped key, and the key as it is afterwards.
@@ -66,12 +66,12 @@ async fn write_export(
     context: &Context<'_>,
     id: &str,
     view: &View,
-    symmetric_key: SymmetricKey<'_>,
+    object: ManagedObject<'_>,
     out: &mut Writer<'_>,
 ) -> Result<(), Failure> {
     let around = Surroundings::of(context, view, |_| true).await?;
     let attributes = view::attributes(view, &around, |_| true);
-    let response = ExportResponse { object_type: ObjectType::SymmetricKey, unique_identifier: id, attributes, symmetric_key };
+    let response = ExportResponse { object_type: object.object_type(), unique_identifier: id, attributes, object };
     response.encode(Tag::RESPONSE_PAYLOAD, out);
     Ok(())
 }

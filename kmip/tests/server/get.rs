@@ -61,8 +61,13 @@ fn request<'a>(id: &'a str, specification: Option<KeyWrappingSpecification<'a>>)
     GetRequest { unique_identifier: Some(id), key_wrapping_specification: specification, ..GetRequest::default() }
 }
 
-fn got(key: &SymmetricKey<'_>) -> Got {
-    let block = &key.key_block;
+fn key_block<'o, 'a>(object: &'o ManagedObject<'a>) -> &'o KeyBlock<'a> {
+    let ManagedObject::SymmetricKey(key) = object else { panic!("not a key: {object:?}") };
+    &key.key_block
+}
+
+fn got(object: &ManagedObject<'_>) -> Got {
+    let block = key_block(object);
     assert_eq!((block.key_format_type, block.cryptographic_algorithm), (KeyFormatType::Raw, Some(CryptographicAlgorithm::Aes)));
     let data = block.key_wrapping_data.as_ref().expect("it is wrapped");
     assert_eq!((data.wrapping_method, &data.mac_signature_key_information, data.iv_counter_nonce), (WrappingMethod::Encrypt, &None, None));
@@ -76,7 +81,7 @@ fn got(key: &SymmetricKey<'_>) -> Got {
 fn get(client: &mut Client<'_>, version: ProtocolVersion, request: &GetRequest<'_>) -> Result<Got, Failed> {
     client.call(version, request, |answer| {
         assert_eq!((answer.object_type, Some(answer.unique_identifier)), (ObjectType::SymmetricKey, request.unique_identifier));
-        got(&answer.symmetric_key)
+        got(&answer.object)
     })
 }
 
@@ -134,7 +139,7 @@ fn a_key_comes_wrapped_in_each_way_version_and_length_and_unwraps_to_itself() {
                         let item = Item::only(&plain).expect("TTLV");
                         assert_eq!(item.tag, Tag::KEY_VALUE);
                         let value = PlainKeyValue::decode(item, Rules::of(version)).expect("a Key Value");
-                        assert_eq!(value, PlainKeyValue { key_material: ByteString(&own), attributes: vec![] });
+                        assert_eq!(value, PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(&own)), attributes: vec![] });
                     }
                     cases += 1;
                 }
@@ -154,7 +159,8 @@ fn attributes_that_are_named_are_wrapped_with_the_key() {
         let got = get(&mut world.admin(), version, &request(&id, Some(wanted.clone()))).expect("the key is Extractable");
         let plain = unwrapped(&world, &with, KeyWrap::Kw, &got.wrapped);
         let value = PlainKeyValue::decode(Item::only(&plain).expect("TTLV"), Rules::of(version)).expect("a Key Value");
-        assert_eq!(value.key_material.0, material::<verb::Encrypt>(&world, Role::Service, &id));
+        let own = material::<verb::Encrypt>(&world, Role::Service, &id);
+        assert_eq!(value.key_material, KeyMaterial::Bytes(ByteString(&own)));
         let names: Vec<_> = value.attributes.iter().map(|attribute| attribute.value.name()).collect();
         let expected: &[&str] = if version == V1_4 {
             &["Cryptographic Length", "State", "Comment", "y-layer"]
@@ -348,13 +354,14 @@ fn export_adds_all_attributes_and_fills_the_placeholder() {
     told.dedup();
     assert_eq!(Ok(told), names);
     let own = material::<verb::Encrypt>(&world, Role::Service, &id);
-    assert_eq!(unwrapped(&world, &with, KeyWrap::Kwp, &got(&exported.symmetric_key).wrapped), own);
+    assert_eq!(unwrapped(&world, &with, KeyWrap::Kwp, &got(&exported.object).wrapped), own);
     let looked = answers.get(&look).expect("the placeholder has it");
     assert_eq!((looked.unique_identifier, &looked.attributes[0].value), (id.as_str(), &AttributeValue::Fresh(false)));
     admin.revoke(&id, RevocationReasonCode::Unspecified).and_then(|_| admin.destroy(&id)).expect("it goes");
     let left = ExportRequest { unique_identifier: Some(&id), ..ExportRequest::default() };
     let state = admin.call(V1_4, &left, |answer| {
-        assert_eq!((&answer.symmetric_key.key_block.key_value, &answer.symmetric_key.key_block.key_wrapping_data), (&None, &None));
+        let block = key_block(&answer.object);
+        assert_eq!((&block.key_value, &block.key_wrapping_data), (&None, &None));
         answer.attributes.iter().any(|attribute| attribute.value == AttributeValue::State(State::Destroyed))
     });
     assert_eq!(state, Ok(true));

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ::kmip::{
     BlockCipherMode, CryptographicParameters, EncodingOption, GetRequest, GetResponse, KeyFormatType, KeyValue, KeyWrappingSpecification,
-    ProtocolVersion, WrappingKeyInformation, WrappingMethod,
+    ManagedObject, ProtocolVersion, SymmetricKey, WrappingKeyInformation, WrappingMethod,
 };
 use clap::{Args, ValueEnum};
 use data_encoding::HEXLOWER;
@@ -110,8 +110,11 @@ fn request(args: &Get, version: ProtocolVersion) -> GetRequest<'_> {
 
 /// The wrapped bytes of an answer. A key that came in the clear, against what was asked, is written nowhere.
 fn wrapped<'a>(answer: &GetResponse<'a>) -> Result<&'a [u8], Failure> {
-    match &answer.symmetric_key.key_block.key_value {
-        Some(KeyValue::Wrapped(bytes)) if answer.symmetric_key.key_block.key_wrapping_data.is_some() => Ok(bytes.0),
+    let ManagedObject::SymmetricKey(SymmetricKey { key_block }) = &answer.object else {
+        return Err(Failure::failed("the server sent another object than a symmetric key; nothing was written"));
+    };
+    match &key_block.key_value {
+        Some(KeyValue::Wrapped(bytes)) if key_block.key_wrapping_data.is_some() => Ok(bytes.0),
         Some(_) => Err(Failure::failed("the server sent the key unwrapped, although it was asked to wrap it; nothing was written")),
         None => Err(Failure::failed("the server sent no key")),
     }
@@ -120,7 +123,7 @@ fn wrapped<'a>(answer: &GetResponse<'a>) -> Result<&'a [u8], Failure> {
 #[cfg(test)]
 mod tests {
     use ::kmip::ttlv::ByteString;
-    use ::kmip::{CryptographicAlgorithm, KeyBlock, KeyWrappingData, ObjectType, PlainKeyValue, SymmetricKey};
+    use ::kmip::{CryptographicAlgorithm, KeyBlock, KeyMaterial, KeyWrappingData, ObjectType, OpaqueDataType, OpaqueObject, PlainKeyValue};
 
     use super::*;
 
@@ -141,7 +144,8 @@ mod tests {
             cryptographic_length: Some(256),
             key_wrapping_data,
         };
-        GetResponse { object_type: ObjectType::SymmetricKey, unique_identifier: "L3-1", symmetric_key: SymmetricKey { key_block } }
+        let object = ManagedObject::SymmetricKey(SymmetricKey { key_block });
+        GetResponse { object_type: ObjectType::SymmetricKey, unique_identifier: "L3-1", object }
     }
 
     #[test]
@@ -149,10 +153,13 @@ mod tests {
         let bytes = KeyValue::Wrapped(ByteString(b"wrapped"));
         assert_eq!(wrapped(&answer(Some(bytes.clone()), true)), Ok(&b"wrapped"[..]));
         assert!(wrapped(&answer(Some(bytes), false)).is_err());
-        let plain = KeyValue::Plain(PlainKeyValue { key_material: ByteString(b"secret"), attributes: vec![] });
+        let plain = KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(b"secret")), attributes: vec![] });
         let failure = wrapped(&answer(Some(plain), true)).expect_err("it is in the clear");
         assert!(failure.message.contains("unwrapped") && !failure.message.contains("secret"), "{failure}");
         assert!(wrapped(&answer(None, true)).is_err());
+        let object = OpaqueObject { opaque_data_type: OpaqueDataType::Extension(0x8000_0000), opaque_data_value: ByteString(b"secret") };
+        let object = ManagedObject::OpaqueObject(object);
+        assert!(wrapped(&GetResponse { object, ..answer(None, true) }).is_err());
     }
 
     #[test]
