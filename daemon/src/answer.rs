@@ -37,6 +37,7 @@ async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: 
         let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
         let had_credentials = response.request_had_credentials();
         let items = Items::of(unit.records());
+        let attempts_max = if unit.was_forwarded() { 1 } else { ATTEMPTS_MAX };
         let (done, lost, retracted) = match unit.commit_records() {
             Ok(done) => (done, Vec::new(), Vec::new()),
             Err(unit) => {
@@ -57,7 +58,7 @@ async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: 
                 items.count(node, origin, None);
                 *output = response.release(receipt);
             }
-            Err(CommitError::Conflict { .. }) if attempt < ATTEMPTS_MAX => {
+            Err(CommitError::Conflict { .. }) if attempt < attempts_max => {
                 // The next attempt announces what it is about to do itself.
                 if !retracted.is_empty() {
                     node.note_all(&retracted);

@@ -19,6 +19,7 @@ use keys::record::{Origin, Outcome};
 use sd_notify::NotifyState;
 use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings};
 use storage::embedded::Embedded;
+use storage::memory::Memory;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{Id, JoinSet};
@@ -30,8 +31,10 @@ use crate::http;
 use crate::layout::{Layout, LayoutError};
 use crate::listener::Door;
 use crate::logging::LogLevel;
-use crate::node::{Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
+use crate::node::{Custody, Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
 use crate::reload::Reloader;
+use crate::role::edge;
+use crate::role::upstream::Cores;
 use crate::session;
 use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
@@ -76,6 +79,12 @@ pub enum BootError {
     /// The seal section cannot be meant.
     #[error("seal: {0}")]
     Seal(#[from] seal::Error),
+    /// The folder is that of a node of the other role.
+    #[error("{} belongs to a node of the other role: correct `role` or `data_dir`", .data_dir.display())]
+    OtherRole {
+        /// The folder.
+        data_dir: PathBuf,
+    },
     /// The node exists, its keystore does not.
     #[error("the keystore {} is missing: put it back from a copy; nothing was made in its place", .path.display())]
     StoreMissing {
@@ -213,6 +222,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the sweeper of idle streams", forget_idle_streams(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the keeper of the edge", edge::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
@@ -282,12 +292,18 @@ async fn bounded<T>(what: &'static str, limit: Duration, work: impl Future<Outpu
 
 async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> Result<Node, BootError> {
     let identity = layout.identity()?;
-    let seal = Arc::new(open_seal(&config, layout)?);
-    if !layout.store().exists() {
-        return Err(BootError::StoreMissing { path: layout.store() });
+    if identity.edge.is_some() != config.edge.is_some() {
+        return Err(BootError::OtherRole { data_dir: config.data_dir });
     }
-    let embedded = Arc::new(Embedded::open(&layout.store())?);
-    let store: Arc<dyn Keystore> = Arc::<Embedded>::clone(&embedded);
+    let custody = match &config.edge {
+        Some(edge) => Custody::Core(Arc::new(Cores::new(edge))),
+        None => Custody::Slots(Arc::new(open_seal(&config, layout)?)),
+    };
+    let embedded = open_embedded(&config, layout)?;
+    let store: Arc<dyn Keystore> = match &embedded {
+        Some(embedded) => Arc::<Embedded>::clone(embedded),
+        None => Arc::new(Memory::new()),
+    };
     let (log, report) = Log::open(&layout.audit(), config.audit, identity.log)?;
     if report.repaired_bytes > 0 {
         tracing::warn!(bytes = report.repaired_bytes, "audit log: a torn last line was removed");
@@ -300,12 +316,23 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         store,
         embedded,
         audit: Arc::new(log),
-        seal,
+        custody,
         sessions: Sessions::after(last_session),
         last_outbox: report.outbox_last,
         last_time,
         socket: layout.socket(),
     }))
+}
+
+/// The keystore on the node's own disk, unless it keeps nothing there.
+fn open_embedded(config: &Config, layout: &Layout) -> Result<Option<Arc<Embedded>>, BootError> {
+    if config.edge.as_ref().is_some_and(|edge| edge.is_ephemeral) {
+        return Ok(None);
+    }
+    if !layout.store().exists() {
+        return Err(BootError::StoreMissing { path: layout.store() });
+    }
+    Ok(Some(Arc::new(Embedded::open(&layout.store())?)))
 }
 
 /// The highest session number and the latest time, also of records that became durable with their change but have not reached the log.

@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use keys::id::ScopeName;
 use keys::policy::NodeRole;
 
 use crate::identity::Rules;
@@ -19,8 +20,6 @@ mod key;
 mod show;
 mod source;
 mod units;
-
-pub use kmip::Credentials;
 
 pub use error::{ConfigError, Place, Shown};
 pub use file::File;
@@ -38,8 +37,10 @@ pub struct Config {
     pub listeners: Listeners,
     /// Who the peers are.
     pub identity: Rules,
-    /// How the MasterKey is kept while the node is off.
+    /// How the MasterKey is kept while the node is off; an edge has none.
     pub seal: Seal,
+    /// The core above it; every edge has one, and no core does.
+    pub edge: Option<Edge>,
     /// How KMIP is served.
     pub kmip: Kmip,
     /// How the audit log is kept.
@@ -143,6 +144,51 @@ impl Credential {
     }
 }
 
+/// An edge and its core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Edge {
+    /// The group that the edge is enrolled in.
+    pub group: ScopeName,
+    /// HTTPS listeners of cores, the preferred one first.
+    pub upstreams: Vec<Upstream>,
+    /// PEM file of the CAs that have issued the cores' certificates.
+    pub ca: PathBuf,
+    /// PEM file of the edge's own certificate, with role `edge` and the group's name.
+    pub cert: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+    /// Objects are kept in memory only, and gone with the process.
+    pub is_ephemeral: bool,
+    /// How often the core is asked what may be served.
+    pub lease: Duration,
+    /// How long the edge serves without hearing from a core; zero: no longer than it takes to notice.
+    pub offline_ttl: Duration,
+    /// Most wrapped object keys that wait for new objects of each service.
+    pub pool_keys: usize,
+    /// About how much memory opened object keys may take.
+    pub cache_bytes: usize,
+    /// An object without a Deactivation Date gets one so long after its activation.
+    pub l4_ttl: Option<Duration>,
+}
+
+/// A core's HTTPS listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    /// DNS name or address, without brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl Upstream {
+    /// `HOST:PORT`, an IPv6 address in brackets.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        let Self { host, port } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+}
+
 /// How KMIP is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kmip {
@@ -150,8 +196,8 @@ pub struct Kmip {
     pub idle_timeout: Duration,
     /// Most bytes of a request.
     pub message_bytes_max: usize,
-    /// What a Credential in a request header counts for. Who the peer is, the certificate says in either case.
-    pub credentials: ::kmip::Credentials,
+    /// What a Credential in a request header counts for (who the peer is, the certificate says in either case), and who chooses IVs.
+    pub settings: ::kmip::Settings,
 }
 
 /// What is told of the node's own doings.

@@ -8,7 +8,6 @@ use std::pin::pin;
 use std::time::Duration;
 
 use hyper::body::{Body, Incoming};
-use hyper::header::HeaderName;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, Version, header};
@@ -18,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::stop::Stop;
 
 pub mod body;
+pub mod edge;
 pub mod health;
 pub mod kmip;
 pub mod pace;
@@ -80,19 +80,6 @@ pub fn misframed<B>(request: &Request<B>) -> Option<&'static str> {
         return Some("an HTTP/1.1 request has one Host header");
     }
     (count(header::CONTENT_TYPE) > 1).then_some("a request has one Content-Type")
-}
-
-/// By these an edge would speak for a client. This release has no edge, so whoever sends one means to be taken for somebody else (T8).
-static DELEGATION: [HeaderName; 3] = [
-    HeaderName::from_static("client-cert"),
-    HeaderName::from_static("client-cert-chain"),
-    HeaderName::from_static("strongroom-delegation"),
-];
-
-/// The header by which a request would speak for another client, if it has one.
-#[must_use]
-pub fn delegation(headers: &hyper::HeaderMap) -> Option<&'static str> {
-    DELEGATION.iter().find(|name| headers.contains_key(*name)).map(HeaderName::as_str)
 }
 
 /// The media type of a request's body without its parameters, in lower case.

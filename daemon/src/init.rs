@@ -1,5 +1,7 @@
 //! `strongroom init`: makes a cluster. The MasterKey, its first slot, the roots; then, last and atomically, the node's identity.
 //!
+//! Of an edge it makes the node alone: its own keys, which its core wraps, and where it belongs.
+//!
 //! Until `node.json` is there nothing exists: what an init that was cut off has left is moved aside by the next one.
 
 use std::path::PathBuf;
@@ -7,21 +9,27 @@ use std::sync::Arc;
 
 use audit::{Log, LogId};
 use keys::cluster::{self, Genesis};
+use keys::edge::{self, EdgeRoot};
 use keys::entropy::Randomness;
-use keys::hierarchy::MasterKey;
-use keys::id::{ClusterId, OutboxSeq, SessionId, Time};
-use keys::policy::{Action, NodeRole};
-use keys::port::{AuditSink, Clock, Keystore};
+use keys::hierarchy::{MasterKey, ROOT_KEY_BYTES};
+use keys::id::{ClusterId, OutboxSeq, ScopeName, SessionId, Time};
+use keys::lease::Lease;
+use keys::policy::Action;
+use keys::port::{AuditSink, Clock, Keystore, Pace, Upstream};
 use keys::record::{Origin, Outcome, Record, SessionRecord};
+use keys::registry::Registry;
+use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
 use seal::{Consent, Expected, Label, NewSlot, Roster, Seal};
-use secret::Bytes;
+use secret::{Bytes, Key};
 use storage::embedded::Embedded;
 use uuid::Uuid;
 
 use crate::boot::{self, BootError};
-use crate::config::Config;
-use crate::layout::{Identity, Layout};
+use crate::config::{self, Config};
+use crate::layout::{EdgeIdentity, Identity, Layout};
+use crate::node::edge_parts;
+use crate::role::upstream::Cores;
 use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
 /// The session under which `init` writes its records: the first of the log.
@@ -44,10 +52,14 @@ pub struct InitOptions {
 pub struct InitReport {
     /// The cluster.
     pub cluster: ClusterId,
-    /// Label of the first slot.
-    pub slot: String,
+    /// Label of the first slot; an edge has none.
+    pub slot: Option<String>,
+    /// The edge group; a core is of none.
+    pub group: Option<String>,
     /// Where something that looked like an unfinished init went.
     pub aside: Option<PathBuf>,
+    /// Public half of the key by which an edge vouches for its clients, to be enrolled at the core.
+    pub delegation_key: Option<[u8; 32]>,
     /// Public half of the audit signing key, to be kept elsewhere for `audit verify --key`.
     pub audit_key: [u8; 32],
 }
@@ -67,6 +79,12 @@ pub enum InitError {
     /// The roots could not be made or stored.
     #[error(transparent)]
     Domain(#[from] keys::Error),
+    /// The core knows the edge's certificate as another group's.
+    #[error("the core knows this edge's certificate as one of the group {group}: correct edge.group, or use another certificate")]
+    OtherGroup {
+        /// What the core calls the group.
+        group: ScopeName,
+    },
     /// What was just stored does not open again.
     #[error("what was just stored does not open again: {what}; nothing was initialised")]
     ReadBack {
@@ -111,8 +129,57 @@ pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, In
     let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store()).map_err(BootError::from)?);
     store_roots(&layout, log_id, genesis, &store, now).await?;
     read_back(&seal, &store, cluster, options.pin.as_ref(), &slot).await?;
-    layout.write_identity(Identity { cluster, log: log_id }).map_err(BootError::from)?;
-    Ok(InitReport { cluster, slot: slot.header.label.to_string(), aside, audit_key })
+    layout.write_identity(&Identity { cluster, log: log_id, edge: None }).map_err(BootError::from)?;
+    Ok(InitReport { cluster, slot: Some(slot.header.label.to_string()), group: None, aside, delegation_key: None, audit_key })
+}
+
+/// Makes an edge in `config.data_dir`, which its core must have enrolled and answer for. Call [`boot::prepare_process`] before.
+///
+/// # Errors
+/// [`InitError`]; the folder then holds no node, and the next try starts anew.
+pub async fn run_edge(config: &Config, settings: &config::Edge) -> Result<InitReport, InitError> {
+    let layout = Layout::new(&config.data_dir);
+    layout.check_socket().map_err(BootError::from)?;
+    layout.prepare().map_err(BootError::from)?;
+    let _lock = layout.lock().map_err(BootError::from)?;
+    let aside = layout.set_unfinished_aside(SystemClock.now()).map_err(BootError::from)?;
+    layout.prepare().map_err(BootError::from)?;
+    let randomness = Randomness::new(Arc::new(SystemEntropy));
+    let upstream: Arc<dyn Upstream> = Arc::new(Cores::new(settings));
+    let asked = SystemPace.now();
+    let lease = upstream.lease().await.map_err(keys::Error::from)?;
+    if lease.group.name != settings.group {
+        return Err(InitError::OtherGroup { group: lease.group.name });
+    }
+    let log_id = LogId(random_uuid(&randomness)?.into_bytes());
+    let (seed, audit_stored) = root(&*upstream, &lease, &randomness, "the audit key").await?;
+    let audit_key = seed.expose(cipher::sign::public_from_seed);
+    let (delegation, delegation_key) = root(&*upstream, &lease, &randomness, "the delegation key").await?;
+    let delegation_public = delegation.expose(cipher::sign::public_from_seed);
+    let (cluster, group) = (lease.cluster, lease.group.id);
+    let log = open_log(&layout, log_id, seed, SystemClock.now())?;
+    if !settings.is_ephemeral {
+        let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store()).map_err(BootError::from)?);
+        let (registry, made) = edge::roots(&store, &*upstream, &lease, &randomness).await?;
+        let parts = parts(registry, &store, &log, SystemClock.now());
+        let (vault, writer) = Vault::edge(parts, edge_parts(settings, lease.clone(), asked, &upstream))?;
+        commit(vault, writer, |vault, unit| made.into_iter().for_each(|row| vault.stage_edge_roots(unit, row))).await?;
+        let (_, missing) = edge::roots(&store, &*upstream, &lease, &randomness).await?;
+        if missing.is_some() {
+            return Err(InitError::ReadBack { what: "the integrity key".to_owned() });
+        }
+    }
+    log.flush().map_err(keys::Error::from)?;
+    let own = EdgeIdentity { group, audit_key: audit_stored, delegation_key, delegation_public };
+    layout.write_identity(&Identity { cluster, log: log_id, edge: Some(own) }).map_err(BootError::from)?;
+    Ok(InitReport {
+        cluster,
+        slot: None,
+        group: Some(settings.group.to_string()),
+        aside,
+        delegation_key: Some(delegation_public),
+        audit_key,
+    })
 }
 
 fn which_custodian(config: &Config, named: Option<&Label>) -> Result<Label, InitError> {
@@ -127,11 +194,30 @@ fn random_uuid(randomness: &Randomness) -> Result<Uuid, InitError> {
     Ok(uuid::Builder::from_random_bytes(randomness.array().map_err(keys::Error::from)?).into_uuid())
 }
 
+/// A key of the edge's own, and how it is stored: opened from that before anybody relies on it (C18).
+async fn root(
+    upstream: &dyn Upstream,
+    lease: &Lease,
+    randomness: &Randomness,
+    what: &str,
+) -> Result<(Key<ROOT_KEY_BYTES>, Vec<u8>), InitError> {
+    let EdgeRoot { key, stored } = edge::new_root(upstream, lease, randomness).await?;
+    let opened = edge::open_root(upstream, lease, &stored).await?;
+    if opened.ct_eq(&key) { Ok((key, stored)) } else { Err(InitError::ReadBack { what: what.to_owned() }) }
+}
+
 /// Roots and the first audit record in one transaction, as every later change.
 async fn store_roots(layout: &Layout, log_id: LogId, genesis: Genesis, store: &Arc<dyn Keystore>, now: Time) -> Result<(), InitError> {
+    let log = open_log(layout, log_id, genesis.audit_seed, now)?;
+    let (vault, writer) = Vault::core(parts(genesis.registry, store, &log, now))?;
+    commit(vault, writer, |vault, unit| vault.stage_genesis(unit, genesis.rows)).await?;
+    Ok(log.flush().map_err(keys::Error::from)?)
+}
+
+/// A new log with the session of `init`.
+fn open_log(layout: &Layout, log_id: LogId, seed: Key<ROOT_KEY_BYTES>, now: Time) -> Result<Arc<Log>, InitError> {
     let (log, _fresh) = Log::open(&layout.audit(), audit::Settings::default(), log_id).map_err(BootError::from)?;
-    let log = Arc::new(log);
-    log.set_key(genesis.audit_seed).map_err(BootError::from)?;
+    log.set_key(seed).map_err(BootError::from)?;
     log.session(&SessionRecord {
         time: now,
         session: INIT_SESSION,
@@ -143,23 +229,30 @@ async fn store_roots(layout: &Layout, log_id: LogId, genesis: Genesis, store: &A
         peer: format!("strongroom init {}", env!("CARGO_PKG_VERSION")),
     })
     .map_err(keys::Error::from)?;
-    let (vault, writer) = Vault::core(Parts {
-        node: NodeRole::Core,
-        registry: genesis.registry,
+    Ok(Arc::new(log))
+}
+
+fn parts(registry: Registry, store: &Arc<dyn Keystore>, log: &Arc<Log>, now: Time) -> Parts {
+    Parts {
+        registry,
         store: Arc::clone(store),
-        audit: Arc::<Log>::clone(&log),
+        audit: Arc::<Log>::clone(log),
         clock: Arc::new(SystemClock),
         pace: Arc::new(SystemPace),
         entropy: Arc::new(SystemEntropy),
         system: INIT_SESSION,
         next_outbox: OutboxSeq(1),
         not_before: now,
-    })?;
+    }
+}
+
+/// Commits what `stage` stages with the record of the initialisation, and ends the vault.
+async fn commit(vault: Arc<Vault>, writer: Writer, stage: impl FnOnce(&Vault, &mut Unit)) -> Result<(), InitError> {
     let writing = tokio::spawn(writer.run());
     let mut unit = vault.begin(INIT_SESSION);
-    vault.stage_genesis(&mut unit, genesis.rows);
+    stage(&vault, &mut unit);
     unit.record(Record {
-        time: now,
+        time: vault.now(),
         session: INIT_SESSION,
         action: Action::Init,
         object: Some(cluster::cluster_row()),
@@ -170,7 +263,7 @@ async fn store_roots(layout: &Layout, log_id: LogId, genesis: Genesis, store: &A
     let _receipt = unit.commit().await.map_err(keys::Error::from)?;
     drop(vault);
     let _ended = writing.await;
-    Ok(log.flush().map_err(keys::Error::from)?)
+    Ok(())
 }
 
 /// C18: the slot and the roots are opened from what is on the medium before anybody relies on them.

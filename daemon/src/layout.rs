@@ -16,7 +16,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use audit::LogId;
-use keys::id::{ClusterId, Time};
+use data_encoding::HEXLOWER;
+use keys::id::{ClusterId, ServiceId, Time};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -39,12 +40,27 @@ pub struct DataLock {
 }
 
 /// Who this node is; nothing of it is secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// Its cluster.
     pub cluster: ClusterId,
     /// Its audit log.
     pub log: LogId,
+    /// What an edge is besides; `None` for a core.
+    pub edge: Option<EdgeIdentity>,
+}
+
+/// Who an edge is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeIdentity {
+    /// Its group.
+    pub group: ServiceId,
+    /// Its audit signing key, as [`keys::edge::new_root`] has had it wrapped: only the core opens it, for this group.
+    pub audit_key: Vec<u8>,
+    /// The key by which it vouches for its clients, wrapped likewise.
+    pub delegation_key: Vec<u8>,
+    /// Its public half, which the core's operator enrols.
+    pub delegation_public: [u8; 32],
 }
 
 #[derive(Serialize, Deserialize)]
@@ -53,6 +69,39 @@ struct IdentityFile {
     format: u32,
     cluster: Uuid,
     log: Uuid,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    edge: Option<EdgeFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EdgeFile {
+    group: Uuid,
+    audit_key: String,
+    delegation_key: String,
+    delegation_public: String,
+}
+
+impl EdgeFile {
+    fn identity(self) -> Option<EdgeIdentity> {
+        let hex = |text: &str| HEXLOWER.decode(text.as_bytes()).ok();
+        Some(EdgeIdentity {
+            group: ServiceId::new(self.group),
+            audit_key: hex(&self.audit_key)?,
+            delegation_key: hex(&self.delegation_key)?,
+            delegation_public: hex(&self.delegation_public)?.try_into().ok()?,
+        })
+    }
+}
+
+impl IdentityFile {
+    fn identity(self) -> Option<Identity> {
+        let edge = match self.edge {
+            Some(edge) => Some(edge.identity()?),
+            None => None,
+        };
+        Some(Identity { cluster: ClusterId::new(self.cluster), log: LogId(self.log.into_bytes()), edge })
+    }
 }
 
 /// Why the node's own files cannot be used.
@@ -230,23 +279,25 @@ impl Layout {
             }
             Err(source) => return Err(LayoutError::Io { path, source }),
         };
-        match serde_json::from_slice::<IdentityFile>(&text) {
-            Ok(IdentityFile { format: FORMAT, cluster, log }) => {
-                Ok(Identity { cluster: ClusterId::new(cluster), log: LogId(log.into_bytes()) })
-            }
-            Ok(_) | Err(_) => Err(LayoutError::Damaged { path }),
-        }
+        let file = serde_json::from_slice::<IdentityFile>(&text).ok().filter(|file| file.format == FORMAT);
+        file.and_then(IdentityFile::identity).ok_or(LayoutError::Damaged { path })
     }
 
     /// Writes who this node is; from then on it exists. Atomic and durable.
     ///
     /// # Errors
     /// [`LayoutError::Io`].
-    pub fn write_identity(&self, identity: Identity) -> Result<(), LayoutError> {
+    pub fn write_identity(&self, identity: &Identity) -> Result<(), LayoutError> {
         let path = self.node();
-        let file =
-            IdentityFile { format: FORMAT, cluster: Uuid::from_bytes(*identity.cluster.as_bytes()), log: Uuid::from_bytes(identity.log.0) };
-        let text = serde_json::to_vec_pretty(&file).expect("three plain fields always print");
+        let edge = identity.edge.as_ref().map(|edge| EdgeFile {
+            group: Uuid::from_bytes(*edge.group.as_bytes()),
+            audit_key: HEXLOWER.encode(&edge.audit_key),
+            delegation_key: HEXLOWER.encode(&edge.delegation_key),
+            delegation_public: HEXLOWER.encode(&edge.delegation_public),
+        });
+        let (cluster, log) = (Uuid::from_bytes(*identity.cluster.as_bytes()), Uuid::from_bytes(identity.log.0));
+        let file = IdentityFile { format: FORMAT, cluster, log, edge };
+        let text = serde_json::to_vec_pretty(&file).expect("plain fields always print");
         self.replace(&path, &text).map_err(|source| LayoutError::Io { path, source })
     }
 
@@ -270,9 +321,16 @@ mod tests {
         let layout = Layout::new(dir.path());
         assert!(matches!(layout.identity(), Err(LayoutError::Uninitialised { .. })));
         layout.prepare().expect("the folder is ours");
-        let identity = Identity { cluster: ClusterId::new(Uuid::from_bytes([1; 16])), log: LogId([2; 16]) };
-        layout.write_identity(identity).expect("the folder is ours");
-        assert_eq!(layout.identity().expect("it was written"), identity);
+        let core = Identity { cluster: ClusterId::new(Uuid::from_bytes([1; 16])), log: LogId([2; 16]), edge: None };
+        let group = ServiceId::new(Uuid::from_bytes([3; 16]));
+        let edge = Identity {
+            edge: Some(EdgeIdentity { group, audit_key: vec![0xAB, 4], delegation_key: vec![5], delegation_public: [6; 32] }),
+            ..core.clone()
+        };
+        for identity in [core, edge] {
+            layout.write_identity(&identity).expect("the folder is ours");
+            assert_eq!(layout.identity().expect("it was written"), identity);
+        }
         assert!(matches!(layout.prepare(), Err(LayoutError::Initialised { .. })));
         assert!(matches!(layout.set_unfinished_aside(Time::default()), Err(LayoutError::Initialised { .. })));
         for damaged in [

@@ -1,9 +1,12 @@
 //! One running node: its store, log and seal, and whether it is open or sealed.
 
+mod edge;
 mod figures;
 
+pub(crate) use edge::edge_parts;
+
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -11,16 +14,18 @@ use audit::Log;
 use keys::cluster;
 use keys::floor::CrlFloors;
 use keys::hierarchy::MasterKey;
-use keys::id::{OutboxSeq, SessionId, Time};
-use keys::policy::{Action, NodeRole, Principal};
+use keys::id::{ClusterId, OutboxSeq, ScopeName, SessionId, Time};
+use keys::policy::{Action, Principal};
 use keys::port::{AuditSink, AuditUnavailable, Clock, Keystore};
 use keys::record::{Origin, Outcome, Record, SessionRecord};
-use keys::unit::Unit;
+use keys::registry::Registry;
+use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
 use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
 use secret::Bytes;
 use storage::embedded::Embedded;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::futures::Notified;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -29,6 +34,7 @@ use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::notices::Notices;
 use crate::refusals::Refusals;
+use crate::role::upstream::Cores;
 use crate::sessions::Sessions;
 use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
@@ -49,12 +55,12 @@ pub struct Node {
     pub memory: secret::Report,
     /// Where its rows are.
     pub store: Arc<dyn Keystore>,
-    /// The same, for what a keystore on the node's own disk can tell besides.
-    pub embedded: Arc<Embedded>,
+    /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
+    pub embedded: Option<Arc<Embedded>>,
     /// Its log.
     pub audit: Arc<Log>,
-    /// Its slots.
-    pub seal: Arc<Seal>,
+    /// By what it opens.
+    pub custody: Custody,
     /// Numbers for connections.
     pub sessions: Sessions,
     /// The appliance's own session.
@@ -68,6 +74,10 @@ pub struct Node {
     /// Certificates that were refused of late.
     pub(crate) refusals: Refusals,
     state: RwLock<State>,
+    /// An operator has sealed it, so it does not open by itself.
+    by_request: AtomicBool,
+    /// Told when it opens or is sealed.
+    changed: Notify,
     slots: Mutex<Slots>,
     /// The domain's clock never shows less, also after a seal or a restart.
     newest_millis: AtomicI64,
@@ -79,6 +89,15 @@ pub struct Node {
     synced: Mutex<Option<Instant>>,
     /// Who keeps the trust of the listeners.
     trust: OnceLock<mpsc::Sender<FoundFloors>>,
+}
+
+/// By what a node opens.
+#[derive(Clone)]
+pub enum Custody {
+    /// A core: by its slots.
+    Slots(Arc<Seal>),
+    /// An edge: by its core.
+    Core(Arc<Cores>),
 }
 
 /// Sealed is a state, not an error.
@@ -139,6 +158,22 @@ pub enum UnsealError {
     /// The listeners' trust did not take up the CRL numbers that are stored.
     #[error("the CRL numbers in the keystore were not taken up within {BELIEVE_WITHIN:?}: unseal again")]
     Trust,
+    /// The configuration is an edge's, the folder a core's, or the other way round.
+    #[error("data_dir belongs to a node of the other role: correct `role` or `data_dir`")]
+    NoEdge,
+    /// The core's certificate rules or its operator say that this edge is of another group or cluster than when it was made.
+    #[error(
+        "the core says that this edge is of the group {group} in cluster {cluster}, which it was not made for: use another data_dir, or the certificate that it was made with"
+    )]
+    OtherGroup {
+        /// The core's cluster.
+        cluster: ClusterId,
+        /// What the core calls the group.
+        group: ScopeName,
+    },
+    /// The store has lost what everything in it is checked by.
+    #[error("the keystore holds no integrity key: put it back from a copy; nothing was made in its place")]
+    NoIntegrityKey,
     /// The audit log does not take the key or the record.
     #[error("audit log: {what}")]
     Audit {
@@ -157,12 +192,12 @@ pub struct NodeParts {
     pub memory: secret::Report,
     /// Where its rows are.
     pub store: Arc<dyn Keystore>,
-    /// The same, for what a keystore on the node's own disk can tell besides.
-    pub embedded: Arc<Embedded>,
+    /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
+    pub embedded: Option<Arc<Embedded>>,
     /// Its log.
     pub audit: Arc<Log>,
-    /// Its slots.
-    pub seal: Arc<Seal>,
+    /// By what it opens.
+    pub custody: Custody,
     /// Numbers for connections.
     pub sessions: Sessions,
     /// The highest outbox number in the log.
@@ -187,7 +222,9 @@ impl Node {
             store,
             embedded: parts.embedded,
             audit: parts.audit,
-            seal: parts.seal,
+            custody: parts.custody,
+            by_request: AtomicBool::new(false),
+            changed: Notify::new(),
             sessions: parts.sessions,
             system,
             socket: parts.socket,
@@ -224,6 +261,21 @@ impl Node {
 
     fn become_state(&self, state: State) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = state;
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the node opens or is sealed. What happens between the call and the first poll is not missed.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
+    }
+
+    /// The slots of a core.
+    #[must_use]
+    pub fn seal_slots(&self) -> Option<&Arc<Seal>> {
+        match &self.custody {
+            Custody::Slots(seal) => Some(seal),
+            Custody::Core(_) => None,
+        }
     }
 
     /// A unit for `session`, on an open or a sealed node.
@@ -292,8 +344,9 @@ impl Node {
             timeout(SEAL_WITHIN, running).await.map_err(|_| UnsealError::StillClosing)?.map_err(|_| UnsealError::StillClosing)?;
             *writer = None;
         }
+        self.by_request.store(false, Ordering::Relaxed);
         let was_typed = typed.is_some();
-        let unsealed = match self.try_unseal(typed).await {
+        let unsealed = match self.try_open(typed).await {
             Ok(unsealed) => self.note_own(session, Action::Unseal, Outcome::Success).map(|()| unsealed),
             Err(error) => Err(self.note_own(session, Action::Unseal, Outcome::Unavailable).err().unwrap_or(error)),
         };
@@ -320,24 +373,21 @@ impl Node {
     fn forget(&self) {
         self.slots().master = None;
         self.audit.clear_key();
+        if let Custody::Core(cores) = &self.custody {
+            cores.set_signer(None);
+        }
     }
 
-    async fn try_unseal(&self, typed: Option<Typed>) -> Result<(Open, JoinHandle<()>), UnsealError> {
-        let started = Instant::now();
-        let seal = Arc::clone(&self.seal);
-        let expected = self.expected();
-        let opened = blocking(move || {
-            let typed = typed.as_ref().map(|Typed { custodian, pin, retry_pin }| TypedPin { custodian, pin, retry_pin: *retry_pin });
-            seal.unseal(expected, typed)
-        })
-        .await?;
-        let roots = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
-        self.audit.set_key(roots.audit_seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
-        let table = self.seal.check_table(roots.registry.integrity()).err().map(|error| error.to_string());
-        let next_outbox = self.reconcile().await?;
-        let (vault, writer) = Vault::core(Parts {
-            node: NodeRole::Core,
-            registry: roots.registry,
+    async fn try_open(&self, typed: Option<Typed>) -> Result<(Open, JoinHandle<()>), UnsealError> {
+        match &self.custody {
+            Custody::Slots(seal) => self.try_unseal(seal, typed).await,
+            Custody::Core(upstream) => self.try_lease(upstream).await,
+        }
+    }
+
+    fn parts(&self, registry: Registry, next_outbox: OutboxSeq) -> Parts {
+        Parts {
+            registry,
             store: Arc::clone(&self.store),
             audit: Arc::<Log>::clone(&self.audit),
             clock: Arc::new(SystemClock),
@@ -346,11 +396,25 @@ impl Node {
             system: self.system,
             next_outbox,
             not_before: Time::from_millis(self.newest_millis.load(Ordering::Relaxed)),
-        })?;
+        }
+    }
+
+    async fn try_unseal(&self, seal: &Arc<Seal>, typed: Option<Typed>) -> Result<(Open, JoinHandle<()>), UnsealError> {
+        let started = Instant::now();
+        let (checked, seal) = (Arc::clone(seal), Arc::clone(seal));
+        let expected = self.expected();
+        let opened = blocking(move || {
+            let typed = typed.as_ref().map(|Typed { custodian, pin, retry_pin }| TypedPin { custodian, pin, retry_pin: *retry_pin });
+            seal.unseal(expected, typed)
+        })
+        .await?;
+        let roots = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
+        self.audit.set_key(roots.audit_seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
+        let table = checked.check_table(roots.registry.integrity()).err().map(|error| error.to_string());
+        let next_outbox = self.reconcile().await?;
+        let (vault, writer) = Vault::core(self.parts(roots.registry, next_outbox))?;
         self.raise_floors(&vault).await?;
-        // On a thread of its own, so that a commit waits for the disk where it stands and takes no hop to one that may.
-        let runtime = tokio::runtime::Handle::current();
-        let running = tokio::task::spawn_blocking(move || runtime.block_on(writer.run()));
+        let running = spawn_writer(writer);
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
         let residency = Residency::of(&opened.attempts);
         let master = (residency != Residency::WipedAfterJobs).then_some(opened.master);
@@ -399,7 +463,7 @@ impl Node {
 
     /// Opens every slot that needs no person, by real device jobs, and decides anew whether the MasterKey may leave memory.
     pub async fn probe_slots(&self) {
-        let seal = Arc::clone(&self.seal);
+        let Some(seal) = self.seal_slots().cloned() else { return };
         let expected = self.expected();
         let attempts = match blocking(move || seal.probe(expected)).await {
             Ok(attempts) => attempts,
@@ -423,7 +487,7 @@ impl Node {
     /// # Errors
     /// Why it does not open.
     pub async fn verify_slot(&self, name: String, retry_pin: bool) -> Result<seal::Slot, seal::Error> {
-        let seal = Arc::clone(&self.seal);
+        let Some(seal) = self.seal_slots().cloned() else { return Err(seal::Error::NoSuchSlot { name }) };
         let expected = self.expected();
         blocking(move || seal.verify(&name, expected, Consent { retry_pin, ..Consent::default() })).await
     }
@@ -455,15 +519,22 @@ impl Node {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings: Vec<String> = self.slots().table.iter().cloned().collect();
-        match self.seal.list() {
-            Ok(listing) => {
+        match self.seal_slots().map(|seal| seal.list()) {
+            Some(Ok(listing)) => {
                 warnings.extend(listing.too_few().map(|few| few.to_string()));
                 warnings.extend(listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
             }
-            Err(error) => warnings.push(error.to_string()),
+            Some(Err(error)) => warnings.push(error.to_string()),
+            None => {}
+        }
+        if self.config.edge.as_ref().is_some_and(|edge| edge.is_ephemeral) {
+            warnings.push("volatile store: objects are gone when this process ends (edge.ephemeral)".to_owned());
+        }
+        if let Some(Err(error)) = self.open().map(|open| open.vault.check_lease()) {
+            warnings.push(format!("nothing is served: {error}; look at the cores in edge.upstreams"));
         }
         warnings.extend(self.notices.all());
-        warnings.extend(self.embedded.writable().err().map(|error| error.to_string()));
+        warnings.extend(self.embedded.as_ref().and_then(|embedded| embedded.writable().err()).map(|error| error.to_string()));
         if self.memory.backing == secret::Backing::Mlock {
             warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
         }
@@ -499,6 +570,7 @@ impl Node {
     /// The log cannot be written: the node seals all the same.
     pub async fn seal(&self, session: SessionId) -> Result<(), UnsealError> {
         let mut writer = self.writer.lock().await;
+        self.by_request.store(true, Ordering::Relaxed);
         let Some(open) = self.open() else {
             self.forget();
             return Ok(());
@@ -534,6 +606,12 @@ impl Node {
     }
 }
 
+/// Runs the writer on a thread of its own, so that a commit waits for the disk where it stands and takes no hop to one that may.
+fn spawn_writer(writer: Writer) -> JoinHandle<()> {
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || runtime.block_on(writer.run()))
+}
+
 /// Runs what waits for devices or disks on a thread that may wait.
 async fn blocking<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> R {
     tokio::task::spawn_blocking(work).await.expect("the work does not panic")
@@ -548,7 +626,7 @@ fn plain(session: SessionId, action: Action, outcome: Outcome) -> Record {
 }
 
 fn session_record(session: SessionId, origin: Origin, principal: Option<&Principal>, peer: &str) -> SessionRecord {
-    let text = |name: Option<&keys::id::ScopeName>| name.map(ToString::to_string).unwrap_or_default();
+    let text = |name: Option<&ScopeName>| name.map(ToString::to_string).unwrap_or_default();
     SessionRecord {
         time: SystemClock.now(),
         session,

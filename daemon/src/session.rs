@@ -74,7 +74,10 @@ async fn run(arrival: Arrival) -> Ended {
 async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
     let Arrival { mut stream, peer, mut gate, node, mut stop } = arrival;
     let frames = Frames::of_requests(node.config.kmip.message_bytes_max);
-    let mut caller = Caller::new(peer.principal, peer.session, node.config.kmip.credentials);
+    let mut caller = Caller::new(peer.principal, peer.session, node.config.kmip.settings);
+    if node.config.edge.is_some() {
+        caller = caller.with_chain(gate.chain().iter().map(|der| der.to_vec()).collect());
+    }
     let mut input = Vec::with_capacity(BUFFER_BYTES);
     let mut output = Vec::new();
     let idle = node.config.kmip.idle_timeout;

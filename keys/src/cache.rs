@@ -33,7 +33,18 @@ pub struct Entry {
     pub header: Header,
     /// Its attributes.
     pub attributes: Arc<Attributes>,
-    material: Option<Hidden>,
+    material: Material,
+}
+
+/// The key bytes of an object.
+#[derive(Debug, Serialize, Deserialize)]
+enum Material {
+    /// There are none any more.
+    Gone,
+    /// There are some that were not opened: who only looks at an object does not need them.
+    Shut,
+    /// Under the cache key.
+    Hidden(Hidden),
 }
 
 /// Secret bytes under the cache key.
@@ -109,6 +120,12 @@ impl Cache {
         is_current
     }
 
+    /// Lets go of all objects but those that `keep` names.
+    pub(crate) fn keep_those(&self, keep: impl Fn(&Header) -> bool) {
+        self.packed.retain(|_, packed| keep(&Entry::unpack(packed).header));
+        self.unpacked.retain(|_, entry| keep(&entry.header));
+    }
+
     /// How full it is, and how often it helped.
     #[must_use]
     pub fn figures(&self) -> CacheFigures {
@@ -124,8 +141,13 @@ impl Cache {
 
     /// Wraps an object's key bytes under the cache key.
     pub fn hide(&self, header: Header, attributes: Attributes, material: Option<&Bytes>) -> Entry {
-        let material = material.map(|bytes| bytes.expose(|bytes| self.conceal(bytes)));
+        let material = material.map_or(Material::Gone, |bytes| Material::Hidden(bytes.expose(|bytes| self.conceal(bytes))));
         Entry { header, attributes: Arc::new(attributes), material }
+    }
+
+    /// Keeps an object to be looked at, whose key bytes stay where they are.
+    pub(crate) fn shut(header: Header, attributes: Attributes) -> Entry {
+        Entry { header, attributes: Arc::new(attributes), material: Material::Shut }
     }
 
     /// Opens an entry's key bytes into locked memory; `None` if it has none.
@@ -133,7 +155,7 @@ impl Cache {
     /// # Errors
     /// No locked memory; or the entry was damaged in memory.
     pub fn reveal(&self, entry: &Entry) -> Result<Option<Bytes>, Error> {
-        let Some(hidden) = &entry.material else {
+        let Material::Hidden(hidden) = &entry.material else {
             return Ok(None);
         };
         let bytes = hidden.sealed.len() - TAG_BYTES;
@@ -166,6 +188,11 @@ impl Cache {
 }
 
 impl Entry {
+    /// Are there key bytes that were not opened?
+    pub(crate) fn is_shut(&self) -> bool {
+        matches!(self.material, Material::Shut)
+    }
+
     fn pack(&self) -> Arc<[u8]> {
         let parts = (&self.header, &*self.attributes, &self.material);
         postcard::to_extend(&parts, Vec::with_capacity(512)).expect("an object is plain data and memory grows").into()
@@ -244,7 +271,7 @@ mod tests {
         };
         let header = Header { expiry: Some(Time::from_seconds(-7)), ..header(1, 300) };
         let back = Entry::unpack(&cache.hide(header.clone(), attributes.clone(), None).pack());
-        assert_eq!((back.header, &*back.attributes, back.material.is_none()), (header, &attributes, true));
+        assert_eq!((back.header, &*back.attributes, matches!(back.material, Material::Gone)), (header, &attributes, true));
     }
 
     #[test]

@@ -85,13 +85,7 @@ impl Chain {
     }
 
     fn seal(&self, key: &ParentKey, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
-        let wrap = |(binding, plain): &(Binding, &Bytes)| {
-            let salt = self.randomness.array()?;
-            let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
-            // C18: what is handed to the store is opened once more before anybody is told that it is safe.
-            if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
-        };
-        children.iter().map(wrap).collect()
+        children.iter().map(|(binding, plain)| seal(key, &self.randomness, binding, plain)).collect()
     }
 
     fn open_row(&self, above: &ParentKey, row: &Row) -> Result<ParentKey, WrapError> {
@@ -114,6 +108,14 @@ impl Chain {
         }
         Err(unusable(parent, "the keystore does not hold it"))
     }
+}
+
+/// Wraps under an open parent key.
+pub(crate) fn seal(key: &ParentKey, randomness: &Randomness, binding: &Binding, plain: &Bytes) -> Result<Vec<u8>, WrapError> {
+    let salt = randomness.array()?;
+    let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
+    // C18: what is handed to the store is opened once more before anybody is told that it is safe.
+    if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
 }
 
 fn version_of(header: &Header) -> ParentRef {

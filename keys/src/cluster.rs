@@ -107,7 +107,7 @@ pub fn found(cluster: ClusterId, master: &MasterKey, randomness: &Randomness, no
     let record = Cluster {
         id: cluster,
         master_generation: 1,
-        active_ivk: registry.active_ivk(),
+        active_ivk: registry.active_ivk()?,
         fence: 1,
         epoch: 1,
         roster_hash,
@@ -202,7 +202,7 @@ pub async fn load(store: &Arc<dyn Keystore>, cluster: ClusterId, master: &Master
         registry.check_row(row)?;
     }
     let record = load_cluster(store, &registry).await?;
-    if record.active_ivk != registry.active_ivk() {
+    if record.active_ivk != registry.active_ivk()? {
         return Err(Error::corrupt("it names another Active IVK than the IVK's own records", "cluster record"));
     }
     let audit_seed = load_audit_seed(store, &registry, master).await?;

@@ -3,25 +3,34 @@
 //! A group is a service of the reserved tenant `system`, so that it has an L3 of its own, under which its integrity key is wrapped, and a record of the
 //! tenants it is enrolled for. Core keeps nothing of an object key: the blob goes back to the edge. Source: SECURITY C1, C6.
 
+use std::sync::Arc;
+
 use secret::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::budget::RowHeader;
+use crate::envelope::ObjectKeyId;
 use crate::error::Error;
 use crate::id::{Layer, RowId, ScopeName, ServiceId, TenantId};
+use crate::lease::{Lease, LeasedKey, LeasedService, LeasedTenant};
+use crate::lifecycle::State;
 use crate::policy::verb::{UnwrapObjectKey, UsesMaterial, WrapObjectKey};
-use crate::policy::{Action, Authorized, Grants, Role};
+use crate::policy::{Action, Authorized, Grants, Principal, Role};
 use crate::port::{Change, Query};
 use crate::record::{Outcome, Record};
 use crate::row::{Header, Owner, ParentRef};
-use crate::tenancy::{LISTED_MAX, Tenant};
+use crate::tenancy::{LISTED_MAX, Service, Tenant};
 use crate::unit::Unit;
 use crate::vault::Vault;
 use crate::wrap::{ObjectKeyPlace, ParentKey};
 
 /// Bytes of an object key.
 pub const OBJECT_KEY_BYTES: usize = 32;
+/// Rows that one look for versions brings.
+const LEASE_PAGE_ROWS: usize = 256;
+/// Most edges of one group that vouch for clients.
+pub const KEYS_MAX: usize = 256;
 /// Most tenants of one group.
 pub const TENANTS_MAX: usize = 1000;
 
@@ -38,6 +47,8 @@ pub struct EdgeGroup {
     pub default_key: RowId,
     /// Whose keys its edges may use.
     pub tenants: Vec<TenantId>,
+    /// Public halves of the keys by which its edges vouch for clients (C22).
+    pub keys: Vec<[u8; 32]>,
     /// Its edges are refused everything.
     pub is_revoked: bool,
 }
@@ -55,7 +66,13 @@ impl Vault {
     ///
     /// # Errors
     /// [`Error::NotFound`] without such a tenant; [`Error::Invalid`] for too many; the parent's and the store's.
-    pub async fn enrol_edges(&self, unit: &mut Unit, name: &ScopeName, tenants: &[ScopeName]) -> Result<EdgeGroup, Error> {
+    pub async fn enrol_edges(
+        &self,
+        unit: &mut Unit,
+        name: &ScopeName,
+        tenants: &[ScopeName],
+        keys: &[[u8; 32]],
+    ) -> Result<EdgeGroup, Error> {
         let system = self.tenant_by_name(&ScopeName::system()).await?.ok_or(Error::NotFound)?;
         let before = self.edge_group_row(name).await?;
         let mut group = match &before {
@@ -63,7 +80,15 @@ impl Vault {
             None => {
                 let service = self.create_service(unit, &system.name, name).await?;
                 let (id, default_key) = (service.id, service.default_key);
-                EdgeGroup { id, name: name.clone(), system: system.id, default_key, tenants: Vec::new(), is_revoked: false }
+                EdgeGroup {
+                    id,
+                    name: name.clone(),
+                    system: system.id,
+                    default_key,
+                    tenants: Vec::new(),
+                    keys: Vec::new(),
+                    is_revoked: false,
+                }
             }
         };
         for tenant in tenants {
@@ -72,8 +97,16 @@ impl Vault {
                 group.tenants.push(tenant.id);
             }
         }
+        for key in keys {
+            if !group.keys.contains(key) {
+                group.keys.push(*key);
+            }
+        }
+        if group.keys.len() > KEYS_MAX {
+            return Err(Error::invalid("keys", format!("at most {KEYS_MAX} a group")));
+        }
         if group.tenants.is_empty() || group.tenants.len() > TENANTS_MAX {
-            return Err(Error::invalid("tenants", "1 to 1000"));
+            return Err(Error::invalid("tenants", format!("1 to {TENANTS_MAX}")));
         }
         self.stage_group(unit, before.map(|(header, _)| header), &group).await?;
         Ok(group)
@@ -117,6 +150,89 @@ impl Vault {
         self.listed(Query { layer: Layer::EdgeGroup, terms: Vec::new(), before: None, limit: LISTED_MAX }).await
     }
 
+    /// What the group that the client's certificate names may serve.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for who is no edge of a group that is enrolled; [`Error::Corrupt`]; the store's.
+    pub async fn lease(&self, grants: &Grants) -> Result<Lease, Error> {
+        grants.check_plain(Action::RenewLease, None)?;
+        let group = self.own_group(grants).await?;
+        let epoch = self.policy_epoch();
+        if let Some(kept) = self.scopes.leases.get(epoch, &group.id) {
+            return Ok((*kept).clone());
+        }
+        let mut tenants = Vec::with_capacity(group.tenants.len());
+        for tenant in &group.tenants {
+            let Tenant { id, name, is_disabled, .. } = self.tenant(*tenant).await?;
+            let mut services = Vec::new();
+            for service in self.services(id).await? {
+                services.push(self.leased(service).await?);
+            }
+            tenants.push(LeasedTenant { id, name, is_disabled, services });
+        }
+        let own = self.leased(self.service(group.id).await?).await?;
+        let lease = Lease { cluster: self.shelf.registry.cluster(), group: own, system: group.system, tenants };
+        self.scopes.leases.put(epoch, group.id, Arc::new(lease.clone()));
+        Ok(lease)
+    }
+
+    /// The keys by which the edges of the principal's group vouch for clients.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for who is no edge of a group that is enrolled and not revoked; the store's.
+    pub async fn delegation_keys(&self, edge: &Principal) -> Result<Vec<[u8; 32]>, Error> {
+        Ok(self.own_group(&self.grants(edge).await?).await?.keys)
+    }
+
+    /// What a client may do for which an edge vouches: no more than the client itself, and only what the edge's group is enrolled for.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] if it is not, or for a client that is no service and no tenant-admin; the store's.
+    pub async fn delegated_grants(&self, edge: &Principal, client: &Principal) -> Result<Grants, Error> {
+        let group = self.own_group(&self.grants(edge).await?).await?;
+        if !matches!(client.role, Role::Service | Role::TenantAdmin) {
+            return Err(Error::Denied { why: "an edge speaks for services and tenant-admins only" });
+        }
+        let grants = self.grants(client).await?;
+        match grants.tenant() {
+            Some(tenant) if group.tenants.contains(&tenant) => Ok(grants),
+            _ => Err(Error::Denied { why: "the edge is not enrolled for the client's tenant" }),
+        }
+    }
+
+    /// The enrolled group of an edge.
+    async fn own_group(&self, grants: &Grants) -> Result<EdgeGroup, Error> {
+        let group = match (grants.role(), grants.service()) {
+            (Role::Edge, Some(group)) => self.edge_group(group).await?,
+            _ => return Err(Error::Denied { why: "the edge group that the certificate names is not enrolled" }),
+        };
+        if group.is_revoked { Err(Error::Denied { why: "the edge group is revoked" }) } else { Ok(group) }
+    }
+
+    /// A service with the versions of its default chain that can be used still.
+    async fn leased(&self, service: Service) -> Result<LeasedService, Error> {
+        let Service { id, tenant, name, default_key } = service;
+        let chain = self.shelf.existing(default_key).await?.header.chain;
+        let terms = vec![self.shelf.registry.integrity().terms.service(tenant, id)];
+        let mut query = Query { layer: Layer::L3, terms, before: None, limit: LEASE_PAGE_ROWS };
+        let mut versions = Vec::new();
+        loop {
+            let page = self.shelf.store.find(&query).await?;
+            for hint in page.iter().filter(|hint| hint.header.chain == chain) {
+                let header = self.shelf.existing(hint.header.id).await?.header;
+                if header.chain == chain && !header.state.is_destroyed() && header.state != State::Retired {
+                    versions.push(LeasedKey { id: header.id, version: header.version, state: header.state });
+                }
+            }
+            match page.last().filter(|_| page.len() == LEASE_PAGE_ROWS) {
+                Some(last) => query.before = Some(last.header.id),
+                None => break,
+            }
+        }
+        versions.sort_unstable_by_key(|key| key.version);
+        Ok(LeasedService { id, name, chain, versions })
+    }
+
     /// The group that the client's certificate names, with the proof that it may do `V` to the L3 `id`, whose header is returned too.
     ///
     /// To an edge, a key of a tenant that its group is not enrolled for does not exist.
@@ -134,6 +250,9 @@ impl Vault {
             _ => return Err(Error::Denied { why: "object keys are wrapped for edges only" }),
         };
         let header = self.header_for(unit, grants, id, |owner| group.serves(owner)).await?;
+        if self.is_disabled(header.owner.tenant).await? {
+            return Err(Error::tenant_disabled());
+        }
         let authorized = grants.check_edge(&group, &header)?;
         Ok((group, header, authorized))
     }
@@ -146,7 +265,7 @@ impl Vault {
         &self,
         unit: &Unit,
         (group, authorized): (&EdgeGroup, Authorized<WrapObjectKey>),
-        object_key: [u8; 16],
+        object_key: ObjectKeyId,
         plain: &[u8],
     ) -> Result<Vec<u8>, Error> {
         if plain.len() != OBJECT_KEY_BYTES {
@@ -171,7 +290,7 @@ impl Vault {
         &self,
         unit: &Unit,
         (group, authorized): (&EdgeGroup, Authorized<UnwrapObjectKey>),
-        object_key: [u8; 16],
+        object_key: ObjectKeyId,
         blob: &[u8],
     ) -> Result<Bytes, Error> {
         self.open(unit, authorized, |bytes, view| {
@@ -186,7 +305,7 @@ impl Vault {
         group: &EdgeGroup,
         bytes: &[u8],
         l3: &Header,
-        object_key: [u8; 16],
+        object_key: ObjectKeyId,
     ) -> Result<(ParentKey, ObjectKeyPlace), Error> {
         let cluster = self.shelf.registry.cluster();
         let Owner { tenant, service } = l3.owner;
@@ -194,6 +313,16 @@ impl Vault {
         let parent = ParentRef { chain: l3.chain, version: l3.version };
         let place = ObjectKeyPlace { cluster, tenant, service, group: group.id, object_key, parent };
         Ok((ParentKey::new(cluster, bytes, l3.aead)?, place))
+    }
+
+    async fn is_disabled(&self, tenant: TenantId) -> Result<bool, Error> {
+        let epoch = self.policy_epoch();
+        if let Some(kept) = self.scopes.disabled.get(epoch, &tenant) {
+            return Ok(kept);
+        }
+        let is_disabled = self.tenant(tenant).await?.is_disabled;
+        self.scopes.disabled.put(epoch, tenant, is_disabled);
+        Ok(is_disabled)
     }
 
     /// A group by its id, which a client's grants tell.

@@ -1,9 +1,9 @@
 //! What can go wrong in the domain, by whose fault it is.
 
-use crate::id::RowId;
+use crate::id::{RowId, Time};
 use crate::lifecycle::{State, WrongState};
 use crate::policy::Refusal;
-use crate::port::{AuditUnavailable, EntropyError, StoreError};
+use crate::port::{AuditUnavailable, EntropyError, StoreError, UpstreamError};
 use crate::record::Outcome;
 use crate::wrap::WrapError;
 use secret::Exhausted;
@@ -54,6 +54,9 @@ pub enum Error {
     /// The key's material does not leave the core, not even wrapped.
     #[error("the key is not Extractable")]
     NotExtractable,
+    /// The object leaves wrapped only.
+    #[error("the object is Sensitive: it is returned wrapped only, give a Key Wrapping Specification")]
+    Sensitive,
     /// The key is not the newest version of its chain any more.
     #[error("the key was replaced by {by}: rekey that one")]
     Replaced {
@@ -63,6 +66,18 @@ pub enum Error {
     /// A wrapped object key was not made for the place that is named.
     #[error("the object key does not open: it was wrapped under another key, or for another place")]
     Forged,
+    /// The core does not do it for this edge: it does not let it use a key, or speak for a client.
+    #[error("the core refuses: {why}")]
+    Withdrawn {
+        /// What it says.
+        why: String,
+    },
+    /// Nothing was heard of the core for longer than an edge goes on alone.
+    #[error("this edge has not heard from its core since {}", shown(*heard))]
+    NoLease {
+        /// When it was heard last.
+        heard: Time,
+    },
     /// A part of the appliance is not available now.
     #[error("unavailable: {what}")]
     Unavailable {
@@ -84,6 +99,10 @@ impl Error {
         Self::Corrupt { what: what.to_owned(), at: at.to_string() }
     }
 
+    pub(crate) fn tenant_disabled() -> Self {
+        Self::Denied { why: "the tenant is disabled: ask the appliance's operator" }
+    }
+
     pub(crate) fn invalid(field: &'static str, why: impl Into<String>) -> Self {
         Self::Invalid { field, why: why.into() }
     }
@@ -92,15 +111,20 @@ impl Error {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Denied { .. } | Self::NotExtractable => Outcome::Denied,
+            Self::Denied { .. } | Self::NotExtractable | Self::Sensitive | Self::Withdrawn { .. } => Outcome::Denied,
             Self::NotFound => Outcome::NotFound,
             Self::WrongState { .. } | Self::IvsExhausted { .. } | Self::Replaced { .. } => Outcome::WrongState,
             Self::Invalid { .. } | Self::NameTaken { .. } => Outcome::Invalid,
-            Self::Raced | Self::Unavailable { .. } => Outcome::Unavailable,
+            Self::Raced | Self::Unavailable { .. } | Self::NoLease { .. } => Outcome::Unavailable,
             Self::Corrupt { .. } => Outcome::Corrupt,
             Self::Forged => Outcome::Refused,
         }
     }
+}
+
+/// Seconds since the epoch: the domain has no calendar.
+fn shown(time: Time) -> String {
+    format!("second {} of the epoch", time.seconds())
 }
 
 impl From<Refusal> for Error {
@@ -143,6 +167,7 @@ impl From<WrapError> for Error {
             WrapError::Store(store) => store.into(),
             WrapError::Exhausted(full) => full.into(),
             WrapError::Entropy(error) => error.into(),
+            WrapError::Above(error) => *error,
             other @ (WrapError::NotABlob { .. } | WrapError::Mismatch { .. } | WrapError::Forged | WrapError::Parent { .. }) => {
                 Self::Corrupt { what: other.to_string(), at: "wrapped blob".to_owned() }
             }
@@ -159,6 +184,16 @@ impl From<Exhausted> for Error {
 impl From<EntropyError> for Error {
     fn from(error: EntropyError) -> Self {
         Self::Unavailable { what: error.to_string() }
+    }
+}
+
+impl From<UpstreamError> for Error {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::Unavailable { what } => Self::Unavailable { what },
+            UpstreamError::Refused { why } => Self::Withdrawn { why },
+            UpstreamError::Forged => Self::Corrupt { what: error.to_string(), at: "wrapped object key".to_owned() },
+        }
     }
 }
 

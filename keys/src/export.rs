@@ -1,7 +1,7 @@
-//! Material that leaves: only of an Extractable key, only wrapped under a key that is for wrapping and nothing else.
+//! Material that leaves: only of an Extractable key, and at a core only wrapped under a key that is for wrapping and nothing else.
 //!
-//! There is no verb that returns clear material, and no closure of a caller sees it here: what stands before and after it in the wrapped text is the
-//! caller's, and the verb puts the three together in locked memory. Source: KMIP 1.4 §4.11, §4.40, §2.1.6; docs/SECURITY.md, "Keys that leave".
+//! What leaves wrapped is seen by no closure of a caller: what stands before and after it in the wrapped text is the caller's, and the verb puts
+//! the three together in locked memory. An L4 belongs to its service, which may have it in the clear unless it is Sensitive. Source: KMIP 1.4 §4.11, §4.40, §2.1.6; docs/SECURITY.md, "Keys that leave".
 
 use cipher::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use secret::Bytes;
@@ -14,7 +14,7 @@ use crate::lifecycle::State;
 use crate::policy::Authorized;
 use crate::policy::verb::{Exports, WrapWith};
 use crate::unit::Unit;
-use crate::vault::{Vault, View};
+use crate::vault::{Vault, View, Want};
 
 /// What is wrapped together with the material. Both empty: the bare key bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,20 +50,49 @@ impl Vault {
         how: KeyWrap,
         frame: impl FnOnce(&View) -> Result<Frame, E>,
     ) -> Result<Exported, E> {
-        let entry = self.entry(unit, &object).await?;
+        let entry = self.entry(unit, &object, Want::Material).await?;
         let view = self.view(&entry);
         may_leave(&view)?;
-        let wrapper = self.entry(unit, &with).await?;
+        let wrapper = self.entry(unit, &with, Want::Material).await?;
         self.may_wrap(&self.view(&wrapper), &view)?;
         let wrapped = self.wrapped(&entry, &wrapper, how, &frame(&view)?)?;
         let view = if view.attributes.served { view } else { self.stage_served(unit, &object).await? };
         Ok(Exported { wrapped, view })
     }
 
+    /// Lends an L4's material to `use_it`, which hands it to its owner, and stages that it is not Fresh any more.
+    ///
+    /// # Errors
+    /// [`Error::NotExtractable`], [`Error::Sensitive`]; [`Error::WrongState`] of a destroyed or archived object; [`Error::Denied`] for keys of a core;
+    /// [`Error::Raced`]; what `use_it` returns.
+    pub async fn reveal<V: Exports, R>(
+        &self,
+        unit: &mut Unit,
+        object: Authorized<V>,
+        use_it: impl FnOnce(&[u8], &View) -> R,
+    ) -> Result<(R, View), Error> {
+        let entry = self.entry(unit, &object, Want::Material).await?;
+        let view = self.view(&entry);
+        may_leave(&view)?;
+        if view.header.id.layer != Layer::L4 {
+            return Err(Error::Denied { why: "the keys of a core leave wrapped only" });
+        }
+        if view.attributes.sensitive {
+            return Err(Error::Sensitive);
+        }
+        let revealed = self.revealed(&entry)?.expose(|bytes| use_it(bytes, &view));
+        let view = if view.attributes.served { view } else { self.stage_served(unit, &object).await? };
+        Ok((revealed, view))
+    }
+
     fn may_wrap(&self, wrapper: &View, object: &View) -> Result<(), Error> {
         let is_other = wrapper.header.id != object.header.id && wrapper.header.owner.tenant == object.header.owner.tenant;
-        if !is_other || wrapper.header.id.layer != Layer::L3 {
+        let is_at_hand = wrapper.header.id.layer == object.header.id.layer && matches!(wrapper.header.id.layer, Layer::L3 | Layer::L4);
+        if !is_other || !is_at_hand {
             return Err(Error::Denied { why: "the wrapping key must be another key of the same tenant" });
+        }
+        if wrapper.header.id.layer == Layer::L4 {
+            return self.must_allow::<WrapWith>(wrapper);
         }
         if wrapper.attributes.usage_mask != MASK_KEYS {
             return Err(Error::Denied { why: "the Cryptographic Usage Mask of the wrapping key must be exactly Wrap Key and Unwrap Key" });
@@ -103,14 +132,15 @@ impl Vault {
     }
 }
 
-/// A Compromised key is for re-encryption alone, and a Retired one only to be looked at; a Pre-Active one is of no cryptographic use here, and moving
-/// it is none.
+/// A Compromised key of a core is for re-encryption alone, and a Retired one only to be looked at; a Pre-Active one is of no cryptographic use here, and
+/// moving it is none. A Compromised L4 is its owner's to clean up after.
 fn may_leave(view: &View) -> Result<(), Error> {
     if !view.attributes.extractable {
         return Err(Error::NotExtractable);
     }
     match view.state {
         State::PreActive | State::Active | State::Deprecated => Ok(()),
+        State::Compromised if view.header.id.layer == Layer::L4 => Ok(()),
         State::Retired | State::Compromised | State::Destroyed | State::DestroyedCompromised => {
             Err(Error::WrongState { is: view.state, wants: "Pre-Active, Active or Deactivated" })
         }

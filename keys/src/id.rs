@@ -177,6 +177,8 @@ pub enum Layer {
     Service = 5,
     /// An edge group's record.
     EdgeGroup = 6,
+    /// The key under which an edge keeps the attributes of a service's objects.
+    AttributeKey = 7,
     /// A version of a tenant key.
     L2 = 8,
     /// A version of a tenant's key per resource or version.
@@ -191,6 +193,8 @@ pub enum Layer {
     IvBudget = 17,
     /// The digest of one 4,096th of all rows.
     Bucket = 18,
+    /// What an edge forwarded for a client, in the audit logs of both nodes: no row.
+    Request = 32,
 }
 
 impl TryFrom<u8> for Layer {
@@ -205,6 +209,7 @@ impl TryFrom<u8> for Layer {
             Self::Tenant,
             Self::Service,
             Self::EdgeGroup,
+            Self::AttributeKey,
             Self::L2,
             Self::L21,
             Self::L3,
@@ -212,6 +217,7 @@ impl TryFrom<u8> for Layer {
             Self::Name,
             Self::IvBudget,
             Self::Bucket,
+            Self::Request,
         ];
         all.into_iter().find(|layer| *layer as u8 == number).ok_or(number)
     }

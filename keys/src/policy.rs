@@ -70,6 +70,8 @@ impl Role {
 pub enum Action {
     /// KMIP Create.
     Create = 1,
+    /// KMIP Register.
+    Register = 3,
     /// KMIP Re-key.
     ReKey = 4,
     /// KMIP Locate.
@@ -130,6 +132,10 @@ pub enum Action {
     EnrolEdge = 115,
     /// An edge group was revoked.
     RevokeEdge = 116,
+    /// A tenant was disabled: nothing of it is served.
+    DisableTenant = 117,
+    /// A tenant that was disabled is served again.
+    EnableTenant = 118,
     /// A peer without a rule, or a certificate that does not hold.
     Connect = 120,
     /// A block of random IVs was reserved for a key.
@@ -142,12 +148,25 @@ pub enum Action {
     WrapObjectKey = 140,
     /// An edge's object key was opened.
     UnwrapObjectKey = 141,
+    /// KMIP Encrypt with AES-GCM and an IV of the client's choice.
+    EncryptWithOwnIv = 145,
+    /// An edge was told what it may serve.
+    RenewLease = 142,
+    /// An edge made the key for the attributes of a service's objects.
+    MakeAttributeKey = 143,
+    /// An edge brought objects under a newer L3.
+    Rewrap = 144,
+    /// An edge sent an item to its core for a client.
+    Forward = 146,
+    /// A core was asked to do an item for an edge's client.
+    Delegate = 147,
 }
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 46] = [
         Self::Create,
+        Self::Register,
         Self::ReKey,
         Self::Locate,
         Self::Check,
@@ -178,12 +197,20 @@ impl Action {
         Self::ListKeys,
         Self::EnrolEdge,
         Self::RevokeEdge,
+        Self::DisableTenant,
+        Self::EnableTenant,
         Self::Connect,
         Self::ReserveIvs,
         Self::ReloadTrust,
         Self::Sweep,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
+        Self::EncryptWithOwnIv,
+        Self::RenewLease,
+        Self::MakeAttributeKey,
+        Self::Rewrap,
+        Self::Forward,
+        Self::Delegate,
     ];
 }
 
@@ -217,6 +244,12 @@ pub enum Verdict {
 #[must_use]
 pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role) -> Verdict {
     use Action as A;
+    if node == NodeRole::Edge && matches!(layer, Some(Layer::L2 | Layer::L21 | Layer::L3)) {
+        // The client's item goes to the core, which decides by the same table; what a core does for edges themselves is no client's to ask.
+        let is_clients = matches!(role, Role::Service | Role::TenantAdmin);
+        let is_done_there = verdict(action, NodeRole::Core, layer, role) == Verdict::Here;
+        return if is_clients && is_done_there { Verdict::Upstream } else { Verdict::Refused };
+    }
     let allowed = match (node, action, layer) {
         (_, A::Query | A::DiscoverVersions, None) => true,
         (NodeRole::Core, A::Create, Some(Layer::L3)) => role == Role::TenantAdmin,
@@ -230,12 +263,22 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService | A::VerifySlot, None) => role == Role::Operator,
-        (NodeRole::Core, A::EnrolEdge | A::RevokeEdge, None) => role == Role::Operator,
+        (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,
+        (NodeRole::Core, A::RenewLease, None) => role == Role::Edge,
         (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::Inspect, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::Inspect, Some(Layer::Tenant | Layer::Service)) | (NodeRole::Core, A::ListKeys, None) => {
             matches!(role, Role::Operator | Role::Auditor | Role::TenantAdmin)
         }
+        (NodeRole::Edge, A::Create | A::Register | A::ReKey | A::Encrypt | A::Decrypt | A::Get, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::Activate | A::Revoke | A::Destroy, Some(Layer::L4)) => matches!(role, Role::Service | Role::TenantAdmin),
+        (NodeRole::Edge, A::GetAttributes | A::GetAttributeList | A::Check, Some(Layer::L4)) => {
+            matches!(role, Role::Service | Role::TenantAdmin)
+        }
+        (NodeRole::Edge, A::Locate, None) => matches!(role, Role::Service | Role::TenantAdmin),
+        (NodeRole::Edge, A::Seal | A::Unseal, None) => role == Role::Operator,
+        (NodeRole::Edge, A::Inspect, None) => matches!(role, Role::Operator | Role::Auditor),
         _ => false,
     };
     if allowed { Verdict::Here } else { Verdict::Refused }
@@ -307,6 +350,17 @@ impl Grants {
         match verdict(action, self.node, layer, self.role) {
             Verdict::Here => Ok(()),
             Verdict::Upstream | Verdict::Refused => Err(Refusal::Denied),
+        }
+    }
+
+    /// May an edge ask its core for this?
+    ///
+    /// # Errors
+    /// [`Refusal::Denied`] if no core would do it for the principal.
+    pub fn check_upstream(&self, action: Action, layer: Layer) -> Result<(), Refusal> {
+        match verdict(action, self.node, Some(layer), self.role) {
+            Verdict::Upstream => Ok(()),
+            Verdict::Here | Verdict::Refused => Err(Refusal::Denied),
         }
     }
 

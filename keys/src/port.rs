@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use secret::Bytes;
+use uuid::Uuid;
 
+use crate::envelope::ObjectKeyId;
 use crate::id::{Generation, Layer, OutboxSeq, RowId, Time};
+use crate::lease::Lease;
 use crate::record::{Record, SessionRecord};
 use crate::row::{ParentRef, Row, Term};
 use crate::wrap::{Binding, WrapError};
@@ -167,6 +170,48 @@ pub trait Parent: Send + Sync {
 
     /// A parent version has changed: drops what is kept of it.
     fn forget(&self, parent: ParentRef);
+}
+
+/// The core above an edge, as the edge's own calls reach it. No call outlasts its deadline.
+#[async_trait]
+pub trait Upstream: Send + Sync {
+    /// Has object keys wrapped under an L3; one blob a key, in order. At most [`WRAPPED_KEYS_MAX`].
+    async fn wrap(&self, l3: RowId, keys: &[(ObjectKeyId, &Bytes)]) -> Result<Vec<Vec<u8>>, UpstreamError>;
+
+    /// Has an object key opened that was wrapped under an L3.
+    async fn unwrap(&self, l3: RowId, id: ObjectKeyId, wrapped: &[u8]) -> Result<Bytes, UpstreamError>;
+
+    /// What the edge's group may serve.
+    async fn lease(&self) -> Result<Lease, UpstreamError>;
+
+    /// Has a client's KMIP message of one item done in the client's name, and returns the core's KMIP message. It is sent once at most, because what it
+    /// asks for may be a change.
+    ///
+    /// - `client`: the client's certificate chain in DER, its own first. `request`: by what both nodes' audit logs name it.
+    async fn forward(&self, client: &[Vec<u8>], request: Uuid, message: &[u8]) -> Result<Vec<u8>, UpstreamError>;
+}
+
+/// Most object keys of one [`Upstream::wrap`].
+pub const WRAPPED_KEYS_MAX: usize = 64;
+
+/// Why a core did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// No core answers, or with nothing that can be used, or it is sealed: try again later.
+    #[error("no core is available: {what}")]
+    Unavailable {
+        /// What was tried and what came of it.
+        what: String,
+    },
+    /// The core does not do it for this edge.
+    #[error("the core refuses: {why}")]
+    Refused {
+        /// What it says.
+        why: String,
+    },
+    /// The core does not open the object key: it was not wrapped for this place.
+    #[error("the core does not open the object key")]
+    Forged,
 }
 
 /// The node's audit log. Calls return when the records are in the log's file, or fail within two seconds.

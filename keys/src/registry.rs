@@ -4,8 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use cipher::aead::Aead;
-
 use crate::error::Error;
 use crate::hierarchy::IntegrityKeys;
 use crate::id::{ChainId, ClusterId, KeyVersion};
@@ -22,15 +20,22 @@ pub struct Ivk {
     pub state: State,
 }
 
-/// The open roots of one cluster.
+/// The open roots of one cluster, or of one edge group in it.
 #[derive(Debug)]
 pub struct Registry {
     cluster: ClusterId,
-    ivk_chain: ChainId,
-    ivks: BTreeMap<KeyVersion, Ivk>,
-    active: KeyVersion,
+    /// An edge has none.
+    ivks: Option<Ivks>,
     integrity_chain: ChainId,
     integrity: IntegrityKeys,
+}
+
+/// The versions of the IVK that are open.
+#[derive(Debug)]
+struct Ivks {
+    chain: ChainId,
+    versions: BTreeMap<KeyVersion, Ivk>,
+    active: KeyVersion,
 }
 
 impl Registry {
@@ -47,10 +52,19 @@ impl Registry {
     ) -> Result<Self, Error> {
         let mut actives = ivks.iter().filter(|(_, ivk)| ivk.state == State::Active).map(|(version, _)| *version);
         match (actives.next(), actives.next()) {
-            (Some(active), None) => Ok(Self { cluster, ivk_chain, ivks, active, integrity_chain, integrity }),
+            (Some(active), None) => {
+                let ivks = Some(Ivks { chain: ivk_chain, versions: ivks, active });
+                Ok(Self { cluster, ivks, integrity_chain, integrity })
+            }
             (None, _) => Err(Error::corrupt("no Active version", "IVK")),
             (Some(_), Some(_)) => Err(Error::corrupt("more than one Active version", "IVK")),
         }
+    }
+
+    /// The roots of an edge group: what its integrity key yields. Everything else is wrapped at its core.
+    #[must_use]
+    pub fn of_edge(cluster: ClusterId, integrity_chain: ChainId, integrity: IntegrityKeys) -> Self {
+        Self { cluster, ivks: None, integrity_chain, integrity }
     }
 
     /// The cluster.
@@ -60,14 +74,12 @@ impl Registry {
     }
 
     /// The IVK version that wraps.
-    #[must_use]
-    pub fn active_ivk(&self) -> ParentRef {
-        ParentRef { chain: self.ivk_chain, version: self.active }
-    }
-
-    /// Version, state and algorithm of every open IVK.
-    pub fn ivks(&self) -> impl Iterator<Item = (KeyVersion, State, Aead)> + '_ {
-        self.ivks.iter().map(|(version, ivk)| (*version, ivk.state, ivk.key.aead()))
+    ///
+    /// # Errors
+    /// [`Error::Denied`] on an edge.
+    pub fn active_ivk(&self) -> Result<ParentRef, Error> {
+        let ivks = self.ivks.as_ref().ok_or(Error::Denied { why: "an edge has no Internal Versioned Key: ask its core" })?;
+        Ok(ParentRef { chain: ivks.chain, version: ivks.active })
     }
 
     /// The parent of records that belong to no tenant key.
@@ -90,10 +102,8 @@ impl Registry {
         if parent == self.records() {
             return Ok(Some(&self.integrity.records));
         }
-        if parent.chain != self.ivk_chain {
-            return Ok(None);
-        }
-        let ivk = self.ivks.get(&parent.version).ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
+        let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == parent.chain) else { return Ok(None) };
+        let ivk = ivks.versions.get(&parent.version).ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
         if !ivk.state.allows(purpose) {
             return Err(unusable(parent, &format!("it is {:?}", ivk.state)));
         }

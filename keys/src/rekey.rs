@@ -9,13 +9,15 @@
 //! | Deprecated, Compromised | Active | what it was |
 //! | Retired, destroyed | none: refused | |
 //!
+//! An L4 is its client's: n stays what it is, and n + 1 is what its dates say, also later.
+//!
 //! A Pre-Active version is deprecated although it never was Active: left as it is it could be activated beside its replacement, and the chain would
 //! have two Active versions. Only the newest version is replaced; both writers of a race change its row, so one of them wins and no number is skipped.
 
 use crate::attributes::{Attributes, Links};
 use crate::budget::RowHeader;
 use crate::error::Error;
-use crate::id::{Generation, RowId, Time};
+use crate::id::{Generation, Layer, RowId, Time};
 use crate::lifecycle::{Dates, Event, Purpose, State};
 use crate::policy::Authorized;
 use crate::policy::verb::ReKey;
@@ -58,13 +60,18 @@ impl Vault {
         let now = self.now();
         let attributes = edit(&view, replacement(&view, now), now)?;
         let attributes = kept(&view, attributes, now);
-        must_replace_at_once(&view, &attributes, now)?;
+        if row.header.id.layer != Layer::L4 {
+            must_replace_at_once(&view, &attributes, now)?;
+        }
         let default = self.default_of(unit, &row.header).await?;
         if default.is_some() {
             must_stay_in_use(&attributes.dates, now)?;
         }
-        let tenant: Tenant = self.content(&self.row_in(unit, tenant_row(row.header.owner.tenant)).await?).await?;
-        let new = self.rotate(unit, Old { row, view }, attributes, tenant.parent, now).await?;
+        let parent = match row.header.owner.service.filter(|_| row.header.id.layer == Layer::L4) {
+            Some(service) => self.leased_parent(service)?,
+            None => self.content::<Tenant>(&self.row_in(unit, tenant_row(row.header.owner.tenant)).await?).await?.parent,
+        };
+        let new = self.rotate(unit, Old { row, view }, attributes, parent, now).await?;
         if let Some((row, record)) = default {
             let record = Service { default_key: new.header.id, ..record };
             let place = RowHeader { id: row.header.id, owner: row.header.owner.tenant, expected: Some(row.header.generation) };
@@ -95,7 +102,7 @@ impl Vault {
         demoted.links.replacement = Some(id);
         demoted.touch(now);
         let state = match view.state {
-            State::PreActive | State::Active => {
+            State::PreActive | State::Active if row.header.id.layer != Layer::L4 => {
                 demoted.dates.deactivation = Some(now);
                 view.state.next(row.header.id.layer, Event::Deprecate)?
             }

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::edges::EdgeGroup;
 use crate::id::{ScopeName, ServiceId, TenantId};
+use crate::lease::Lease;
 use crate::tenancy::{Service, Tenant};
 
 /// Most answers of one kind that are kept; all are dropped when there are more.
@@ -20,6 +21,10 @@ pub(crate) struct Scopes {
     pub(crate) named: Kept<(TenantId, ScopeName), Service>,
     /// Edge groups by their id.
     pub(crate) edges: Kept<ServiceId, EdgeGroup>,
+    /// What edge groups may serve, by their id.
+    pub(crate) leases: Kept<ServiceId, Arc<Lease>>,
+    /// Whether a tenant is disabled, for edges.
+    pub(crate) disabled: Kept<TenantId, bool>,
     /// A tenant's newest services, by the most that were asked for.
     pub(crate) newest: Kept<(TenantId, usize), Vec<Service>>,
 }

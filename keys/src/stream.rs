@@ -20,6 +20,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cipher::mode::Mode;
 use cipher::stream::STATE_BYTES;
 use secret::Key;
 
@@ -54,14 +55,20 @@ const VALUE_BYTES: usize = 16;
 /// What a stream does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Encrypts with AES-CBC.
-    EncryptCbc,
-    /// Encrypts with AES-GCM.
-    EncryptGcm,
-    /// Decrypts with AES-CBC.
-    DecryptCbc,
-    /// Collects, then decrypts with AES-GCM.
-    DecryptGcm,
+    /// Encrypts in a mode without a tag.
+    Encrypt(Mode),
+    /// Encrypts with AES-GCM; the tag has so many bytes.
+    EncryptGcm {
+        /// 12 to 16.
+        tag_bytes: usize,
+    },
+    /// Decrypts in a mode without a tag.
+    Decrypt(Mode),
+    /// Collects, then decrypts with AES-GCM; the tag has so many bytes.
+    DecryptGcm {
+        /// 12 to 16.
+        tag_bytes: usize,
+    },
 }
 
 /// How far a stream has come.
@@ -370,7 +377,7 @@ mod tests {
         Slot {
             principal: principal(number),
             key: RowId::new(Layer::L3, uuid::Uuid::nil()),
-            kind: Kind::DecryptGcm,
+            kind: Kind::DecryptGcm { tag_bytes: 16 },
             begun_in: State::Active,
             last_part: Time::from_seconds(0),
             collected_bytes,

@@ -16,7 +16,7 @@ use crate::freshness::{BUCKETS, Bucket, bucket_of, bucket_row, row_mac};
 use crate::id::{Generation, Layer, RowId};
 use crate::port::Query;
 use crate::row::Row;
-use crate::vault::Vault;
+use crate::vault::{Vault, Want};
 
 /// Most rows of one step.
 pub const SWEPT_ROWS_MAX: usize = 4096;
@@ -177,9 +177,14 @@ impl Vault {
     async fn look(&self, id: RowId) -> Result<Option<Row>, Error> {
         let Some(row) = self.shelf.row(id).await? else { return Ok(None) };
         match id.layer {
-            Layer::L2 | Layer::L21 | Layer::L3 | Layer::L4 => drop(self.open_row(&row).await?),
-            // Wrapped by the MasterKey, which is not at hand; opened at every unseal.
-            Layer::Ivk | Layer::Integrity | Layer::Audit => {}
+            Layer::L2 | Layer::L21 | Layer::L3 => drop(self.open_row(&row, Want::Material).await?),
+            // Its material is the core's to open, and so are all attributes of a tenant that is not served.
+            Layer::L4 => match self.open_row(&row, Want::Attributes).await {
+                Ok(_) | Err(Error::Withdrawn { .. }) => {}
+                Err(error) => return Err(error),
+            },
+            // Wrapped by the MasterKey, which is not at hand, or by the core; opened at every unseal.
+            Layer::Ivk | Layer::Integrity | Layer::Audit | Layer::AttributeKey | Layer::Request => {}
             Layer::Cluster | Layer::Tenant | Layer::Service | Layer::EdgeGroup | Layer::Name | Layer::IvBudget | Layer::Bucket => {
                 self.open_record(&row).await?
             }

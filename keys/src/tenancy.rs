@@ -30,6 +30,8 @@ pub struct Tenant {
     pub key: RowId,
     /// The same, as a parent.
     pub parent: ParentRef,
+    /// Nothing of it is served.
+    pub is_disabled: bool,
 }
 
 /// A service, as its record says.
@@ -62,6 +64,9 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn grants(&self, principal: &Principal) -> Result<Grants, Error> {
+        if let Some(edge) = &self.edge {
+            return self.edge_grants(edge, principal);
+        }
         // The reserved tenant has no clients of its own; an edge's group is one of its services.
         let named = match principal.role {
             Role::Edge => Some(&ScopeName::system()),
@@ -71,6 +76,9 @@ impl Vault {
             Some(name) => self.tenant_by_name(name).await?,
             None => None,
         };
+        if tenant.as_ref().is_some_and(|tenant| tenant.is_disabled) {
+            return Err(Error::tenant_disabled());
+        }
         let service = match (&tenant, &principal.service) {
             (Some(tenant), Some(name)) => self.service_by_name(tenant.id, name).await?,
             _ => None,
@@ -89,13 +97,30 @@ impl Vault {
         let chain = ChainId::new(self.new_uuid()?);
         let key = RowId::new(Layer::L2, self.new_uuid()?);
         let owner = Owner { tenant, service: None };
-        let header = key_header(key, chain, owner, self.shelf.registry.active_ivk(), Aead::Aes256Gcm);
+        let header = key_header(key, chain, owner, self.shelf.registry.active_ivk()?, Aead::Aes256Gcm);
         self.insert(unit, NewKey { header, attributes: self.fresh_attributes(0) }).await?;
-        let record = Tenant { id: tenant, name: name.clone(), key, parent: ParentRef { chain, version: KeyVersion::FIRST } };
+        let record =
+            Tenant { id: tenant, name: name.clone(), key, parent: ParentRef { chain, version: KeyVersion::FIRST }, is_disabled: false };
         let place = RowHeader { id: RowId::new(Layer::Tenant, uuid), owner: tenant, expected: None };
         let terms = vec![self.shelf.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str())];
         unit.stage(Change::Insert(self.record_row(place, &record, terms).await?));
         Ok(record)
+    }
+
+    /// Stages that a tenant is served nothing any more, or again; returns it as it will be.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a tenant; the store's.
+    pub async fn set_tenant_disabled(&self, unit: &mut Unit, name: &ScopeName, is_disabled: bool) -> Result<Tenant, Error> {
+        let term = self.shelf.registry.integrity().terms.scope_name(TenantId::SYSTEM, name.as_str());
+        let row = self.shelf.newest(Query { layer: Layer::Tenant, terms: vec![term], before: None, limit: 1 }).await?;
+        let row = row.ok_or(Error::NotFound)?;
+        let tenant = Tenant { is_disabled, ..self.content(&row).await? };
+        let expected = row.header.generation;
+        let place = RowHeader { id: row.header.id, owner: tenant.id, expected: Some(expected) };
+        let row = self.record_row(place, &tenant, row.terms).await?;
+        unit.stage(Change::Update { expected, row });
+        Ok(tenant)
     }
 
     /// Reads a tenant's key back from the store and opens it, so that nobody relies on one that is not there (C18).
@@ -176,6 +201,9 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn service_by_name(&self, tenant: TenantId, name: &ScopeName) -> Result<Option<Service>, Error> {
+        if let Some(edge) = &self.edge {
+            return Ok(self.leased_service_by_name(edge, tenant, name));
+        }
         let (epoch, asked) = (self.policy_epoch(), (tenant, name.clone()));
         if let Some(kept) = self.scopes.named.get(epoch, &asked) {
             return Ok(Some(kept));
@@ -193,6 +221,9 @@ impl Vault {
     /// # Errors
     /// [`Error::NotFound`]; the store's.
     pub async fn service(&self, id: ServiceId) -> Result<Service, Error> {
+        if let Some(edge) = &self.edge {
+            return self.leased_service(edge, id);
+        }
         self.content(&self.shelf.existing(service_row(id)).await?).await
     }
 

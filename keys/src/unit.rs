@@ -89,6 +89,8 @@ pub struct Unit {
     opened: Mutex<Option<Opened>>,
     /// An operator's: see [`AuditSink::append_own`].
     is_own: bool,
+    /// A part of the message was done by another node.
+    was_forwarded: bool,
 }
 
 /// Key bytes in use by one message.
@@ -146,6 +148,7 @@ impl Unit {
             streams: Vec::new(),
             opened: Mutex::default(),
             is_own: false,
+            was_forwarded: false,
         }
     }
 
@@ -167,6 +170,17 @@ impl Unit {
     /// This unit is an operator's: if it changes nothing, its records are those of the appliance's own administration.
     pub fn mark_own(&mut self) {
         self.is_own = true;
+    }
+
+    /// A part of the message was done by another node, which this unit cannot take back and nobody may do again.
+    pub fn note_forwarded(&mut self) {
+        self.was_forwarded = true;
+    }
+
+    /// Must the message not be tried again?
+    #[must_use]
+    pub fn was_forwarded(&self) -> bool {
+        self.was_forwarded
     }
 
     /// Whose unit it is.
@@ -605,7 +619,13 @@ impl Writer {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
         }
-        if group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup)) {
+        // The state of an L3 is part of edges' leases; a new one that is part of one comes with a change of its service.
+        let is_policy = |(id, before, _): (RowId, Option<&Row>, Option<&Row>)| match id.layer {
+            Layer::Tenant | Layer::Service | Layer::EdgeGroup => true,
+            Layer::L3 => before.is_some(),
+            _ => false,
+        };
+        if group.rows().any(is_policy) {
             self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
         }
     }

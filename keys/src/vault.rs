@@ -17,10 +17,12 @@ use crate::chain::Chain;
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
+use crate::lease::Leases;
 use crate::lifecycle::{Event, State};
+use crate::object_keys::ObjectKeys;
 use crate::policy::verb::{Changes, Destroy, UsesMaterial};
 use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
-use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, Parent, Query};
+use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, Parent, Query, Upstream};
 use crate::registry::Registry;
 use crate::row::{Header, Owner, ParentRef, Row, Term};
 use crate::scopes::Scopes;
@@ -40,8 +42,6 @@ const REFUSAL_STEP: Duration = Duration::from_millis(2);
 
 /// What a node's vault is made of.
 pub struct Parts {
-    /// Where this process stands.
-    pub node: NodeRole,
     /// The open roots.
     pub registry: Registry,
     /// Where rows live.
@@ -62,11 +62,37 @@ pub struct Parts {
     pub not_before: Time,
 }
 
+/// What the vault of an edge is made of besides.
+pub struct EdgeParts {
+    /// What it may serve for now.
+    pub leases: Leases,
+    /// Its core.
+    pub upstream: Arc<dyn Upstream>,
+    /// Most wrapped object keys that wait for new objects of each service.
+    pub pool_keys: usize,
+    /// About how much memory opened object keys may take.
+    pub cache_bytes: usize,
+    /// An object without a Deactivation Date gets one so long after its activation.
+    pub l4_ttl: Option<Duration>,
+    /// The store is gone with the process.
+    pub is_ephemeral: bool,
+}
+
+/// How much of an object is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// What is known of it.
+    Attributes,
+    /// Its key bytes too.
+    Material,
+}
+
 /// The open domain of an unsealed node; dropping it (and the writer) wipes every key.
 pub struct Vault {
-    node: NodeRole,
     pub(crate) shelf: Shelf,
     pub(crate) parent: Arc<dyn Parent>,
+    /// The parent once more, on an edge.
+    pub(crate) edge: Option<Arc<ObjectKeys>>,
     audit: Arc<dyn AuditSink>,
     clock: Arc<dyn Clock>,
     pub(crate) pace: Arc<dyn Pace>,
@@ -77,7 +103,7 @@ pub struct Vault {
     pub(crate) scopes: Scopes,
     pub(crate) system: SessionId,
     pub(crate) units: UnitSender,
-    policy_epoch: Arc<AtomicU64>,
+    pub(crate) policy_epoch: Arc<AtomicU64>,
     latest_millis: AtomicI64,
     /// A row that is no row of the store, as one would be stored.
     decoy: Vec<u8>,
@@ -109,10 +135,28 @@ impl Vault {
     /// # Errors
     /// No randomness or no locked memory.
     pub fn core(parts: Parts) -> Result<(Arc<Self>, Writer), Error> {
+        Self::build(parts, |shelf, randomness, _cache| (Arc::new(Chain::new(shelf, randomness)), None))
+    }
+
+    /// As [`Vault::core`], of an edge.
+    ///
+    /// # Errors
+    /// As [`Vault::core`].
+    pub fn edge(parts: Parts, edge: EdgeParts) -> Result<(Arc<Self>, Writer), Error> {
+        Self::build(parts, |shelf, randomness, cache| {
+            let keys = Arc::new(ObjectKeys::new(shelf, randomness, cache, edge));
+            (Arc::<ObjectKeys>::clone(&keys), Some(keys))
+        })
+    }
+
+    fn build(
+        parts: Parts,
+        parent: impl FnOnce(Shelf, Arc<Randomness>, Arc<Cache>) -> (Arc<dyn Parent>, Option<Arc<ObjectKeys>>),
+    ) -> Result<(Arc<Self>, Writer), Error> {
         let randomness = Arc::new(Randomness::new(parts.entropy));
         let shelf = Shelf { store: parts.store, registry: Arc::new(parts.registry), seen: Arc::default() };
         let cache = Arc::new(Cache::new(&randomness, Arc::clone(&shelf.seen))?);
-        let parent: Arc<dyn Parent> = Arc::new(Chain::new(shelf.clone(), Arc::clone(&randomness)));
+        let (parent, edge) = parent(shelf.clone(), Arc::clone(&randomness), Arc::clone(&cache));
         // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
         let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
         let (units, writer) = writer(WriterParts {
@@ -127,9 +171,9 @@ impl Vault {
         let decoy = record_header(RowId::new(Layer::L3, Uuid::nil()), shelf.registry.records(), TenantId::SYSTEM);
         let decoy = shelf.registry.seal_row(decoy, Some(vec![0; DECOY_BLOB_BYTES]), Some(vec![0; DECOY_BLOB_BYTES]), Vec::new());
         let vault = Self {
-            node: parts.node,
             shelf,
             parent,
+            edge,
             audit: parts.audit,
             clock: parts.clock,
             pace: parts.pace,
@@ -156,7 +200,7 @@ impl Vault {
     /// Where this process stands.
     #[must_use]
     pub fn node(&self) -> NodeRole {
-        self.node
+        if self.edge.is_some() { NodeRole::Edge } else { NodeRole::Core }
     }
 
     /// The open roots.
@@ -192,7 +236,15 @@ impl Vault {
         Ok(uuid::Builder::from_unix_timestamp_millis(millis, &self.randomness.array()?).into_uuid())
     }
 
-    /// A random initialization vector that needs no budget: CBC's.
+    /// Random bytes for a padding that is filled with them (ISO 10126).
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn filling(&self) -> Result<[u8; 15], Error> {
+        Ok(self.randomness.array()?)
+    }
+
+    /// A random initialization vector or first counter block that needs no budget: CBC's, or CTR's.
     ///
     /// # Errors
     /// No randomness.
@@ -280,7 +332,7 @@ impl Vault {
     /// # Errors
     /// [`Error::Raced`] if the object changed since it was authorized.
     pub async fn attributes<V: Verb>(&self, unit: &Unit, authorized: Authorized<V>) -> Result<View, Error> {
-        let entry = self.entry(unit, &authorized).await?;
+        let entry = self.entry(unit, &authorized, Want::Attributes).await?;
         Ok(self.view(&entry))
     }
 
@@ -294,7 +346,7 @@ impl Vault {
         authorized: Authorized<V>,
         use_it: impl FnOnce(&[u8], &View) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let entry = self.entry(unit, &authorized).await?;
+        let entry = self.entry(unit, &authorized, Want::Material).await?;
         let view = self.view(&entry);
         self.must_allow::<V>(&view)?;
         let Header { id, generation, .. } = entry.header;
@@ -331,16 +383,21 @@ impl Vault {
 
     /// As [`Vault::insert`]; returns the object as it will be.
     pub(crate) async fn insert_seen(&self, unit: &mut Unit, new: NewKey) -> Result<View, Error> {
-        let NewKey { mut header, mut attributes } = new;
-        let bytes = usize::try_from(header.bits / 8).expect("key sizes are small");
+        let bytes = usize::try_from(new.header.bits / 8).expect("key sizes are small");
         let material = Bytes::try_init_with(bytes, |bytes| Ok::<_, Error>(self.randomness.fill(bytes)?))?;
+        self.insert_material(unit, new, &material).await
+    }
+
+    /// As [`Vault::insert_seen`], with key bytes that are there already.
+    pub(crate) async fn insert_material(&self, unit: &mut Unit, new: NewKey, material: &Bytes) -> Result<View, Error> {
+        let NewKey { mut header, mut attributes } = new;
         attributes.digest = Some(scrubbed(|| material.expose(|bytes| cipher::mac::sha256(&[bytes]))));
         (attributes.always_sensitive, attributes.never_extractable) = (attributes.sensitive, !attributes.extractable);
         attributes.served = false;
         header.generation = Generation::FIRST;
         (header.wrap_seq, header.attributes_seq) = (1, 1);
         self.claim_names(unit, &header, &attributes.names).await?;
-        let row = self.seal_object(header, &attributes, &material).await?;
+        let row = self.seal_object(header, &attributes, material).await?;
         let header = row.header.clone();
         unit.stage(Change::Insert(row));
         Ok(self.seen_as(header, attributes))
@@ -421,7 +478,7 @@ impl Vault {
         let mut found = Vec::new();
         let staged = unit.changes().filter_map(Change::row).filter(|row| row.header.id.layer == layer);
         for row in staged.filter(|row| terms.iter().all(|term| row.terms.contains(term))) {
-            if fits(&self.view(&self.open_row(row).await?)) {
+            if fits(&self.view(&self.open_row(row, Want::Attributes).await?)) {
                 found.push(row.header.id);
             }
         }
@@ -454,6 +511,9 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub async fn parent_of(&self, header: &Header) -> Result<Option<RowId>, Error> {
+        if let Some(edge) = &self.edge {
+            return Ok(edge.leases.current().version(header.parent).map(|key| key.id));
+        }
         let term = self.shelf.registry.integrity().terms.version(header.parent);
         for layer in [Layer::L2, Layer::L21] {
             let found = self.shelf.newest(Query { layer, terms: vec![term], before: None, limit: 1 }).await?;
@@ -475,25 +535,27 @@ impl Vault {
         View { header, state, attributes: Arc::new(attributes) }
     }
 
-    pub(crate) async fn entry<V: Verb>(&self, unit: &Unit, authorized: &Authorized<V>) -> Result<Arc<Entry>, Error> {
+    pub(crate) async fn entry<V: Verb>(&self, unit: &Unit, authorized: &Authorized<V>, want: Want) -> Result<Arc<Entry>, Error> {
         let id = authorized.id();
         let entry = match unit.staged(id) {
-            Some(change) => Arc::new(self.open_row(change.row().ok_or(Error::NotFound)?).await?),
-            None => match self.cache.get(id) {
+            Some(change) => Arc::new(self.open_row(change.row().ok_or(Error::NotFound)?, want).await?),
+            None => match self.cache.get(id).filter(|entry| has(entry, want)) {
                 Some(entry) => entry,
-                None => self.entry_of_row(&self.shelf.existing(id).await?).await?,
+                None => self.entry_of_row(&self.shelf.existing(id).await?, want).await?,
             },
         };
         if entry.header.generation == authorized.generation() { Ok(entry) } else { Err(Error::Raced) }
     }
 
     /// The entry of a checked row: the cached one, or opened and kept.
-    async fn entry_of_row(&self, row: &Row) -> Result<Arc<Entry>, Error> {
-        if let Some(entry) = self.cache.get(row.header.id).filter(|entry| entry.header.generation == row.header.generation) {
+    async fn entry_of_row(&self, row: &Row, want: Want) -> Result<Arc<Entry>, Error> {
+        let is_it = |entry: &Arc<Entry>| entry.header.generation == row.header.generation && has(entry, want);
+        if let Some(entry) = self.cache.get(row.header.id).filter(is_it) {
             return Ok(entry);
         }
-        let entry = Arc::new(self.open_row(row).await?);
+        let entry = Arc::new(self.open_row(row, want).await?);
         self.cache.keep(&entry);
+        self.keep_if_leased(&entry.header);
         Ok(entry)
     }
 
@@ -501,21 +563,31 @@ impl Vault {
     async fn entry_of_hint(&self, hint: &Row, terms: &[Term]) -> Result<Option<Arc<Entry>>, Error> {
         let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
         if is_sound {
-            return Ok(Some(self.entry_of_row(hint).await?));
+            return Ok(Some(self.entry_of_row(hint, Want::Attributes).await?));
         }
         // Changed between the search and now, or not sound at all: the row itself tells.
         let Some(row) = self.shelf.row(hint.header.id).await? else { return Ok(None) };
-        if terms.iter().all(|term| row.terms.contains(term)) { Ok(Some(self.entry_of_row(&row).await?)) } else { Ok(None) }
+        if terms.iter().all(|term| row.terms.contains(term)) {
+            Ok(Some(self.entry_of_row(&row, Want::Attributes).await?))
+        } else {
+            Ok(None)
+        }
     }
 
-    pub(crate) async fn open_row(&self, row: &Row) -> Result<Entry, Error> {
+    /// Opens a row. On a core both parts lie under one key, so whoever opens the one has the other for little.
+    pub(crate) async fn open_row(&self, row: &Row, want: Want) -> Result<Entry, Error> {
         let header = &row.header;
         let sealed = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no attributes", header.id))?;
         let mut children = vec![(self.shelf.registry.attributes_binding(header), sealed)];
-        children.extend(row.material.as_deref().map(|blob| (self.shelf.registry.material_binding(header), blob)));
+        let stays_shut = self.edge.is_some() && want == Want::Attributes && row.material.is_some();
+        let material = row.material.as_deref().filter(|_| !stays_shut);
+        children.extend(material.map(|blob| (self.shelf.registry.material_binding(header), blob)));
         let mut opened = self.parent.unwrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
         let attributes = opened.next().expect("one answer a blob");
         let attributes = attributes.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), header.id))?;
+        if stays_shut {
+            return Ok(Cache::shut(header.clone(), attributes));
+        }
         Ok(self.cache.hide(header.clone(), attributes, opened.next().as_ref()))
     }
 
@@ -539,7 +611,7 @@ impl Vault {
 
     /// What a row's attributes say. Its material stays shut: a key whose material is damaged can still be looked at, revoked and destroyed.
     pub(crate) async fn view_of_row(&self, row: &Row) -> Result<View, Error> {
-        Ok(self.view(&self.open_row(&Row { material: None, ..row.clone() }).await?))
+        Ok(self.view(&self.open_row(&Row { material: None, ..row.clone() }, Want::Attributes).await?))
     }
 
     /// Stages the next generation of `row`: `state`, `attributes`, and the material that is left in it.
@@ -639,6 +711,10 @@ impl Vault {
         let record: Service = self.content(&row).await?;
         Ok((record.default_key == header.id).then_some((row, record)))
     }
+}
+
+fn has(entry: &Entry, want: Want) -> bool {
+    want == Want::Attributes || !entry.is_shut()
 }
 
 fn encode_attributes(header: &Header, attributes: &Attributes) -> Result<Bytes, Error> {

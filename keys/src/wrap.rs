@@ -15,6 +15,7 @@ use cipher::selftest::SelfTestFailed;
 use secret::{Bytes, Exhausted, Key};
 use uuid::Uuid;
 
+use crate::envelope::ObjectKeyId;
 use crate::id::{ChainId, ClusterId, KeyVersion, Layer, RowId, ServiceId, TenantId};
 use crate::row::{Algorithm, ObjectType, ParentRef};
 
@@ -79,7 +80,7 @@ pub struct ObjectKeyPlace {
     /// The edges that keep it.
     pub group: ServiceId,
     /// The object key, by the identifier that the edge gave it.
-    pub object_key: [u8; 16],
+    pub object_key: ObjectKeyId,
     /// What wraps it.
     pub parent: ParentRef,
 }
@@ -129,6 +130,9 @@ pub enum WrapError {
     /// The store that holds the parent did not answer.
     #[error(transparent)]
     Store(#[from] crate::port::StoreError),
+    /// What stands above could not be had: an edge's core, or a record of the edge's own.
+    #[error(transparent)]
+    Above(Box<crate::Error>),
     /// No randomness for a salt.
     #[error(transparent)]
     Entropy(#[from] crate::port::EntropyError),
@@ -261,7 +265,7 @@ impl Place for ObjectKeyPlace {
 
     fn aad(&self, header: &[u8]) -> Vec<u8> {
         let Self { cluster, tenant, service, group, object_key, parent: _in_the_header } = self;
-        let facts = [cluster.as_bytes(), tenant.as_bytes(), service.as_bytes(), group.as_bytes(), object_key];
+        let facts = [cluster.as_bytes(), tenant.as_bytes(), service.as_bytes(), group.as_bytes(), &object_key.0];
         let mut aad = Vec::with_capacity(header.len() + OBJECT_KEY_AAD_LABEL.len() + 80);
         aad.extend_from_slice(header);
         aad.extend_from_slice(OBJECT_KEY_AAD_LABEL);
@@ -369,7 +373,7 @@ fn compare(golden: &str) -> Result<(), SelfTestFailed> {
         tenant: binding.tenant,
         service: ServiceId::new(uuid(9)),
         group: ServiceId::new(uuid(10)),
-        object_key: [11; 16],
+        object_key: ObjectKeyId([11; 16]),
         parent: binding.parent,
     };
     let mut made = vec![binding.aad(&[0xAB; 3]), object_key.aad(&[0xAB; 3])];

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 
 use keys::id::{Layer, RowId};
-use keys::policy::{Action, Authorized, Grants, Principal, Verb};
+use keys::policy::{Action, Authorized, Grants, NodeRole, Principal, Verb};
 use keys::record::Subject;
 use keys::row::Header;
 use keys::unit::Unit;
 use keys::vault::Vault;
 
+use crate::dispatch::CallerIvs;
 use crate::failure::Failure;
 use crate::schema::Rules;
 
@@ -18,6 +19,12 @@ pub(crate) struct Context<'c> {
     pub(crate) vault: &'c Vault,
     /// Who the client is.
     pub(crate) principal: &'c Principal,
+    /// Whether the client may choose IVs of AES-GCM.
+    pub(crate) gcm_caller_iv: CallerIvs,
+    /// The client's certificate chain in DER.
+    pub(crate) chain: &'c [Vec<u8>],
+    /// By what name the item went to the core, if it did.
+    pub(crate) forwarded: &'c mut Option<RowId>,
     /// What the client may do.
     pub(crate) grants: Grants,
     /// Where changes are staged.
@@ -49,8 +56,8 @@ pub(crate) struct Named<'r, V: Verb> {
 impl Context<'_> {
     /// The object that the request names, or the one of the ID Placeholder, if the client may do `V` to it.
     ///
-    /// An unknown, a malformed and another owner's identifier have the same answer. An L4's is told from its spelling, so what the
-    /// policy table says of the layer is the answer, whether or not there is such an object anywhere.
+    /// An unknown, a malformed and another owner's identifier have the same answer. Which kind of node holds an object is told from its spelling,
+    /// so what the policy table says of the layer is the answer, whether or not there is such an object anywhere.
     pub(crate) async fn object<'r, V: Verb>(&mut self, given: Option<&'r str>) -> Result<Named<'r, V>, Failure> {
         let (id, text) = match given {
             Some(text) => (text.parse::<RowId>().map_err(|_| Failure::not_found())?, Cow::Borrowed(text)),
@@ -60,13 +67,20 @@ impl Context<'_> {
             }
         };
         *self.subject = Subject::named(id);
-        if id.layer == Layer::L4 {
-            self.grants.check_plain(V::ACTION, Some(Layer::L4)).map_err(|_| Failure::held_by_edge())?;
-        }
+        self.must_be_held_here(id)?;
         let header = self.vault.header(self.unit, &self.grants, id).await?;
         let authorized = self.grants.check::<V>(&header)?;
         self.is_about(&header);
         Ok(Named { header, authorized, text })
+    }
+
+    /// Refuses what another kind of node holds.
+    pub(crate) fn must_be_held_here(&self, id: RowId) -> Result<(), Failure> {
+        match (self.vault.node(), id.layer) {
+            (NodeRole::Core, Layer::L4) => Err(Failure::held_by_edge()),
+            (NodeRole::Edge, layer) if layer != Layer::L4 => Err(Failure::held_by_core()),
+            _ => Ok(()),
+        }
     }
 
     /// Notes for the audit record which object, in which generation, the item was done to.

@@ -1,5 +1,7 @@
 //! One message from its bytes to its answer: version, batch, the client's rights, one unit, one audit record an item.
 
+use std::sync::Arc;
+
 use keys::id::{SessionId, Time};
 use keys::policy::{Action, Grants, Principal};
 use keys::record::{Outcome, Record, Subject};
@@ -10,6 +12,7 @@ use crate::context::Context;
 use crate::enums::{BatchErrorContinuationOption, ResultReason, ResultStatus};
 use crate::error::Error;
 use crate::failure::Failure;
+use crate::forward;
 use crate::message::{Request, RequestBatchItem, RequestHeader, ResponseBatchItem, ResponseHeader, Unreadable};
 use crate::op;
 use crate::response::Response;
@@ -33,11 +36,39 @@ pub enum Credentials {
     Refuse,
 }
 
+/// Who chooses the IV of AES-GCM at an edge; at a core it is always the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerIvs {
+    /// The client may.
+    Accept,
+    /// A request with an IV is refused.
+    Refuse,
+}
+
+/// How clients are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Credentials in a request's header.
+    pub credentials: Credentials,
+    /// IVs in a request to encrypt with AES-GCM.
+    pub gcm_caller_iv: CallerIvs,
+}
+
+impl From<Credentials> for Settings {
+    fn from(credentials: Credentials) -> Self {
+        Self { credentials, gcm_caller_iv: CallerIvs::Accept }
+    }
+}
+
 /// The client of one connection, and what is remembered about it between its messages.
 pub struct Caller {
     principal: Principal,
     session: SessionId,
-    credentials: Credentials,
+    settings: Settings,
+    /// Its certificate chain in DER, for whoever asks another node in its name.
+    chain: Arc<[Vec<u8>]>,
+    /// Who vouches for it, if it is not itself at the other end.
+    vouches: Option<Principal>,
     /// Its rights, and the policy epoch in which they were resolved.
     grants: Option<(u64, Grants)>,
     messages: u64,
@@ -46,8 +77,21 @@ pub struct Caller {
 impl Caller {
     /// A client that was just let in.
     #[must_use]
-    pub fn new(principal: Principal, session: SessionId, credentials: Credentials) -> Self {
-        Self { principal, session, credentials, grants: None, messages: 0 }
+    pub fn new(principal: Principal, session: SessionId, settings: impl Into<Settings>) -> Self {
+        let (chain, vouches) = (Arc::default(), None);
+        Self { principal, session, settings: settings.into(), chain, vouches, grants: None, messages: 0 }
+    }
+
+    /// A client whose certificate chain is known; at an edge its items for the core are forwarded with it.
+    #[must_use]
+    pub fn with_chain(self, chain: Arc<[Vec<u8>]>) -> Self {
+        Self { chain, ..self }
+    }
+
+    /// A client for which an edge vouches: it may do what both of them may.
+    #[must_use]
+    pub fn vouched_by(self, edge: Principal) -> Self {
+        Self { vouches: Some(edge), ..self }
     }
 
     /// Its number in the audit log.
@@ -59,13 +103,17 @@ impl Caller {
     /// The open vault and the client's rights in it.
     async fn rights<'v>(&mut self, vault: Option<&'v Vault>) -> Result<(&'v Vault, Grants), Failure> {
         let vault = vault.ok_or_else(sealed)?;
+        vault.check_lease()?;
         let epoch = vault.policy_epoch();
         if let Some((resolved, grants)) = self.grants
             && resolved == epoch
         {
             return Ok((vault, grants));
         }
-        let grants = vault.grants(&self.principal).await?;
+        let grants = match &self.vouches {
+            Some(edge) => vault.delegated_grants(edge, &self.principal).await?,
+            None => vault.grants(&self.principal).await?,
+        };
         self.grants = Some((epoch, grants));
         Ok((vault, grants))
     }
@@ -94,7 +142,7 @@ pub async fn dispatch(
     let (version, had_credentials) = match Request::decode(message) {
         Ok(request) => {
             let had_credentials = request.message.header.authentication.is_some();
-            match check(&request, caller.credentials) {
+            match check(&request, caller.settings.credentials) {
                 Ok(()) => answer(vault, caller, &mut unit, &request, now, &mut out).await,
                 Err(error) => refuse(caller, &mut unit, &Unreadable { version: request.rules.version, error }, now, &mut out),
             }
@@ -142,21 +190,36 @@ fn record(caller: &Caller, time: Time, action: Action, subject: Subject, outcome
 /// Works through the batch and writes the answer.
 async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, request: &Request<'_>, now: Time, out: &mut Vec<u8>) {
     let (rules, items) = (request.rules, request.message.items.as_slice());
-    let rights = caller.rights(vault).await;
+    let rights = caller.rights(vault).await.and_then(|rights| must_be_undoable(rights, request));
     let mut answer = Answer::begin(caller, request, now, out);
     let mut placeholder = None;
     let mut searches_left = op::SEARCHES_MAX;
     for (index, item) in items.iter().enumerate() {
         let before = unit.mark();
-        let (mut subject, mut wrapper) = (Subject::default(), None);
+        let (mut subject, mut wrapper, mut forwarded) = (Subject::default(), None, None);
         let mut action = op::action(item.operation, rules.version);
         let done = match &rights {
             Err(failure) => Err(failure.clone()),
             Ok((vault, grants)) => {
                 let (unit, placeholder, subject, wrapper) = (&mut *unit, &mut placeholder, &mut subject, &mut wrapper);
                 let (principal, action, searches_left) = (&caller.principal, &mut action, &mut searches_left);
-                let context =
-                    Context { vault, principal, grants: *grants, unit, rules, placeholder, subject, action, wrapper, searches_left };
+                let gcm_caller_iv = caller.settings.gcm_caller_iv;
+                let (chain, forwarded) = (&*caller.chain, &mut forwarded);
+                let context = Context {
+                    vault,
+                    principal,
+                    gcm_caller_iv,
+                    chain,
+                    forwarded,
+                    grants: *grants,
+                    unit,
+                    rules,
+                    placeholder,
+                    subject,
+                    action,
+                    wrapper,
+                    searches_left,
+                };
                 answer.item(context, item).await
             }
         };
@@ -164,6 +227,10 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
         unit.record(record(caller, now, action, subject, outcome));
         if let Some(wrapper) = wrapper {
             unit.record_also(record(caller, now, action, Subject::named(wrapper), outcome));
+        }
+        if let Some(request) = forwarded {
+            unit.note_forwarded();
+            unit.record_also(record(caller, now, Action::Forward, Subject::named(request), outcome));
         }
         let Err(failure) = done else { continue };
         unit.rewind(before);
@@ -184,6 +251,18 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
     if answer.finish() == Fit::TooLarge {
         unit.undo();
     }
+}
+
+/// What a core has done for an edge's client the edge cannot undo, so such a batch is not begun.
+fn must_be_undoable<'v>((vault, grants): (&'v Vault, Grants), request: &Request<'_>) -> Result<(&'v Vault, Grants), Failure> {
+    let items = request.message.items.as_slice();
+    let undoes = request.message.header.batch_error_continuation_option == Some(BatchErrorContinuationOption::Undo);
+    let is_for_core = |item| forward::layer_at_core(vault.node(), grants.role(), request.rules, item).is_some();
+    if undoes && items.len() > 1 && items.iter().any(is_for_core) {
+        let message = "Undo: keys of the core and objects of the edge are not changed together; send them apart";
+        return Err(Failure::invalid(ResultReason::OperationNotSupported, message));
+    }
+    Ok((vault, grants))
 }
 
 /// Whether an answer is as small as its client wants it.

@@ -58,6 +58,11 @@ impl Failure {
         keys::Error::Denied { why: "L4 objects are held by an edge" }.into()
     }
 
+    /// The request is for a core; told from its syntax alone.
+    pub(crate) fn held_by_core() -> Self {
+        keys::Error::Denied { why: "L2 and L3 keys are held by a core: ask it" }.into()
+    }
+
     /// The object would have to be recovered first.
     pub(crate) fn archived() -> Self {
         let message = Cow::Borrowed("the key is archived");
@@ -96,6 +101,9 @@ impl From<keys::Error> for Failure {
             keys::Error::Unavailable { .. } => "a part of the appliance is unavailable; try again later".into(),
             keys::Error::Corrupt { .. } => {
                 "the stored object does not verify and is refused; its operator finds it named in the audit log".into()
+            }
+            keys::Error::NoLease { .. } => {
+                "this edge has not heard from its core for longer than it may go on alone; try again later".into()
             }
             keys::Error::NotFound => "no such object".into(),
             keys::Error::Denied { why } => (*why).into(),

@@ -5,6 +5,7 @@
 //! [`schema`]'s one macro turns into decoder, encoder and version check.
 
 mod attribute;
+mod clear;
 mod client;
 mod connection;
 mod context;
@@ -13,6 +14,7 @@ mod edit;
 mod enums;
 mod error;
 mod failure;
+mod forward;
 mod instance;
 mod key_block;
 mod mask;
@@ -37,7 +39,7 @@ mod wrapping;
 pub use attribute::{Attribute, AttributeName, AttributeRow, AttributeValue, Deletable, Instances, Modifiable, SetBy};
 pub use client::{Answers, Batch, Call, Sent, Slot};
 pub use connection::{Frames, Framing, MESSAGE_BYTES_MAX};
-pub use dispatch::{Caller, Credentials, dispatch};
+pub use dispatch::{Caller, CallerIvs, Credentials, Settings, dispatch};
 pub use enums::*;
 pub use error::Error;
 pub use key_block::*;

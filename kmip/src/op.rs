@@ -15,52 +15,83 @@ mod locate;
 pub(crate) mod object_key;
 mod query;
 mod re_key;
+mod register;
 mod revoke;
 
 use keys::id::{Layer, RowId};
-use keys::policy::Action;
+use keys::policy::{Action, NodeRole};
 
 use crate::context::Context;
 use crate::enums::{ObjectType, Operation, ResultReason};
 use crate::failure::Failure;
+use crate::forward;
 use crate::message::{OperationNumber, RequestBatchItem};
 use crate::payload::{
     ActivateRequest, AddAttributeRequest, CheckRequest, CreateRequest, DecryptRequest, DeleteAttributeRequest, DestroyRequest,
     DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest, GetAttributesRequest, GetRequest, LocateRequest,
-    ModifyAttributeRequest, QueryRequest, ReKeyRequest, RevokeRequest,
+    ModifyAttributeRequest, QueryRequest, ReKeyRequest, RegisterRequest, RevokeRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
 use crate::ttlv::{Item, Writer};
 use crate::version::ProtocolVersion;
 
-/// What a core offers, and under which action it is allowed and recorded; Query lists it.
-pub(crate) const OFFERED: &[(Operation, Action)] = &[
-    (Operation::Create, Action::Create),
-    (Operation::ReKey, Action::ReKey),
-    (Operation::Locate, Action::Locate),
-    (Operation::Check, Action::Check),
-    (Operation::Get, Action::Get),
-    (Operation::GetAttributes, Action::GetAttributes),
-    (Operation::GetAttributeList, Action::GetAttributeList),
-    (Operation::AddAttribute, Action::AddAttribute),
-    (Operation::ModifyAttribute, Action::ModifyAttribute),
-    (Operation::DeleteAttribute, Action::DeleteAttribute),
-    (Operation::Activate, Action::Activate),
-    (Operation::Revoke, Action::Revoke),
-    (Operation::Destroy, Action::Destroy),
-    (Operation::Query, Action::Query),
-    (Operation::DiscoverVersions, Action::DiscoverVersions),
-    (Operation::Encrypt, Action::Encrypt),
-    (Operation::Decrypt, Action::Decrypt),
-    (Operation::Export, Action::Export),
+/// What is offered, under which action it is allowed and recorded, and by whom; Query lists it.
+const OFFERED: &[(Operation, Action, By)] = &[
+    (Operation::Create, Action::Create, By::All),
+    (Operation::Register, Action::Register, By::Edge),
+    (Operation::ReKey, Action::ReKey, By::All),
+    (Operation::Locate, Action::Locate, By::All),
+    (Operation::Check, Action::Check, By::All),
+    (Operation::Get, Action::Get, By::All),
+    (Operation::GetAttributes, Action::GetAttributes, By::All),
+    (Operation::GetAttributeList, Action::GetAttributeList, By::All),
+    (Operation::AddAttribute, Action::AddAttribute, By::All),
+    (Operation::ModifyAttribute, Action::ModifyAttribute, By::All),
+    (Operation::DeleteAttribute, Action::DeleteAttribute, By::All),
+    (Operation::Activate, Action::Activate, By::All),
+    (Operation::Revoke, Action::Revoke, By::All),
+    (Operation::Destroy, Action::Destroy, By::All),
+    (Operation::Query, Action::Query, By::All),
+    (Operation::DiscoverVersions, Action::DiscoverVersions, By::All),
+    (Operation::Encrypt, Action::Encrypt, By::All),
+    (Operation::Decrypt, Action::Decrypt, By::All),
+    (Operation::Export, Action::Export, By::Core),
 ];
+
+/// Which nodes offer an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    All,
+    Core,
+    Edge,
+}
+
+impl By {
+    fn has(self, node: NodeRole) -> bool {
+        match self {
+            Self::All => true,
+            Self::Core => node == NodeRole::Core,
+            Self::Edge => node == NodeRole::Edge,
+        }
+    }
+}
+
+/// The operations that a node offers.
+pub(crate) fn offered(node: NodeRole) -> impl Iterator<Item = Operation> {
+    OFFERED.iter().filter(move |row| row.2.has(node)).map(|row| row.0)
+}
 
 /// Most searches of one message: each may look at as many rows as the domain lets one.
 pub(crate) const SEARCHES_MAX: usize = 16;
 
-/// The object types a core keeps.
-pub(crate) const OBJECT_TYPES: &[ObjectType] = &[ObjectType::SymmetricKey];
+/// The object types that a node keeps.
+pub(crate) fn object_types(node: NodeRole) -> Vec<ObjectType> {
+    match node {
+        NodeRole::Core => vec![ObjectType::SymmetricKey],
+        NodeRole::Edge => vec![ObjectType::SymmetricKey, ObjectType::SecretData, ObjectType::OpaqueObject],
+    }
+}
 
 /// Under which action an item is recorded.
 pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Action {
@@ -71,7 +102,7 @@ pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Ac
 /// Whether the operation leaves an object in the ID Placeholder, or (Check) says whether what is there may be used. Its failure has to empty
 /// it: what follows in the batch was meant for that object and no other.
 pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
-    let deciding = [Operation::Create, Operation::ReKey, Operation::Locate, Operation::Check, Operation::Export];
+    let deciding = [Operation::Create, Operation::Register, Operation::ReKey, Operation::Locate, Operation::Check, Operation::Export];
     deciding.into_iter().any(|one| operation == one.into())
 }
 
@@ -80,8 +111,13 @@ pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
 /// The rarer operations lie on the heap while they run: else every idle connection would have room for the largest of them.
 pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let (rules, payload) = (context.rules, item.payload);
-    match item.operation.known_in(rules.version) {
+    if let Some(layer) = forward::layer_at_core(context.vault.node(), context.grants.role(), context.rules, item) {
+        return Box::pin(forward::run(context, item, layer, out)).await;
+    }
+    let node = context.vault.node();
+    match item.operation.known_in(rules.version).filter(|operation| !is_elsewhere(*operation, node)) {
         Some(Operation::Create) => Box::pin(create::run(context, CreateRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::Register) => Box::pin(register::run(context, RegisterRequest::decode(payload, rules)?, out)).await,
         Some(Operation::ReKey) => Box::pin(re_key::run(context, ReKeyRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Locate) => Box::pin(locate::run(context, LocateRequest::decode(payload, rules.locating())?, out)).await,
         Some(Operation::Check) => Box::pin(check::run(context, CheckRequest::decode(payload, rules)?, out)).await,
@@ -103,17 +139,26 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::Encrypt) => encrypt::run(context, EncryptRequest::decode(payload, rules)?, out).await,
         Some(Operation::Decrypt) => decrypt::run(context, DecryptRequest::decode(payload, rules)?, out).await,
         Some(Operation::Export) => Box::pin(get::export(context, ExportRequest::decode(payload, rules)?, out)).await,
-        unoffered => Err(refusal(unoffered, payload)),
+        _ => Err(refusal(item.operation.known_in(rules.version), node, payload)),
     }
 }
 
+/// Does only another kind of node offer it?
+fn is_elsewhere(operation: Operation, node: NodeRole) -> bool {
+    OFFERED.iter().any(|row| row.0 == operation && !row.2.has(node))
+}
+
 /// Why an operation is not done here. What plainly is for an edge gets an answer that says so.
-fn refusal(operation: Option<Operation>, payload: Item<'_>) -> Failure {
+fn refusal(operation: Option<Operation>, node: NodeRole, payload: Item<'_>) -> Failure {
     let makes_pair = operation == Some(Operation::CreateKeyPair);
-    if operation.is_some() && (makes_pair || names_l4(payload).unwrap_or(false)) {
+    if node == NodeRole::Core && operation.is_some() && (makes_pair || names_l4(payload).unwrap_or(false)) {
         return Failure::held_by_edge();
     }
-    Failure::invalid(ResultReason::OperationNotSupported, "this operation is not offered by a core in this protocol version")
+    let message = match node {
+        NodeRole::Core => "this operation is not offered by a core in this protocol version",
+        NodeRole::Edge => "this operation is not offered by an edge in this protocol version",
+    };
+    Failure::invalid(ResultReason::OperationNotSupported, message)
 }
 
 /// Whether a payload that is not decoded names an L4 or a type of object that only edges keep.

@@ -33,13 +33,18 @@ pub(crate) fn domain_reason(error: &keys::Error) -> ResultReason {
     match error {
         keys::Error::NotFound => ResultReason::ItemNotFound,
         keys::Error::WrongState { is: State::Retired, .. } => ResultReason::ObjectArchived,
-        keys::Error::Denied { .. } | keys::Error::WrongState { .. } | keys::Error::IvsExhausted { .. } | keys::Error::Replaced { .. } => {
-            ResultReason::PermissionDenied
-        }
+        keys::Error::Denied { .. }
+        | keys::Error::WrongState { .. }
+        | keys::Error::IvsExhausted { .. }
+        | keys::Error::Replaced { .. }
+        | keys::Error::Withdrawn { .. } => ResultReason::PermissionDenied,
         keys::Error::NotExtractable => ResultReason::NotExtractable,
+        keys::Error::Sensitive => ResultReason::Sensitive,
         keys::Error::Forged => ResultReason::CryptographicFailure,
         keys::Error::Invalid { .. } | keys::Error::NameTaken { .. } => ResultReason::InvalidField,
-        keys::Error::Raced | keys::Error::Unavailable { .. } | keys::Error::Corrupt { .. } => ResultReason::GeneralFailure,
+        keys::Error::NoLease { .. } | keys::Error::Raced | keys::Error::Unavailable { .. } | keys::Error::Corrupt { .. } => {
+            ResultReason::GeneralFailure
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use keys::attributes::Other;
 use keys::id::{Layer, RowId, ServiceId, TenantId, Time};
 use keys::lifecycle;
+use keys::policy::NodeRole;
 use keys::row::{ParentRef, Term};
 use keys::terms::TermMaker;
 use keys::vault::View;
@@ -20,7 +21,7 @@ use crate::view;
 
 /// A search: what matches carries all terms and meets all criteria.
 pub(crate) struct Search {
-    /// Whose objects are searched: a layer of core's keys.
+    /// Whose objects are searched: a layer of core's keys, or what an edge holds.
     pub(crate) layer: Layer,
     /// For the store, the most selective first.
     pub(crate) terms: Vec<Term>,
@@ -87,7 +88,11 @@ impl Search {
     pub(crate) async fn read(context: &Context<'_>, request: &LocateRequest<'_>) -> Result<Self, Failure> {
         let storage = request.storage_status_mask.unwrap_or(StorageStatusMask::ON_LINE);
         let (criteria, dates) = (Vec::new(), Vec::new());
-        let mut search = Self { layer: Layer::L3, terms: Vec::new(), criteria, dates, storage, with_destroyed: false };
+        let layer = match context.vault.node() {
+            NodeRole::Core => Layer::L3,
+            NodeRole::Edge => Layer::L4,
+        };
+        let mut search = Self { layer, terms: Vec::new(), criteria, dates, storage, with_destroyed: false };
         let template = request.template_attribute.as_ref();
         // There are no Templates to name here, so a name that stands where one would is the object's.
         for name in template.iter().flat_map(|template| &template.names) {
@@ -160,6 +165,7 @@ impl Search {
                 self.date(value, *date);
                 None
             }
+            A::Custom(name, value) if is_layer_name(name) => self.place(context, view::Y_LAYER, value).await?,
             A::Custom(name, value) if name.starts_with("y-") => self.place(context, name, value).await?,
             A::Custom(..)
             | A::AlternativeName(_)
@@ -211,8 +217,10 @@ impl Search {
     async fn place(&mut self, context: &Context<'_>, name: &str, value: &Value<'_>) -> Result<Option<Criterion>, Failure> {
         let criterion = match (name, value) {
             (view::Y_LAYER, Value::TextString(text)) => {
-                let named = [Layer::L2, Layer::L21, Layer::L3].into_iter().find(|layer| view::layer_name(*layer) == *text);
-                if let Some(layer) = named {
+                let layers = [Layer::L2, Layer::L21, Layer::L3, Layer::L4];
+                let named = layers.into_iter().find(|layer| view::layer_name(*layer) == *text);
+                let is_here = |layer: &Layer| (*layer == Layer::L4) == (context.vault.node() == NodeRole::Edge);
+                if let Some(layer) = named.filter(is_here) {
                     self.layer = layer;
                     return Ok(None);
                 }
@@ -263,7 +271,7 @@ impl Search {
             None => {}
             Some(ObjectGroupMember::GroupMemberFresh) => self.criteria.push(Criterion::Fresh(true)),
             Some(ObjectGroupMember::GroupMemberDefault) => {
-                let keys = match context.grants.tenant() {
+                let keys = match context.grants.tenant().filter(|_| context.vault.node() == NodeRole::Core) {
                     Some(tenant) => context.vault.default_keys(context.unit, tenant).await?,
                     None => Vec::new(),
                 };
@@ -273,6 +281,11 @@ impl Search {
         }
         Ok(())
     }
+}
+
+/// Whether an attribute of this name says which layer is searched: the server's own, or the name that clients without such attributes use.
+pub(crate) fn is_layer_name(name: &str) -> bool {
+    matches!(name, view::Y_LAYER | "x-layer")
 }
 
 /// The client's service of this name.

@@ -2,6 +2,8 @@
 
 use keys::attributes::Attributes;
 use keys::id::Time;
+use keys::policy::NodeRole;
+use keys::row::Header;
 
 use crate::attribute::{AttributeName, AttributeValue, Instances, SetBy};
 use crate::enums::CryptographicAlgorithm;
@@ -14,10 +16,43 @@ use crate::object::TemplateAttribute;
 /// A new symmetric key as its client wants it.
 #[derive(Debug)]
 pub(crate) struct Template {
+    /// Cryptographic Algorithm.
+    pub(crate) algorithm: CryptographicAlgorithm,
     /// Cryptographic Length.
     pub(crate) bits: u32,
     /// Everything that is stored; its Object Groups are as sent.
     pub(crate) attributes: Attributes,
+}
+
+/// What a client says of an object that it brings.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    /// Cryptographic Algorithm.
+    pub(crate) algorithm: Option<CryptographicAlgorithm>,
+    /// Cryptographic Length.
+    pub(crate) bits: Option<i32>,
+    /// Everything that is stored.
+    pub(crate) attributes: Attributes,
+}
+
+impl Registered {
+    /// Checks every attribute; none has to be there. Without a usage mask an object is for nothing but being returned (MongoDB, and whoever keeps secrets).
+    ///
+    /// # Errors
+    /// Reasons of table 330.
+    pub(crate) fn read(template: &TemplateAttribute<'_>, now: Time) -> Result<Self, Failure> {
+        must_name_no_template(template)?;
+        let mut draft = Draft::default();
+        for attribute in &template.attributes {
+            draft.take(&attribute.value)?;
+        }
+        let Draft { algorithm, bits, mask, mut attributes, once } = draft;
+        attributes.usage_mask = any_mask(mask.unwrap_or(Mask(0)))?;
+        attributes.extractable |= !once.0.contains(&AttributeName::Extractable);
+        instance::check_order(&attributes.dates)?;
+        instance::check_future(&attributes.dates, now)?;
+        Ok(Self { algorithm, bits, attributes })
+    }
 }
 
 /// A [`Template`] while it is read.
@@ -35,39 +70,40 @@ struct Draft {
 struct Once(Vec<AttributeName>);
 
 impl Template {
-    /// Checks every attribute against the standard's table and what a core keeps.
+    /// Checks every attribute against the standard's table and what a node keeps.
     ///
+    /// - `node`: where the key is made: a core keeps AES keys that are for one purpose, an edge whatever a service needs.
     /// - `now`: time of day, which a key that is not to activate by itself must not have outlived.
     ///
     /// # Errors
     /// Reasons of table 328.
-    pub(crate) fn read(template: &TemplateAttribute<'_>, now: Time) -> Result<Self, Failure> {
+    pub(crate) fn read(template: &TemplateAttribute<'_>, node: NodeRole, now: Time) -> Result<Self, Failure> {
         must_name_no_template(template)?;
         let mut draft = Draft::default();
         for attribute in &template.attributes {
             draft.take(&attribute.value)?;
         }
-        draft.finish(now)
+        draft.finish(node, now)
     }
 }
 
 /// Puts what a client asks of a replacement in the place of what it copies from the key it replaces (4.4): an attribute that is named takes
 /// the place of all instances copied.
 ///
-/// - `attributes`: as copied. `bits`: of the key that is replaced.
+/// - `attributes`: as copied. `old`: the header of the key that is replaced.
 ///
 /// # Errors
 /// Reasons of tables 328 and 331.
-pub(crate) fn change(template: &TemplateAttribute<'_>, attributes: &mut Attributes, bits: u32, now: Time) -> Result<(), Failure> {
+pub(crate) fn change(template: &TemplateAttribute<'_>, attributes: &mut Attributes, old: &Header, now: Time) -> Result<(), Failure> {
     must_name_no_template(template)?;
     let mut once = Once::default();
     let mut named: Vec<&str> = Vec::new();
     for value in template.attributes.iter().map(|attribute| &attribute.value) {
         once.may_be_set(value)?;
         match value {
-            AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes) => continue,
+            AttributeValue::CryptographicAlgorithm(asked) if asked.number() == old.algorithm.0 => continue,
             AttributeValue::CryptographicAlgorithm(_) => return Err(copied("Cryptographic Algorithm")),
-            AttributeValue::CryptographicLength(asked) if u32::try_from(*asked) == Ok(bits) => continue,
+            AttributeValue::CryptographicLength(asked) if u32::try_from(*asked) == Ok(old.bits) => continue,
             AttributeValue::CryptographicLength(_) => return Err(copied("Cryptographic Length")),
             AttributeValue::CryptographicUsageMask(mask) if mask.0.cast_unsigned() == attributes.usage_mask => continue,
             AttributeValue::CryptographicUsageMask(_) => return Err(copied("Cryptographic Usage Mask")),
@@ -139,23 +175,56 @@ impl Draft {
         Ok(())
     }
 
-    fn finish(self, now: Time) -> Result<Template, Failure> {
-        let Self { algorithm, bits, mask, mut attributes, .. } = self;
+    fn finish(self, node: NodeRole, now: Time) -> Result<Template, Failure> {
+        let Self { algorithm, bits, mask, mut attributes, once } = self;
         let algorithm = algorithm.ok_or_else(|| Failure::missing("Cryptographic Algorithm is missing"))?;
-        if algorithm != CryptographicAlgorithm::Aes {
-            return Err(Failure::field("Cryptographic Algorithm: a core keeps AES keys only"));
-        }
-        let bits = match bits.unwrap_or(256) {
-            128 => 128,
-            192 => 192,
-            256 => 256,
-            _ => return Err(Failure::field("Cryptographic Length: an AES key has 128, 192 or 256 bits")),
+        let mask = mask.ok_or_else(|| Failure::missing("Cryptographic Usage Mask is missing"))?;
+        let bits = match node {
+            NodeRole::Core if algorithm != CryptographicAlgorithm::Aes => {
+                return Err(Failure::field("Cryptographic Algorithm: a core keeps AES keys only"));
+            }
+            NodeRole::Core | NodeRole::Edge => length(algorithm, bits)?,
         };
-        attributes.usage_mask = usage_mask(mask.ok_or_else(|| Failure::missing("Cryptographic Usage Mask is missing"))?)?;
+        attributes.usage_mask = match node {
+            NodeRole::Core => usage_mask(mask)?,
+            NodeRole::Edge => any_mask(mask)?,
+        };
+        attributes.extractable |= node == NodeRole::Edge && !once.0.contains(&AttributeName::Extractable);
         instance::check_order(&attributes.dates)?;
         instance::check_future(&attributes.dates, now)?;
-        Ok(Template { bits, attributes })
+        Ok(Template { algorithm, bits, attributes })
     }
+}
+
+/// The length of a key of this algorithm in bits: what is asked for, if it can be, or the usual one.
+fn length(algorithm: CryptographicAlgorithm, asked: Option<i32>) -> Result<u32, Failure> {
+    use CryptographicAlgorithm as A;
+    let (usual, fits): (u32, fn(u32) -> bool) = match algorithm {
+        A::Aes => (256, |bits| matches!(bits, 128 | 192 | 256)),
+        A::HmacSha1 => (160, is_for_hmac),
+        A::HmacSha224 | A::HmacSha3_224 => (224, is_for_hmac),
+        A::HmacSha256 | A::HmacSha3_256 => (256, is_for_hmac),
+        A::HmacSha384 | A::HmacSha3_384 => (384, is_for_hmac),
+        A::HmacSha512 | A::HmacSha3_512 => (512, is_for_hmac),
+        A::ChaCha20 | A::ChaCha20Poly1305 => (256, |bits| bits == 256),
+        _ => return Err(Failure::field("Cryptographic Algorithm: keys are made for AES, ChaCha20 and HMAC with SHA; register others")),
+    };
+    let bits = asked.map_or(Ok(usual), u32::try_from).ok().filter(|bits| fits(*bits));
+    bits.ok_or_else(|| match algorithm {
+        A::Aes => Failure::field("Cryptographic Length: an AES key has 128, 192 or 256 bits"),
+        A::ChaCha20 | A::ChaCha20Poly1305 => Failure::field("Cryptographic Length: a ChaCha20 key has 256 bits"),
+        _ => Failure::field("Cryptographic Length: an HMAC key has whole bytes, 112 to 4096 bits"),
+    })
+}
+
+/// From the least that NIST SP 800-131A allows to more than any block of the hash functions.
+fn is_for_hmac(bits: u32) -> bool {
+    (112..=4096).contains(&bits) && bits.is_multiple_of(8)
+}
+
+/// An edge's key is for whatever its service says.
+fn any_mask(mask: Mask) -> Result<u32, Failure> {
+    u32::try_from(mask.0).map_err(|_| Failure::field("Cryptographic Usage Mask: there is no such bit"))
 }
 
 /// A core's key is for data or for keys, never for both: who may unwrap with a key could otherwise have it decrypt what it wraps.

@@ -3,16 +3,18 @@
 use keys::attributes::{Attributes, Links, Name, Other};
 use keys::id::{Layer, RowId, Time};
 use keys::lifecycle;
+use keys::policy::verb;
 use keys::vault::View;
 
 use crate::attribute::{Attribute, AttributeValue, Instances};
 use crate::context::Context;
-use crate::enums::{CryptographicAlgorithm, LinkType, NameType, ObjectType, RevocationReasonCode, State};
+use crate::enums::{CryptographicAlgorithm, HashingAlgorithm, KeyFormatType, LinkType, NameType, ObjectType, RevocationReasonCode, State};
 use crate::failure::Failure;
+use crate::instance::encoded;
 use crate::mask::CryptographicUsageMask;
 use crate::object::{self, RevocationReason};
 use crate::schema::Rules;
-use crate::ttlv::{DateTime, Item, Value};
+use crate::ttlv::{ByteString, DateTime, Item, Value};
 use crate::version::ProtocolVersion;
 
 /// Where an object stands: its layer.
@@ -24,6 +26,27 @@ pub(crate) const Y_VERSION: &str = "y-version";
 /// The key that wraps it.
 pub(crate) const Y_PARENT: &str = "y-parent";
 
+/// Of Secret Data, its type. These three are kept with an object like a client's own attributes, but only the server sets them.
+pub(crate) const Y_SECRET_DATA_TYPE: &str = "y-secret-data-type";
+/// Of an Opaque Object, its type.
+pub(crate) const Y_OPAQUE_DATA_TYPE: &str = "y-opaque-data-type";
+/// Of Secret Data, the Key Format Type that it came in.
+pub(crate) const Y_KEY_FORMAT: &str = "y-key-format-type";
+
+/// One of these, to be kept.
+pub(crate) fn kept(name: &str, value: Value<'_>) -> Other {
+    Other { name: name.to_owned(), index: 0, value: encoded(&AttributeValue::Custom(name, value)) }
+}
+
+/// The number that was kept under this name.
+pub(crate) fn kept_number(attributes: &Attributes, name: &str) -> Option<u32> {
+    let other = attributes.others.iter().find(|other| other.name == name)?;
+    match stored(other) {
+        Some(AttributeValue::Custom(_, Value::Enumeration(number))) => Some(number),
+        _ => None,
+    }
+}
+
 /// What has to be looked up before an object's attributes can be told.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
@@ -31,6 +54,8 @@ pub(crate) struct Surroundings {
     links: Vec<String>,
     service: Option<String>,
     parent: Option<String>,
+    /// May the client know the digest of the material?
+    has_digest: bool,
 }
 
 impl Surroundings {
@@ -48,13 +73,14 @@ impl Surroundings {
             false => None,
         };
         let links = links(&view.attributes).map(|(_, (_, id))| id.to_string()).collect();
-        Ok(Self { id: view.header.id.to_string(), links, service, parent })
+        let may_get = view.header.id.layer == Layer::L4 && context.grants.check::<verb::Get>(&view.header).is_ok();
+        Ok(Self { id: view.header.id.to_string(), links, service, parent, has_digest: may_get })
     }
 }
 
 /// The `wanted` attributes that the object has and its owner may see, in the standard's order.
 ///
-/// Digest is not among them: it is for those only who may have the key itself (C7), and nobody may at a core.
+/// Digest is for those only who may have the material itself (C7), which at a core is nobody.
 pub(crate) fn attributes<'a>(view: &'a View, around: &'a Surroundings, wanted: impl Fn(&str) -> bool) -> Vec<Attribute<'a>> {
     let plain = plain_values(view, around).into_iter().map(|value| (0, value));
     let all = plain.chain(several_values(&view.attributes, around));
@@ -124,6 +150,13 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
     values.extend(dates.destroy.map(|time| A::DestroyDate(date(time))));
     values.extend(dates.compromise_occurrence.map(|time| A::CompromiseOccurrenceDate(date(time))));
     values.extend(dates.compromise.map(|time| A::CompromiseDate(date(time))));
+    values.extend(attributes.digest.as_ref().filter(|_| around.has_digest).map(|digest| {
+        A::Digest(object::Digest {
+            hashing_algorithm: Some(HashingAlgorithm::Sha256),
+            digest_value: Some(ByteString(digest)),
+            key_format_type: Some(KeyFormatType::Raw),
+        })
+    }));
     values.extend(attributes.revocation.as_ref().map(|revocation| {
         let (code, message) = (RevocationReasonCode::of(revocation.code), revocation.message.as_deref());
         A::RevocationReason(RevocationReason { code, message })
@@ -162,9 +195,11 @@ pub(crate) fn layer_name(layer: Layer) -> &'static str {
         | Layer::Tenant
         | Layer::Service
         | Layer::EdgeGroup
+        | Layer::AttributeKey
         | Layer::Name
         | Layer::IvBudget
-        | Layer::Bucket => "",
+        | Layer::Bucket
+        | Layer::Request => "",
     }
 }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use cipher::keywrap::KeyWrap;
 use keys::attributes::{Attributes, Other};
 use keys::export::Frame;
-use keys::id::{Layer, RowId};
+use keys::id::RowId;
 use keys::lifecycle::State;
 use keys::policy::{Authorized, verb};
 use keys::vault::View;
@@ -55,21 +55,22 @@ impl<'a> Wanted<'a> {
     /// # Errors
     /// Reasons of tables 338 and 364.
     pub(crate) fn specification_for(self, view: &View) -> Result<KeyWrappingSpecification<'a>, Failure> {
+        if view.header.object_type != keys::row::ObjectType::SYMMETRIC_KEY {
+            return Err(Failure::unsupported("Key Wrapping Specification: only symmetric keys are returned wrapped"));
+        }
         if view.state == State::Retired {
             return Err(Failure::archived());
         }
         if self.key_format_type.is_some_and(|format| format != KeyFormatType::Raw) {
-            let message = "Key Format Type: a core returns keys as Raw";
+            let message = "Key Format Type: a wrapped key is returned as Raw";
             return Err(Failure::invalid(ResultReason::KeyFormatTypeNotSupported, message));
         }
         if self.key_compression_type.is_some() {
-            let message = "Key Compression Type: it is for elliptic curve keys, a core keeps AES keys";
+            let message = "Key Compression Type: it is for elliptic curve keys";
             return Err(Failure::invalid(ResultReason::KeyCompressionTypeNotSupported, message));
         }
         if self.key_wrap_type.is_some() {
-            return Err(Failure::unsupported(
-                "Key Wrap Type: no key of a core was registered wrapped; a Key Wrapping Specification says all",
-            ));
+            return Err(Failure::unsupported("Key Wrap Type: no key was registered wrapped; a Key Wrapping Specification says all"));
         }
         if !view.attributes.extractable {
             return Err(keys::Error::NotExtractable.into());
@@ -91,7 +92,7 @@ impl<'a> Wrapping<'a> {
         specification: KeyWrappingSpecification<'a>,
     ) -> Result<(Self, Authorized<verb::WrapWith>), Failure> {
         if specification.wrapping_method != WrappingMethod::Encrypt || specification.mac_signature_key_information.is_some() {
-            return Err(Failure::unsupported("Wrapping Method: a core wraps by Encrypt, with Encryption Key Information alone"));
+            return Err(Failure::unsupported("Wrapping Method: keys are wrapped by Encrypt, with Encryption Key Information alone"));
         }
         let information = specification.encryption_key_information;
         let information = information.ok_or_else(|| Failure::missing("Encryption Key Information is missing"))?;
@@ -175,9 +176,7 @@ fn encoding(asked: Option<EncodingOption>, attribute_names: &[&str]) -> Result<E
 async fn wrapping_key(context: &mut Context<'_>, text: &str) -> Result<keys::row::Header, Failure> {
     let id: RowId = text.parse().map_err(|_| Failure::not_found())?;
     *context.wrapper = Some(id);
-    if id.layer == Layer::L4 {
-        return Err(Failure::held_by_edge());
-    }
+    context.must_be_held_here(id)?;
     Ok(context.vault.header(context.unit, &context.grants, id).await?)
 }
 
@@ -195,7 +194,7 @@ fn parameters<'k>(key: &'k Attributes, asked: Option<&CryptographicParameters<'_
     match mode {
         Some(BlockCipherMode::NISTKeyWrap) => Ok((found, KeyWrap::Kw)),
         Some(BlockCipherMode::AESKeyWrapPadding) => Ok((found, KeyWrap::Kwp)),
-        _ => Err(Failure::unsupported("Block Cipher Mode: a core wraps by NISTKeyWrap or AESKeyWrapPadding")),
+        _ => Err(Failure::unsupported("Block Cipher Mode: keys are wrapped by NISTKeyWrap or AESKeyWrapPadding")),
     }
 }
 

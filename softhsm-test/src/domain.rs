@@ -9,7 +9,6 @@ use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, SessionId, Time};
-use keys::policy::NodeRole;
 use keys::port::{AuditSink, Clock};
 use keys::record::{Origin, SessionRecord};
 use keys::vault::{Parts, Vault};
@@ -44,7 +43,6 @@ pub fn domain(dir: &Path, master: &MasterKey) -> (Arc<Vault>, JoinHandle<()>) {
     };
     log.session(&session).expect("the log is well");
     let (vault, writer) = Vault::core(Parts {
-        node: NodeRole::Core,
         registry: genesis.registry,
         store: Arc::new(Embedded::open(&dir.join("store.redb")).expect("a new store")),
         audit: Arc::new(log),

@@ -247,6 +247,15 @@ impl Client {
         self.post("edges", new).await
     }
 
+    /// Serves a tenant nothing any more, or again.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such tenant.
+    pub async fn set_tenant_disabled(&self, tenant: &str, is_disabled: bool) -> Result<TenantInfo, ClientError> {
+        let what = if is_disabled { "disable" } else { "enable" };
+        self.call(Method::POST, &format!("tenants/{}/{what}", segment(tenant)), "application/json", Bytes::new()).await
+    }
+
     /// Revokes an edge group.
     ///
     /// # Errors
@@ -515,7 +524,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_tenant_is_posted_as_json_and_read_back() {
-        let body = r#"{"name":"acme","id":"t","key":"L2-x"}"#;
+        let body = r#"{"name":"acme","id":"t","key":"L2-x","status":"enabled"}"#;
         let (made, request) = against(&http("201 Created", "application/json", body), async |client| {
             client.create_tenant(&NewTenant { name: "acme".to_owned() }).await
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use data_encoding::HEXLOWER;
 use keys::Error;
 use keys::edges::EdgeGroup;
 use keys::id::{Layer, ScopeName};
@@ -44,16 +45,17 @@ pub(super) async fn enrol_edges(
     sent: Sent,
 ) -> Answer<(StatusCode, Json<EdgeGroupInfo>)> {
     let enrolled = act(&node, &call, Deed::new(Action::EnrolEdge, None), async |vault, unit, _subject| {
-        let EnrolEdges { group, tenants } = sent.json()?;
+        let EnrolEdges { group, tenants, keys } = sent.json()?;
         let group = scope_name(&group)?;
         let tenants = tenants.iter().map(|tenant| scope_name(tenant)).collect::<Answer<Vec<ScopeName>>>()?;
+        let keys = keys.iter().map(|key| delegation_key(key)).collect::<Answer<Vec<_>>>()?;
         for tenant in &tenants {
             if tenant.is_reserved() || vault.tenant_by_name(tenant).await?.is_none() {
                 return Err(Refused::not_found(format!("there is no tenant `{tenant}`: see `strongroom tenant list`")));
             }
         }
         vault.ensure_system_tenant().await?;
-        let enrolled = vault.enrol_edges(unit, &group, &tenants).await?;
+        let enrolled = vault.enrol_edges(unit, &group, &tenants, &keys).await?;
         info(vault, enrolled).await
     });
     Ok((StatusCode::CREATED, Json(enrolled.await?)))
@@ -80,6 +82,13 @@ pub(super) async fn revoke_edges(
     Ok(Json(revoked.await?))
 }
 
+fn delegation_key(text: &str) -> Answer<[u8; 32]> {
+    let key = HEXLOWER.decode(text.as_bytes()).ok().and_then(|key| key.try_into().ok());
+    key.ok_or_else(|| {
+        Refused::invalid("a delegation key is 64 lower-case hex digits, as `strongroom init` of the edge has printed them".to_owned())
+    })
+}
+
 async fn info(vault: &Vault, group: EdgeGroup) -> Answer<EdgeGroupInfo> {
     let mut tenants = Vec::new();
     for tenant in &group.tenants {
@@ -90,6 +99,7 @@ async fn info(vault: &Vault, group: EdgeGroup) -> Answer<EdgeGroupInfo> {
         id: group.id.to_string(),
         key: group.default_key.to_string(),
         tenants,
+        keys: group.keys.iter().map(|key| HEXLOWER.encode(key)).collect(),
         status: if group.is_revoked { "revoked" } else { "enrolled" }.to_owned(),
     })
 }

@@ -8,7 +8,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, middleware};
 use keys::id::{Layer, ScopeName};
-use keys::policy::{Action, Role};
+use keys::policy::{Action, NodeRole, Role};
 use keys::port::{AuditSink, Clock};
 use keys::record::Outcome;
 use keys::tenancy::{Service, Tenant};
@@ -43,6 +43,8 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(seal))
         .routes(routes!(tenants, create_tenant))
         .routes(routes!(tenant))
+        .routes(routes!(disable_tenant))
+        .routes(routes!(enable_tenant))
         .routes(routes!(services, create_service))
         .routes(routes!(key_routes::list_keys))
         .routes(routes!(key_routes::show_key))
@@ -199,6 +201,39 @@ async fn create_tenant(
     Ok((StatusCode::CREATED, Json(tenant_info(made))))
 }
 
+/// Serves a tenant nothing from now on: at once here, at edges with their next lease. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/tenants/{tenant}/disable", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's name")),
+    responses((status = 200, description = "Disabled", body = TenantInfo), Refusals)
+)]
+async fn disable_tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, tenant: Named) -> Answer<Json<TenantInfo>> {
+    set_disabled(&node, &call, &tenant, true).await
+}
+
+/// Serves a tenant again that was disabled. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/tenants/{tenant}/enable", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's name")),
+    responses((status = 200, description = "Enabled", body = TenantInfo), Refusals)
+)]
+async fn enable_tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, tenant: Named) -> Answer<Json<TenantInfo>> {
+    set_disabled(&node, &call, &tenant, false).await
+}
+
+async fn set_disabled(node: &Arc<Node>, call: &Call, tenant: &Named, is_disabled: bool) -> Answer<Json<TenantInfo>> {
+    let action = if is_disabled { Action::DisableTenant } else { Action::EnableTenant };
+    let changed = act(node, call, Deed::new(action, None), async |vault, unit, _subject| {
+        let name = scope_name(tenant.text()?)?;
+        if name.is_reserved() {
+            return Err(Refused::invalid(format!("`{name}` is the appliance's own tenant: revoke an edge group instead")));
+        }
+        vault.set_tenant_disabled(unit, &name, is_disabled).await.map_err(|error| match error {
+            keys::Error::NotFound => Refused::not_found(format!("there is no tenant `{name}`: see `strongroom tenant list`")),
+            other => other.into(),
+        })
+    });
+    Ok(Json(tenant_info(changed.await?)))
+}
+
 /// All services of a tenant.
 #[utoipa::path(
     get, path = "/api/v1/tenants/{tenant}/services", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's name")),
@@ -249,7 +284,8 @@ async fn ivk(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) ->
 /// All seal slots, and files among them that are none.
 #[utoipa::path(get, path = "/api/v1/slots", tag = "node", responses((status = 200, description = "As asked", body = [SlotInfo]), Refusals))]
 async fn slots(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<SlotInfo>>> {
-    let listing = tend(&node, &call, INSPECT, async { Ok(node.seal.list()?) }).await?;
+    let list = async { Ok(node.seal_slots().map(|seal| seal.list()).transpose()?) };
+    let Some(listing) = tend(&node, &call, INSPECT, list).await? else { return Ok(Json(Vec::new())) };
     let good = listing.slots.iter().map(|slot| slot_info(&node, slot));
     let bad = listing.unreadable.iter().map(|file| SlotInfo {
         id: file.file.clone(),
@@ -324,7 +360,8 @@ pub(super) fn scope_name(text: &str) -> Answer<ScopeName> {
 }
 
 fn tenant_info(tenant: Tenant) -> TenantInfo {
-    TenantInfo { name: tenant.name.to_string(), id: tenant.id.to_string(), key: tenant.key.to_string() }
+    let status = if tenant.is_disabled { "disabled" } else { "enabled" }.to_owned();
+    TenantInfo { name: tenant.name.to_string(), id: tenant.id.to_string(), key: tenant.key.to_string(), status }
 }
 
 fn service_info(tenant: &str, service: Service) -> ServiceInfo {
@@ -359,12 +396,16 @@ impl Node {
         };
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            role: "core".to_owned(),
+            role: match self.config.role {
+                NodeRole::Core => "core",
+                NodeRole::Edge => "edge",
+            }
+            .to_owned(),
             cluster: self.identity.cluster.to_string(),
             state: if open.is_some() { "unsealed" } else { "sealed" }.to_owned(),
             since: rfc3339(since),
             reason,
-            masterkey: open.as_ref().map(|_| self.masterkey()),
+            masterkey: open.as_ref().filter(|_| self.seal_slots().is_some()).map(|_| self.masterkey()),
             memory: Memory { backing: format!("{:?}", self.memory.backing).to_lowercase(), arena_bytes: self.memory.arena_bytes },
             kmip: self.config.listeners.kmip.as_ref().map(|listener| listener.bind.to_string()),
             audit: self.audit.ready().map_or_else(|error| error.to_string(), |()| "writable".to_owned()),

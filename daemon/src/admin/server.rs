@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use crate::admin::peer::AdminPeer;
 use crate::admin::routes;
 use crate::admin::status::problem;
+use crate::delegation;
 use crate::http::pace::Pace;
 use crate::http::{self, Closed};
 use crate::listener::{Arrival, shut};
@@ -77,7 +78,7 @@ pub async fn serve_arrival(arrival: Arrival, router: Router) {
                 shut(node, Origin::Admin, session, &why);
                 return Err(Closed);
             }
-            if let Some(name) = http::delegation(request.headers()) {
+            if let Some(name) = delegation::header(request.headers()) {
                 tracing::warn!(session = session.0, header = name, "request refused: only an edge may speak for a client");
                 note(node, session, Outcome::Denied);
                 return Ok(closing(&format!("only an edge may send {name}")));

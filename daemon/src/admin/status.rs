@@ -23,6 +23,13 @@ pub fn problem(status: StatusCode, detail: &str) -> http::Response<Bytes> {
     response
 }
 
+/// The problem that the domain's error is.
+#[must_use]
+pub fn problem_of(error: Error) -> http::Response<Bytes> {
+    let Refused { status, detail, .. } = Refused::from(error);
+    problem(status, &detail)
+}
+
 /// The media type of problem details.
 pub const PROBLEM: &str = "application/problem+json";
 
@@ -103,13 +110,13 @@ impl Refused {
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::Denied { .. } | Error::NotExtractable => StatusCode::FORBIDDEN,
+            Error::Denied { .. } | Error::NotExtractable | Error::Sensitive | Error::Withdrawn { .. } => StatusCode::FORBIDDEN,
             Error::NotFound => StatusCode::NOT_FOUND,
             Error::WrongState { .. } | Error::NameTaken { .. } | Error::Raced | Error::IvsExhausted { .. } | Error::Replaced { .. } => {
                 StatusCode::CONFLICT
             }
             Error::Invalid { .. } | Error::Forged => StatusCode::BAD_REQUEST,
-            Error::Unavailable { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable { .. } | Error::NoLease { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, detail: error.to_string(), outcome: error.outcome() }

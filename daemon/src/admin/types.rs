@@ -62,6 +62,8 @@ pub struct TenantInfo {
     pub id: String,
     /// Identifier of the Active version of its L2.
     pub key: String,
+    /// `enabled`, or `disabled`: nothing of it is served, here and at edges.
+    pub status: String,
 }
 
 /// `POST /api/v1/tenants/{tenant}/services`: makes a service with version 1 of its default L3.
@@ -91,8 +93,11 @@ pub struct ServiceInfo {
 pub struct EnrolEdges {
     /// The group's name, as the certificates of its edges have it.
     pub group: String,
-    /// Names of the tenants whose objects they may keep; at least one.
+    /// Names of the tenants whose objects they may keep; at least one for a new group.
     pub tenants: Vec<String>,
+    /// Public keys by which its edges vouch for clients, 64 hex digits each, as `strongroom init` of an edge prints them.
+    #[serde(default)]
+    pub keys: Vec<String>,
 }
 
 /// An edge group, in answers.
@@ -106,6 +111,8 @@ pub struct EdgeGroupInfo {
     pub key: String,
     /// Names of its tenants.
     pub tenants: Vec<String>,
+    /// Public keys by which its edges vouch for clients.
+    pub keys: Vec<String>,
     /// `enrolled` or `revoked`.
     pub status: String,
 }

@@ -6,14 +6,16 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ::kmip::Credentials;
+use ::kmip::{CallerIvs, Credentials, Settings};
 use audit::SyncMode;
 use keys::policy::NodeRole;
 use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
-use super::{CertificateFiles, Config, Credential, Custodian, Kmip, Listener, Listeners, Log, LogFormat, Pkcs11, Seal, file, units};
+use super::{
+    CertificateFiles, Config, Credential, Custodian, Edge, Kmip, Listener, Listeners, Log, LogFormat, Pkcs11, Seal, Upstream, file, units,
+};
 use crate::identity::Rules;
 
 const CLUSTER_DEFAULT: &str = "strongroom";
@@ -31,6 +33,17 @@ const CRL_GRACES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_sec
 const CERTIFICATES_MAX: usize = 4;
 const DURATIONS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(86_400);
 const MESSAGE_BYTES: RangeInclusive<usize> = 8 << 10..=16 << 20;
+const LEASE_DEFAULT: Duration = Duration::from_secs(15);
+const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(300);
+const OFFLINE_TTL_DEFAULT: Duration = Duration::from_secs(15 * 60);
+const OFFLINE_TTLS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
+const L4_TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 366 * 86_400);
+const POOL_KEYS_DEFAULT: usize = 256;
+const POOL_KEYS: RangeInclusive<usize> = 1..=16_384;
+const CACHE_BYTES_DEFAULT: usize = 32 << 20;
+const CACHE_BYTES: RangeInclusive<usize> = 64 << 10..=4 << 30;
+const UPSTREAMS_MAX: usize = 16;
+const NO_EDGE: &str = "no such section: it is for role `edge`";
 const ARENA_BYTES: RangeInclusive<usize> = ARENA_BYTES_MIN..=1 << 30;
 /// PKCS#11 v2.40, CK_TOKEN_INFO: `label` and `serialNumber` are fixed fields.
 const TOKEN_LABEL_BYTES_MAX: usize = 32;
@@ -78,13 +91,20 @@ impl TryFrom<file::File> for Config {
     type Error = Fault;
 
     fn try_from(file: file::File) -> Result<Self, Fault> {
+        let role = required("role", file.role, role)?;
+        let seal = seal(file.seal.unwrap_or_default())?;
+        if role == NodeRole::Edge && !seal.custodians.is_empty() {
+            let what = What::RefusedFor(format!("a list of {}", seal.custodians.len()), "none: an edge seals nothing");
+            return Err(Fault { key: "seal.custodians".to_owned(), what });
+        }
         Ok(Self {
-            role: required("role", file.role, |text| (text == "core").then_some(NodeRole::Core))?,
+            role,
             data_dir: required("data_dir", file.data_dir, absolute)?,
             cluster: optional("cluster", file.cluster, cluster)?.unwrap_or_else(|| CLUSTER_DEFAULT.to_owned()),
             listeners: listeners(file.listeners.unwrap_or_default())?,
             identity: rules(file.identity.unwrap_or_default())?,
-            seal: seal(file.seal.unwrap_or_default())?,
+            seal,
+            edge: edge(role, file.edge)?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
             audit: audit::Settings {
                 sync: optional("audit.sync", file.audit.unwrap_or_default().sync, sync)?.unwrap_or(SyncMode::Lifecycle),
@@ -221,12 +241,79 @@ fn same_environment(custodians: &[Custodian]) -> Result<(), Fault> {
     Ok(())
 }
 
+fn role(text: &str) -> Option<NodeRole> {
+    match text {
+        "core" => Some(NodeRole::Core),
+        "edge" => Some(NodeRole::Edge),
+        _ => None,
+    }
+}
+
+fn edge(role: NodeRole, raw: Option<file::Edge>) -> Result<Option<Edge>, Fault> {
+    let raw = match (role, raw) {
+        (NodeRole::Core, None) => return Ok(None),
+        (NodeRole::Core, Some(_)) => return Err(Fault { key: "edge".to_owned(), what: What::RefusedFor("a map".to_owned(), NO_EDGE) }),
+        (NodeRole::Edge, raw) => raw.unwrap_or_default(),
+    };
+    let pool_keys = raw.pool.map_or(Ok(POOL_KEYS_DEFAULT), |keys| {
+        let count = usize::try_from(keys).ok().filter(|keys| POOL_KEYS.contains(keys));
+        count.ok_or_else(|| Fault::refused("edge.pool", keys.to_string()))
+    })?;
+    Ok(Some(Edge {
+        group: required("edge.group", raw.group, |text| text.parse().ok())?,
+        upstreams: upstreams(raw.upstreams)?,
+        ca: required("edge.ca", raw.ca, absolute)?,
+        cert: required("edge.cert", raw.cert, absolute)?,
+        key: required("edge.key", raw.key, absolute)?,
+        is_ephemeral: raw.ephemeral.unwrap_or(false),
+        lease: optional("edge.lease", raw.lease, |text| within(text, &LEASES))?.unwrap_or(LEASE_DEFAULT),
+        offline_ttl: optional("edge.offline_ttl", raw.offline_ttl, |text| within(text, &OFFLINE_TTLS))?.unwrap_or(OFFLINE_TTL_DEFAULT),
+        pool_keys,
+        cache_bytes: optional("edge.cache", raw.cache, |text| size(text, &CACHE_BYTES))?.unwrap_or(CACHE_BYTES_DEFAULT),
+        l4_ttl: optional("edge.l4_ttl", raw.l4_ttl, l4_ttl)?.unwrap_or(None),
+    }))
+}
+
+fn upstreams(raw: Option<file::OneOrMore>) -> Result<Vec<Upstream>, Fault> {
+    let texts = match raw {
+        None => return Err(Fault::missing("edge.upstreams")),
+        Some(file::OneOrMore::One(text)) => return Ok(vec![required("edge.upstreams", Some(text), upstream)?]),
+        Some(file::OneOrMore::More(texts)) => texts,
+    };
+    if texts.is_empty() || texts.len() > UPSTREAMS_MAX {
+        return Err(Fault::refused("edge.upstreams", format!("a list of {}", texts.len())));
+    }
+    texts.into_iter().enumerate().map(|(index, text)| required(&format!("edge.upstreams[{index}]"), Some(text), upstream)).collect()
+}
+
+/// `https://HOST:PORT`, with or without a slash behind it.
+fn upstream(text: &str) -> Option<Upstream> {
+    let uri: hyper::Uri = text.parse().ok()?;
+    let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
+    let is_bare = uri.scheme_str() == Some("https") && uri.path() == "/" && uri.query().is_none();
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    let is_name = rustls::pki_types::ServerName::try_from(host.clone()).is_ok();
+    authority.port_u16().filter(|port| is_bare && is_name && *port > 0).map(|port| Upstream { host, port })
+}
+
+/// A duration, or none.
+fn l4_ttl(text: &str) -> Option<Option<Duration>> {
+    if text == NONE { Some(None) } else { within(text, &L4_TTLS).map(Some) }
+}
+
+fn within(text: &str, range: &RangeInclusive<Duration>) -> Option<Duration> {
+    units::duration(text).filter(|duration| range.contains(duration))
+}
+
 fn kmip(raw: file::Kmip) -> Result<Kmip, Fault> {
     Ok(Kmip {
         idle_timeout: optional("kmip.idle_timeout", raw.idle_timeout, duration)?.unwrap_or(IDLE_TIMEOUT_DEFAULT),
         message_bytes_max: optional("kmip.message_max", raw.message_max, |text| size(text, &MESSAGE_BYTES))?
             .unwrap_or(::kmip::MESSAGE_BYTES_MAX),
-        credentials: optional("kmip.credentials", raw.credentials, credentials)?.unwrap_or(Credentials::Ignore),
+        settings: Settings {
+            credentials: optional("kmip.credentials", raw.credentials, credentials)?.unwrap_or(Credentials::Ignore),
+            gcm_caller_iv: optional("kmip.gcm_caller_iv", raw.gcm_caller_iv, caller_ivs)?.unwrap_or(CallerIvs::Accept),
+        },
     })
 }
 
@@ -287,11 +374,11 @@ impl Credential {
 }
 
 fn grace(text: &str) -> Option<Duration> {
-    units::duration(text).filter(|grace| CRL_GRACES.contains(grace))
+    within(text, &CRL_GRACES)
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    units::duration(text).filter(|duration| DURATIONS.contains(duration))
+    within(text, &DURATIONS)
 }
 
 fn size(text: &str, range: &RangeInclusive<usize>) -> Option<usize> {
@@ -310,6 +397,14 @@ fn credentials(text: &str) -> Option<Credentials> {
     match text {
         "ignore" => Some(Credentials::Ignore),
         "refuse" => Some(Credentials::Refuse),
+        _ => None,
+    }
+}
+
+fn caller_ivs(text: &str) -> Option<CallerIvs> {
+    match text {
+        "accept" => Some(CallerIvs::Accept),
+        "refuse" => Some(CallerIvs::Refuse),
         _ => None,
     }
 }

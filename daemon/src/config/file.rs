@@ -16,6 +16,7 @@ pub struct File {
     pub(super) listeners: Option<Listeners>,
     pub(super) identity: Option<Identity>,
     pub(super) seal: Option<Seal>,
+    pub(super) edge: Option<Edge>,
     pub(super) kmip: Option<Kmip>,
     pub(super) audit: Option<Audit>,
     pub(super) memory: Option<Memory>,
@@ -90,10 +91,27 @@ pub(super) struct Pkcs11 {
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Edge {
+    pub(super) group: Option<String>,
+    pub(super) upstreams: Option<OneOrMore>,
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) ephemeral: Option<bool>,
+    pub(super) lease: Option<String>,
+    pub(super) offline_ttl: Option<String>,
+    pub(super) pool: Option<u32>,
+    pub(super) cache: Option<String>,
+    pub(super) l4_ttl: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Kmip {
     pub(super) idle_timeout: Option<String>,
     pub(super) message_max: Option<String>,
     pub(super) credentials: Option<String>,
+    pub(super) gcm_caller_iv: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

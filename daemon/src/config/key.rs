@@ -17,6 +17,9 @@ const GRACE: &str = "a duration with its unit, from 0s to 30days";
 const DURATION: &str = "a duration with its unit, from 1s to 1day, such as \"30s\" or \"1h 30m\"";
 const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeholder that takes a whole part";
 
+const TRUTH: &str = "`true` or `false`";
+const POOL: &str = "a number from 1 to 16384";
+
 /// A value of the file.
 pub(super) struct Key {
     /// Its place: names joined by `.`, `[]` for any element of a list, `*` for any name.
@@ -37,7 +40,7 @@ const fn key_or_list(path: &'static str, form: &'static str) -> Key {
 
 /// Every value of the file.
 pub(super) const KEYS: &[Key] = &[
-    key("role", "`core` (this release has no edge role)"),
+    key("role", "`core` or `edge`"),
     key("data_dir", ABSOLUTE_PATH),
     key("cluster", "a display name of 1 to 64 characters, none of them a control character"),
     key("listeners.kmip.bind", SOCKET),
@@ -78,12 +81,24 @@ pub(super) const KEYS: &[Key] = &[
     key("seal.custodians[].pkcs11.key", "the label of the seal key on the token, 1 to 64 bytes"),
     key("seal.custodians[].pkcs11.pin", "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY; a PIN is never written here"),
     key("seal.custodians[].pkcs11.environment.*", "a text for a variable of the device process"),
+    key("edge.group", "the name of the edge group, 1 to 63 of a-z, 0-9 and -"),
+    key_or_list("edge.upstreams", "https://HOST:PORT of a core's HTTPS listener, or a list of up to 16, the preferred one first"),
+    key("edge.ca", PEM_FILE),
+    key("edge.cert", PEM_FILE),
+    key("edge.key", PEM_FILE),
+    key("edge.ephemeral", TRUTH),
+    key("edge.lease", "a duration with its unit, from 1s to 5m"),
+    key("edge.offline_ttl", "a duration with its unit, from 0s to 7days"),
+    key("edge.pool", POOL),
+    key("edge.cache", "a size with its unit, from 64KiB to 4GiB, such as \"32MiB\""),
+    key("edge.l4_ttl", "a duration with its unit, from 1s to 10 years, or `none`"),
     key("kmip.idle_timeout", DURATION),
     key("kmip.message_max", "a size with its unit, from 8KiB to 16MiB, such as \"1MiB\""),
     key("kmip.credentials", "`ignore` or `refuse`"),
+    key("kmip.gcm_caller_iv", "`accept` or `refuse`"),
     key("audit.sync", "`lifecycle` or `always`"),
     key("memory.arena", "a size with its unit, from 64KiB to 1GiB, such as \"2MiB\""),
-    key("memory.require_secretmem", "`true` or `false`"),
+    key("memory.require_secretmem", TRUTH),
     key("log.level", "`error`, `warn`, `info`, `debug` or `trace`"),
     key("log.format", "`text` or `json`"),
 ];
@@ -145,6 +160,16 @@ pub(super) fn form(path: &str) -> &'static str {
         None if shape(path) == Shape::List => "a list",
         None => "a map of names and values",
     }
+}
+
+/// Is it a truth value that stands at `path`?
+pub(super) fn is_truth(path: &str) -> bool {
+    form(path) == TRUTH
+}
+
+/// Is it a number that stands at `path`?
+pub(super) fn is_number(path: &str) -> bool {
+    form(path) == POOL
 }
 
 /// A key as written, `seal.custodians[0].name`, in the table's spelling.

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use ::kmip::Credentials;
+use ::kmip::{CallerIvs, Credentials};
 use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
 use super::check::NONE;
-use super::{Config, Custodian, Listener, LogFormat, file, units};
+use super::{Config, Custodian, Edge, Listener, LogFormat, file, units};
 
 impl From<&Config> for file::File {
     fn from(config: &Config) -> Self {
@@ -33,12 +33,17 @@ impl From<&Config> for file::File {
                 probe_interval: Some(units::duration_text(config.seal.probe_interval)),
                 custodians: Some(config.seal.custodians.iter().map(custodian).collect()),
             }),
+            edge: config.edge.as_ref().map(edge),
             kmip: Some(file::Kmip {
                 idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),
                 message_max: Some(units::size_text(config.kmip.message_bytes_max)),
-                credentials: text(match config.kmip.credentials {
+                credentials: text(match config.kmip.settings.credentials {
                     Credentials::Ignore => "ignore",
                     Credentials::Refuse => "refuse",
+                }),
+                gcm_caller_iv: text(match config.kmip.settings.gcm_caller_iv {
+                    CallerIvs::Accept => "accept",
+                    CallerIvs::Refuse => "refuse",
                 }),
             }),
             audit: Some(file::Audit {
@@ -94,6 +99,23 @@ fn custodian(custodian: &Custodian) -> file::Custodian {
             pin: pkcs11.pin.as_ref().map(super::Credential::reference),
             environment: Some(pkcs11.environment.clone()),
         }),
+    }
+}
+
+fn edge(edge: &Edge) -> file::Edge {
+    let url = |upstream: &super::Upstream| format!("https://{}", upstream.authority());
+    file::Edge {
+        group: text(edge.group.as_str()),
+        upstreams: Some(file::OneOrMore::More(edge.upstreams.iter().map(url).collect())),
+        ca: path(&edge.ca),
+        cert: path(&edge.cert),
+        key: path(&edge.key),
+        ephemeral: Some(edge.is_ephemeral),
+        lease: Some(units::duration_text(edge.lease)),
+        offline_ttl: Some(units::duration_text(edge.offline_ttl)),
+        pool: u32::try_from(edge.pool_keys).ok(),
+        cache: Some(units::size_text(edge.cache_bytes)),
+        l4_ttl: Some(edge.l4_ttl.map_or_else(|| NONE.to_owned(), units::duration_text)),
     }
 }
 

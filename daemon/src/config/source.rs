@@ -88,11 +88,10 @@ impl<'a> Layers<'a> {
                 .try_for_each(|(index, value)| self.check(value, &format!("{written}[{index}]"), &format!("{path}[]"))),
             // A key without a value, as when all below it is commented out, is as good as no key. An element of a list has to be there.
             (Shape::Map | Shape::List | Shape::Value | Shape::ValueOrList, ValueKind::Nil) if !path.ends_with("[]") => Ok(()),
-            (Shape::Value, ValueKind::String(text)) if path != "memory.require_secretmem" || matches!(text.as_str(), "true" | "false") => {
-                Ok(())
-            }
+            (Shape::Value, ValueKind::String(text)) if is_readable(path, text) => Ok(()),
             (Shape::ValueOrList, ValueKind::String(_)) => Ok(()),
-            (Shape::Value, ValueKind::Boolean(_)) if path == "memory.require_secretmem" => Ok(()),
+            (Shape::Value, ValueKind::Boolean(_)) if key::is_truth(path) => Ok(()),
+            (Shape::Value, ValueKind::I64(number)) if key::is_number(path) && u32::try_from(*number).is_ok() => Ok(()),
             (_, kind) => Err(self.invalid(written, Shown::described(written, in_words(kind)), None)),
         }
     }
@@ -152,6 +151,15 @@ fn flow(text: &str) -> Result<Value, String> {
     let yaml = config::File::from_str(&format!("value: {text}"), FileFormat::Yaml);
     let parsed = config::Config::builder().add_source(yaml).build().map_err(|error| error.to_string())?;
     parsed.get("value").map_err(|error| error.to_string())
+}
+
+/// Can a text, such as a variable has, be what stands at `path`?
+fn is_readable(path: &str, text: &str) -> bool {
+    match text {
+        "true" | "false" => !key::is_number(path),
+        _ if key::is_number(path) => text.parse::<u32>().is_ok(),
+        _ => !key::is_truth(path),
+    }
 }
 
 fn in_words(kind: &ValueKind) -> String {

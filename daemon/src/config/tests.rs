@@ -12,6 +12,7 @@ use super::key::KEYS;
 use super::{CertificateFiles, Config, ConfigError, File, LogFormat, source};
 
 const EXAMPLE: &str = include_str!("../../../docs/config.example.yaml");
+const EDGE_EXAMPLE: &str = include_str!("../../../docs/config.edge.example.yaml");
 const LEAST: &str = "role: core\ndata_dir: /var/lib/strongroom\n";
 const CUSTODIAN: &str = "seal: {custodians: [{name: a, pkcs11: {module: /m.so, token: t, key: k, pin: 'credential:p'}}]}\n";
 const KMIP: &str = "listeners: {kmip: {bind: '127.0.0.1:0', cert: /c, key: /k, client_ca: /ca, crl: none}}\n";
@@ -38,13 +39,17 @@ fn says(error: &str, parts: &[&str]) {
 
 /// The example with every key that is commented out put in place: `#key`, or `#  key` further down in an indented block.
 fn whole_example() -> String {
+    whole(EXAMPLE)
+}
+
+fn whole(example: &str) -> String {
     let uncommented = |line: &str| match line.trim_start().strip_prefix('#') {
         Some(rest) if !rest.is_empty() && (!rest.starts_with(' ') || (line.starts_with(' ') && rest.starts_with("  "))) => {
             line.replacen('#', "", 1)
         }
         _ => line.to_owned(),
     };
-    EXAMPLE.lines().map(uncommented).collect::<Vec<_>>().join("\n")
+    example.lines().map(uncommented).collect::<Vec<_>>().join("\n")
 }
 
 fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>, names: &mut BTreeSet<String>) {
@@ -68,17 +73,21 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>, names: &mut B
 }
 
 #[test]
-fn the_example_sets_every_key_of_the_file_and_of_the_table() {
-    let (_, file) = source::Layers::read(Path::new("example"), &whole_example(), []).expect("the whole example is well-formed");
-    let json = serde_json::to_value(&file).expect("a file always prints");
+fn the_examples_set_every_key_of_the_file_and_of_the_table() {
     let (mut found, mut names) = (BTreeSet::new(), BTreeSet::new());
-    leaves(&json, "", &mut found, &mut names);
+    for example in [EXAMPLE, EDGE_EXAMPLE] {
+        let (_, file) = source::Layers::read(Path::new("example"), &whole(example), []).expect("the whole example is well-formed");
+        let json = serde_json::to_value(&file).expect("a file always prints");
+        leaves(&json, "", &mut found, &mut names);
+        Config::try_from(file).expect("the whole example is accepted");
+    }
     // A key that is somewhere null and somewhere set, as in two custodians, is set. A null map or list would show up as a name here.
     let unset: Vec<_> = names.iter().filter(|name| !found.iter().any(|key| key == *name || key.starts_with(&format!("{name}.")))).collect();
     assert_eq!(unset, Vec::<&String>::new(), "keys of the file that the example does not set");
+    // A list that stands in place of one value.
+    let found: BTreeSet<_> = found.iter().map(|key| key.strip_suffix("[]").unwrap_or(key).to_owned()).collect();
     let table: BTreeSet<_> = KEYS.iter().map(|key| key.path.to_owned()).collect();
     assert_eq!(found, table);
-    Config::try_from(file).expect("the whole example is accepted");
 }
 
 #[test]
@@ -91,6 +100,7 @@ fn the_example_loads_as_it_stands() {
 #[test]
 fn the_commented_values_of_the_example_are_the_defaults() {
     let head = |text: &str| load(text, &[]).expect("it loads");
+    assert_eq!(format!("{:?}", head(EDGE_EXAMPLE)), format!("{:?}", head(&whole(EDGE_EXAMPLE))));
     let (plain, mut whole) = (head(EXAMPLE), head(&whole_example()));
     whole.seal.custodians.truncate(1);
     whole.identity = plain.identity.clone();
@@ -108,7 +118,7 @@ fn role_and_data_dir_are_enough() {
     assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
     assert_eq!(config.kmip.idle_timeout, Duration::from_secs(3600));
     assert_eq!(config.kmip.message_bytes_max, 1 << 20);
-    assert_eq!(config.kmip.credentials, Credentials::Ignore);
+    assert_eq!(config.kmip.settings.credentials, Credentials::Ignore);
     assert_eq!(config.memory.arena_bytes, 2 << 20);
     assert!(!config.memory.require_secretmem);
     assert_eq!(config.log.format, LogFormat::Text);
@@ -210,11 +220,11 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "edge: {upstreams: []}", "ivk: {}", "routing: []", "l1: {}"]
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "reencrypt: {}", "ivk: {}", "routing: []", "l1: {}"]
     {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
-    says(&refused("kmip: {gcm_caller_iv: refuse}", &[]), &["unknown key `kmip.gcm_caller_iv`"]);
+    says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);
 }
 
 #[test]
@@ -222,7 +232,7 @@ fn a_misspelt_variable_is_refused_by_its_name() {
     let error = refused("", &[("STRONGROOM__KMIP__IDLE_TIMOUT", "1h")]);
     says(&error, &["environment variable STRONGROOM__KMIP__IDLE_TIMOUT", "did you mean `STRONGROOM__KMIP__IDLE_TIMEOUT`"]);
     for name in
-        ["STRONGROOM__", "STRONGROOM__role", "STRONGROOM__ROLE__X", "STRONGROOM__EDGE__GROUP", "STRONGROOM__SEAL__CUSTODIANS__X__NAME"]
+        ["STRONGROOM__", "STRONGROOM__role", "STRONGROOM__ROLE__X", "STRONGROOM__L1__NAME", "STRONGROOM__SEAL__CUSTODIANS__X__NAME"]
     {
         says(&refused("", &[(name, "x")]), &["environment variable", name, "unknown key"]);
     }
@@ -303,15 +313,50 @@ fn values_out_of_range_are_refused() {
     }
 }
 
+const EDGE: &str = "role: edge\ndata_dir: /d\nedge: {group: west, upstreams: 'https://core:5697', ca: /ca, cert: /c, key: /k}\n";
+
 #[test]
-fn an_edge_is_refused_because_this_release_has_none() {
-    let error = load("role: edge\ndata_dir: /d\n", &[]).expect_err("it must be refused");
-    says(&error.to_string(), &["`role` is \"edge\"", "this release has no edge role"]);
+fn an_edge_has_its_defaults() {
+    let edge = load(EDGE, &[]).expect("it loads").edge.expect("it is an edge");
+    assert_eq!((edge.group.as_str(), edge.upstreams[0].authority().as_str()), ("west", "core:5697"));
+    assert_eq!((edge.lease, edge.offline_ttl), (Duration::from_secs(15), Duration::from_secs(900)));
+    assert_eq!((edge.pool_keys, edge.cache_bytes, edge.l4_ttl, edge.is_ephemeral), (256, 32 << 20, None, false));
+    let set = [("STRONGROOM__EDGE__POOL", "7"), ("STRONGROOM__EDGE__EPHEMERAL", "true"), ("STRONGROOM__EDGE__L4_TTL", "1h")];
+    let edge = load(EDGE, &set).expect("it loads").edge.expect("it is an edge");
+    assert_eq!((edge.pool_keys, edge.l4_ttl, edge.is_ephemeral), (7, Some(Duration::from_secs(3600)), true));
+}
+
+#[test]
+fn an_edge_without_its_core_and_a_core_with_an_edge_are_refused() {
+    let bare = load("role: edge\ndata_dir: /d\n", &[]).expect_err("no core").to_string();
+    says(&bare, &["`edge.group` is missing"]);
+    let custodian = load(&(EDGE.to_owned() + CUSTODIAN), &[]).expect_err("an edge has no slots").to_string();
+    says(&custodian, &["`seal.custodians` is", "an edge seals nothing"]);
+    says(&refused("edge: {group: west}\n", &[]), &["`edge` is", "role `edge`"]);
+    for (from, to, key) in [
+        ("https://core:5697", "http://core:5697", "edge.upstreams"),
+        ("https://core:5697", "https://core", "edge.upstreams"),
+        ("https://core:5697", "https://core:5697/kmip", "edge.upstreams"),
+        ("https://core:5697", "https://me@core:5697", "edge.upstreams"),
+        ("'https://core:5697'", "[]", "edge.upstreams"),
+        ("group: west", "group: West", "edge.group"),
+        ("ca: /ca", "ca: ca", "edge.ca"),
+        ("key: /k}", "key: /k, lease: 1h}", "edge.lease"),
+        ("key: /k}", "key: /k, offline_ttl: 8days}", "edge.offline_ttl"),
+        ("key: /k}", "key: /k, pool: 0}", "edge.pool"),
+        ("key: /k}", "key: /k, pool: true}", "edge.pool"),
+        ("key: /k}", "key: /k, cache: 1B}", "edge.cache"),
+        ("key: /k}", "key: /k, l4_ttl: 0s}", "edge.l4_ttl"),
+        ("key: /k}", "key: /k, ephemeral: yes please}", "edge.ephemeral"),
+    ] {
+        let error = load(&EDGE.replace(from, to), &[]).expect_err(to).to_string();
+        says(&error, &[&format!("`{key}` is "), "give "]);
+    }
 }
 
 #[test]
 fn what_is_missing_is_named_with_its_form() {
-    says(&load("", &[]).expect_err("empty").to_string(), &["`role` is missing", "give `core`"]);
+    says(&load("", &[]).expect_err("empty").to_string(), &["`role` is missing", "give `core` or `edge`"]);
     says(&load("role: core\n", &[]).expect_err("no folder").to_string(), &["`data_dir` is missing", "an absolute path"]);
     says(&load("role: core\ndata_dir: relative\n", &[]).expect_err("relative").to_string(), &["`data_dir` is \"relative\""]);
     says(&refused(&KMIP.replace(", key: /k", ""), &[]), &["`listeners.kmip.key` is missing", "PEM"]);

@@ -1,47 +1,69 @@
 //! KMIP over HTTPS: `POST /kmip` with one TTLV message, answered by one; a KMIP failure is HTTP 200 like a success.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, header};
-use keys::policy::Action;
-use keys::port::Clock;
-use keys::record::{Origin, Outcome};
+use keys::id::{Layer, RowId, SessionId};
+use keys::policy::{Action, NodeRole, Principal, Role};
+use keys::port::{AuditSink, Clock};
+use keys::record::{Origin, Outcome, Record};
 use kmip::Caller;
 use tokio::sync::Mutex;
+use uuid::Uuid;
 use zeroize::Zeroize;
 
 use super::body::{NoBody, collect};
+use super::edge::{LEASE_PATH, lease};
 use super::pace::Pace;
-use super::{Closed, delegation, media_type, misframed};
+use super::{Closed, media_type, misframed};
 use crate::admin::status::problem;
 use crate::answer::answer;
+use crate::delegation::{self, CHANNEL_BYTES, Vouched, channel};
 use crate::listener::{Arrival, Gate, shut};
 use crate::node::Node;
 use crate::system::SystemClock;
 
 /// Where messages are posted.
-const PATH: &str = "/kmip";
+pub const PATH: &str = "/kmip";
 /// The media type of a TTLV message.
 const TTLV: &str = "application/octet-stream";
 
 /// A whole response.
 pub type Answer = Response<Full<Bytes>>;
 
+/// Most clients of one edge's connection that are remembered between their requests; all are forgotten when there are more.
+const VOUCHED_MAX: usize = 256;
+
 /// One client and what is remembered between its requests; HTTP/1.1 has one at a time, so nobody ever waits for it.
 struct Conversation {
     node: Arc<Node>,
     caller: Caller,
     gate: Gate,
+    address: SocketAddr,
+    /// What binds an edge's signatures to this connection; `None` below TLS 1.3.
+    channel: Option<[u8; CHANNEL_BYTES]>,
+    /// The number of the last request for which an edge has vouched.
+    last_seq: u64,
+    /// The clients for which it has vouched, by their certificates.
+    vouched: HashMap<[u8; 32], (Principal, Caller)>,
 }
 
 /// Serves one connection until it ends.
 pub async fn serve(arrival: Arrival) {
     let Arrival { stream, peer, gate, node, stop } = arrival;
     let (session, address, idle) = (peer.session, peer.address, node.config.kmip.idle_timeout);
-    let caller = Caller::new(peer.principal, session, node.config.kmip.credentials);
-    let conversation = Arc::new(Mutex::new(Conversation { node: Arc::clone(&node), caller, gate }));
+    let mut caller = Caller::new(peer.principal, session, node.config.kmip.settings);
+    if node.config.edge.is_some() {
+        caller = caller.with_chain(gate.chain().iter().map(|der| der.to_vec()).collect());
+    }
+    let channel = channel(stream.get_ref().1);
+    let (node_of, vouched) = (Arc::clone(&node), HashMap::new());
+    let conversation = Conversation { node: node_of, caller, gate, address, channel, last_seq: 0, vouched };
+    let conversation = Arc::new(Mutex::new(conversation));
     let respond = |request, pace| {
         let conversation = Arc::clone(&conversation);
         async move { conversation.lock().await.respond(request, pace).await }
@@ -54,8 +76,12 @@ pub async fn serve(arrival: Arrival) {
     }
 }
 
-fn note(node: &Node, session: keys::id::SessionId, outcome: Outcome) {
-    if let Err(error) = node.note(session, Action::Connect, outcome) {
+fn note(node: &Node, session: SessionId, outcome: Outcome) {
+    note_as(node, session, Action::Connect, outcome);
+}
+
+fn note_as(node: &Node, session: SessionId, action: Action, outcome: Outcome) {
+    if let Err(error) = node.note(session, action, outcome) {
         tracing::error!(%error, session = session.0, "a refused request is not in the audit log");
     }
 }
@@ -67,10 +93,13 @@ impl Conversation {
             shut(&self.node, Origin::Https, session, &why);
             return Err(Closed);
         }
-        if let Some(name) = delegation(request.headers()) {
-            tracing::warn!(session = session.0, header = name, "request refused: only an edge may speak for a client");
-            note(&self.node, session, Outcome::Denied);
-            return Ok(closing(problem(StatusCode::BAD_REQUEST, &format!("only an edge may send {name}"))));
+        if let Some(name) = delegation::header(request.headers()) {
+            return self.respond_to_vouched(name, request, pace).await;
+        }
+        if request.method() == Method::GET && request.uri().path() == LEASE_PATH && misframed(&request).is_none() {
+            pace.answering();
+            let principal = self.gate.principal().clone();
+            return Ok(Box::pin(lease(&self.node, &principal, session)).await);
         }
         let mut message = match message(request, self.node.config.kmip.message_bytes_max).await? {
             Ok(message) => message,
@@ -85,11 +114,90 @@ impl Conversation {
         if Box::pin(answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output)).await {
             message.zeroize();
         }
-        let mut response = Response::new(Full::from(output));
-        response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(TTLV));
-        response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-        Ok(response)
+        Ok(answered(output))
     }
+}
+
+impl Conversation {
+    /// A request of an edge for one of its clients. Whatever is wrong with it ends the connection, and is in the audit log.
+    async fn respond_to_vouched(&mut self, name: &'static str, request: Request<Incoming>, pace: Pace) -> Result<Answer, Closed> {
+        let session = self.caller.session();
+        let refuse = |why: String, outcome| {
+            tracing::warn!(session = session.0, header = name, why, "request for another client refused");
+            note_as(&self.node, session, Action::Delegate, outcome);
+            closing(problem(StatusCode::BAD_REQUEST, &why))
+        };
+        let edge = self.gate.principal().clone();
+        let Some(channel) = self.channel.filter(|_| edge.role == Role::Edge && self.node.config.role == NodeRole::Core) else {
+            return Ok(refuse(format!("only an edge may send {name}, to a core over TLS 1.3"), Outcome::Denied));
+        };
+        let vouched = match Vouched::read(request.headers()) {
+            Ok(vouched) => vouched,
+            Err(error) => return Ok(refuse(error.to_string(), Outcome::Invalid)),
+        };
+        let mut message = match message(request, self.node.config.kmip.message_bytes_max).await? {
+            Ok(message) => message,
+            Err(refused) => {
+                note_as(&self.node, session, Action::Delegate, Outcome::Invalid);
+                return Ok(refused);
+            }
+        };
+        let Some(open) = self.node.open() else {
+            return Ok(closing(problem(StatusCode::SERVICE_UNAVAILABLE, "the core is sealed: its operator has to unseal it")));
+        };
+        let keys = match open.vault.delegation_keys(&edge).await {
+            Ok(keys) => keys,
+            Err(error) => return Ok(refuse(error.to_string(), error.outcome())),
+        };
+        let signed = delegation::Request { method: "POST", path: PATH, body: &message };
+        if let Err(error) = vouched.check(&keys, &channel, self.last_seq, signed) {
+            return Ok(refuse(error.to_string(), Outcome::Denied));
+        }
+        self.last_seq = vouched.seq;
+        let client = match self.gate.judge_other(&vouched.chain, SystemClock.now()) {
+            Ok(client) => client,
+            Err(why) => return Ok(refuse(format!("the client's certificate: {why}"), Outcome::Denied)),
+        };
+        pace.answering();
+        let node = Arc::clone(&self.node);
+        let Some(caller) = self.client(&edge, client, vouched.request) else {
+            return Ok(closing(problem(StatusCode::SERVICE_UNAVAILABLE, "the audit log cannot be written")));
+        };
+        let mut output = Vec::new();
+        if Box::pin(answer(&node, Origin::Https, caller, &message, &mut output)).await {
+            message.zeroize();
+        }
+        Ok(answered(output))
+    }
+
+    /// The client for which the edge vouches, with a session of its own in the audit log, which names the edge and the request first.
+    fn client(&mut self, edge: &Principal, client: Principal, request: Uuid) -> Option<&mut Caller> {
+        let certificate = client.certificate;
+        if self.vouched.len() >= VOUCHED_MAX {
+            self.vouched.clear();
+        }
+        // A certificate that the identity rules name otherwise than before is another client.
+        if self.vouched.get(&certificate).is_none_or(|(known, _)| *known != client) {
+            let group = edge.service.as_ref().map(ToString::to_string).unwrap_or_default();
+            let peer = format!("{} by edge {group} of session {}", self.address, self.caller.session().0);
+            let session = self.node.session(Origin::Https, Some(&client), &peer).ok()?;
+            let caller = Caller::new(client.clone(), session, self.node.config.kmip.settings).vouched_by(edge.clone());
+            self.vouched.insert(certificate, (client, caller));
+        }
+        let (_, caller) = self.vouched.get_mut(&certificate)?;
+        let object = Some(RowId::new(Layer::Request, request));
+        let (time, session) = (SystemClock.now(), caller.session());
+        let record = Record { time, session, action: Action::Delegate, object, version: None, generation: None, outcome: Outcome::Success };
+        self.node.audit.append(&[record]).ok()?;
+        Some(caller)
+    }
+}
+
+fn answered(output: Vec<u8>) -> Answer {
+    let mut response = Response::new(Full::from(output));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(TTLV));
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response
 }
 
 /// The KMIP message that a request carries, of at most `bytes_max`, or the answer to a request that carries none.

@@ -76,15 +76,6 @@ async fn beside_chunks_a_length_does_not_count() {
     }
 }
 
-#[test]
-fn who_speaks_for_another_is_known_by_each_header() {
-    let headers = |name: &'static str| hyper::HeaderMap::from_iter([(HeaderName::from_static(name), "x".parse().expect("a value"))]);
-    for name in ["client-cert", "client-cert-chain", "strongroom-delegation"] {
-        assert_eq!(delegation(&headers(name)), Some(name));
-    }
-    assert_eq!(delegation(&headers("client-certificate")), None);
-}
-
 #[tokio::test]
 async fn who_asks_first_is_told_to_go_on() {
     let (mut client, ..) = echo();

@@ -75,6 +75,15 @@ impl Gate {
         &self.chain
     }
 
+    /// Whom another chain names, by what this listener believes now: that of a client for which the peer vouches.
+    ///
+    /// # Errors
+    /// [`Shut`]: it would not be let in.
+    pub fn judge_other(&mut self, chain: &[Vec<u8>], now: Time) -> Result<Principal, Shut> {
+        let chain: Vec<_> = chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
+        judge(&mut self.trusted, &chain, now).map(|(principal, _until)| principal)
+    }
+
     /// Another gate for the same connection, which tells nobody that the connection is at work.
     pub(super) fn watch(&self) -> Self {
         Self {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use keys::edge::EdgeFigures;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
@@ -16,6 +17,7 @@ type Labels = Vec<(&'static str, String)>;
 pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
     let mut page = Page(Registry::with_prefix("strongroom"));
     page.node(figures);
+    page.edge(figures);
     page.requests(metrics);
     page.doors(metrics);
     page.store(metrics);
@@ -30,7 +32,8 @@ struct Page(Registry);
 
 impl Page {
     fn node(&mut self, now: Figures) {
-        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("role", "core".to_owned())];
+        let role = if now.is_edge { "edge" } else { "core" };
+        let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("role", role.to_owned())];
         self.gauge("build", "Always 1; says which program runs", vec![(version, 1.0)]);
         self.plain("unsealed", "1 while the node can use its keys, else 0", truth(now.unsealed));
         self.plain("slots", "Seal slots that can be read", count(now.slots));
@@ -56,6 +59,16 @@ impl Page {
         );
         self.bytes("arena", "Size of the locked memory for keys", now.arena_bytes);
         self.bytes("arena_used", "Locked memory that holds keys now", now.arena_used_bytes);
+    }
+
+    fn edge(&mut self, now: Figures) {
+        let edge = |value: fn(EdgeFigures) -> f64| now.edge.map(|edge| (vec![], value(edge))).into_iter().collect();
+        self.gauge("edge_keys_pooled", "Wrapped keys that wait for what is made next", edge(|edge| count(edge.pooled)));
+        self.gauge("edge_keys_open", "Keys that a core has opened and that are kept", edge(|edge| count(edge.opened)));
+        self.age("edge_lease_age", "Time since a core renewed the lease", now.edge.map(|edge| edge.lease_age));
+        let calls = |calls| if now.is_edge { vec![(vec![], calls)] } else { vec![] };
+        self.counter("edge_core_calls", "Calls to cores", calls(now.core_calls.0));
+        self.counter("edge_core_failures", "Calls to cores without an answer that could be used", calls(now.core_calls.1));
     }
 
     fn requests(&mut self, metrics: &Metrics) {

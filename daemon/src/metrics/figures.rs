@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use keys::cache::CacheFigures;
+use keys::edge::EdgeFigures;
 
 /// How a node stands; gathered when somebody asks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
+    /// It is an edge.
+    pub is_edge: bool,
     /// It can use its keys.
     pub unsealed: bool,
     /// Slot files that can be read.
@@ -23,6 +26,10 @@ pub struct Figures {
     pub audit_sync_age: Option<Duration>,
     /// The cache of opened keys; all zero while sealed.
     pub cache: CacheFigures,
+    /// What an edge keeps ready; `None` on a core and while it is closed.
+    pub edge: Option<EdgeFigures>,
+    /// Calls of an edge to its cores since the start, and those that failed.
+    pub core_calls: (u64, u64),
     /// Keys whose budget of random IVs runs short.
     pub keys_short_of_ivs: usize,
     /// Size of the arena, in bytes.

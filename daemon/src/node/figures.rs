@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use keys::port::AuditSink;
 
-use super::{Node, blocking};
+use super::{Custody, Node, blocking};
 use crate::metrics::Figures;
 
 impl Node {
@@ -23,14 +23,20 @@ impl Node {
         };
         let age = |then: Instant| then.elapsed();
         Figures {
+            is_edge: self.config.edge.is_some(),
             unsealed: open.is_some(),
-            slots: self.seal.list().map_or(0, |listing| listing.slots.len()),
+            slots: self.seal_slots().and_then(|seal| seal.list().ok()).map_or(0, |listing| listing.slots.len()),
             slots_good,
             probe_age: tried.map(age),
             audit_writable: self.audit.ready().is_ok(),
             audit: self.audit.figures(),
             audit_sync_age: self.synced.lock().unwrap_or_else(PoisonError::into_inner).map(age),
             cache: open.as_ref().map(|open| open.vault.cache_figures()).unwrap_or_default(),
+            edge: open.as_ref().and_then(|open| open.vault.edge_figures()),
+            core_calls: match &self.custody {
+                Custody::Core(cores) => cores.counts(),
+                Custody::Slots(_) => (0, 0),
+            },
             keys_short_of_ivs: open.as_ref().map_or(0, |open| open.vault.keys_short_of_ivs().len()),
             arena_bytes: self.memory.arena_bytes,
             arena_used_bytes: secret::arena::used_bytes(),
@@ -46,6 +52,7 @@ impl Node {
         blocking(move || match (node.open(), node.audit.ready()) {
             (None, _) => Err("sealed"),
             (Some(_), Err(_)) => Err("the audit log cannot be written"),
+            (Some(open), Ok(())) if open.vault.check_lease().is_err() => Err("no core has been heard of for too long"),
             (Some(_), Ok(())) => Ok(()),
         })
         .await

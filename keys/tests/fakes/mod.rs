@@ -10,7 +10,7 @@ use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
-use keys::policy::{Grants, NodeRole, Principal, Role};
+use keys::policy::{Grants, Principal, Role};
 use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
 use keys::record::{Record, SessionRecord};
 use keys::row::Row;
@@ -263,7 +263,6 @@ impl World {
 
     fn vault(&self, registry: keys::registry::Registry) -> Arc<Vault> {
         let parts = Parts {
-            node: NodeRole::Core,
             registry,
             store: Arc::<FakeStore>::clone(&self.store),
             audit: Arc::<FakeAudit>::clone(&self.audit),

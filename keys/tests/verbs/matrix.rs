@@ -50,6 +50,32 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),
     (Action::ListKeys, &[None], "toa"),
+    (Action::DisableTenant, &[None], "o"),
+    (Action::EnableTenant, &[None], "o"),
+    (Action::RenewLease, &[None], "e"),
+];
+
+/// The same for an edge.
+const EDGE: &[(Action, &[Option<Layer>], &str)] = &[
+    (Action::Create, &[Some(Layer::L4)], "s"),
+    (Action::Register, &[Some(Layer::L4)], "s"),
+    (Action::ReKey, &[Some(Layer::L4)], "s"),
+    (Action::Get, &[Some(Layer::L4)], "s"),
+    (Action::Encrypt, &[Some(Layer::L4)], "s"),
+    (Action::Decrypt, &[Some(Layer::L4)], "s"),
+    (Action::AddAttribute, &[Some(Layer::L4)], "s"),
+    (Action::ModifyAttribute, &[Some(Layer::L4)], "s"),
+    (Action::DeleteAttribute, &[Some(Layer::L4)], "s"),
+    (Action::GetAttributes, &[Some(Layer::L4)], "st"),
+    (Action::GetAttributeList, &[Some(Layer::L4)], "st"),
+    (Action::Check, &[Some(Layer::L4)], "st"),
+    (Action::Locate, &[None], "st"),
+    (Action::Activate, &[Some(Layer::L4)], "st"),
+    (Action::Revoke, &[Some(Layer::L4)], "st"),
+    (Action::Destroy, &[Some(Layer::L4)], "st"),
+    (Action::Unseal, &[None], "o"),
+    (Action::Seal, &[None], "o"),
+    (Action::Inspect, &[None], "oa"),
 ];
 
 const ANYWHERE: [Action; 2] = [Action::Query, Action::DiscoverVersions];
@@ -59,9 +85,18 @@ fn initial(role: Role) -> char {
 }
 
 fn expected(action: Action, node: NodeRole, layer: Option<Layer>, role: Role) -> Verdict {
-    let listed = || CORE.iter().any(|(known, layers, roles)| *known == action && layers.contains(&layer) && roles.contains(initial(role)));
+    let table = match node {
+        NodeRole::Core => CORE,
+        NodeRole::Edge => EDGE,
+    };
+    let listed = table.iter().any(|(known, layers, roles)| *known == action && layers.contains(&layer) && roles.contains(initial(role)));
     let anywhere = ANYWHERE.contains(&action) && layer.is_none();
-    if anywhere || (node == NodeRole::Core && listed()) { Verdict::Here } else { Verdict::Refused }
+    let is_cores = CORE.iter().any(|(known, layers, roles)| *known == action && layers.contains(&layer) && roles.contains(initial(role)));
+    let is_key_of_core = matches!(layer, Some(Layer::L2 | Layer::L21 | Layer::L3));
+    if node == NodeRole::Edge && is_key_of_core && is_cores && matches!(role, Role::Service | Role::TenantAdmin) {
+        return Verdict::Upstream;
+    }
+    if anywhere || listed { Verdict::Here } else { Verdict::Refused }
 }
 
 #[test]

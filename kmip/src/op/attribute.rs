@@ -1,9 +1,9 @@
 //! Add Attribute, Modify Attribute and Delete Attribute, 4.14 to 4.16.
 
 use keys::attributes::Attributes;
-use keys::id::ScopeName;
+use keys::id::{Layer, ScopeName};
 use keys::lifecycle::State;
-use keys::policy::verb;
+use keys::policy::{NodeRole, verb};
 use keys::row::Header;
 use keys::tenancy::Service;
 use keys::vault::View;
@@ -95,9 +95,9 @@ pub(super) async fn delete(context: &mut Context<'_>, request: DeleteAttributeRe
 }
 
 impl Home {
-    /// The service of the key with this header.
+    /// The service of the key with this header. An L4 has its service by who made it, and its groups say nothing of that.
     pub(super) async fn of(context: &Context<'_>, header: &Header) -> Result<Self, Failure> {
-        Ok(Self(match header.owner.service {
+        Ok(Self(match header.owner.service.filter(|_| header.id.layer != Layer::L4) {
             Some(service) => Some(context.vault.service(service).await?),
             None => None,
         }))
@@ -106,6 +106,9 @@ impl Home {
     /// A group that is another service's name would say that the key is of that one.
     pub(super) async fn must_be_of_no_other(&self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
         let AttributeValue::ObjectGroup(group) = value else { return Ok(()) };
+        if context.vault.node() == NodeRole::Edge {
+            return Ok(());
+        }
         let (Some(tenant), Ok(name)) = (context.grants.tenant(), group.parse::<ScopeName>()) else { return Ok(()) };
         let found = context.vault.service_by_name(tenant, &name).await?;
         if found.is_some_and(|found| self.0.as_ref().is_none_or(|own| own.id != found.id)) {

@@ -1,8 +1,10 @@
-//! Create, 4.1: at a core, a further key of one of the tenant's services.
+//! Create, 4.1: at a core, a further key of one of the tenant's services; at an edge, a key of the client's own service.
 
 use keys::attributes::Group;
+use keys::edge::NewObject;
 use keys::id::{Layer, ScopeName, TenantId};
-use keys::policy::{Action, Role};
+use keys::policy::{Action, NodeRole, Role};
+use keys::row::Header;
 use keys::tenancy::{NewServiceKey, Service};
 
 use crate::context::Context;
@@ -15,18 +17,39 @@ use crate::template::Template;
 use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    if context.vault.node() == NodeRole::Edge {
+        return at_edge(context, &request, out).await;
+    }
     let tenant = may_create(context, request.object_type)?;
-    let Template { bits, mut attributes } = Template::read(&request.template_attribute, context.vault.now())?;
+    let Template { bits, mut attributes, .. } = Template::read(&request.template_attribute, NodeRole::Core, context.vault.now())?;
     let service = service(context, tenant, &attributes.object_groups).await?;
     if attributes.object_groups.is_empty() {
         attributes.object_groups.push(Group { value: service.name.to_string(), index: 0 });
     }
     let header = context.vault.create_service_key(context.unit, NewServiceKey { service: service.id, bits, attributes }).await?;
-    context.is_about(&header);
-    *context.placeholder = Some(header.id);
-    let response = CreateResponse { object_type: request.object_type, unique_identifier: &header.id.to_string(), template_attribute: None };
-    response.encode(Tag::RESPONSE_PAYLOAD, out);
+    answer(context, &header, out);
     Ok(())
+}
+
+async fn at_edge(context: &mut Context<'_>, request: &CreateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    context.grants.check_plain(Action::Create, Some(Layer::L4))?;
+    if request.object_type != ObjectType::SymmetricKey {
+        return Err(Failure::field("Object Type: Create makes a Symmetric Key; register other objects"));
+    }
+    let Template { algorithm, bits, attributes } = Template::read(&request.template_attribute, NodeRole::Edge, context.vault.now())?;
+    let (object_type, algorithm) = (keys::row::ObjectType::SYMMETRIC_KEY, keys::row::Algorithm(algorithm.number()));
+    let new = NewObject { object_type, algorithm, bits, attributes, material: None };
+    let made = context.vault.create_object(context.unit, &context.grants, new).await?;
+    answer(context, &made.header, out);
+    Ok(())
+}
+
+fn answer(context: &mut Context<'_>, header: &Header, out: &mut Writer<'_>) {
+    context.is_about(header);
+    *context.placeholder = Some(header.id);
+    let unique_identifier = &header.id.to_string();
+    let response = CreateResponse { object_type: ObjectType::SymmetricKey, unique_identifier, template_attribute: None };
+    response.encode(Tag::RESPONSE_PAYLOAD, out);
 }
 
 /// Whose key it would be. A service's own objects, and all that are no symmetric keys, are L4.

@@ -1,10 +1,11 @@
 //! Decrypt, 4.30: data that was encrypted under a key of the client's service, whole or in parts.
 //!
-//! In parts, CBC holds its last block back, and GCM everything: the plaintext is the answer to the last part, if the tag verifies (C4).
+//! In parts, CBC and ECB hold their last block back where it is padded, and GCM everything: the plaintext is the answer to the last part, if the tag verifies (C4).
 
-use cipher::stream::STATE_BYTES;
-use cipher::{mode, stream};
-use keys::policy::{Principal, verb};
+use cipher::Padding;
+use cipher::mode::{self, GCM_IV_BYTES_MAX, Mode};
+use cipher::stream::{self, STATE_BYTES};
+use keys::policy::{NodeRole, Principal, verb};
 use keys::stream::{Collected, Kind, Progress, Turn};
 use keys::vault::{Vault, View};
 use secret::Key;
@@ -44,13 +45,23 @@ async fn whole(
     data: &[u8],
     out: &mut Writer<'_>,
 ) -> Result<(), Failure> {
-    let iv = iv(request)?;
     let decrypt = |key: &[u8], view: &View| {
-        Ok(match scheme(request, view) {
-            Ok(Scheme::Cbc) => out.bytes_with(Tag::DATA, |out| mode::cbc_decrypt(key, iv, data, out)).map_err(not_decrypted),
-            Ok(Scheme::Gcm) => gcm(key, Gcm { iv, additional: additional(request), tag: tag(request), data }, out),
-            Err(failure) => Err(failure),
-        })
+        let whole = |scheme| match scheme {
+            Scheme::Plain(mode) => {
+                let iv = iv(request, mode.iv_bytes() > 0)?;
+                let decrypt = |out: &mut Vec<u8>| match mode {
+                    // The library does all of it.
+                    Mode::Cbc(Padding::Pkcs5) => mode::cbc_decrypt(key, iv, data, out),
+                    mode => mode::decrypt(mode, key, iv, data, out),
+                };
+                out.bytes_with(Tag::DATA, decrypt).map_err(not_decrypted)
+            }
+            Scheme::Gcm { tag_bytes } => {
+                let given = Gcm { iv: iv(request, true)?, additional: additional(request), tag: tag(request), data, tag_bytes };
+                gcm(key, given, out)
+            }
+        };
+        Ok(scheme(request, view, context.vault.node()).and_then(whole))
     };
     context.vault.open(context.unit, named.authorized, decrypt).await?
 }
@@ -63,30 +74,30 @@ async fn first(
     data: &[u8],
     out: &mut Writer<'_>,
 ) -> Result<(), Failure> {
-    let (vault, principal, iv) = (context.vault, context.principal, iv(request)?);
+    let (vault, principal) = (context.vault, context.principal);
     let begin = |key: &[u8], view: &View| {
-        Ok(match scheme(request, view) {
-            Ok(Scheme::Cbc) => first_of_cbc(vault, principal, (key, view), iv, data, out),
-            Ok(Scheme::Gcm) => first_of_gcm(vault, principal, view, request, data, out),
-            Err(failure) => Err(failure),
-        })
+        Ok(scheme(request, view, vault.node()).and_then(|scheme| match scheme {
+            Scheme::Plain(mode) => first_of_plain(vault, principal, (key, view), mode, iv(request, mode.iv_bytes() > 0)?, data, out),
+            Scheme::Gcm { tag_bytes } => first_of_gcm(vault, principal, view, request, tag_bytes, data, out),
+        }))
     };
     let (turn, progress) = vault.open(context.unit, named.authorized, begin).await??;
     out.bytes(Tag::CORRELATION_VALUE, ByteString(turn.value()));
     Ok(vault.keep_stream(context.unit, turn, progress)?)
 }
 
-fn first_of_cbc(
+fn first_of_plain(
     vault: &Vault,
     principal: &Principal,
     (key, view): (&[u8], &View),
+    mode: Mode,
     iv: &[u8],
     data: &[u8],
     out: &mut Writer<'_>,
 ) -> Result<(Turn, Progress), Failure> {
-    let turn = vault.begin_stream(principal, view, Kind::DecryptCbc)?;
-    let state = Key::try_init_with(|state| stream::cbc_begin(iv, state).map_err(not_decrypted))?;
-    Ok((turn, Progress::Running(middle_of_cbc(key, &state, data, out)?)))
+    let turn = vault.begin_stream(principal, view, Kind::Decrypt(mode))?;
+    let state = Key::try_init_with(|state| stream::begin(mode, iv, state).map_err(not_decrypted))?;
+    Ok((turn, Progress::Running(middle_of_plain(mode, key, &state, data, out)?)))
 }
 
 fn first_of_gcm(
@@ -94,20 +105,29 @@ fn first_of_gcm(
     principal: &Principal,
     view: &View,
     request: &DecryptRequest<'_>,
+    tag_bytes: usize,
     data: &[u8],
     out: &mut Writer<'_>,
 ) -> Result<(Turn, Progress), Failure> {
-    let (iv, tag) = (iv(request)?, tag(request));
+    let (iv, tag) = (iv(request, true)?, tag(request));
     // They are kept until the last part, so what can never be right is not taken in.
-    if iv.len() != mode::GCM_IV_BYTES || tag.is_some_and(|tag| tag.len() != mode::GCM_TAG_BYTES) {
+    if !is_gcm_iv(iv, vault.node()) || tag.is_some_and(|tag| tag.len() != tag_bytes) {
         return Err(Failure::not_decrypted());
     }
-    let turn = vault.begin_stream(principal, view, Kind::DecryptGcm)?;
+    let turn = vault.begin_stream(principal, view, Kind::DecryptGcm { tag_bytes })?;
     let additional = additional(request).to_vec();
     let mut collected = Collected { iv: iv.to_vec(), additional, tag: tag.map(<[u8]>::to_vec), text: vec![] };
     collected.add(data)?;
     nothing_yet(out);
     Ok((turn, Progress::Collected(collected)))
+}
+
+/// A core makes all IVs itself, and they have one length.
+fn is_gcm_iv(iv: &[u8], node: NodeRole) -> bool {
+    match node {
+        NodeRole::Core => iv.len() == mode::GCM_IV_BYTES,
+        NodeRole::Edge => (1..=GCM_IV_BYTES_MAX).contains(&iv.len()),
+    }
 }
 
 /// A part that is not the first.
@@ -118,20 +138,21 @@ async fn go_on(
     next: Next<'_>,
     out: &mut Writer<'_>,
 ) -> Result<(), Failure> {
-    let asked = check_next(request, next)?;
+    let asked = check_next(request, next, context.vault.node())?;
     let fits = |kind| match kind {
-        Kind::DecryptCbc => asked != Some(Scheme::Gcm) && request.authentication_tag.is_none(),
-        Kind::DecryptGcm => asked != Some(Scheme::Cbc),
-        Kind::EncryptCbc | Kind::EncryptGcm => false,
+        Kind::Decrypt(mode) => asked.is_none_or(|asked| asked == Scheme::Plain(mode)) && request.authentication_tag.is_none(),
+        Kind::DecryptGcm { tag_bytes } => asked.is_none_or(|asked| asked == Scheme::Gcm { tag_bytes }),
+        Kind::Encrypt(_) | Kind::EncryptGcm { .. } => false,
     };
     let vault = context.vault;
     let turn = vault.next_turn(context.unit, context.principal, named.header.id, next.value, fits)?;
     let Some((turn, progress)) = turn else { return Err(not_under_way()) };
     let more = |key: &[u8], view: &View| {
-        Ok(match progress {
+        Ok(match (progress, turn.kind()) {
             _ if !turn.holds_for(view) => Err(not_under_way()),
-            Progress::Running(before) => more_of_cbc(key, &before, next, out),
-            Progress::Collected(collected) => more_of_gcm(key, collected, request, next, out),
+            (Progress::Running(before), Kind::Decrypt(mode)) => more_of_plain(mode, key, &before, next, out),
+            (Progress::Collected(collected), Kind::DecryptGcm { tag_bytes }) => more_of_gcm(key, collected, tag_bytes, request, next, out),
+            _ => Err(not_under_way()),
         })
     };
     if let Some(after) = vault.open(context.unit, named.authorized, more).await?? {
@@ -142,7 +163,7 @@ async fn go_on(
 }
 
 /// What is wrong with a later part whatever it belongs to; and the scheme it names, if it does.
-fn check_next(request: &DecryptRequest<'_>, next: Next<'_>) -> Result<Option<Scheme>, Failure> {
+fn check_next(request: &DecryptRequest<'_>, next: Next<'_>, node: NodeRole) -> Result<Option<Scheme>, Failure> {
     if request.iv_counter_nonce.is_some() {
         return Err(only_first("IV/Counter/Nonce"));
     }
@@ -152,27 +173,40 @@ fn check_next(request: &DecryptRequest<'_>, next: Next<'_>) -> Result<Option<Sch
     if request.authentication_tag.is_some() && !next.is_last {
         return Err(Failure::field("Authenticated Encryption Tag: send it with the first or with the last part"));
     }
-    request.cryptographic_parameters.as_ref().map(Scheme::asked).transpose()
+    request.cryptographic_parameters.as_ref().map(|asked| Scheme::asked(asked, node)).transpose()
 }
 
-fn more_of_cbc(key: &[u8], before: &Key<STATE_BYTES>, next: Next<'_>, out: &mut Writer<'_>) -> Result<Option<Progress>, Failure> {
+fn more_of_plain(
+    mode: Mode,
+    key: &[u8],
+    before: &Key<STATE_BYTES>,
+    next: Next<'_>,
+    out: &mut Writer<'_>,
+) -> Result<Option<Progress>, Failure> {
     if !next.is_last {
-        return Ok(Some(Progress::Running(middle_of_cbc(key, before, next.data, out)?)));
+        return Ok(Some(Progress::Running(middle_of_plain(mode, key, before, next.data, out)?)));
     }
-    let last = |out: &mut Vec<u8>| before.expose(|before| stream::cbc_decrypt_last(key, before, next.data, out));
+    let last = |out: &mut Vec<u8>| before.expose(|before| stream::decrypt_last(mode, key, before, next.data, out));
     out.bytes_with(Tag::DATA, last).map_err(not_decrypted)?;
     Ok(None)
 }
 
-fn middle_of_cbc(key: &[u8], before: &Key<STATE_BYTES>, data: &[u8], out: &mut Writer<'_>) -> Result<Key<STATE_BYTES>, Failure> {
+fn middle_of_plain(
+    mode: Mode,
+    key: &[u8],
+    before: &Key<STATE_BYTES>,
+    data: &[u8],
+    out: &mut Writer<'_>,
+) -> Result<Key<STATE_BYTES>, Failure> {
     state_after(before, |before, after| {
-        out.bytes_with(Tag::DATA, |out| stream::cbc_decrypt_part(key, before, data, after, out)).map_err(not_decrypted)
+        out.bytes_with(Tag::DATA, |out| stream::decrypt_part(mode, key, before, data, after, out)).map_err(not_decrypted)
     })
 }
 
 fn more_of_gcm(
     key: &[u8],
     mut collected: Collected,
+    tag_bytes: usize,
     request: &DecryptRequest<'_>,
     next: Next<'_>,
     out: &mut Writer<'_>,
@@ -187,7 +221,7 @@ fn more_of_gcm(
         (Some(_), Some(_)) => return Err(Failure::field("Authenticated Encryption Tag: it came with the first part already")),
         (early, late) => early.or(late),
     };
-    gcm(key, Gcm { iv, additional, tag, data: text }, out).map(|()| None)
+    gcm(key, Gcm { iv, additional, tag, data: text, tag_bytes }, out).map(|()| None)
 }
 
 /// Data that is answered while all of it is held back.
@@ -202,28 +236,42 @@ struct Gcm<'a> {
     /// In its own field, which 1.4 has, or else the end of the data.
     tag: Option<&'a [u8]>,
     data: &'a [u8],
+    /// What the parameters say; a shorter one is the front of a longer one, so the length is not the sender's to choose.
+    tag_bytes: usize,
 }
 
 fn gcm(key: &[u8], given: Gcm<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
-    let Gcm { iv, additional, tag, data } = given;
+    let Gcm { iv, additional, tag, data, tag_bytes } = given;
     let (data, tag) = match tag {
         Some(tag) => (data, tag),
-        None => data.split_at_checked(data.len().wrapping_sub(mode::GCM_TAG_BYTES)).ok_or_else(Failure::not_decrypted)?,
+        None => data.split_at_checked(data.len().wrapping_sub(tag_bytes)).ok_or_else(Failure::not_decrypted)?,
     };
-    out.bytes_with(Tag::DATA, |out| mode::gcm_decrypt(key, iv, additional, data, tag, out)).map_err(not_decrypted)
+    if tag.len() != tag_bytes {
+        return Err(Failure::not_decrypted());
+    }
+    out.bytes_with(Tag::DATA, |out| mode::gcm_decrypt_with(key, iv, additional, data, tag, out)).map_err(not_decrypted)
 }
 
 /// How to decrypt, unless the request has fields that this way has no use for.
-fn scheme(request: &DecryptRequest<'_>, view: &View) -> Result<Scheme, Failure> {
-    let scheme = Scheme::of(request.cryptographic_parameters.as_ref(), &view.attributes)?;
-    if scheme == Scheme::Cbc && (request.additional_data.is_some() || request.authentication_tag.is_some()) {
-        return Err(Failure::field("Authenticated Encryption Tag and Additional Data: CBC authenticates nothing, use GCM"));
+fn scheme(request: &DecryptRequest<'_>, view: &View, node: NodeRole) -> Result<Scheme, Failure> {
+    let scheme = Scheme::of(request.cryptographic_parameters.as_ref(), view, node)?;
+    if matches!(scheme, Scheme::Plain(_)) && (request.additional_data.is_some() || request.authentication_tag.is_some()) {
+        return Err(Failure::field("Authenticated Encryption Tag and Additional Data: this mode authenticates nothing, use GCM"));
+    }
+    if node == NodeRole::Core && scheme == Scheme::GCM && request.iv_counter_nonce.is_some_and(|iv| !is_gcm_iv(iv.0, node)) {
+        return Err(Failure::not_decrypted());
     }
     Ok(scheme)
 }
 
-fn iv<'a>(request: &DecryptRequest<'a>) -> Result<&'a [u8], Failure> {
-    request.iv_counter_nonce.map(|iv| iv.0).ok_or_else(|| Failure::missing("IV/Counter/Nonce is missing"))
+/// The IV of a mode that has one.
+fn iv<'a>(request: &DecryptRequest<'a>, is_wanted: bool) -> Result<&'a [u8], Failure> {
+    match request.iv_counter_nonce {
+        Some(_) if !is_wanted => Err(Failure::field("IV/Counter/Nonce: ECB has none")),
+        Some(iv) => Ok(iv.0),
+        None if is_wanted => Err(Failure::missing("IV/Counter/Nonce is missing")),
+        None => Ok(&[]),
+    }
 }
 
 fn additional<'a>(request: &DecryptRequest<'a>) -> &'a [u8] {

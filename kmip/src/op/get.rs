@@ -1,9 +1,11 @@
-//! Get and Export, 4.11 and 4.40: a key wrapped by another one; Export adds its attributes.
+//! Get and Export, 4.11 and 4.40: an object, of a core a key wrapped by another one; Export adds its attributes.
 
+use keys::id::Layer;
 use keys::policy::verb::{self, Exports};
 use keys::row::Header;
 use keys::vault::View;
 
+use crate::clear::clear_object;
 use crate::context::Context;
 use crate::enums::ResultReason;
 use crate::failure::Failure;
@@ -22,11 +24,36 @@ pub(super) async fn get(context: &mut Context<'_>, request: GetRequest<'_>, out:
         return Err(Failure::invalid(ResultReason::IllegalOperation, "the key is destroyed: only its attributes are left"));
     }
     let GetRequest { key_format_type, key_wrap_type, key_compression_type, key_wrapping_specification: specification, .. } = request;
-    let specification = Wanted { key_format_type, key_wrap_type, key_compression_type, specification }.specification_for(&view)?;
+    let wanted = Wanted { key_format_type, key_wrap_type, key_compression_type, specification };
+    if view.header.id.layer == Layer::L4 && wanted.specification.is_none() {
+        return in_the_clear(context, &wanted, &named.header, &named.text, out).await;
+    }
+    let specification = wanted.specification_for(&view)?;
     let (wrapping, wrapped, view) = wrap::<verb::Get>(context, specification, &named.header, &view, out).await?;
     let object = ManagedObject::SymmetricKey(wrapping.key(&view, &wrapped));
     let response = GetResponse { object_type: object.object_type(), unique_identifier: &named.text, object };
     response.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// What an L4 is to its own service.
+async fn in_the_clear(
+    context: &mut Context<'_>,
+    wanted: &Wanted<'_>,
+    header: &Header,
+    text: &str,
+    out: &mut Writer<'_>,
+) -> Result<(), Failure> {
+    let authorized = context.grants.check::<verb::Get>(header)?;
+    let write = |material: &[u8], view: &View| {
+        let object = clear_object(wanted, view, material)?;
+        let response = GetResponse { object_type: object.object_type(), unique_identifier: text, object };
+        response.encode(Tag::RESPONSE_PAYLOAD, out);
+        Ok::<_, Failure>(())
+    };
+    let (written, view) = context.vault.reveal(context.unit, authorized, write).await?;
+    written?;
+    context.is_about(&view.header);
     Ok(())
 }
 

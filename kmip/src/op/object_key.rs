@@ -4,6 +4,7 @@
 //! Encrypt made of it. Core keeps nothing of either.
 
 use keys::edges::EdgeGroup;
+use keys::envelope::ObjectKeyId;
 use keys::id::{Layer, RowId};
 use keys::policy::verb::{UnwrapObjectKey, UsesMaterial, WrapObjectKey};
 use keys::policy::{Action, Authorized};
@@ -88,9 +89,11 @@ fn must_be_plain(iv: Option<ByteString<'_>>, parts: &[bool]) -> Result<(), Failu
     Ok(())
 }
 
-fn object_key(additional: Option<ByteString<'_>>) -> Result<[u8; 16], Failure> {
+fn object_key(additional: Option<ByteString<'_>>) -> Result<ObjectKeyId, Failure> {
     let additional = additional.and_then(|additional| additional.0.try_into().ok());
-    additional.ok_or_else(|| Failure::field("Authenticated Encryption Additional Data: the 16 bytes of the object key's identifier"))
+    additional
+        .map(ObjectKeyId)
+        .ok_or_else(|| Failure::field("Authenticated Encryption Additional Data: the 16 bytes of the object key's identifier"))
 }
 
 fn answer(text: &str, out: &mut Writer<'_>, data: impl FnOnce(&mut Writer<'_>)) {

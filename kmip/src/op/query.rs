@@ -2,7 +2,7 @@
 
 use keys::policy::Action;
 
-use super::{OBJECT_TYPES, OFFERED};
+use super::{object_types, offered};
 use crate::context::Context;
 use crate::enums::{DestroyAction, QueryFunction, RngAlgorithm};
 use crate::failure::Failure;
@@ -20,8 +20,8 @@ pub(super) fn run(context: &Context<'_>, request: &QueryRequest, out: &mut Write
     let mut response = QueryResponse::default();
     for function in &request.functions {
         match function {
-            QueryFunction::QueryOperations => response.operations = OFFERED.iter().map(|row| row.0).collect(),
-            QueryFunction::QueryObjects => response.object_types = OBJECT_TYPES.to_vec(),
+            QueryFunction::QueryOperations => response.operations = offered(context.vault.node()).collect(),
+            QueryFunction::QueryObjects => response.object_types = object_types(context.vault.node()),
             QueryFunction::QueryServerInformation => response.vendor_identification = Some(VENDOR),
             QueryFunction::QueryRNGs => response.rng_parameters = vec![generator()],
             QueryFunction::QueryCapabilities => response.capability_information = vec![capabilities()],

@@ -1,7 +1,7 @@
 //! Re-key, 4.4: the next version of a key, which takes over its names.
 
 use keys::attributes::Attributes;
-use keys::id::Time;
+use keys::id::{Layer, Time};
 use keys::policy::verb;
 use keys::vault::View;
 
@@ -20,13 +20,13 @@ use crate::ttlv::{Interval, Writer};
 pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let named = context.object::<verb::ReKey>(request.unique_identifier).await?;
     let template = request.template_attribute.unwrap_or_default();
-    check_offset(request.offset, &template)?;
+    check_offset(request.offset, &template, named.header.id.layer)?;
     let home = Home::of(context, &named.header).await?;
     for attribute in &template.attributes {
         home.must_be_of_no_other(context, &attribute.value).await?;
     }
     let edit = |old: &View, copied: Attributes, now: Time| {
-        let attributes = replacement(old, copied, &template, request.offset.is_some(), now)?;
+        let attributes = replacement(old, copied, &template, request.offset, now)?;
         home.must_stay(&old.attributes, &attributes)?;
         Ok::<_, Failure>(attributes)
     };
@@ -38,8 +38,8 @@ pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, ou
     Ok(())
 }
 
-/// Every chain has one key that protects, so a replacement cannot wait while the key it replaces has stopped.
-fn check_offset(offset: Option<Interval>, template: &TemplateAttribute<'_>) -> Result<(), Failure> {
+/// Every chain of a core has one key that protects, so a replacement cannot wait while the key it replaces has stopped.
+fn check_offset(offset: Option<Interval>, template: &TemplateAttribute<'_>, layer: Layer) -> Result<(), Failure> {
     let Some(Interval(seconds)) = offset else { return Ok(()) };
     let dates =
         [AttributeName::ActivationDate, AttributeName::ProcessStartDate, AttributeName::ProtectStopDate, AttributeName::DeactivationDate];
@@ -47,7 +47,7 @@ fn check_offset(offset: Option<Interval>, template: &TemplateAttribute<'_>) -> R
     if names_date {
         return Err(Failure::missing("Offset: it stands in for the dates; give the one or the others"));
     }
-    if seconds != 0 {
+    if seconds != 0 && layer != Layer::L4 {
         return Err(Failure::unsupported("Offset: a replacement takes over at once; leave it out, or give 0"));
     }
     Ok(())
@@ -58,23 +58,23 @@ fn replacement(
     old: &View,
     mut copied: Attributes,
     template: &TemplateAttribute<'_>,
-    has_offset: bool,
+    offset: Option<Interval>,
     now: Time,
 ) -> Result<Attributes, Failure> {
-    if has_offset {
-        shift_dates(old, &mut copied, now)?;
+    if let Some(Interval(seconds)) = offset {
+        shift_dates(old, &mut copied, Time::from_millis(now.millis().saturating_add(i64::from(seconds) * 1000)))?;
     }
-    template::change(template, &mut copied, old.header.bits, now)?;
+    template::change(template, &mut copied, &old.header, now)?;
     Ok(copied)
 }
 
-/// Table 172 with an Offset of 0: all dates move by as much as the activation does.
-fn shift_dates(old: &View, new: &mut Attributes, now: Time) -> Result<(), Failure> {
+/// Table 172: the replacement is Active from `begins` on, and all dates move by as much as the activation does.
+fn shift_dates(old: &View, new: &mut Attributes, begins: Time) -> Result<(), Failure> {
     let dates = &old.attributes.dates;
     let others = [dates.process_start, dates.protect_stop, dates.deactivation];
     let shifted = match dates.activation {
         Some(activation) => {
-            let by = now.millis().saturating_sub(activation.millis());
+            let by = begins.millis().saturating_sub(activation.millis());
             others.map(|date| date.map(|date| Time::from_millis(date.millis().saturating_add(by))))
         }
         None if others.iter().any(Option::is_some) => {
@@ -83,9 +83,9 @@ fn shift_dates(old: &View, new: &mut Attributes, now: Time) -> Result<(), Failur
         }
         None => others,
     };
-    new.dates.activation = Some(now);
+    new.dates.activation = Some(begins);
     [new.dates.process_start, new.dates.protect_stop, new.dates.deactivation] = shifted;
     // A key that was activated late may have one that precedes its activation.
-    new.dates.process_start = new.dates.process_start.map(|start| start.max(now));
+    new.dates.process_start = new.dates.process_start.map(|start| start.max(begins));
     Ok(())
 }

@@ -51,7 +51,7 @@ fn enrol(world: &World, group: &str, tenants: &[&str]) {
     block_on(async {
         world.vault.ensure_system_tenant().await.expect("the fakes are well");
         let mut unit = world.vault.begin(keys::id::SessionId(1));
-        world.vault.enrol_edges(&mut unit, &name(group), &tenants).await.expect("the tenants are there");
+        world.vault.enrol_edges(&mut unit, &name(group), &tenants, &[]).await.expect("the tenants are there");
         let _receipt = unit.commit().await.expect("the fakes are well");
     });
 }

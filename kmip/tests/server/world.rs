@@ -8,7 +8,7 @@ use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
-use keys::policy::{Action, NodeRole, Principal, Role};
+use keys::policy::{Action, Principal, Role};
 use keys::port::{AuditSink, Clock, Entropy};
 use keys::record::{Outcome, Record};
 use keys::unit::{CommitError, Unit};
@@ -121,7 +121,6 @@ async fn found() -> World {
     let cluster = ClusterId::new(uuid::Uuid::from_bytes([0xC1; 16]));
     let genesis = cluster::found(cluster, &master, &randomness, clock.now(), [0; 32]).expect("the arena has room");
     let parts = Parts {
-        node: NodeRole::Core,
         registry: genesis.registry,
         store: Arc::<FakeStore>::clone(&store),
         audit: Arc::<FakeAudit>::clone(&audit),

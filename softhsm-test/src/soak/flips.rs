@@ -19,7 +19,7 @@ use keys::cluster;
 use keys::hierarchy::MasterKey;
 use keys::id::{OutboxSeq, RowId, SessionId};
 use keys::policy::verb::Decrypt;
-use keys::policy::{NodeRole, Principal, Role};
+use keys::policy::{Principal, Role};
 use keys::port::{AuditSink, Keystore};
 use keys::vault::{Parts, Vault};
 use kmip::ResultReason;
@@ -245,7 +245,6 @@ impl Sound {
         let seal = open_seal(&self.config, &self.layout, &self.core);
         let is_told = seal.check_table(roots.registry.integrity()).is_err() || !seal.list().map_err(told)?.unreadable.is_empty();
         let (vault, writer) = Vault::core(Parts {
-            node: NodeRole::Core,
             registry: roots.registry,
             store,
             audit: Arc::new(log) as Arc<dyn AuditSink>,

@@ -4,32 +4,39 @@ mod pki;
 mod supervise;
 mod token;
 
+use std::convert::Infallible;
 use std::fmt::Display;
+use std::future::poll_fn;
 use std::net::TcpListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitStatus;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use daemon::admin::client::Client;
-use daemon::admin::types::{NewService, NewTenant};
+use daemon::admin::types::{EnrolEdges, NewService, NewTenant};
 use daemon::certs::write_private;
-use daemon::config::{Config, Listener};
+use daemon::config::{Config, Listener, Listeners};
 use daemon::layout::Layout;
+use data_encoding::HEXLOWER;
+use keys::id::ScopeName;
 use nix::sys::signal::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Failure, Kind};
 use pki::{CLIENTS, Pki};
-use supervise::{Core, CoreCommand, beside};
+use supervise::{NodeCommand, Running, beside};
 use token::{DevToken, MODULE, PIN_CREDENTIAL, TOKEN};
 
 /// Tenants of a throwaway appliance; each has one service of this name.
 const TENANTS: [&str; 2] = ["acme", "globex"];
 const SERVICE: &str = "billing";
-/// A core that dies sooner after its start is not restarted for ever.
+/// Most edges of a throwaway appliance.
+const EDGES_MAX: i64 = 16;
+/// A node that dies sooner after its start is not restarted for ever.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 /// So many short lives in a row end `dev`.
 const SHORT_LIVES_MAX: u32 = 3;
@@ -40,15 +47,30 @@ pub(crate) struct DevArgs {
     /// Where everything is made
     #[arg(long)]
     dir: PathBuf,
-    /// KMIP port; HTTPS is at N+2, the admin interface at N+4, health at N+6. Chosen by the system at the first start if not given
+    /// KMIP port of the core; HTTPS is at N+2, the admin interface at N+4, health at N+6; the first edge's are one above each, those of
+    /// further edges ten above each time. Chosen by the system at the first start if not given
     #[arg(long, value_name = "N")]
     base_port: Option<u16>,
+    /// How many edges, each a group of its own
+    #[arg(long, value_name = "K", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=EDGES_MAX))]
+    edges: u16,
+    /// Where edges keep their objects; embedded if not given, or what they were made with
+    #[arg(long, value_enum)]
+    edge_store: Option<EdgeStore>,
     /// Leave a child that dies as it is, instead of restarting it
     #[arg(long)]
     no_restart: bool,
     /// How the MasterKey is sealed
     #[arg(long, value_enum, default_value = "softhsm")]
     seal: SealKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum EdgeStore {
+    /// In memory only: gone with the process
+    Memory,
+    /// In a file of its own
+    Embedded,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,7 +100,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
 async fn serve(args: &DevArgs) -> Result<(), Failure> {
     std::fs::create_dir_all(&args.dir).map_err(told(args.dir.display()))?;
     let dir = args.dir.canonicalize().map_err(told(args.dir.display()))?;
-    let dev = Dev::prepare(&dir, args.base_port)?;
+    let dev = Dev::prepare(&dir, args)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(told("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(told("SIGINT"))?;
     let mut told_to_stop = pin!(async {
@@ -87,65 +109,90 @@ async fn serve(args: &DevArgs) -> Result<(), Failure> {
             _ = interrupt.recv() => {}
         }
     });
-    let mut core = tokio::select! {
-        core = dev.start() => Some(core?),
-        () = &mut told_to_stop => return Ok(()),
+    let mut running = Vec::new();
+    let ended = tokio::select! {
+        ended = supervise(&dev, args.no_restart, &mut running) => ended.map(|never| match never {}),
+        () = &mut told_to_stop => Ok(()),
     };
-    let mut deaths = Deaths::default();
+    // Edges first, so that none of them misses its core.
+    let mut stopped = ended;
+    for node in running.into_iter().rev().flatten() {
+        let stop = node.stop().await;
+        stopped = stopped.and(stop);
+    }
+    stopped
+}
+
+/// Starts all nodes, the core first, and restarts each that dies.
+async fn supervise(dev: &Dev, no_restart: bool, running: &mut Vec<Option<Running>>) -> Result<Infallible, Failure> {
+    for node in 0..dev.nodes.len() {
+        running.push(dev.start(node).await?);
+    }
+    dev.tell(running).await?;
+    let mut deaths: Vec<Deaths> = dev.nodes.iter().map(|node| Deaths::of(&node.command.name)).collect();
+    let mut started = vec![Instant::now(); running.len()];
     loop {
-        let running = async {
-            match &mut core {
-                Some(core) => core.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        let since = Instant::now();
-        let ended = tokio::select! {
-            ended = running => ended?,
-            () = &mut told_to_stop => break,
-        };
-        tracing::warn!(%ended, "the core died");
-        if args.no_restart {
-            core = None;
+        let (node, ended) = next_end(running).await?;
+        running[node] = None;
+        tracing::warn!(%ended, node = dev.nodes[node].command.name, "a node died");
+        if no_restart {
             continue;
         }
-        deaths.count(ended, since.elapsed())?;
-        core = tokio::select! {
-            core = dev.restart(&mut deaths) => Some(core?),
-            () = &mut told_to_stop => return Ok(()),
-        };
-    }
-    match core {
-        Some(core) => core.stop().await,
-        None => Ok(()),
+        deaths[node].count(ended, started[node].elapsed())?;
+        running[node] = dev.restart(node, &mut deaths[node]).await?;
+        started[node] = Instant::now();
+        dev.tell(running).await?;
     }
 }
 
-/// Deaths soon after the start, in a row.
-#[derive(Default)]
-struct Deaths(u32);
+/// Waits for the first node that ends by itself.
+async fn next_end(running: &mut [Option<Running>]) -> Result<(usize, ExitStatus), Failure> {
+    poll_fn(|context| {
+        for (index, node) in running.iter_mut().enumerate() {
+            let ended = node.as_mut().map_or(Poll::Pending, |node| pin!(node.ended()).poll(context));
+            if let Poll::Ready(ended) = ended {
+                return Poll::Ready(ended.map(|ended| (index, ended)));
+            }
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+/// A node's deaths soon after its start, in a row.
+struct Deaths {
+    node: String,
+    count: u32,
+}
 
 impl Deaths {
-    /// Counts an end; one by SIGKILL came from outside and says nothing about the core.
+    fn of(node: &str) -> Self {
+        Self { node: node.to_owned(), count: 0 }
+    }
+
+    /// Counts an end; one by SIGKILL came from outside and says nothing about the node.
     fn count(&mut self, ended: ExitStatus, lived: Duration) -> Result<(), Failure> {
         if lived >= SHORT_LIFE || ended.signal() == Some(Signal::SIGKILL as i32) {
-            self.0 = 0;
+            self.count = 0;
             return Ok(());
         }
         self.another(&ended.to_string())
     }
 
     fn another(&mut self, why: &str) -> Result<(), Failure> {
-        self.0 += 1;
-        if self.0 < SHORT_LIVES_MAX {
+        self.count += 1;
+        if self.count < SHORT_LIVES_MAX {
             return Ok(());
         }
-        Err(Failure::failed(format!("the core died {SHORT_LIVES_MAX} times within {SHORT_LIFE:?} of its start, at last with: {why}")))
+        Err(Failure::failed(format!(
+            "the {} died {SHORT_LIVES_MAX} times within {SHORT_LIFE:?} of its start, at last with: {why}",
+            self.node
+        )))
     }
 
     /// How long to wait before the next start.
     fn pause(&self) -> Duration {
-        SHORT_LIFE * self.0
+        SHORT_LIFE * self.count
     }
 }
 
@@ -153,125 +200,225 @@ impl Deaths {
 struct Dev {
     dir: PathBuf,
     pki: Pki,
-    config: PathBuf,
-    command: CoreCommand,
+    /// The core, then the edges.
+    nodes: Vec<Node>,
+}
+
+/// A node of the appliance.
+struct Node {
+    command: NodeCommand,
+    data_dir: PathBuf,
+    /// The group of an edge; `None` for the core.
+    group: Option<ScopeName>,
 }
 
 impl Dev {
-    /// Makes token, certificates, configuration and cluster unless they are there.
-    fn prepare(dir: &Path, base_port: Option<u16>) -> Result<Self, Failure> {
+    /// Makes token, certificates, configurations and cluster unless they are there.
+    fn prepare(dir: &Path, args: &DevArgs) -> Result<Self, Failure> {
         let token = DevToken::new(&dir.join("softhsm"));
         std::fs::create_dir_all(dir.join("softhsm")).map_err(told(dir.display()))?;
         token.ensure()?;
         let pki = Pki::new(&dir.join("pki"));
         pki.ensure()?;
-        let config = dir.join("core.yaml");
-        if base_port.is_some() || !config.exists() {
-            let ports = base_port.map_or_else(Ports::free, Ports::above)?;
-            write_private(&config, config_text(dir, &token, &pki, &ports).as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))?;
-        }
-        let command = CoreCommand {
-            program: beside("strongroomd")?,
-            config: config.clone(),
-            credentials: token.credentials(),
-            notify: dir.join("notify.sock"),
+        let command = |name: &str, config| {
+            let (program, credentials) = (beside("strongroomd")?, token.credentials());
+            Ok::<_, Failure>(NodeCommand { name: name.to_owned(), program, config, credentials, notify: dir.join(format!("{name}.sock")) })
         };
-        let this = Self { dir: dir.to_owned(), pki, config, command };
-        this.ensure_cluster()?;
+        let config = dir.join("core.yaml");
+        if args.base_port.is_some() || !config.exists() {
+            let ports = args.base_port.map_or_else(Ports::free, |base| Ports::above(base, 0))?;
+            write(&config, &config_text(dir, &token, &pki, &ports))?;
+        }
+        let upstream = https(&config)?;
+        let mut nodes = vec![Node { command: command("core", config)?, data_dir: dir.join("core"), group: None }];
+        for number in 1..=args.edges {
+            let name = if number == 1 { "edge".to_owned() } else { format!("edge{number}") };
+            let group: ScopeName = name.parse().expect("edges are numbered");
+            pki.ensure_edge(&group)?;
+            let (config, data_dir) = (dir.join(format!("{name}.yaml")), dir.join(&name));
+            if args.base_port.is_some() || args.edge_store.is_some() || !config.exists() {
+                let ports = match args.base_port {
+                    Some(base) => Ports::above(base, number)?,
+                    None => Ports::of(&config).map_or_else(Ports::free, Ok)?,
+                };
+                let store = args.edge_store.unwrap_or(EdgeStore::Embedded);
+                write(&config, &edge_text(&data_dir, &pki, &ports, &group, &upstream, store))?;
+            }
+            nodes.push(Node { command: command(&name, config)?, data_dir, group: Some(group) });
+        }
+        let this = Self { dir: dir.to_owned(), pki, nodes };
+        this.ensure_made(&this.nodes[0])?;
         Ok(this)
     }
 
-    /// Runs `strongroom init` in a process of its own, as an operator would.
-    fn ensure_cluster(&self) -> Result<(), Failure> {
-        if Layout::new(&self.data_dir()).identity().is_ok() {
+    /// Runs `strongroom init` in a process of its own, as an operator would, unless the node is there.
+    fn ensure_made(&self, node: &Node) -> Result<(), Failure> {
+        if Layout::new(&node.data_dir).identity().is_ok() {
             return Ok(());
         }
-        let made = std::process::Command::new(std::env::current_exe().map_err(told("our own path"))?)
-            .arg("--config")
-            .arg(&self.config)
-            .args(["init", "--make-key"])
-            .env("CREDENTIALS_DIRECTORY", &self.command.credentials)
-            .output()
-            .map_err(told("strongroom init"))?;
+        let mut init = std::process::Command::new(std::env::current_exe().map_err(told("our own path"))?);
+        init.arg("--config").arg(&node.command.config).arg("init");
+        if node.group.is_none() {
+            init.arg("--make-key");
+        }
+        let made = init.env("CREDENTIALS_DIRECTORY", &node.command.credentials).output().map_err(told("strongroom init"))?;
         if made.status.success() { Ok(()) } else { Err(Failure::failed(String::from_utf8_lossy(&made.stderr).trim())) }
     }
 
-    fn data_dir(&self) -> PathBuf {
-        self.dir.join("core")
-    }
-
-    /// Where everything is told, once the core has served.
+    /// Where everything is told, once all nodes have served.
     fn env(&self) -> PathBuf {
         self.dir.join("dev.env")
     }
 
-    /// Starts a core, makes sure of its tenants, and tells where everything is.
+    fn client(&self) -> Client {
+        Client::new(&Layout::new(&self.nodes[0].data_dir).socket())
+    }
+
+    /// Starts a node; `None` for an edge that cannot be made yet, because the core is sealed.
     ///
     /// A core that stays sealed, as after a wrong PIN, is left running if it has served before: to unseal it takes a node to speak to.
-    async fn start(&self) -> Result<Core, Failure> {
-        let core = self.command.start().await?;
-        let config = Config::load(&self.config, std::env::vars_os()).map_err(|error| Failure::of(Kind::Failed, &error))?;
-        let socket = Layout::new(&config.data_dir).socket();
-        let client = Client::new(&socket);
-        let mut keys = Vec::new();
-        for tenant in TENANTS {
-            match default_key(&client, tenant).await {
-                Ok(key) => keys.push(key),
+    async fn start(&self, node: usize) -> Result<Option<Running>, Failure> {
+        let Node { command, data_dir, group } = &self.nodes[node];
+        let Some(group) = group else {
+            let running = command.start().await?;
+            match self.settle().await {
+                Ok(()) => {}
                 Err(failure) if failure.kind == Kind::Unavailable && self.env().exists() => {
-                    tracing::warn!(pid = core.pid(), why = %failure, socket = %socket.display(), "serving, but not unsealed; strongroom --socket speaks to it");
-                    return Ok(core);
+                    let socket = Layout::new(data_dir).socket();
+                    tracing::warn!(pid = running.pid(), why = %failure, socket = %socket.display(), "serving, but not unsealed; strongroom --socket speaks to it");
                 }
                 Err(failure) => return Err(failure),
             }
+            return Ok(Some(running));
+        };
+        match self.enrol(group).await {
+            Ok(()) => {
+                self.ensure_made(&self.nodes[node])?;
+                self.enrol_key(group, data_dir).await?;
+            }
+            Err(failure) if failure.kind == Kind::Unavailable && self.env().exists() => {
+                if Layout::new(data_dir).identity().is_err() {
+                    return Ok(None);
+                }
+            }
+            Err(failure) => return Err(failure),
         }
-        self.write_env(&config, &core, &keys)?;
-        tracing::info!(pid = core.pid(), env = %self.env().display(), "serving");
-        Ok(core)
+        command.start().await.map(Some)
     }
 
-    /// Starts a core in place of one that died, later each time that it died young.
-    async fn restart(&self, deaths: &mut Deaths) -> Result<Core, Failure> {
+    /// Makes sure of the tenants and their services.
+    async fn settle(&self) -> Result<(), Failure> {
+        for tenant in TENANTS {
+            let _key = default_key(&self.client(), tenant).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that an edge group serves the tenants, unless somebody has decided otherwise.
+    async fn enrol(&self, group: &ScopeName) -> Result<(), Failure> {
+        let client = self.client();
+        if !client.edges().await?.iter().any(|known| known.name == group.as_str()) {
+            let tenants = TENANTS.map(str::to_owned).to_vec();
+            client.enrol_edges(&EnrolEdges { group: group.to_string(), tenants, keys: Vec::new() }).await?;
+        }
+        Ok(())
+    }
+
+    /// Lets an edge speak for its clients.
+    async fn enrol_key(&self, group: &ScopeName, data_dir: &Path) -> Result<(), Failure> {
+        let identity = Layout::new(data_dir).identity().map_err(|error| Failure::of(Kind::Failed, &error))?;
+        let key = identity.edge.map(|edge| HEXLOWER.encode(&edge.delegation_public));
+        let known = self.client().edges().await?.into_iter().find(|known| known.name == group.as_str());
+        if let (Some(key), Some(known)) = (key, known)
+            && known.status == "enrolled"
+            && !known.keys.contains(&key)
+        {
+            self.client().enrol_edges(&EnrolEdges { group: group.to_string(), tenants: Vec::new(), keys: vec![key] }).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts a node in place of one that died, later each time that it died young.
+    async fn restart(&self, node: usize, deaths: &mut Deaths) -> Result<Option<Running>, Failure> {
         loop {
             tokio::time::sleep(deaths.pause()).await;
-            match self.start().await {
-                Ok(core) => return Ok(core),
+            match self.start(node).await {
+                Ok(running) => return Ok(running),
                 Err(failure) => {
-                    tracing::warn!(%failure, "the core does not start");
+                    tracing::warn!(%failure, "the node does not start");
                     deaths.another(&failure.message)?;
                 }
             }
         }
     }
 
-    fn write_env(&self, config: &Config, core: &Core, keys: &[String]) -> Result<(), Failure> {
+    /// Writes `dev.env`, unless the core is sealed: what it says then stays as it was.
+    async fn tell(&self, running: &[Option<Running>]) -> Result<(), Failure> {
+        let mut lines = Vec::new();
+        for (name, tenant) in [("L3_ID", TENANTS[0]), ("L3_ID2", TENANTS[1])] {
+            match default_key(&self.client(), tenant).await {
+                Ok(key) => lines.push((name.to_owned(), key)),
+                Err(failure) if failure.kind == Kind::Unavailable && self.env().exists() => return Ok(()),
+                Err(failure) => return Err(failure),
+            }
+        }
+        for (node, running) in self.nodes.iter().zip(running) {
+            let config = Config::load(&node.command.config, std::env::vars_os()).map_err(|error| Failure::of(Kind::Failed, &error))?;
+            lines.extend(node.lines(&config, running.as_ref()));
+        }
         let path = |path: PathBuf| path.display().to_string();
-        let listeners = &config.listeners;
-        let socket = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.bind.to_string());
-        let url = |scheme: &str, socket: Option<String>| socket.map(|socket| format!("{scheme}://{socket}")).unwrap_or_default();
-        let mut lines = vec![
-            ("KMIP_CORE".to_owned(), socket(&listeners.kmip).unwrap_or_default()),
-            ("HTTPS_CORE".to_owned(), url("https", socket(&listeners.https))),
-            ("ADMIN_CORE".to_owned(), url("https", socket(&listeners.admin))),
-            ("HEALTH_CORE".to_owned(), url("http", listeners.health.map(|socket| socket.to_string()))),
-            ("CORE_PID".to_owned(), core.pid().to_string()),
-            ("CORE_CONFIG".to_owned(), path(self.config.clone())),
-            ("AUDIT_DIR_CORE".to_owned(), path(Layout::new(&config.data_dir).audit())),
+        lines.extend([
             ("CA_CERT".to_owned(), path(self.pki.cert("ca"))),
             ("CA_KEY".to_owned(), path(self.pki.key("ca"))),
             ("CRL".to_owned(), path(self.pki.crl())),
             ("CLIENT_PEM".to_owned(), path(self.pki.client_pem())),
             ("TENANT".to_owned(), TENANTS[0].to_owned()),
             ("SERVICE".to_owned(), SERVICE.to_owned()),
-            ("L3_ID".to_owned(), keys[0].clone()),
-            ("L3_ID2".to_owned(), keys[1].clone()),
-        ];
-        for (name, ..) in CLIENTS {
-            lines.push((format!("{name}_CERT"), path(self.pki.cert(name))));
-            lines.push((format!("{name}_KEY"), path(self.pki.key(name))));
+        ]);
+        let edges = self.nodes.iter().filter_map(|node| node.group.as_ref()).map(|group| group.as_str().to_uppercase());
+        let mut names: Vec<String> = CLIENTS.iter().map(|client| client.0.to_owned()).collect();
+        names.extend(edges.filter(|name| name != "EDGE"));
+        for name in names {
+            lines.push((format!("{name}_CERT"), path(self.pki.cert(&name))));
+            lines.push((format!("{name}_KEY"), path(self.pki.key(&name))));
         }
         let text: String = lines.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        write_private(&self.env(), text.as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))
+        write(&self.env(), &text)?;
+        tracing::info!(env = %self.env().display(), "serving");
+        Ok(())
     }
+}
+
+impl Node {
+    /// What `dev.env` says of the node.
+    fn lines(&self, config: &Config, running: Option<&Running>) -> Vec<(String, String)> {
+        let name = self.command.name.to_uppercase();
+        let listeners = &config.listeners;
+        let socket = |listener: &Option<Listener>| listener.as_ref().map(|listener| listener.bind.to_string());
+        let url = |scheme: &str, socket: Option<String>| socket.map(|socket| format!("{scheme}://{socket}")).unwrap_or_default();
+        let path = |path: PathBuf| path.display().to_string();
+        vec![
+            (format!("KMIP_{name}"), socket(&listeners.kmip).unwrap_or_default()),
+            (format!("HTTPS_{name}"), url("https", socket(&listeners.https))),
+            (format!("ADMIN_{name}"), url("https", socket(&listeners.admin))),
+            (format!("HEALTH_{name}"), url("http", listeners.health.map(|socket| socket.to_string()))),
+            (format!("{name}_PID"), running.map(|running| running.pid().to_string()).unwrap_or_default()),
+            (format!("{name}_CONFIG"), path(self.command.config.clone())),
+            (format!("AUDIT_DIR_{name}"), path(Layout::new(&config.data_dir).audit())),
+        ]
+    }
+}
+
+fn write(file: &Path, text: &str) -> Result<(), Failure> {
+    write_private(file, text.as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))
+}
+
+/// Where the HTTPS listener of a configuration is.
+fn https(config: &Path) -> Result<String, Failure> {
+    let config = Config::load(config, std::env::vars_os()).map_err(|error| Failure::of(Kind::Failed, &error))?;
+    let https =
+        config.listeners.https.ok_or_else(|| Failure::failed("the core's configuration has no listeners.https, which edges need"))?;
+    Ok(format!("https://{}", https.bind))
 }
 
 /// The default key of a tenant's one service; makes tenant and service unless they are there.
@@ -286,7 +433,7 @@ async fn default_key(client: &Client, tenant: &str) -> Result<String, Failure> {
     }
 }
 
-/// The core's ports on 127.0.0.1.
+/// A node's ports on 127.0.0.1.
 struct Ports {
     kmip: u16,
     https: u16,
@@ -295,10 +442,18 @@ struct Ports {
 }
 
 impl Ports {
-    /// Those that belong to a base; the odd ones in between are an edge's.
-    fn above(base: u16) -> Result<Self, Failure> {
-        let above = |more: u16| base.checked_add(more).ok_or_else(|| Failure::usage("--base-port: at most 65529"));
-        Ok(Self { kmip: base, https: above(2)?, admin: above(4)?, health: above(6)? })
+    /// Those of a node that belong to a base: the core has number 0, and the first edge the odd ports in between.
+    fn above(base: u16, number: u16) -> Result<Self, Failure> {
+        let first = number.checked_sub(1).map_or(0, |further| 10 * further + 1);
+        let above = |more: u16| base.checked_add(first + more).ok_or_else(|| Failure::usage("--base-port: too high for so many nodes"));
+        Ok(Self { kmip: above(0)?, https: above(2)?, admin: above(4)?, health: above(6)? })
+    }
+
+    /// Those of a configuration that is there.
+    fn of(config: &Path) -> Option<Self> {
+        let Listeners { kmip, https, admin, health } = Config::load(config, []).ok()?.listeners;
+        let port = |listener: Option<Listener>| listener.map(|listener| listener.bind.port());
+        Some(Self { kmip: port(kmip)?, https: port(https)?, admin: port(admin)?, health: health?.port() })
     }
 
     /// Four that nobody uses now.
@@ -317,14 +472,7 @@ fn config_text(dir: &Path, token: &DevToken, pki: &Pki, ports: &Ports) -> String
         r#"# Made by `strongroom dev`.
 role: core
 data_dir: {data_dir:?}
-listeners:
-{kmip}{https}{admin}  health:
-    bind: "127.0.0.1:{health}"
-identity:
-  rules:
-    - uri: "strongroom://{{tenant}}/{{service}}/{{role}}"
-    - subject: {{ O: "{{tenant}}", OU: "{{role}}", CN: "{{service}}" }}
-seal:
+{common}seal:
   custodians:
     - name: softhsm
       pkcs11:
@@ -336,11 +484,48 @@ seal:
           SOFTHSM2_CONF: {conf:?}
 "#,
         data_dir = dir.join("core"),
+        common = common_text(pki, ports),
+        conf = token.conf(),
+    )
+}
+
+fn edge_text(data_dir: &Path, pki: &Pki, ports: &Ports, group: &ScopeName, upstream: &str, store: EdgeStore) -> String {
+    let name = group.as_str().to_uppercase();
+    format!(
+        r#"# Made by `strongroom dev`.
+role: edge
+data_dir: {data_dir:?}
+{common}edge:
+  group: "{group}"
+  upstreams: "{upstream}"
+  ca: {ca:?}
+  cert: {cert:?}
+  key: {key:?}
+  ephemeral: {ephemeral}
+"#,
+        common = common_text(pki, ports),
+        ca = pki.cert("ca"),
+        cert = pki.cert(&name),
+        key = pki.key(&name),
+        ephemeral = store == EdgeStore::Memory,
+    )
+}
+
+/// What the configurations of all nodes have alike.
+fn common_text(pki: &Pki, ports: &Ports) -> String {
+    format!(
+        r#"listeners:
+{kmip}{https}{admin}  health:
+    bind: "127.0.0.1:{health}"
+identity:
+  rules:
+    - uri: "strongroom://{{tenant}}/{{service}}/{{role}}"
+    - subject: {{ O: "{{tenant}}", OU: "{{role}}", CN: "{{service}}" }}
+"#,
         kmip = listener_text("kmip", ports.kmip, pki),
         https = listener_text("https", ports.https, pki),
         admin = listener_text("admin", ports.admin, pki),
         health = ports.health,
-        conf = token.conf(),
     )
 }
 
@@ -356,7 +541,7 @@ mod tests {
     #[test]
     fn three_short_lives_in_a_row_are_enough() {
         let (failed, killed) = (ExitStatus::from_raw(1 << 8), ExitStatus::from_raw(Signal::SIGKILL as i32));
-        let mut deaths = Deaths::default();
+        let mut deaths = Deaths::of("core");
         for (ended, lived) in [(failed, 0), (failed, 1), (failed, 2), (failed, 0), (failed, 1), (killed, 0), (failed, 0), (failed, 1)] {
             deaths.count(ended, Duration::from_secs(lived)).expect("no three in a row");
         }

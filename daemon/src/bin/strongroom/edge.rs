@@ -11,13 +11,16 @@ use crate::output::{pairs, table};
 /// `edge ...`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Edge {
-    /// Let the edges of a group keep objects of tenants, or of further ones
+    /// Let the edges of a group keep objects of tenants, or of further ones, and let edges of it speak for clients
     Enrol {
         /// The group's name, as the certificates of its edges have it: a-z, 0-9 and -, at most 63
         group: ScopeName,
         /// A tenant; give it once for each
-        #[arg(long = "tenant", value_name = "NAME", required = true)]
+        #[arg(long = "tenant", value_name = "NAME", required_unless_present = "keys")]
         tenants: Vec<ScopeName>,
+        /// The delegation key that `strongroom init` of an edge has printed; give it once for each edge whose clients use keys of the core
+        #[arg(long = "key", value_name = "HEX")]
+        keys: Vec<String>,
     },
     /// List all edge groups
     List,
@@ -32,9 +35,10 @@ pub(crate) enum Edge {
 pub(crate) fn run(context: &Context, command: &Edge) -> Result<(), Failure> {
     let client = context.client()?;
     match command {
-        Edge::Enrol { group, tenants } => {
+        Edge::Enrol { group, tenants, keys } => {
             let tenants = tenants.iter().map(ScopeName::to_string).collect();
-            context.out.show(&wait(client.enrol_edges(&EnrolEdges { group: group.to_string(), tenants }))?, group_text)
+            let enrolment = EnrolEdges { group: group.to_string(), tenants, keys: keys.clone() };
+            context.out.show(&wait(client.enrol_edges(&enrolment))?, group_text)
         }
         Edge::List => context.out.show(&wait(client.edges())?, |groups| groups_text(groups)),
         Edge::Revoke { group } => context.out.show(&wait(client.revoke_edges(group.as_str()))?, group_text),
@@ -42,13 +46,15 @@ pub(crate) fn run(context: &Context, command: &Edge) -> Result<(), Failure> {
 }
 
 fn group_text(group: &EdgeGroupInfo) -> String {
-    pairs(&[
+    let mut rows = vec![
         ("edge group", group.name.clone()),
         ("id", group.id.clone()),
         ("status", group.status.clone()),
         ("tenants", group.tenants.join(", ")),
         ("key", group.key.clone()),
-    ])
+    ];
+    rows.extend(group.keys.iter().map(|key| ("speaks by", key.clone())));
+    pairs(&rows)
 }
 
 fn groups_text(groups: &[EdgeGroupInfo]) -> String {
@@ -68,11 +74,12 @@ mod tests {
             id: "s1".to_owned(),
             key: "L3-1".to_owned(),
             tenants: vec!["acme".to_owned(), "globex".to_owned()],
+            keys: vec!["ab".to_owned()],
             status: "enrolled".to_owned(),
         };
         assert_eq!(
             group_text(&west),
-            "edge group  west\nid          s1\nstatus      enrolled\ntenants     acme, globex\nkey         L3-1\n"
+            "edge group  west\nid          s1\nstatus      enrolled\ntenants     acme, globex\nkey         L3-1\nspeaks by   ab\n"
         );
         assert_eq!(groups_text(&[west]), "EDGE GROUP  STATUS    TENANTS       KEY\nwest        enrolled  acme, globex  L3-1\n");
     }

@@ -1,4 +1,4 @@
-//! `strongroom init`: makes the cluster that the configuration describes.
+//! `strongroom init`: makes the cluster that the configuration describes, or the edge.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::dev::told;
 use crate::failure::{Failure, Kind};
 use crate::pin;
 
-/// Makes a cluster: MasterKey, first seal slot, IVK version 1, audit key.
+/// Makes a cluster: MasterKey, first seal slot, IVK version 1, audit key. With the role `edge`: an edge, whose core has to answer.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// The custodian of the first slot; needed if more than one is configured.
@@ -38,11 +38,17 @@ pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, F
         (0, custodians) if custodians.is_empty() => Roster::empty(),
         (approvals, custodians) => Roster::new(approvals, custodians).map_err(|error| Failure::usage(error.to_string()))?,
     };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"));
     boot::prepare_process(config).map_err(|error| Failure::of(Kind::Failed, &error))?;
+    if let Some(edge) = &config.edge {
+        if args.custodian.is_some() || args.make_key || args.pin_file.is_some() {
+            return Err(Failure::usage("an edge has no slots: leave --custodian, --make-key and --pin-file out"));
+        }
+        return runtime()?.block_on(init::run_edge(config, edge)).map_err(|error| Failure::of(Kind::Failed, &error));
+    }
     let pin = args.pin_file.map(|path| pin::from_file(&path)).transpose()?;
     let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, roster };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"))?;
-    runtime.block_on(init::run(config, options)).map_err(|error| Failure::of(Kind::Failed, &error))
+    runtime()?.block_on(init::run(config, options)).map_err(|error| Failure::of(Kind::Failed, &error))
 }
 
 fn custodian_key(text: &str) -> Result<CustodianKey, String> {

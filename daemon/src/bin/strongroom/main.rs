@@ -147,14 +147,27 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
 fn init(context: &Context, args: init::InitArgs) -> Result<(), Failure> {
     let made = init::run(&context.config()?, args)?;
     let audit_key = HEXLOWER.encode(&made.audit_key);
-    let value = json!({"cluster": made.cluster.to_string(), "slot": made.slot, "audit_key": audit_key, "aside": made.aside});
+    let (slot, group) = (&made.slot, &made.group);
+    let speaks_by = made.delegation_key.as_ref().map(|key| HEXLOWER.encode(key));
+    let value = json!({
+        "cluster": made.cluster.to_string(), "slot": slot, "group": group, "audit_key": audit_key, "delegation_key": speaks_by, "aside": made.aside,
+    });
     context.out.show(&value, |_| {
-        let mut rows = vec![
-            ("cluster", made.cluster.to_string()),
-            ("first slot", made.slot),
-            ("audit key", format!("{audit_key}; keep it elsewhere, for `strongroom audit verify --key`")),
-            ("next", "start strongroomd: it unseals by itself if the slot needs no person".to_owned()),
-        ];
+        let next = match group {
+            Some(_) => "start strongroomd: it opens as soon as its core answers",
+            None => "start strongroomd: it unseals by itself if the slot needs no person",
+        };
+        let mut rows = vec![("cluster", made.cluster.to_string())];
+        rows.extend(slot.iter().map(|slot| ("first slot", slot.clone())));
+        rows.extend(group.iter().map(|group| ("edge group", group.clone())));
+        rows.push(("audit key", format!("{audit_key}; keep it elsewhere, for `strongroom audit verify --key`")));
+        rows.extend(speaks_by.iter().zip(group).map(|(key, group)| {
+            (
+                "delegation key",
+                format!("{key}; for clients that use keys of the core: strongroom edge enrol {group} --key {key} at the core"),
+            )
+        }));
+        rows.push(("next", next.to_owned()));
         let kept = |aside: PathBuf| {
             ("kept", format!("{}: what an init that did not finish, or a node without its node.json, had left", aside.display()))
         };

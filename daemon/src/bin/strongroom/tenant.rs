@@ -23,6 +23,16 @@ pub(crate) enum Tenant {
         /// Its name
         name: ScopeName,
     },
+    /// Serve a tenant nothing any more: at once here, at edges with their next lease
+    Disable {
+        /// Its name
+        name: ScopeName,
+    },
+    /// Serve a tenant again that was disabled
+    Enable {
+        /// Its name
+        name: ScopeName,
+    },
 }
 
 /// Runs `tenant ...`.
@@ -32,17 +42,24 @@ pub(crate) fn run(context: &Context, command: &Tenant) -> Result<(), Failure> {
     match command {
         Tenant::Create { name } => one(wait(client.create_tenant(&NewTenant { name: name.to_string() }))?),
         Tenant::Show { name } => one(wait(client.tenant(name.as_str()))?),
+        Tenant::Disable { name } => one(wait(client.set_tenant_disabled(name.as_str(), true))?),
+        Tenant::Enable { name } => one(wait(client.set_tenant_disabled(name.as_str(), false))?),
         Tenant::List => context.out.show(&wait(client.tenants())?, |tenants| tenants_text(tenants)),
     }
 }
 
 fn tenant_text(tenant: &TenantInfo) -> String {
-    pairs(&[("tenant", tenant.name.clone()), ("id", tenant.id.clone()), ("key", tenant.key.clone())])
+    let TenantInfo { name, id, key, status } = tenant.clone();
+    pairs(&[("tenant", name), ("status", status), ("id", id), ("key", key)])
 }
 
 fn tenants_text(tenants: &[TenantInfo]) -> String {
-    let rows = tenants.iter().map(|tenant| vec![tenant.name.clone(), tenant.id.clone(), tenant.key.clone()]).collect();
-    table(&["tenant", "id", "key"], rows, "no tenants yet: make one by `strongroom tenant create NAME`")
+    let row = |tenant: &TenantInfo| vec![tenant.name.clone(), tenant.status.clone(), tenant.id.clone(), tenant.key.clone()];
+    table(
+        &["tenant", "status", "id", "key"],
+        tenants.iter().map(row).collect(),
+        "no tenants yet: make one by `strongroom tenant create NAME`",
+    )
 }
 
 #[cfg(test)]
@@ -50,13 +67,13 @@ mod tests {
     use super::*;
 
     fn acme() -> TenantInfo {
-        TenantInfo { name: "acme".to_owned(), id: "t1".to_owned(), key: "L2-1".to_owned() }
+        TenantInfo { name: "acme".to_owned(), id: "t1".to_owned(), key: "L2-1".to_owned(), status: "enabled".to_owned() }
     }
 
     #[test]
     fn a_tenant_is_shown_alone_or_as_a_row() {
-        assert_eq!(tenant_text(&acme()), "tenant  acme\nid      t1\nkey     L2-1\n");
-        assert_eq!(tenants_text(&[acme()]), "TENANT  ID  KEY\nacme    t1  L2-1\n");
+        assert_eq!(tenant_text(&acme()), "tenant  acme\nstatus  enabled\nid      t1\nkey     L2-1\n");
+        assert_eq!(tenants_text(&[acme()]), "TENANT  STATUS   ID  KEY\nacme    enabled  t1  L2-1\n");
     }
 
     #[test]

@@ -68,6 +68,21 @@ impl Pki {
         self.make().map_err(|error| Failure::of(Kind::Failed, &error))
     }
 
+    /// Makes the certificate of a further edge, unless it is there: its group has the name of the edge.
+    pub(crate) fn ensure_edge(&self, group: &ScopeName) -> Result<(), Failure> {
+        let name = group.as_str().to_uppercase();
+        if self.cert(&name).exists() {
+            return Ok(());
+        }
+        let make = || {
+            let validity = Validity::starting(SystemClock.now(), VALID_FOR)?;
+            let client = ClientName::new(None, group.clone(), Role::Edge)?;
+            let ca = Ca::load(&self.cert("ca"), &self.key("ca"))?;
+            ca.issue(&Holder::Client(client), validity)?.write(&self.cert(&name), &self.key(&name))
+        };
+        make().map_err(|error| Failure::of(Kind::Failed, &error))
+    }
+
     fn make(&self) -> Result<(), CertError> {
         let validity = Validity::starting(SystemClock.now(), VALID_FOR)?;
         let (ca, issued) = Ca::create("strongroom dev CA", validity)?;

@@ -14,27 +14,30 @@ use tokio::time::timeout;
 use crate::dev::told;
 use crate::failure::Failure;
 
-/// How long a core may take to say that it is ready.
+/// How long a node may take to say that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// How long a core may take to drain and stop.
+/// How long a node may take to drain and stop.
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 
-/// One core, running.
-pub(crate) struct Core {
+/// One node, running.
+pub(crate) struct Running {
+    name: String,
     child: Child,
     pid: u32,
-    /// Hears what the core says later, so that it never waits to be heard.
+    /// Hears what the node says later, so that it never waits to be heard.
     notices: JoinHandle<()>,
 }
 
-impl Drop for Core {
+impl Drop for Running {
     fn drop(&mut self) {
         self.notices.abort();
     }
 }
 
-/// What a core is started from.
-pub(crate) struct CoreCommand {
+/// What a node is started from.
+pub(crate) struct NodeCommand {
+    /// What it is called: `core`, `edge`, `edge2` and so on.
+    pub(crate) name: String,
     /// Path of `strongroomd`.
     pub(crate) program: PathBuf,
     /// Its configuration.
@@ -45,9 +48,9 @@ pub(crate) struct CoreCommand {
     pub(crate) notify: PathBuf,
 }
 
-impl CoreCommand {
-    /// Starts a core and waits until it says that it is ready.
-    pub(crate) async fn start(&self) -> Result<Core, Failure> {
+impl NodeCommand {
+    /// Starts the node and waits until it says that it is ready.
+    pub(crate) async fn start(&self) -> Result<Running, Failure> {
         let _old = std::fs::remove_file(&self.notify);
         let socket = UnixDatagram::bind(&self.notify).map_err(told(self.notify.display()))?;
         let mut child = Command::new(&self.program)
@@ -61,12 +64,12 @@ impl CoreCommand {
         let pid = child.id().expect("a child that was not waited for has a process id");
         tokio::select! {
             ready = timeout(READY_WITHIN, ready(&socket)) => {
-                ready.map_err(told("the core did not get ready in time"))?.map_err(told(self.notify.display()))?;
+                ready.map_err(told(format!("the {} did not get ready in time", self.name)))?.map_err(told(self.notify.display()))?;
             }
-            ended = child.wait() => return Err(Failure::failed(format!("the core ended before it was ready: {}", ended.map_err(told("its end"))?))),
+            ended = child.wait() => return Err(Failure::failed(format!("the {} ended before it was ready: {}", self.name, ended.map_err(told("its end"))?))),
         }
         let notices = tokio::spawn(async move { while heard(&socket).await.is_ok() {} });
-        Ok(Core { child, pid, notices })
+        Ok(Running { name: self.name.clone(), child, pid, notices })
     }
 }
 
@@ -81,7 +84,7 @@ async fn heard(socket: &UnixDatagram) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&message[..length]).into_owned())
 }
 
-impl Core {
+impl Running {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
@@ -89,20 +92,20 @@ impl Core {
 
     /// Waits until it ends by itself.
     pub(crate) async fn ended(&mut self) -> Result<ExitStatus, Failure> {
-        self.child.wait().await.map_err(told("the core's end"))
+        self.child.wait().await.map_err(told(format!("the end of the {}", self.name)))
     }
 
     /// Asks it to stop and waits; kills it if it does not.
     pub(crate) async fn stop(mut self) -> Result<(), Failure> {
         // The child is ours and not reaped yet, so its number is nobody else's.
         let pid = Pid::from_raw(i32::try_from(self.pid).expect("process ids are small"));
-        kill(pid, Signal::SIGTERM).map_err(told("SIGTERM to the core"))?;
+        kill(pid, Signal::SIGTERM).map_err(told(format!("SIGTERM to the {}", self.name)))?;
         match timeout(STOP_WITHIN, self.child.wait()).await {
             Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(ended) => Err(Failure::failed(format!("the core stopped with {}", ended.map_err(told("the core's end"))?))),
+            Ok(ended) => Err(Failure::failed(format!("the {} stopped with {}", self.name, ended.map_err(told("its end"))?))),
             Err(_) => {
-                self.child.kill().await.map_err(told("killing the core"))?;
-                Err(Failure::failed(format!("the core did not stop within {STOP_WITHIN:?} and was killed")))
+                self.child.kill().await.map_err(told(format!("killing the {}", self.name)))?;
+                Err(Failure::failed(format!("the {} did not stop within {STOP_WITHIN:?} and was killed", self.name)))
             }
         }
     }

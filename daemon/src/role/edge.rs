@@ -1,0 +1,79 @@
+//! What an edge does by itself: opens as soon as a core answers, renews its lease, keeps object keys ready.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::node::{Node, Open};
+use crate::stop::Stop;
+
+/// How often a core is asked while the edge is closed, or after something failed.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+
+/// Tends an edge until told to stop; a core needs none of it.
+///
+/// # Errors
+/// None; the type is that of all tasks of a node.
+pub async fn keep(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
+    let Some(every) = node.config.edge.as_ref().map(|edge| edge.lease) else {
+        stop.requested().await;
+        return Ok(());
+    };
+    loop {
+        let changed = node.changed();
+        let work = async {
+            match node.open() {
+                Some(open) => tend(&open, every).await,
+                None => open_again(&node).await,
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            // Whoever tends an open node holds it open, so a seal ends that.
+            () = changed => {}
+            () = stop.requested() => return Ok(()),
+        }
+    }
+}
+
+async fn open_again(node: &Node) {
+    sleep(RETRY_EVERY).await;
+    if let Err(error) = node.reopen().await {
+        tracing::debug!(%error, "still closed");
+    }
+}
+
+/// Renews and tends for as long as nobody ends it.
+async fn tend(open: &Open, every: Duration) {
+    let vault = &open.vault;
+    // The lease of the opening itself is as good as new.
+    let mut renew_at = Instant::now() + every;
+    let mut was_heard = true;
+    loop {
+        tokio::select! {
+            () = sleep_until(renew_at) => {
+                let renewed = vault.renew_lease().await;
+                renew_at = Instant::now() + if renewed.is_ok() { every } else { every.min(RETRY_EVERY) };
+                match (&renewed, was_heard) {
+                    (Err(error), true) => tracing::warn!(%error, "the lease was not renewed"),
+                    (Ok(()), false) => tracing::info!("the lease is renewed again"),
+                    _ => {}
+                }
+                was_heard = renewed.is_ok();
+                if was_heard && let Err(error) = vault.rewrap_attribute_keys().await {
+                    tracing::warn!(%error, "attribute keys are not under the newest L3 yet");
+                }
+            }
+            () = vault.due() => match vault.tend().await {
+                Ok(tended) if tended.rewrapped > 0 => tracing::info!(objects = tended.rewrapped, "brought under the newest L3"),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "object keys are not ready");
+                    sleep(RETRY_EVERY).await;
+                }
+            },
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! An edge's way to its core: KMIP and leases over HTTPS, on a few connections that are kept, with deadlines.
+//!
+//! Every call may be repeated: what the core does for an edge itself leaves nothing behind there. So a call that fails on a kept connection is made once
+//! more on a new one, and one that fails at a core is made at the next. A core that fails is left alone for a while, up to a second, so
+//! that an edge without a core says so at once.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use cipher::sign::SEED_BYTES;
+use http_body_util::Full;
+use hyper::body::Bytes as Body;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{Method, Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use keys::envelope::ObjectKeyId;
+use keys::id::RowId;
+use keys::lease::Lease;
+use keys::port::{Upstream, UpstreamError};
+use kmip::ttlv::ByteString;
+use kmip::{
+    Batch, BatchErrorContinuationOption, BlockCipherMode, CryptographicParameters, DecryptRequest, EncryptRequest, ProtocolVersion,
+    ResultReason,
+};
+use secret::{Bytes, Key};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::{timeout, timeout_at};
+use tokio_rustls::TlsConnector;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::admin::types::Problem;
+use crate::config;
+use crate::delegation::{self, CHANNEL_BYTES, Vouched, channel};
+use crate::http::body::collect;
+use crate::http::edge::LEASE_PATH;
+use crate::http::kmip::PATH as KMIP_PATH;
+use crate::tls::ClientTls;
+
+/// How long a call may take, all tries together (F18).
+const CALL_WITHIN: Duration = Duration::from_secs(2);
+/// How long a connection may take to be made.
+const CONNECT_WITHIN: Duration = Duration::from_millis(1500);
+/// Connections to cores at a time.
+const CONNECTIONS_MAX: usize = 8;
+/// A connection that was not used for so long is not used any more: the core may be about to close it.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// Longest answer that is read, in bytes.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// How long a core that failed is left alone, doubled with each further failure.
+const PAUSE_LEAST: Duration = Duration::from_millis(50);
+/// Never longer than this.
+const PAUSE_MOST: Duration = Duration::from_secs(1);
+/// The vendor's Block Cipher Mode under which an L3 wraps object keys.
+const OBJECT_KEY_WRAP: BlockCipherMode = BlockCipherMode::Extension(0x8000_0001);
+
+/// The cores above an edge.
+pub struct Cores {
+    settings: config::Edge,
+    cores: Vec<Core>,
+    /// Which of them is asked first: the one that answered last.
+    preferred: AtomicUsize,
+    room: Semaphore,
+    calls: AtomicU64,
+    failures: AtomicU64,
+    /// The key by which this edge vouches for its clients, while it is open.
+    signer: Mutex<Option<Arc<Key<SEED_BYTES>>>>,
+}
+
+/// One core, and how it stands.
+struct Core {
+    at: config::Upstream,
+    idle: Mutex<Vec<Connection>>,
+    health: Mutex<Health>,
+}
+
+/// A connection to a core.
+struct Connection {
+    sender: SendRequest<Full<Body>>,
+    /// What binds signatures to it; `None` below TLS 1.3.
+    channel: Option<[u8; CHANNEL_BYTES]>,
+    /// How many requests were signed on it.
+    signed: u64,
+    used: Instant,
+}
+
+/// One HTTP request.
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    method: &'a Method,
+    path: &'a str,
+    body: &'a Body,
+    /// In whose name, if it is not the edge's own.
+    client: Option<(&'a [Vec<u8>], Uuid)>,
+}
+
+#[derive(Default)]
+struct Health {
+    failures: u32,
+    /// Not asked before.
+    paused_until: Option<Instant>,
+}
+
+/// Why a core gave no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("{0}")]
+    Tls(#[from] crate::tls::TlsError),
+    #[error("{0}")]
+    Connect(#[from] std::io::Error),
+    #[error("the edge has no key to vouch for its clients, or the connection is not TLS 1.3")]
+    Signer,
+    #[error("{0}")]
+    Http(#[from] hyper::Error),
+    #[error("its answer is longer than {ANSWER_BYTES_MAX} bytes or broke off")]
+    Body,
+    #[error("it did not answer within {CALL_WITHIN:?}")]
+    Late,
+}
+
+impl Cores {
+    /// The cores that `settings` name; nothing is connected yet.
+    #[must_use]
+    pub fn new(settings: &config::Edge) -> Self {
+        let core = |at: &config::Upstream| Core { at: at.clone(), idle: Mutex::default(), health: Mutex::default() };
+        Self {
+            settings: settings.clone(),
+            cores: settings.upstreams.iter().map(core).collect(),
+            preferred: AtomicUsize::new(0),
+            room: Semaphore::new(CONNECTIONS_MAX),
+            calls: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            signer: Mutex::default(),
+        }
+    }
+
+    /// From now on the edge vouches for its clients by this key, or by none.
+    pub fn set_signer(&self, seed: Option<Key<SEED_BYTES>>) {
+        *self.signer.lock().unwrap_or_else(PoisonError::into_inner) = seed.map(Arc::new);
+    }
+
+    /// How many calls were made since the start, and how many of them got no answer that could be used.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+    }
+
+    fn signer(&self) -> Option<Arc<Key<SEED_BYTES>>> {
+        self.signer.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One HTTP exchange with whichever core answers.
+    ///
+    /// One in a client's name may be a change, so it is not made again once it may have reached a core.
+    async fn call(&self, method: Method, path: &str, body: Vec<u8>, client: Option<(&[Vec<u8>], Uuid)>) -> Result<Answered, UpstreamError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let until = tokio::time::Instant::now() + CALL_WITHIN;
+        let unavailable = |what: String| {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+            UpstreamError::Unavailable { what }
+        };
+        let permit = timeout_at(until, self.room.acquire()).await;
+        let _permit = permit.map_err(|_| unavailable("too many calls are under way".to_owned()))?.expect("the semaphore is never closed");
+        let body = Body::from(body);
+        let call = Call { method: &method, path, body: &body, client };
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut told = Vec::new();
+        for turn in 0..self.cores.len() {
+            let index = (first + turn) % self.cores.len();
+            let core = &self.cores[index];
+            if let Some(left) = core.pause() {
+                told.push(format!("{} failed and is asked again in {left:?}", core.at.authority()));
+                continue;
+            }
+            match timeout_at(until, core.exchange(self, call)).await.unwrap_or(Err(Failed::Late)) {
+                Ok(answer) => {
+                    core.health().failures = 0;
+                    if index != first {
+                        self.preferred.store(index, Ordering::Relaxed);
+                    }
+                    return Ok(answer);
+                }
+                Err(failed) => {
+                    core.failed();
+                    let may_be_done = client.is_some() && !failed.is_before_sending();
+                    told.push(format!("{}: {failed}", core.at.authority()));
+                    if may_be_done {
+                        told.push("whether it was done is not known: look before repeating it".to_owned());
+                        break;
+                    }
+                }
+            }
+        }
+        Err(unavailable(told.join("; ")))
+    }
+
+    /// One KMIP message.
+    async fn kmip(&self, message: Vec<u8>, client: Option<(&[Vec<u8>], Uuid)>) -> Result<Vec<u8>, UpstreamError> {
+        let Answered { status, body } = self.call(Method::POST, KMIP_PATH, message, client).await?;
+        match status {
+            StatusCode::OK => Ok(body),
+            StatusCode::BAD_REQUEST if client.is_some() => Err(UpstreamError::Refused { why: detail(status, &body) }),
+            _ => Err(UpstreamError::Unavailable { what: detail(status, &body) }),
+        }
+    }
+}
+
+/// What came back.
+struct Answered {
+    status: StatusCode,
+    body: Vec<u8>,
+}
+
+/// What a core says of a refusal.
+fn detail(status: StatusCode, body: &[u8]) -> String {
+    serde_json::from_slice::<Problem>(body).map_or_else(|_| format!("the core answers HTTP {status}"), |problem| problem.detail)
+}
+
+impl Failed {
+    /// Did it fail before the core can have seen anything?
+    fn is_before_sending(&self) -> bool {
+        match self {
+            Self::Tls(_) | Self::Connect(_) | Self::Signer => true,
+            Self::Http(error) => error.is_canceled(),
+            Self::Body | Self::Late => false,
+        }
+    }
+}
+
+impl Core {
+    fn health(&self) -> MutexGuard<'_, Health> {
+        self.health.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long it is left alone still, if it is.
+    fn pause(&self) -> Option<Duration> {
+        let until = self.health().paused_until?;
+        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    }
+
+    fn failed(&self) {
+        let mut health = self.health();
+        let pause = PAUSE_LEAST.saturating_mul(1 << health.failures.min(8)).min(PAUSE_MOST);
+        health.failures = health.failures.saturating_add(1);
+        health.paused_until = Some(Instant::now() + pause);
+    }
+
+    /// A kept connection, the one used last first: it is the least likely to have been closed.
+    fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|idle| idle.used.elapsed() < IDLE_MAX && !idle.sender.is_closed());
+        idle.pop()
+    }
+
+    async fn exchange(&self, cores: &Cores, call: Call<'_>) -> Result<Answered, Failed> {
+        if let Some(connection) = self.take_idle() {
+            match self.send(cores, connection, call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) if call.client.is_some() && !failed.is_before_sending() => return Err(failed),
+                // The core has closed it meanwhile, or it broke: a new one tells.
+                Err(_) => {}
+            }
+        }
+        let connection = self.connect(&cores.settings).await?;
+        self.send(cores, connection, call).await
+    }
+
+    async fn send(&self, cores: &Cores, mut connection: Connection, call: Call<'_>) -> Result<Answered, Failed> {
+        connection.sender.ready().await?;
+        let Call { method, path, body, client } = call;
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.at.authority())
+            .header(header::CONTENT_TYPE, "application/octet-stream")
+            .body(Full::new(body.clone()))
+            .expect("a method, a path and two headers of ours");
+        if let Some(client) = client {
+            connection.signed += 1;
+            let (seed, channel) = cores.signer().zip(connection.channel).ok_or(Failed::Signer)?;
+            let message = delegation::Request { method: method.as_str(), path, body };
+            request.headers_mut().extend(seed.expose(|seed| Vouched::headers(seed, &channel, connection.signed, client, message)));
+        }
+        let response = connection.sender.send_request(request).await?;
+        let status = response.status();
+        let closes = response.headers().get(header::CONNECTION).is_some_and(|value| value == "close");
+        let answer = collect(response.into_body(), ANSWER_BYTES_MAX).await.map_err(|_| Failed::Body)?;
+        if !closes {
+            connection.used = Instant::now();
+            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+        Ok(Answered { status, body: answer })
+    }
+
+    /// A new connection. The files of its certificate are read anew, so that a renewed one is used at once.
+    async fn connect(&self, settings: &config::Edge) -> Result<Connection, Failed> {
+        let late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection in time");
+        let connecting = async {
+            let config::Edge { ca, cert, key, .. } = settings;
+            let tls = ClientTls::load(ca, cert, key, &self.at.host)?;
+            let socket = TcpStream::connect((self.at.host.as_str(), self.at.port)).await?;
+            socket.set_nodelay(true)?;
+            let stream = TlsConnector::from(tls.config()).connect(tls.server_name(), socket).await?;
+            let channel = channel(stream.get_ref().1);
+            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            // It ends with the connection.
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "connection to a core ended");
+                }
+            });
+            Ok(Connection { sender, channel, signed: 0, used: Instant::now() })
+        };
+        timeout(CONNECT_WITHIN, connecting).await.unwrap_or_else(|_| Err(late().into()))
+    }
+}
+
+fn parameters() -> CryptographicParameters<'static> {
+    CryptographicParameters { block_cipher_mode: Some(OBJECT_KEY_WRAP), ..CryptographicParameters::default() }
+}
+
+/// What a core's KMIP answer of no success means for an edge.
+fn refused(error: kmip::Error) -> UpstreamError {
+    let what = error.to_string();
+    match error {
+        kmip::Error::Refused { reason: Some(ResultReason::CryptographicFailure), .. } => UpstreamError::Forged,
+        kmip::Error::Refused {
+            reason: Some(ResultReason::PermissionDenied | ResultReason::ItemNotFound | ResultReason::ObjectArchived),
+            message,
+            ..
+        } => UpstreamError::Refused { why: message },
+        _ => UpstreamError::Unavailable { what },
+    }
+}
+
+#[async_trait]
+impl Upstream for Cores {
+    async fn wrap(&self, l3: RowId, keys: &[(ObjectKeyId, &Bytes)]) -> Result<Vec<Vec<u8>>, UpstreamError> {
+        let l3 = l3.to_string();
+        let keys: Vec<_> = keys.iter().map(|(id, key)| (id, key.expose(|key| Zeroizing::new(key.to_vec())))).collect();
+        let mut batch = Batch::new(ProtocolVersion::V1_4);
+        batch.on_error(BatchErrorContinuationOption::Stop);
+        let mut slots = Vec::with_capacity(keys.len());
+        for (id, key) in &keys {
+            let slot = batch.push(&EncryptRequest {
+                unique_identifier: Some(&l3),
+                cryptographic_parameters: Some(parameters()),
+                data: Some(ByteString(key)),
+                additional_data: Some(ByteString(&id.0)),
+                ..EncryptRequest::default()
+            });
+            slots.push(slot.map_err(refused)?);
+        }
+        let sent = batch.finish();
+        let answer = self.kmip(sent.bytes.clone(), None).await?;
+        let answers = sent.answers(&answer).map_err(refused)?;
+        if let Some(refusal) = answers.refusal() {
+            return Err(refused(refusal));
+        }
+        let blob = |slot: &_| {
+            let answer = answers.get::<EncryptRequest<'_>>(slot).map_err(refused)?;
+            answer.data.map(|data| data.0.to_vec()).ok_or_else(without_data)
+        };
+        slots.iter().map(blob).collect()
+    }
+
+    async fn unwrap(&self, l3: RowId, id: ObjectKeyId, wrapped: &[u8]) -> Result<Bytes, UpstreamError> {
+        let l3 = l3.to_string();
+        let mut batch = Batch::new(ProtocolVersion::V1_4);
+        let slot = batch.push(&DecryptRequest {
+            unique_identifier: Some(&l3),
+            cryptographic_parameters: Some(parameters()),
+            data: Some(ByteString(wrapped)),
+            additional_data: Some(ByteString(&id.0)),
+            ..DecryptRequest::default()
+        });
+        let slot = slot.map_err(refused)?;
+        let sent = batch.finish();
+        let answer = self.kmip(sent.bytes.clone(), None).await?;
+        let opened = sent.answers(&answer).and_then(|answers| answers.get(&slot)).map_err(refused)?;
+        let data = opened.data.ok_or_else(without_data)?.0;
+        let key = Bytes::init_with(data.len(), |key| key.copy_from_slice(data));
+        key.map_err(|full| UpstreamError::Unavailable { what: full.to_string() })
+    }
+
+    async fn lease(&self) -> Result<Lease, UpstreamError> {
+        let Answered { status, body } = self.call(Method::GET, LEASE_PATH, Vec::new(), None).await?;
+        match status {
+            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| UpstreamError::Unavailable {
+                what: format!("the core's lease does not read ({error}): run releases that fit"),
+            }),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Err(UpstreamError::Refused { why: detail(status, &body) }),
+            _ => Err(UpstreamError::Unavailable { what: detail(status, &body) }),
+        }
+    }
+
+    async fn forward(&self, client: &[Vec<u8>], request: Uuid, message: &[u8]) -> Result<Vec<u8>, UpstreamError> {
+        self.kmip(message.to_vec(), Some((client, request))).await
+    }
+}
+
+fn without_data() -> UpstreamError {
+    UpstreamError::Unavailable { what: "the core answers a success without data".to_owned() }
+}

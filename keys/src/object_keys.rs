@@ -1,0 +1,406 @@
+//! An edge's `Parent`: each object lies under an object key of its own, which only the core can wrap and open; the attributes of a service's
+//! objects lie under one attribute key, opened once.
+//!
+//! A new object takes its key from the pool; a key that was opened is kept under the cache key. So what is warm asks the core for nothing. What
+//! a lease does not allow any more is let go of at once. Source: docs/SECURITY.md, C1, C2 and C6.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cipher::aead::Aead;
+use futures_channel::mpsc;
+use futures_util::StreamExt;
+use futures_util::lock::Mutex as TurnLock;
+use secret::Bytes;
+use uuid::Uuid;
+
+use crate::cache::{Cache, Hidden};
+use crate::chain::seal;
+use crate::edges::OBJECT_KEY_BYTES;
+use crate::entropy::Randomness;
+use crate::envelope::{Envelope, ObjectKeyId};
+use crate::error::Error;
+use crate::id::{Layer, RowId, ServiceId};
+use crate::lease::{Current, Leases};
+use crate::lifecycle::Purpose;
+use crate::pool::{Pool, Ready};
+use crate::port::{Parent, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
+use crate::row::{ObjectType, ParentRef};
+use crate::shelf::Shelf;
+use crate::vault::EdgeParts;
+use crate::wrap::{Binding, ParentKey, WrapError};
+
+/// About what an opened object key takes in memory.
+const OPENED_KEY_BYTES: usize = 224;
+/// Most objects that wait to be brought under a newer L3; others are noted when they are used next.
+const STALE_OBJECTS_MAX: usize = 4096;
+/// So many openings of different keys go on at a time without waiting for each other.
+const TURNS: usize = 64;
+/// How the object keys of this release wrap.
+const AEAD: Aead = Aead::Aes256Gcm;
+
+/// What an edge wraps by, and what it knows of it.
+pub(crate) struct ObjectKeys {
+    shelf: Shelf,
+    randomness: Arc<Randomness>,
+    cache: Arc<Cache>,
+    pub(crate) leases: Leases,
+    pub(crate) upstream: Arc<dyn Upstream>,
+    pool: Pool,
+    opened: quick_cache::sync::Cache<ObjectKeyId, Arc<Opened>>,
+    turns: Vec<TurnLock<()>>,
+    attribute_keys: Mutex<HashMap<ServiceId, Arc<AttributeKey>>>,
+    stale: Mutex<BTreeSet<RowId>>,
+    /// The core has refused what the lease allows: it is to be renewed at once.
+    lease_is_old: AtomicBool,
+    pub(crate) l4_ttl: Option<Duration>,
+    pub(crate) is_ephemeral: bool,
+    work: mpsc::Sender<()>,
+    due: TurnLock<mpsc::Receiver<()>>,
+}
+
+/// An object key that was opened.
+struct Opened {
+    parent: ParentRef,
+    key: Hidden,
+}
+
+/// The key that the attributes of a service's objects lie under.
+pub(crate) struct AttributeKey {
+    id: ObjectKeyId,
+    key: ParentKey,
+    /// The L3 that wraps it where it is stored.
+    pub(crate) parent: ParentRef,
+}
+
+/// The row of a service's attribute key.
+pub(crate) fn attribute_key_row(service: ServiceId) -> RowId {
+    RowId::new(Layer::AttributeKey, Uuid::from_bytes(*service.as_bytes()))
+}
+
+fn withdrawn(parent: ParentRef) -> Error {
+    Error::Withdrawn { why: format!("version {} of it is not in the edge's lease", parent.version.0) }
+}
+
+fn above(error: impl Into<Error>) -> WrapError {
+    WrapError::Above(Box::new(error.into()))
+}
+
+impl ObjectKeys {
+    pub(crate) fn new(shelf: Shelf, randomness: Arc<Randomness>, cache: Arc<Cache>, edge: EdgeParts) -> Self {
+        let EdgeParts { leases, upstream, pool_keys, cache_bytes, l4_ttl, is_ephemeral } = edge;
+        let (work, due) = mpsc::channel(0);
+        Self {
+            shelf,
+            randomness,
+            cache,
+            leases,
+            upstream,
+            pool: Pool::new(pool_keys),
+            opened: quick_cache::sync::Cache::new((cache_bytes / OPENED_KEY_BYTES).max(1)),
+            turns: (0..TURNS).map(|_| TurnLock::new(())).collect(),
+            attribute_keys: Mutex::default(),
+            stale: Mutex::default(),
+            lease_is_old: AtomicBool::new(false),
+            l4_ttl,
+            is_ephemeral,
+            work,
+            due: TurnLock::new(due),
+        }
+    }
+
+    /// Waits until there is something to do for whoever tends the edge.
+    pub(crate) async fn due(&self) {
+        let _work = self.due.lock().await.next().await;
+    }
+
+    /// Says that there is something to do.
+    fn call(&self) {
+        // Full: it has been said and not been heard yet.
+        let _said_already = self.work.clone().try_send(());
+    }
+
+    /// Takes note of what the core says of the lease by refusing something.
+    fn heed(&self, error: UpstreamError) -> WrapError {
+        if matches!(error, UpstreamError::Refused { .. }) {
+            self.lease_is_old.store(true, Ordering::Relaxed);
+            self.call();
+        }
+        above(error)
+    }
+
+    /// Whether the lease is to be renewed before its time; asked once.
+    pub(crate) fn take_lease_is_old(&self) -> bool {
+        self.lease_is_old.swap(false, Ordering::Relaxed)
+    }
+
+    /// How many object keys wait for objects.
+    pub(crate) fn pooled(&self) -> usize {
+        self.pool.len()
+    }
+
+    /// How many opened object keys are kept.
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.len()
+    }
+
+    /// Lets go of every key that the lease does not allow any more.
+    pub(crate) fn purge(&self) {
+        let current = self.leases.current();
+        self.opened.retain(|_, opened| current.key(opened.parent, Purpose::Process).is_some());
+        let mut attribute_keys = self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner);
+        attribute_keys.retain(|service, _| current.service(*service).is_some());
+        drop(attribute_keys);
+        self.pool.keep(|service| current.service(service)?.1.active());
+        self.cache.keep_those(|header| header.id.layer != Layer::L4 || current.key(header.parent, Purpose::Process).is_some());
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn purge_all(&self) {
+        self.opened.clear();
+        self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.pool.keep(|_| None);
+        self.cache.keep_those(|header| header.id.layer != Layer::L4);
+    }
+
+    /// An object key for a new object of a service, wrapped under `parent`.
+    async fn fresh(&self, service: ServiceId, parent: ParentRef) -> Result<Ready, WrapError> {
+        loop {
+            if let (Some(ready), is_low) = self.pool.take(service, parent) {
+                if is_low {
+                    self.call();
+                }
+                return Ok(ready);
+            }
+            // Whoever comes first fills the pool for all who wait.
+            let _turn = self.turn(service.as_bytes()).lock().await;
+            if let (Some(ready), _) = self.pool.take(service, parent) {
+                return Ok(ready);
+            }
+            self.fill(service, parent, WRAPPED_KEYS_MAX).await?;
+        }
+    }
+
+    /// Has object keys wrapped and puts them into the pool.
+    async fn fill(&self, service: ServiceId, parent: ParentRef, keys: usize) -> Result<(), WrapError> {
+        let l3 = self.leases.current().key(parent, Purpose::Protect).ok_or_else(|| above(withdrawn(parent)))?;
+        let keys = (0..keys.min(WRAPPED_KEYS_MAX)).map(|_| self.random_key()).collect::<Result<Vec<_>, _>>()?;
+        let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().map(|(id, key)| (*id, key)).collect();
+        let wrapped = self.upstream.wrap(l3.id, &named).await.map_err(|error| self.heed(error))?;
+        let ready = keys.iter().zip(wrapped);
+        let ready = ready.map(|((id, key), wrapped)| Ready { id: *id, wrapped, key: key.expose(|key| self.cache.conceal(key)) });
+        self.pool.put(service, parent, ready.collect());
+        Ok(())
+    }
+
+    /// Fills the pools of all services that make objects.
+    ///
+    /// # Errors
+    /// The core's.
+    pub(crate) async fn refill(&self) -> Result<(), Error> {
+        for (service, parent, mut lacking) in self.pool.lacking() {
+            while lacking > 0 {
+                let keys = lacking.min(WRAPPED_KEYS_MAX);
+                self.fill(service, parent, keys).await?;
+                lacking -= keys;
+            }
+        }
+        Ok(())
+    }
+
+    fn random_key(&self) -> Result<(ObjectKeyId, Bytes), WrapError> {
+        let key = Bytes::try_init_with(OBJECT_KEY_BYTES, |key| Ok::<_, WrapError>(self.randomness.fill(key)?))?;
+        Ok((ObjectKeyId(self.randomness.array()?), key))
+    }
+
+    fn turn(&self, id: &[u8; 16]) -> &TurnLock<()> {
+        &self.turns[usize::from(id[15]) % TURNS]
+    }
+
+    /// An object key, opened: by the core, unless it has been before.
+    async fn open(&self, parent: ParentRef, envelope: &Envelope<'_>) -> Result<Bytes, WrapError> {
+        let id = envelope.id;
+        if let Some(opened) = self.opened.get(&id) {
+            return self.reveal(&opened, id);
+        }
+        let _turn = self.turn(&id.0).lock().await;
+        if let Some(opened) = self.opened.get(&id) {
+            return self.reveal(&opened, id);
+        }
+        let l3 = self.leases.current().key(parent, Purpose::Process).ok_or_else(|| above(withdrawn(parent)))?;
+        let key = match self.upstream.unwrap(l3.id, id, envelope.wrapped).await {
+            Ok(key) if key.len() == OBJECT_KEY_BYTES => key,
+            Ok(_) | Err(UpstreamError::Forged) => return Err(WrapError::Forged),
+            Err(error) => return Err(self.heed(error)),
+        };
+        self.remember(id, parent, key.expose(|key| self.cache.conceal(key)));
+        Ok(key)
+    }
+
+    fn reveal(&self, opened: &Opened, id: ObjectKeyId) -> Result<Bytes, WrapError> {
+        let row = RowId::new(Layer::L4, Uuid::from_bytes(id.0));
+        Bytes::try_init_with(OBJECT_KEY_BYTES, |plain| self.cache.uncover(&opened.key, plain, row)).map_err(above)
+    }
+
+    fn remember(&self, id: ObjectKeyId, parent: ParentRef, key: Hidden) {
+        self.opened.insert(id, Arc::new(Opened { parent, key }));
+        // Asked after the insert: a lease is changed first and what it forbids is let go of second, so one of us two removes it.
+        if self.leases.current().key(parent, Purpose::Process).is_none() {
+            self.opened.remove(&id);
+        }
+    }
+
+    /// The attribute key of a service that has one.
+    async fn attribute_key(&self, service: ServiceId) -> Result<Arc<AttributeKey>, WrapError> {
+        if let Some(known) = self.known_attribute_key(service) {
+            return Ok(known);
+        }
+        let row = self.shelf.existing(attribute_key_row(service)).await.map_err(above)?;
+        let material = row.material.as_deref().ok_or_else(|| above(Error::corrupt("it has no key", row.header.id)))?;
+        let envelope = Envelope::decode(material)?;
+        let opened = self.open(row.header.parent, &envelope).await?;
+        self.opened.remove(&envelope.id);
+        self.take_attribute_key(service, envelope.id, row.header.parent, &opened)
+    }
+
+    fn take_attribute_key(
+        &self,
+        service: ServiceId,
+        id: ObjectKeyId,
+        parent: ParentRef,
+        opened: &Bytes,
+    ) -> Result<Arc<AttributeKey>, WrapError> {
+        let key = opened.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
+        let key = Arc::new(AttributeKey { id, key, parent });
+        self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(service, Arc::clone(&key));
+        if self.leases.current().service(service).is_none() {
+            self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&service);
+        }
+        Ok(key)
+    }
+
+    /// The attribute key of a service, if it is open.
+    pub(crate) fn known_attribute_key(&self, service: ServiceId) -> Option<Arc<AttributeKey>> {
+        self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).get(&service).cloned()
+    }
+
+    /// Forgets an attribute key that turned out not to be the stored one, or has been stored anew.
+    pub(crate) fn forget_attribute_key(&self, service: ServiceId) {
+        self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&service);
+    }
+
+    /// A key that may become a service's attribute key: as it is to be stored, in an envelope of its own.
+    pub(crate) async fn new_attribute_key(&self, service: ServiceId, parent: ParentRef) -> Result<Vec<u8>, Error> {
+        let Ready { id, wrapped, .. } = self.fresh(service, parent).await?;
+        Ok(Envelope { id, wrapped: &wrapped, sealed: &[] }.encode())
+    }
+
+    /// Objects that were found under an older L3 than the one that wraps now; asked once.
+    pub(crate) fn take_stale(&self) -> Vec<RowId> {
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken: Vec<RowId> = stale.iter().take(WRAPPED_KEYS_MAX).copied().collect();
+        stale.retain(|id| !taken.contains(id));
+        if !stale.is_empty() {
+            self.call();
+        }
+        taken
+    }
+
+    /// Notes an object whose L3 has a successor.
+    fn mark_stale(&self, current: &Current, id: RowId, parent: ParentRef) {
+        let is_old = current.chain(parent.chain).and_then(|(_, service)| service.active()).is_some_and(|active| active != parent);
+        if is_old {
+            let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+            if stale.len() < STALE_OBJECTS_MAX && stale.insert(id) {
+                drop(stale);
+                self.call();
+            }
+        }
+    }
+
+    /// Has the object keys of rows wrapped anew, each under `to`, whose rows are now under others of the same chain.
+    pub(crate) async fn rewrap(&self, rows: &[(ParentRef, &[u8])], to: ParentRef) -> Result<Vec<Vec<u8>>, Error> {
+        let l3 = self.leases.current().key(to, Purpose::Protect).ok_or_else(|| withdrawn(to))?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for (parent, material) in rows {
+            let envelope = Envelope::decode(material)?;
+            keys.push((envelope.id, self.open(*parent, &envelope).await?));
+        }
+        let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().map(|(id, key)| (*id, key)).collect();
+        let wrapped = self.upstream.wrap(l3.id, &named).await?;
+        for (id, key) in &keys {
+            self.remember(*id, to, key.expose(|key| self.cache.conceal(key)));
+        }
+        Ok(wrapped)
+    }
+
+    async fn seal_child(&self, service: ServiceId, parent: ParentRef, binding: &Binding, plain: &Bytes) -> Result<Vec<u8>, WrapError> {
+        if binding.object_type == ObjectType::ATTRIBUTES {
+            let key = self.attribute_key(service).await?;
+            return seal(&key.key, &self.randomness, &Binding { parent: key.id.parent(), ..*binding }, plain);
+        }
+        let Ready { id, wrapped, key } = self.fresh(service, parent).await?;
+        let opened = Opened { parent, key };
+        let object_key = self.reveal(&opened, id)?.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
+        let sealed = seal(&object_key, &self.randomness, &Binding { parent: id.parent(), ..*binding }, plain)?;
+        // Whoever has made an object will use it.
+        self.remember(id, parent, opened.key);
+        Ok(Envelope { id, wrapped: &wrapped, sealed: &sealed }.encode())
+    }
+
+    async fn open_child(&self, current: &Current, parent: ParentRef, binding: &Binding, blob: &[u8]) -> Result<Bytes, WrapError> {
+        let (_, service) = current.chain(parent.chain).ok_or_else(|| above(withdrawn(parent)))?;
+        if binding.object_type == ObjectType::ATTRIBUTES {
+            let key = self.attribute_key(service.id).await?;
+            return key.key.unwrap(&Binding { parent: key.id.parent(), ..*binding }, blob);
+        }
+        let envelope = Envelope::decode(blob)?;
+        let object_key = self.open(parent, &envelope).await?;
+        let object_key = object_key.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
+        let opened = object_key.unwrap(&Binding { parent: envelope.id.parent(), ..*binding }, envelope.sealed)?;
+        self.mark_stale(current, binding.id, parent);
+        Ok(opened)
+    }
+
+    async fn seal_children(&self, parent: ParentRef, purpose: Purpose, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
+        if let Some(root) = self.shelf.registry.root(parent, purpose)? {
+            return children.iter().map(|(binding, plain)| seal(root, &self.randomness, binding, plain)).collect();
+        }
+        let current = self.leases.current();
+        let (_, service) = current.chain(parent.chain).ok_or_else(|| above(withdrawn(parent)))?;
+        let mut blobs = Vec::with_capacity(children.len());
+        for (binding, plain) in children {
+            blobs.push(self.seal_child(service.id, parent, binding, plain).await?);
+        }
+        Ok(blobs)
+    }
+}
+
+#[async_trait]
+impl Parent for ObjectKeys {
+    async fn wrap(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
+        self.seal_children(parent, Purpose::Protect, children).await
+    }
+
+    async fn reseal(&self, parent: ParentRef, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
+        self.seal_children(parent, Purpose::Process, children).await
+    }
+
+    async fn unwrap(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
+        if let Some(root) = self.shelf.registry.root(parent, Purpose::Process)? {
+            return children.iter().map(|(binding, blob)| root.unwrap(binding, blob)).collect();
+        }
+        let current = self.leases.current();
+        let mut opened = Vec::with_capacity(children.len());
+        for (binding, blob) in children {
+            opened.push(self.open_child(&current, parent, binding, blob).await?);
+        }
+        Ok(opened)
+    }
+
+    /// Nothing of an edge's rows is a parent.
+    fn forget(&self, _parent: ParentRef) {}
+}
