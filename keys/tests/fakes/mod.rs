@@ -1,5 +1,7 @@
 //! Fakes behind the domain's ports, and a founded vault on top of them.
 
+pub(crate) mod edge;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,5 +1,6 @@
 //! The verbs that change where a key stands, and what must hold after any of them.
 
+mod edge;
 mod edit;
 mod export;
 mod faults;
