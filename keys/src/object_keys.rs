@@ -294,7 +294,9 @@ impl ObjectKeys {
 
     /// A key that may become a service's attribute key: as it is to be stored, in an envelope of its own.
     pub(crate) async fn new_attribute_key(&self, service: ServiceId, parent: ParentRef) -> Result<Vec<u8>, Error> {
-        let Ready { id, wrapped, .. } = self.fresh(service, parent).await?;
+        let Ready { id, wrapped, key } = self.fresh(service, parent).await?;
+        // If it becomes the stored one, it is open already.
+        self.remember(id, parent, key);
         Ok(Envelope { id, wrapped: &wrapped, sealed: &[] }.encode())
     }
 
