@@ -232,7 +232,7 @@ impl Vault {
     }
 
     /// Ends a key in time that its client has set no end, if this edge is told to.
-    fn limit_life(&self, dates: &mut Dates, now: Time) -> Result<(), Error> {
+    pub(crate) fn limit_life(&self, dates: &mut Dates, now: Time) -> Result<(), Error> {
         if let Some(ttl) = self.edge_keys()?.l4_ttl
             && dates.deactivation.is_none()
         {

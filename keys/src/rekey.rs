@@ -59,8 +59,10 @@ impl Vault {
         must_be_newest(&view)?;
         let now = self.now();
         let attributes = edit(&view, replacement(&view, now), now)?;
-        let attributes = kept(&view, attributes, now);
-        if row.header.id.layer != Layer::L4 {
+        let mut attributes = kept(&view, attributes, now);
+        if row.header.id.layer == Layer::L4 {
+            self.limit_life(&mut attributes.dates, now)?;
+        } else {
             must_replace_at_once(&view, &attributes, now)?;
         }
         let default = self.default_of(unit, &row.header).await?;
