@@ -17,7 +17,7 @@ use crate::hierarchy::{IntegrityKeys, random_key};
 use crate::id::{ChainId, Generation, Layer, RowId, ScopeName, ServiceId, TenantId, Time};
 use crate::lease::{Lease, LeasedService, LeasedTenant};
 use crate::lifecycle::{Dates, Purpose, State};
-use crate::object_keys::{ObjectKeys, attribute_key_row};
+use crate::object_keys::{ObjectKeys, attribute_key_row, may_be_kept};
 use crate::policy::{Action, Grants, NodeRole, Principal, Role};
 use crate::port::{Change, Keystore, Upstream, UpstreamError};
 use crate::record::{Outcome, Record};
@@ -353,10 +353,11 @@ impl Vault {
         Ok(self.edge_keys()?.upstream.forward(client, request.uuid, message).await?)
     }
 
-    /// Takes an object back out of the cache if its lease was over meanwhile: a lease changes first and lets go second, so one of us two does.
+    /// Takes an object back out of the cache if its lease was over or its L3 replaced meanwhile: a lease changes first and lets go second, so one of us
+    /// two does.
     pub(crate) fn keep_if_leased(&self, header: &Header) {
         if let Some(edge) = &self.edge
-            && edge.leases.current().key(header.parent, Purpose::Process).is_none()
+            && !may_be_kept(&edge.leases.current(), header.parent)
         {
             self.cache.purge(header.id);
         }

@@ -138,6 +138,11 @@ impl Current {
         service.versions.iter().find(|key| key.version == parent.version).copied()
     }
 
+    /// Does another version of the same L3 wrap now?
+    pub(crate) fn is_replaced(&self, parent: ParentRef) -> bool {
+        self.chain(parent.chain).and_then(|(_, service)| service.active()).is_some_and(|active| active != parent)
+    }
+
     /// The L3 version that `parent` names, if its tenant is served and its state allows `purpose`.
     pub(crate) fn key(&self, parent: ParentRef, purpose: Purpose) -> Option<LeasedKey> {
         let (_, service) = self.chain(parent.chain)?;

@@ -85,6 +85,12 @@ fn withdrawn(parent: ParentRef) -> Error {
     Error::Withdrawn { why: format!("version {} of it is not in the edge's lease", parent.version.0) }
 }
 
+/// May objects under `parent` be kept open? Those under an older L3 are opened anew at each use, by an object key that is at hand, so that each use
+/// notes them: what is never noted is never brought under the newer one.
+pub(crate) fn may_be_kept(current: &Current, parent: ParentRef) -> bool {
+    current.key(parent, Purpose::Process).is_some() && !current.is_replaced(parent)
+}
+
 fn above(error: impl Into<Error>) -> WrapError {
     WrapError::Above(Box::new(error.into()))
 }
@@ -155,7 +161,7 @@ impl ObjectKeys {
         attribute_keys.retain(|service, _| current.service(*service).is_some());
         drop(attribute_keys);
         self.pool.keep(|service| current.service(service)?.1.active());
-        self.cache.keep_those(|header| header.id.layer != Layer::L4 || current.key(header.parent, Purpose::Process).is_some());
+        self.cache.keep_those(|header| header.id.layer != Layer::L4 || may_be_kept(&current, header.parent));
     }
 
     /// Lets go of everything.
@@ -313,8 +319,7 @@ impl ObjectKeys {
 
     /// Notes an object whose L3 has a successor.
     fn mark_stale(&self, current: &Current, id: RowId, parent: ParentRef) {
-        let is_old = current.chain(parent.chain).and_then(|(_, service)| service.active()).is_some_and(|active| active != parent);
-        if is_old {
+        if current.is_replaced(parent) {
             let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
             if stale.len() < STALE_OBJECTS_MAX && stale.insert(id) {
                 drop(stale);
