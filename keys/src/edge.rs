@@ -17,7 +17,7 @@ use crate::hierarchy::{IntegrityKeys, random_key};
 use crate::id::{ChainId, Generation, Layer, RowId, ScopeName, ServiceId, TenantId, Time};
 use crate::lease::{Lease, LeasedService, LeasedTenant};
 use crate::lifecycle::{Dates, Purpose, State};
-use crate::object_keys::{ObjectKeys, attribute_key_row, may_be_kept};
+use crate::object_keys::{ObjectKeys, all_wrapped, attribute_key_row, may_be_kept};
 use crate::policy::{Action, Grants, NodeRole, Principal, Role};
 use crate::port::{Change, Keystore, Upstream, UpstreamError};
 use crate::record::{Outcome, Record};
@@ -50,7 +50,7 @@ pub async fn new_root(upstream: &dyn Upstream, lease: &Lease, randomness: &Rando
     let bytes = key.expose(|key| Bytes::init_with(key.len(), |bytes| bytes.copy_from_slice(key)))?;
     let id = ObjectKeyId(randomness.array()?);
     let active = lease.group.versions.iter().find(|key| key.state == State::Active).ok_or_else(|| no_key(&lease.group))?;
-    let wrapped = upstream.wrap(active.id, &[(id, &bytes)]).await?.pop().ok_or(UpstreamError::Forged)?;
+    let wrapped = all_wrapped(upstream, active.id, &[(id, &bytes)]).await?.concat();
     let stored = [active.version.0.to_be_bytes().to_vec(), Envelope { id, wrapped: &wrapped, sealed: &[] }.encode()].concat();
     Ok(EdgeRoot { key, stored })
 }

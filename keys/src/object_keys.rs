@@ -85,6 +85,15 @@ fn withdrawn(parent: ParentRef) -> Error {
     Error::Withdrawn { why: format!("version {} of it is not in the edge's lease", parent.version.0) }
 }
 
+/// Has keys wrapped; as many blobs as keys, or none.
+pub(crate) async fn all_wrapped(upstream: &dyn Upstream, l3: RowId, keys: &[(ObjectKeyId, &Bytes)]) -> Result<Vec<Vec<u8>>, UpstreamError> {
+    let wrapped = upstream.wrap(l3, keys).await?;
+    if wrapped.len() == keys.len() {
+        return Ok(wrapped);
+    }
+    Err(UpstreamError::Unavailable { what: format!("it has answered {} keys with {} wrapped ones", keys.len(), wrapped.len()) })
+}
+
 /// May objects under `parent` be kept open? Those under an older L3 are opened anew at each use, by an object key that is at hand, so that each use
 /// notes them: what is never noted is never brought under the newer one.
 pub(crate) fn may_be_kept(current: &Current, parent: ParentRef) -> bool {
@@ -195,7 +204,7 @@ impl ObjectKeys {
         let l3 = self.leases.current().key(parent, Purpose::Protect).ok_or_else(|| above(withdrawn(parent)))?;
         let keys = (0..keys.min(WRAPPED_KEYS_MAX)).map(|_| self.random_key()).collect::<Result<Vec<_>, _>>()?;
         let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().map(|(id, key)| (*id, key)).collect();
-        let wrapped = self.upstream.wrap(l3.id, &named).await.map_err(|error| self.heed(error))?;
+        let wrapped = all_wrapped(&*self.upstream, l3.id, &named).await.map_err(|error| self.heed(error))?;
         let ready = keys.iter().zip(wrapped);
         let ready = ready.map(|((id, key), wrapped)| Ready { id: *id, wrapped, key: key.expose(|key| self.cache.conceal(key)) });
         self.pool.put(service, parent, ready.collect());
@@ -337,7 +346,7 @@ impl ObjectKeys {
             keys.push((envelope.id, self.open(*parent, &envelope).await?));
         }
         let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().map(|(id, key)| (*id, key)).collect();
-        let wrapped = self.upstream.wrap(l3.id, &named).await?;
+        let wrapped = all_wrapped(&*self.upstream, l3.id, &named).await?;
         for (id, key) in &keys {
             self.remember(*id, to, key.expose(|key| self.cache.conceal(key)));
         }

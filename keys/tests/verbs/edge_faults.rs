@@ -1,0 +1,265 @@
+//! An edge whose store or core fails: each commit and each call once, and answers that are none.
+
+use futures_executor::block_on;
+use keys::Error;
+use keys::id::{Layer, RowId, SessionId};
+use keys::lifecycle::{Event, State};
+use keys::policy::Grants;
+
+use super::{rekey, swept, view};
+use crate::fakes::Fails;
+use crate::fakes::edge::{Edge, EdgeSettings, Mood, Site, make};
+use crate::{change, encrypts, named};
+
+const STEPS: [&str; 6] = ["create", "activate", "use", "rekey", "revoke", "destroy"];
+
+/// Goes on with an object's life from `from`; the step that failed, if one did.
+async fn live(edge: &Edge, billing: &Grants, from: usize, id: &mut Option<RowId>) -> Option<(usize, Error)> {
+    let vault = &edge.vault;
+    for (at, step) in STEPS.iter().enumerate().skip(from) {
+        let known = || id.expect("it was created");
+        let done = match *step {
+            "create" => make(vault, billing, named("k"), None).await.map(|made| *id = Some(made)),
+            "activate" => change(vault, billing, known(), Event::Activate).await,
+            "use" => encrypts(vault, billing, known()).await.map(|_| ()),
+            "rekey" => rekey(vault, billing, known()).await.map(|_| ()),
+            "revoke" => change(vault, billing, known(), Event::Deprecate).await,
+            _ => change(vault, billing, known(), Event::Destroy).await,
+        };
+        if let Err(error) = done {
+            return Some((at, error));
+        }
+    }
+    None
+}
+
+/// The objects as their service sees them, oldest first.
+async fn states(edge: &Edge, billing: &Grants) -> Vec<(State, usize)> {
+    let vault = &edge.vault;
+    let ids = vault.find(&vault.begin(SessionId(2)), billing, Layer::L4, Vec::new(), |_| true).await.expect("the fakes are well again");
+    let mut states = Vec::new();
+    for id in ids.into_iter().rev() {
+        let seen = view(vault, billing, id).await;
+        states.push((seen.state, seen.attributes.names.len()));
+    }
+    states
+}
+
+/// What is there after so many steps.
+fn after(steps: usize) -> Vec<(State, usize)> {
+    match steps {
+        0 => vec![],
+        1 => vec![(State::PreActive, 1)],
+        2 | 3 => vec![(State::Active, 1)],
+        4 => vec![(State::Active, 0), (State::Active, 1)],
+        5 => vec![(State::Deprecated, 0), (State::Active, 1)],
+        _ => vec![(State::Destroyed, 0), (State::Active, 1)],
+    }
+}
+
+/// After a failure at step `at` everything is as before it or as after it, nothing is half-made, and the rest of the life goes on.
+async fn must_go_on(edge: &mut Edge, billing: &Grants, at: usize, is_done: bool, mut id: Option<RowId>, restarts: bool) {
+    if restarts {
+        edge.restart().await;
+    }
+    let next = at + usize::from(is_done);
+    assert_eq!(states(edge, billing).await, after(next), "{} failed", STEPS[at]);
+    assert_eq!(swept(&edge.vault, 64).await, []);
+    if is_done && id.is_none() {
+        let unit = edge.vault.begin(SessionId(2));
+        id = edge.vault.find(&unit, billing, Layer::L4, Vec::new(), |_| true).await.expect("the fakes are well again").pop();
+    }
+    if let Some((at, error)) = live(edge, billing, next, &mut id).await {
+        panic!("{} fails again: {error}", STEPS[at]);
+    }
+    assert_eq!(states(edge, billing).await, after(STEPS.len()));
+}
+
+#[test]
+fn each_commit_that_fails_leaves_the_old_state_or_the_new_one() {
+    block_on(async {
+        for how in [Fails::Before, Fails::After] {
+            for restarts in [false, true] {
+                for nth in 0.. {
+                    let site = Site::found().await;
+                    let mut edge = site.edge().await;
+                    let billing = edge.billing().await;
+                    *edge.store.failing.lock().expect("no test panicked with it") = Some((nth, how));
+                    let mut id = None;
+                    let Some((at, error)) = live(&edge, &billing, 0, &mut id).await else {
+                        assert_eq!(nth, 6, "five steps with a commit, and the attribute key's");
+                        break;
+                    };
+                    assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+                    *edge.store.failing.lock().expect("no test panicked with it") = None;
+                    // The first commit is the attribute key's, which is no object.
+                    let is_done = how == Fails::After && nth > 0;
+                    must_go_on(&mut edge, &billing, at, is_done, id, restarts).await;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn each_call_to_the_core_that_fails_leaves_the_old_state_and_a_retry_succeeds() {
+    block_on(async {
+        // A pool of one key is filled before each step that needs one.
+        let settings = EdgeSettings { pool_keys: 1, ..EdgeSettings::default() };
+        for restarts in [false, true] {
+            let mut failed = Vec::new();
+            for nth in 0.. {
+                let site = Site::found().await;
+                let mut edge = site.edge_with(settings).await;
+                let billing = edge.billing().await;
+                edge.upstream.fail_after(Some(nth));
+                let mut id = None;
+                let Some((at, error)) = live(&edge, &billing, 0, &mut id).await else {
+                    assert!(edge.upstream.is_to_fail(), "a call failed unseen");
+                    break;
+                };
+                assert!(matches!(error, Error::Unavailable { .. }), "{error}");
+                failed.push(STEPS[at]);
+                must_go_on(&mut edge, &billing, at, false, id, restarts).await;
+            }
+            assert_eq!(failed, ["create", "create", "rekey"], "the attribute key, the object, its replacement");
+        }
+    });
+}
+
+#[test]
+fn each_call_to_the_core_that_fails_after_a_restart_fails_its_step_alone() {
+    block_on(async {
+        for nth in 0..2 {
+            let site = Site::found().await;
+            let mut edge = site.edge().await;
+            let billing = edge.billing().await;
+            let id = make(&edge.vault, &billing, named("k"), None).await.expect("the name is free");
+            change(&edge.vault, &billing, id, Event::Activate).await.expect("a new key activates");
+            edge.restart().await;
+            edge.upstream.fail_after(Some(nth));
+            let refused = encrypts(&edge.vault, &billing, id).await.expect_err("the core is down");
+            assert!(matches!(refused, Error::Unavailable { .. }), "{refused}");
+            encrypts(&edge.vault, &billing, id).await.expect("the core is back");
+        }
+    });
+}
+
+#[test]
+fn a_wrong_number_of_wrapped_keys_makes_nothing() {
+    block_on(async {
+        for mood in [Mood::OneLess, Mood::Nothing, Mood::OneMore] {
+            let site = Site::found().await;
+            let edge = site.edge().await;
+            let billing = edge.billing().await;
+            let before = edge.store.rows().clone();
+            edge.upstream.set(mood);
+            let refused = make(&edge.vault, &billing, named("k"), None).await.expect_err("it is no answer");
+            assert!(matches!(refused, Error::Unavailable { .. }), "{mood:?}: {refused}");
+            assert_eq!(edge.upstream.take_calls().wraps, 1, "{mood:?}: it is not asked for again at once");
+            assert!(edge.vault.tend().await.is_err(), "{mood:?}");
+            assert_eq!(*edge.store.rows(), before, "{mood:?}");
+            let no_edge = site.edge_of("east", &std::sync::Arc::default(), EdgeSettings::default()).await.expect("another upstream");
+            drop(no_edge);
+            edge.upstream.set(Mood::Well);
+            let id = make(&edge.vault, &billing, named("k"), None).await.expect("the core is well");
+            view(&edge.vault, &billing, id).await;
+        }
+    });
+}
+
+#[test]
+fn a_wrong_number_of_rewrapped_keys_changes_no_row() {
+    block_on(async {
+        for mood in [Mood::OneLess, Mood::Nothing, Mood::OneMore] {
+            let site = Site::found().await;
+            let edge = site.edge().await;
+            let billing = edge.billing().await;
+            let id = make(&edge.vault, &billing, named("k"), None).await.expect("the name is free");
+            change(&edge.vault, &billing, id, Event::Activate).await.expect("a new key activates");
+            let admin = crate::fakes::grants(&site.core, keys::policy::Role::TenantAdmin, "acme", "billing").await;
+            let service = crate::fakes::grants(&site.core, keys::policy::Role::Service, "acme", "billing").await;
+            rekey(&site.core, &admin, super::default_key(&site.core, &service).await).await.expect("a default key is replaced");
+            edge.vault.renew_lease().await.expect("the core is well");
+            edge.vault.tend().await.expect("the core is well");
+            encrypts(&edge.vault, &billing, id).await.expect("a Deprecated L3 opens");
+            let before = edge.store.rows().clone();
+            edge.upstream.set(mood);
+            assert!(matches!(edge.vault.tend().await, Err(Error::Unavailable { .. })), "{mood:?}");
+            assert_eq!(*edge.store.rows(), before, "{mood:?}");
+            edge.upstream.set(Mood::Well);
+            encrypts(&edge.vault, &billing, id).await.expect("a Deprecated L3 opens");
+            assert_eq!(edge.vault.tend().await.expect("the core is well").rewrapped, 1);
+            encrypts(&edge.vault, &billing, id).await.expect("it is Active");
+        }
+    });
+}
+
+#[test]
+fn a_key_that_is_not_the_one_that_was_wrapped_opens_nothing_and_is_not_kept() {
+    block_on(async {
+        for mood in [Mood::ShortKey, Mood::OtherKey, Mood::Forged] {
+            let site = Site::found().await;
+            let mut edge = site.edge().await;
+            let billing = edge.billing().await;
+            let id = make(&edge.vault, &billing, named("k"), None).await.expect("the name is free");
+            change(&edge.vault, &billing, id, Event::Activate).await.expect("a new key activates");
+            // As the object key.
+            edge.restart().await;
+            view(&edge.vault, &billing, id).await;
+            edge.upstream.set(mood);
+            let refused = encrypts(&edge.vault, &billing, id).await.expect_err("it is another key");
+            assert!(matches!(refused, Error::Corrupt { .. }), "{mood:?}: {refused}");
+            edge.upstream.set(Mood::Well);
+            encrypts(&edge.vault, &billing, id).await.expect("the core is well");
+            // As the attribute key.
+            edge.restart().await;
+            edge.upstream.set(mood);
+            let refused = encrypts(&edge.vault, &billing, id).await.expect_err("it is another key");
+            assert!(matches!(refused, Error::Corrupt { .. }), "{mood:?}: {refused}");
+            edge.upstream.set(Mood::Well);
+            encrypts(&edge.vault, &billing, id).await.expect("the core is well");
+            // As the group's own key.
+            edge.upstream.set(mood);
+            assert!(matches!(edge.try_restart().await.map(|_| ()), Err(Error::Corrupt { .. })), "{mood:?}");
+        }
+    });
+}
+
+#[test]
+fn a_core_that_refuses_is_asked_for_the_lease_again() {
+    block_on(async {
+        let site = Site::found().await;
+        let edge = site.edge().await;
+        let billing = edge.billing().await;
+        edge.upstream.set(Mood::Refuses);
+        let refused = make(&edge.vault, &billing, named("k"), None).await.expect_err("the core refuses");
+        assert!(matches!(refused, Error::Withdrawn { .. }), "{refused}");
+        edge.vault.check_lease().expect("one refusal is no verdict on the edge");
+        assert!(matches!(edge.vault.tend().await, Err(Error::Withdrawn { .. })));
+        assert!(matches!(edge.vault.check_lease(), Err(Error::Denied { .. })));
+    });
+}
+
+#[test]
+fn an_edge_does_not_begin_without_its_core_or_its_root() {
+    block_on(async {
+        let site = Site::found().await;
+        let edge = site.edge().await;
+        edge.upstream.set(Mood::Down);
+        assert!(matches!(edge.try_restart().await.map(|_| ()), Err(Error::Unavailable { .. })));
+        edge.upstream.set(Mood::Refuses);
+        assert!(matches!(edge.try_restart().await.map(|_| ()), Err(Error::Withdrawn { .. })));
+        edge.upstream.set(Mood::Well);
+        let root = *edge.store.rows().keys().find(|id| id.layer == Layer::Integrity).expect("it was made");
+        let whole = edge.store.rows().clone();
+        for cut in 0..edge.row(root).material.expect("it has a key").len() {
+            edge.store.edit(root, |row| row.material.as_mut().expect("it has a key").truncate(cut));
+            let refused = edge.try_restart().await.map(|_| ()).expect_err("it is cut");
+            assert!(matches!(refused, Error::Corrupt { .. } | Error::Withdrawn { .. }), "{cut}: {refused}");
+            edge.store.rows().clone_from(&whole);
+        }
+        edge.store.edit(root, |row| row.header.bits = 128);
+        assert!(matches!(edge.try_restart().await.map(|_| ()), Err(Error::Corrupt { .. })), "its MAC is its own");
+    });
+}
