@@ -399,7 +399,7 @@ impl Vault {
         }
         let mut count = 0;
         for (active, rows) in due {
-            let keys: Vec<(ParentRef, &[u8])> = rows.iter().filter_map(|row| Some((row.header.parent, row.material.as_deref()?))).collect();
+            let keys: Vec<(&Header, &[u8])> = rows.iter().filter_map(|row| Some((&row.header, row.material.as_deref()?))).collect();
             let wrapped = edge.rewrap(&keys, active).await?;
             let registry = &self.shelf.registry;
             let update = |(row, wrapped): (&Row, &Vec<u8>)| {

@@ -28,7 +28,7 @@ use crate::lease::{Current, Leases};
 use crate::lifecycle::Purpose;
 use crate::pool::{Pool, Ready};
 use crate::port::{Parent, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
-use crate::row::{ObjectType, ParentRef};
+use crate::row::{Header, ObjectType, ParentRef};
 use crate::shelf::Shelf;
 use crate::vault::EdgeParts;
 use crate::wrap::{Binding, ParentKey, WrapError};
@@ -338,12 +338,17 @@ impl ObjectKeys {
     }
 
     /// Has the object keys of rows wrapped anew, each under `to`, whose rows are now under others of the same chain.
-    pub(crate) async fn rewrap(&self, rows: &[(ParentRef, &[u8])], to: ParentRef) -> Result<Vec<Vec<u8>>, Error> {
+    pub(crate) async fn rewrap(&self, rows: &[(&Header, &[u8])], to: ParentRef) -> Result<Vec<Vec<u8>>, Error> {
         let l3 = self.leases.current().key(to, Purpose::Protect).ok_or_else(|| withdrawn(to))?;
         let mut keys = Vec::with_capacity(rows.len());
-        for (parent, material) in rows {
+        for (header, material) in rows {
             let envelope = Envelope::decode(material)?;
-            keys.push((envelope.id, self.open(*parent, &envelope).await?));
+            let key = self.open(header.parent, &envelope).await?;
+            // C18: the old wrapping goes, so it has to be the key that protects the object.
+            if !envelope.sealed.is_empty() {
+                self.unseal(&self.shelf.registry.material_binding(header), &envelope, &key)?;
+            }
+            keys.push((envelope.id, key));
         }
         let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().map(|(id, key)| (*id, key)).collect();
         let wrapped = all_wrapped(&*self.upstream, l3.id, &named).await?;
@@ -367,16 +372,23 @@ impl ObjectKeys {
         Ok(Envelope { id, wrapped: &wrapped, sealed: &sealed }.encode())
     }
 
+    /// What lies under an object key. One that opens nothing is not kept: the next use asks again.
+    fn unseal(&self, binding: &Binding, envelope: &Envelope<'_>, object_key: &Bytes) -> Result<Bytes, WrapError> {
+        let object_key = object_key.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
+        let opened = object_key.unwrap(&Binding { parent: envelope.id.parent(), ..*binding }, envelope.sealed);
+        opened.inspect_err(|_| drop(self.opened.remove(&envelope.id)))
+    }
+
     async fn open_child(&self, current: &Current, parent: ParentRef, binding: &Binding, blob: &[u8]) -> Result<Bytes, WrapError> {
         let (_, service) = current.chain(parent.chain).ok_or_else(|| above(withdrawn(parent)))?;
         if binding.object_type == ObjectType::ATTRIBUTES {
             let key = self.attribute_key(service.id).await?;
-            return key.key.unwrap(&Binding { parent: key.id.parent(), ..*binding }, blob);
+            let opened = key.key.unwrap(&Binding { parent: key.id.parent(), ..*binding }, blob);
+            return opened.inspect_err(|_| self.forget_attribute_key(service.id));
         }
         let envelope = Envelope::decode(blob)?;
         let object_key = self.open(parent, &envelope).await?;
-        let object_key = object_key.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
-        let opened = object_key.unwrap(&Binding { parent: envelope.id.parent(), ..*binding }, envelope.sealed)?;
+        let opened = self.unseal(binding, &envelope, &object_key)?;
         self.mark_stale(current, binding.id, parent);
         Ok(opened)
     }
