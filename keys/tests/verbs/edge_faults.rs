@@ -1,10 +1,15 @@
 //! An edge whose store or core fails: each commit and each call once, and answers that are none.
 
+use std::sync::Arc;
+
 use futures_executor::block_on;
 use keys::Error;
+use keys::edge::new_root;
+use keys::entropy::Randomness;
 use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
 use keys::policy::Grants;
+use keys::port::{Entropy, Upstream};
 
 use super::{rekey, swept, view};
 use crate::fakes::Fails;
@@ -33,15 +38,16 @@ async fn live(edge: &Edge, billing: &Grants, from: usize, id: &mut Option<RowId>
     None
 }
 
-/// The objects as their service sees them, oldest first.
+/// The objects as their service sees them, those without a name first.
 async fn states(edge: &Edge, billing: &Grants) -> Vec<(State, usize)> {
     let vault = &edge.vault;
     let ids = vault.find(&vault.begin(SessionId(2)), billing, Layer::L4, Vec::new(), |_| true).await.expect("the fakes are well again");
     let mut states = Vec::new();
-    for id in ids.into_iter().rev() {
+    for id in ids {
         let seen = view(vault, billing, id).await;
         states.push((seen.state, seen.attributes.names.len()));
     }
+    states.sort_by_key(|(_, names)| *names);
     states
 }
 
@@ -159,8 +165,10 @@ fn a_wrong_number_of_wrapped_keys_makes_nothing() {
             assert_eq!(edge.upstream.take_calls().wraps, 1, "{mood:?}: it is not asked for again at once");
             assert!(edge.vault.tend().await.is_err(), "{mood:?}");
             assert_eq!(*edge.store.rows(), before, "{mood:?}");
-            let no_edge = site.edge_of("east", &std::sync::Arc::default(), EdgeSettings::default()).await.expect("another upstream");
-            drop(no_edge);
+            let lease = edge.upstream.lease().await.expect("the core is well");
+            let randomness = Randomness::new(Arc::clone(&site.world.entropy) as Arc<dyn Entropy>);
+            let refused = new_root(&*edge.upstream, &lease, &randomness).await.map(|_| ()).expect_err("it is no answer");
+            assert!(matches!(refused, Error::Unavailable { .. }), "{mood:?}: {refused}");
             edge.upstream.set(Mood::Well);
             let id = make(&edge.vault, &billing, named("k"), None).await.expect("the core is well");
             view(&edge.vault, &billing, id).await;
@@ -223,6 +231,34 @@ fn a_key_that_is_not_the_one_that_was_wrapped_opens_nothing_and_is_not_kept() {
             edge.upstream.set(mood);
             assert!(matches!(edge.try_restart().await.map(|_| ()), Err(Error::Corrupt { .. })), "{mood:?}");
         }
+    });
+}
+
+#[test]
+fn a_wrong_key_does_not_take_the_place_of_the_one_that_protects_an_object() {
+    block_on(async {
+        let site = Site::found().await;
+        let edge = site.edge().await;
+        let billing = edge.billing().await;
+        let id = make(&edge.vault, &billing, named("k"), None).await.expect("the name is free");
+        change(&edge.vault, &billing, id, Event::Activate).await.expect("a new key activates");
+        let admin = crate::fakes::grants(&site.core, keys::policy::Role::TenantAdmin, "acme", "billing").await;
+        let service = crate::fakes::grants(&site.core, keys::policy::Role::Service, "acme", "billing").await;
+        rekey(&site.core, &admin, super::default_key(&site.core, &service).await).await.expect("a default key is replaced");
+        edge.vault.renew_lease().await.expect("the core is well");
+        let plain = encrypts(&edge.vault, &billing, id).await.expect("a Deprecated L3 opens");
+        // It is noted as due, and its opened key is let go of.
+        for is_disabled in [true, false] {
+            site.disable("acme", is_disabled).await;
+            edge.vault.renew_lease().await.expect("the core is well");
+        }
+        assert_eq!(edge.kept(), 0);
+        let before = edge.row(id);
+        edge.upstream.set(Mood::OtherKey);
+        assert!(matches!(edge.vault.tend().await, Err(Error::Corrupt { .. })));
+        assert_eq!(edge.row(id), before);
+        edge.upstream.set(Mood::Well);
+        assert_eq!(encrypts(&edge.vault, &billing, id).await.expect("it is Active"), plain);
     });
 }
 

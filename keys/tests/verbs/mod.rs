@@ -1,6 +1,8 @@
 //! The verbs that change where a key stands, and what must hold after any of them.
 
 mod edge;
+mod edge_faults;
+mod edge_lease;
 mod edit;
 mod export;
 mod faults;
