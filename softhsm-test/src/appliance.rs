@@ -44,10 +44,10 @@ pub enum Who {
 }
 
 impl Who {
-    /// Where and as whom to connect to a core, by the values of its `dev.env`.
-    pub(crate) fn endpoint(self, value: impl Fn(&str) -> String) -> Endpoint {
+    /// Where and as whom to connect to the node of that name, by the values of `dev.env`.
+    pub(crate) fn endpoint(self, node: &str, value: impl Fn(&str) -> String) -> Endpoint {
         Endpoint {
-            server: value("KMIP_CORE"),
+            server: value(&format!("KMIP_{}", node.to_uppercase())),
             server_name: None,
             ca: value("CA_CERT").into(),
             cert: value(&format!("{}_CERT", self.prefix())).into(),
@@ -68,13 +68,22 @@ impl Who {
 }
 
 impl Appliance {
-    /// Starts a new appliance and waits until it serves.
+    /// Starts a new core and waits until it serves.
     ///
     /// # Panics
     /// If it does not.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_in(tempfile::tempdir().expect("a temporary folder"), &[])
+        Self::with_edges(0)
+    }
+
+    /// Starts a new core with so many edges, `edge`, `edge2` and so on, and waits until all serve.
+    ///
+    /// # Panics
+    /// If one does not.
+    #[must_use]
+    pub fn with_edges(count: u16) -> Self {
+        Self::start_in(tempfile::tempdir().expect("a temporary folder"), &["--edges", &count.to_string()])
     }
 
     /// Starts `dev` with further options on a folder that may hold an appliance already.
@@ -153,13 +162,28 @@ impl Appliance {
     /// If dev.env names none.
     #[must_use]
     pub fn core_pid(&self) -> u32 {
-        self.value("CORE_PID").parse().expect("a process id")
+        self.pid("core")
+    }
+
+    /// The process of the node of that name.
+    ///
+    /// # Panics
+    /// If dev.env names none.
+    #[must_use]
+    pub fn pid(&self, node: &str) -> u32 {
+        self.value(&format!("{}_PID", node.to_uppercase())).parse().expect("a process id")
     }
 
     /// Where and as whom to connect to the core.
     #[must_use]
     pub fn endpoint(&self, who: Who) -> Endpoint {
-        who.endpoint(|name| self.value(name))
+        self.endpoint_at("core", who)
+    }
+
+    /// Where and as whom to connect to the node of that name.
+    #[must_use]
+    pub fn endpoint_at(&self, node: &str, who: Who) -> Endpoint {
+        who.endpoint(node, |name| self.value(name))
     }
 
     /// A connection to the core.
@@ -168,20 +192,38 @@ impl Appliance {
     /// If the core does not take it.
     #[must_use]
     pub fn connect(&self, who: Who) -> KmipClient {
-        KmipClient::connect(&self.endpoint(who), ProtocolVersion::V1_4).expect("the core serves")
+        self.connect_at("core", who)
     }
 
-    /// Runs the operator's command line against this appliance, with the KMIP options of `who`.
+    /// A connection to the node of that name.
+    ///
+    /// # Panics
+    /// If the node does not take it.
+    #[must_use]
+    pub fn connect_at(&self, node: &str, who: Who) -> KmipClient {
+        KmipClient::connect(&self.endpoint_at(node, who), ProtocolVersion::V1_4).expect("the node serves")
+    }
+
+    /// Runs the operator's command line against the core, with the KMIP options of `who`.
     ///
     /// # Panics
     /// If it cannot be started.
     #[must_use]
     pub fn cli(&self, who: Who, arguments: &[&str]) -> Output {
-        let Endpoint { server, ca, cert, key, .. } = self.endpoint(who);
+        self.cli_at("core", who, arguments)
+    }
+
+    /// Runs the operator's command line against the node of that name, with the KMIP options of `who`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn cli_at(&self, node: &str, who: Who, arguments: &[&str]) -> Output {
+        let Endpoint { server, ca, cert, key, .. } = self.endpoint_at(node, who);
         Command::new(binary("strongroom", "daemon"))
             .args(arguments)
             .arg("--config")
-            .arg(self.value("CORE_CONFIG"))
+            .arg(self.value(&format!("{}_CONFIG", node.to_uppercase())))
             .env("KMIP_CORE", server)
             .env("CA_CERT", ca)
             .env("CLIENT_CERT", cert)
@@ -204,6 +246,19 @@ impl Appliance {
         assert!(wait_for(|| self.core_pid() != before), "the core is not restarted");
     }
 
+    /// Kills the node of that name as a crash would, and waits until `dev` has brought up another.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn kill_and_wait(&self, node: &str) {
+        let before = self.pid(node);
+        signal(before, Signal::SIGKILL);
+        assert!(
+            wait_for(|| self.value(&format!("{}_PID", node.to_uppercase())).parse().is_ok_and(|now: u32| now != before)),
+            "{node} is not restarted"
+        );
+    }
+
     /// Every file below the core's data folder.
     #[must_use]
     pub fn data_files(&self) -> Vec<PathBuf> {
@@ -220,7 +275,7 @@ impl Drop for Appliance {
     }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
@@ -239,7 +294,7 @@ pub fn wait_for(condition: impl FnMut() -> bool) -> bool {
 }
 
 /// Looks until `condition` holds; `false` if it does not within `limit`.
-pub(crate) fn wait_for_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub fn wait_for_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let until = Instant::now() + limit;
     // A channel that nobody sends on is the timer.
     let (_keep, timer) = mpsc::channel::<()>();

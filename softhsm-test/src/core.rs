@@ -1,21 +1,24 @@
-//! One core under test without its supervisor: `strongroomd` on a folder that `strongroom dev` has prepared.
+//! One core or edge under test without its supervisor: `strongroomd` on a folder that `strongroom dev` has prepared.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 
 use daemon::kmip_client::{Endpoint, KmipClient, KmipError};
 use kmip::ProtocolVersion;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use crate::appliance::{Appliance, Who, signal, wait_for};
+use crate::appliance::{Appliance, Who, files_below, signal, wait_for};
 use crate::binary;
 
 /// A prepared folder, with or without a core running on it.
 pub struct Core {
-    dir: TempDir,
+    dir: Arc<TempDir>,
+    /// As in the names of its files.
+    name: &'static str,
     daemon: Option<Child>,
     environment: Vec<(String, String)>,
 }
@@ -24,7 +27,11 @@ impl Core {
     /// A folder as `dev` leaves it: cluster, tenants, certificates; nothing runs.
     #[must_use]
     pub fn prepared() -> Self {
-        Self { dir: Appliance::start().stop(), daemon: None, environment: Vec::new() }
+        Self::on(Arc::new(Appliance::start().stop()), "core")
+    }
+
+    pub(crate) fn on(dir: Arc<TempDir>, name: &'static str) -> Self {
+        Self { dir, name, daemon: None, environment: Vec::new() }
     }
 
     /// The folder.
@@ -36,7 +43,7 @@ impl Core {
     /// The core's configuration.
     #[must_use]
     pub fn config(&self) -> PathBuf {
-        self.dir.path().join("core.yaml")
+        self.dir.path().join(format!("{}.yaml", self.name))
     }
 
     /// A value of `dev.env`, as it was when `dev` ran.
@@ -70,7 +77,7 @@ impl Core {
     /// Where and as whom to connect to the core.
     #[must_use]
     pub fn endpoint(&self, who: Who) -> Endpoint {
-        who.endpoint(|name| self.value(name))
+        who.endpoint(self.name, |name| self.value(name))
     }
 
     /// The running core's process.
@@ -108,7 +115,13 @@ impl Core {
     /// The core's data folder.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.dir.path().join("core")
+        self.dir.path().join(self.name)
+    }
+
+    /// Every file below the data folder.
+    #[must_use]
+    pub fn data_files(&self) -> Vec<PathBuf> {
+        files_below(&self.data_dir())
     }
 
     /// Gives every core that is started from now on a variable.
@@ -152,7 +165,7 @@ impl Core {
     /// # Panics
     /// If it neither runs nor ends.
     pub fn try_start(&mut self) -> Result<(), String> {
-        let said = self.dir.path().join("core.said");
+        let said = self.dir.path().join(format!("{}.said", self.name));
         let to = fs::File::create(&said).expect("the folder is ours");
         self.daemon = Some(self.command().stderr(to).spawn().expect("the binary is there"));
         assert!(wait_for(|| self.has_ended() || self.has_settled()), "the core does not come to rest");
@@ -177,6 +190,16 @@ impl Core {
     #[must_use]
     pub fn status(&self) -> String {
         String::from_utf8_lossy(&self.cli(&["--json", "status"]).stdout).into_owned()
+    }
+
+    /// The state that `strongroom status` says, with its reason: `unsealed: `, or `sealed: ` and why.
+    ///
+    /// # Panics
+    /// If the core does not answer.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        let status: serde_json::Value = serde_json::from_str(&self.status()).expect("status is JSON");
+        format!("{}: {}", status["state"].as_str().unwrap_or_default(), status["reason"].as_str().unwrap_or_default())
     }
 
     /// Runs the core until it ends by itself; returns what it printed.

@@ -1,4 +1,4 @@
-//! Fixtures for tests with real parts: a private SoftHSM, a whole appliance, one core, and where our own binaries are.
+//! Fixtures for tests with real parts: a private SoftHSM, a whole appliance, one core, one edge, and where our own binaries are.
 //!
 //! Whatever is missing fails the test with the command that provides it; nothing is skipped.
 
@@ -6,15 +6,17 @@ mod appliance;
 mod core;
 mod disk;
 mod domain;
+mod edge;
 pub mod memscan;
 pub mod requests;
 pub mod soak;
 mod softhsm;
 
-pub use appliance::{Appliance, Who, signal, wait_for};
+pub use appliance::{Appliance, Who, signal, wait_for, wait_for_within};
 pub use core::Core;
 pub use disk::Disk;
 pub use domain::{SESSION, domain};
+pub use edge::Edge;
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 
 use std::env;

@@ -5,8 +5,9 @@ use kmip::ttlv::{ByteString, Value};
 use kmip::{
     ActivateRequest, AddAttributeRequest, Attribute, AttributeValue, BlockCipherMode, CreateRequest, CryptographicAlgorithm,
     CryptographicParameters, CryptographicUsageMask, DecryptRequest, DeleteAttributeRequest, DestroyRequest, EncryptRequest,
-    GetAttributesRequest, Link, LinkType, LocateRequest, ModifyAttributeRequest, Name, NameType, ObjectGroupMember, ObjectType,
-    PaddingMethod, ReKeyRequest, RevocationReason, RevocationReasonCode, RevokeRequest, State, TemplateAttribute,
+    GetAttributesRequest, GetRequest, KeyBlock, KeyFormatType, KeyMaterial, KeyValue, Link, LinkType, LocateRequest, ManagedObject,
+    ModifyAttributeRequest, Name, NameType, ObjectGroupMember, ObjectType, PaddingMethod, PlainKeyValue, ReKeyRequest, RegisterRequest,
+    RevocationReason, RevocationReasonCode, RevokeRequest, SecretData, SecretDataType, State, TemplateAttribute,
 };
 
 /// A ciphertext with everything that is needed to open it, and what must come out.
@@ -38,6 +39,49 @@ pub fn create(client: &mut KmipClient, name: &str) -> Result<String, KmipError> 
     let template_attribute = TemplateAttribute { names: Vec::new(), attributes };
     let answer = client.call(&CreateRequest { object_type: ObjectType::SymmetricKey, template_attribute })?;
     Ok(answer.unique_identifier.to_owned())
+}
+
+/// Registers a password of that name; returns its identifier.
+///
+/// # Errors
+/// The client's, or the edge's refusal.
+pub fn register(client: &mut KmipClient, name: &str, password: &[u8]) -> Result<String, KmipError> {
+    let key_value = KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(password)), attributes: Vec::new() });
+    let key_block = KeyBlock {
+        key_format_type: KeyFormatType::Opaque,
+        key_compression_type: None,
+        key_value: Some(key_value),
+        cryptographic_algorithm: None,
+        cryptographic_length: None,
+        key_wrapping_data: None,
+    };
+    let object = ManagedObject::SecretData(SecretData { secret_data_type: SecretDataType::Password, key_block });
+    let attributes = vec![attribute(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::EXPORT)), named(name)];
+    let template_attribute = TemplateAttribute { names: Vec::new(), attributes };
+    let answer = client.call(&RegisterRequest { object_type: ObjectType::SecretData, template_attribute, object })?;
+    Ok(answer.unique_identifier.to_owned())
+}
+
+/// Gets what [`register`] has brought.
+///
+/// # Errors
+/// The client's, or the edge's refusal.
+///
+/// # Panics
+/// If it is no secret in the clear.
+pub fn get(client: &mut KmipClient, id: &str) -> Result<Vec<u8>, KmipError> {
+    let answer = client.call(&GetRequest {
+        unique_identifier: Some(id),
+        key_format_type: None,
+        key_wrap_type: None,
+        key_compression_type: None,
+        key_wrapping_specification: None,
+    })?;
+    let ManagedObject::SecretData(secret) = &answer.object else { panic!("{id} is {:?}", answer.object_type) };
+    match &secret.key_block.key_value {
+        Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(bytes), .. })) => Ok(bytes.0.to_vec()),
+        other => panic!("{id} has the value {other:?}"),
+    }
 }
 
 fn attribute(value: AttributeValue<'_>) -> Attribute<'_> {
