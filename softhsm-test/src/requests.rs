@@ -30,15 +30,19 @@ pub struct Secret {
 /// # Errors
 /// The client's, or the core's refusal.
 pub fn create(client: &mut KmipClient, name: &str) -> Result<String, KmipError> {
+    Ok(client.call(&creating(name))?.unique_identifier.to_owned())
+}
+
+/// The request of [`create`].
+#[must_use]
+pub fn creating(name: &str) -> CreateRequest<'_> {
     let attributes = vec![
         attribute(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes)),
         attribute(AttributeValue::CryptographicLength(256)),
         attribute(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::ENCRYPT.with(CryptographicUsageMask::DECRYPT))),
         named(name),
     ];
-    let template_attribute = TemplateAttribute { names: Vec::new(), attributes };
-    let answer = client.call(&CreateRequest { object_type: ObjectType::SymmetricKey, template_attribute })?;
-    Ok(answer.unique_identifier.to_owned())
+    CreateRequest { object_type: ObjectType::SymmetricKey, template_attribute: TemplateAttribute { names: Vec::new(), attributes } }
 }
 
 /// Registers a password of that name; returns its identifier.
@@ -257,15 +261,21 @@ pub fn set_contact(client: &mut KmipClient, key: &str, before: Option<&str>, aft
 /// # Panics
 /// If the answer lacks what GCM answers have.
 pub fn encrypt(client: &mut KmipClient, key: &str, plain: Vec<u8>) -> Result<Secret, KmipError> {
-    let answer = client.call(&EncryptRequest {
-        unique_identifier: Some(key),
-        cryptographic_parameters: Some(gcm()),
-        data: Some(ByteString(&plain)),
-        ..EncryptRequest::default()
-    })?;
+    let answer = client.call(&encrypting(key, &plain))?;
     let field = |bytes: Option<ByteString<'_>>| bytes.expect("GCM answers have it").0.to_vec();
     let (iv, ciphertext, tag) = (field(answer.iv_counter_nonce), field(answer.data), field(answer.authentication_tag));
     Ok(Secret { key: key.to_owned(), iv, ciphertext, tag, plain })
+}
+
+/// The request of [`encrypt`].
+#[must_use]
+pub fn encrypting<'a>(key: &'a str, plain: &'a [u8]) -> EncryptRequest<'a> {
+    EncryptRequest {
+        unique_identifier: Some(key),
+        cryptographic_parameters: Some(gcm()),
+        data: Some(ByteString(plain)),
+        ..EncryptRequest::default()
+    }
 }
 
 /// Decrypts what [`encrypt`] has made.
@@ -273,15 +283,21 @@ pub fn encrypt(client: &mut KmipClient, key: &str, plain: Vec<u8>) -> Result<Sec
 /// # Errors
 /// The client's, or the core's refusal.
 pub fn decrypt(client: &mut KmipClient, secret: &Secret) -> Result<Vec<u8>, KmipError> {
-    let answer = client.call(&DecryptRequest {
+    let answer = client.call(&decrypting(secret))?;
+    Ok(answer.data.map(|data| data.0.to_vec()).unwrap_or_default())
+}
+
+/// The request of [`decrypt`].
+#[must_use]
+pub fn decrypting(secret: &Secret) -> DecryptRequest<'_> {
+    DecryptRequest {
         unique_identifier: Some(&secret.key),
         cryptographic_parameters: Some(gcm()),
         data: Some(ByteString(&secret.ciphertext)),
         iv_counter_nonce: Some(ByteString(&secret.iv)),
         authentication_tag: Some(ByteString(&secret.tag)),
         ..DecryptRequest::default()
-    })?;
-    Ok(answer.data.map(|data| data.0.to_vec()).unwrap_or_default())
+    }
 }
 
 fn gcm<'a>() -> CryptographicParameters<'a> {
