@@ -18,8 +18,8 @@ use crate::config;
 use crate::role::upstream::Cores;
 use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
-/// How long after the interval a lease may still be renewed: the time of a call, and some.
-const LEASE_SLACK: Duration = Duration::from_secs(5);
+/// How long after the interval a lease may still be renewed: the time of a call, and some. A shorter `offline_ttl` counts as that.
+const LEASE_SLACK: Duration = Duration::from_millis(2500);
 
 impl Node {
     /// Tries to open a node that is closed without anybody's wish: an edge whose core did not answer. Only a success is recorded.
