@@ -7,6 +7,7 @@ mod core;
 mod disk;
 mod domain;
 mod edge;
+pub mod https;
 pub mod memscan;
 pub mod requests;
 pub mod soak;

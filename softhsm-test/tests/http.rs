@@ -1,88 +1,18 @@
 //! A real core over HTTP: health and metrics, KMIP over HTTPS, and the admin interface by role.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use daemon::kmip_client::KmipError;
-use daemon::tls::ClientTls;
 use keys::id::RowId;
 use keys::policy::Action;
 use keys::port::Clock;
 use keys::record::Outcome;
 use kmip::{Batch, GetAttributesRequest, ProtocolVersion, ResultReason};
-use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
+use softhsm_test::https::{Reply, connect, post, reply, send};
 use softhsm_test::{Appliance, Core, Who, requests, wait_for};
-
-type Tls = StreamOwned<ClientConnection, TcpStream>;
-
-/// What a server answered.
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    /// Lower case.
-    head: String,
-    body: Vec<u8>,
-}
-
-impl Reply {
-    fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("text")
-    }
-
-    fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-
-    /// Asserts the status, and problem details that repeat it.
-    fn refused(&self, status: u16) {
-        assert_eq!(self.status, status, "{self:?}");
-        assert!(self.head.contains("content-type: application/problem+json"), "{self:?}");
-        assert_eq!(self.json()["status"], status, "{self:?}");
-        assert!(self.json()["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{self:?}");
-    }
-}
-
-/// Reads one answer; `None` if the connection ends instead.
-fn reply(stream: &mut impl Read) -> Option<Reply> {
-    let mut seen = Vec::new();
-    let mut byte = [0];
-    while !seen.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut byte) {
-            Ok(1) => seen.push(byte[0]),
-            Ok(_) => return None,
-            Err(error) => {
-                assert_ne!(error.kind(), std::io::ErrorKind::WouldBlock, "no answer in time");
-                return None;
-            }
-        }
-    }
-    let head = String::from_utf8(seen).expect("heads are text").to_lowercase();
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().expect("a length"));
-    let mut body = vec![0; length];
-    stream.read_exact(&mut body).expect("the announced body");
-    Some(Reply { status, head, body })
-}
-
-/// A connection to the listener whose address is in `dev.env` under `listener`, as who holds the certificate `name`.
-fn connect(appliance: &Appliance, listener: &str, name: &str) -> Tls {
-    let file = |name: &str| PathBuf::from(appliance.value(name));
-    let tls = ClientTls::load(&file("CA_CERT"), &file(&format!("{name}_CERT")), &file(&format!("{name}_KEY")), "localhost");
-    let tls = tls.expect("dev's certificates are good");
-    let connection = ClientConnection::new(tls.config(), tls.server_name()).expect("the configuration is good");
-    let server = appliance.value(listener);
-    let socket = TcpStream::connect(server.strip_prefix("https://").expect("an address")).expect("the core listens");
-    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a duration");
-    StreamOwned::new(connection, socket)
-}
-
-fn send(stream: &mut Tls, head: &str, body: &[u8]) -> Option<Reply> {
-    stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).and_then(|()| stream.flush()).expect("the core reads");
-    reply(stream)
-}
 
 /// A KMIP message that asks for the attributes of a key.
 fn message(id: &str) -> (kmip::Sent, kmip::Slot<GetAttributesRequest<'_>>) {
@@ -90,10 +20,6 @@ fn message(id: &str) -> (kmip::Sent, kmip::Slot<GetAttributesRequest<'_>>) {
     let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: Vec::new() };
     let slot = batch.push(&request).expect("a small request");
     (batch.finish(), slot)
-}
-
-fn post(bytes: usize, more: &str) -> String {
-    format!("POST /kmip HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: {bytes}\r\n{more}\r\n")
 }
 
 fn health(address: &str, path: &str) -> Reply {
@@ -197,7 +123,7 @@ fn who_speaks_for_another_without_being_an_edge_is_refused_and_recorded() {
         let mut stream = connect(&appliance, "HTTPS_CORE", "CLIENT");
         let reply = send(&mut stream, &post(sent.bytes.len(), header), &sent.bytes).expect("an answer");
         assert_eq!(reply.status, 400, "{header:?}: {reply:?}");
-        assert!(self::reply(&mut stream).is_none(), "{header:?}: the connection goes on");
+        assert!(softhsm_test::https::reply(&mut stream).is_none(), "{header:?}: the connection goes on");
     }
     assert!(verified_records(&appliance) >= before + 5, "each attempt is in the log");
 }

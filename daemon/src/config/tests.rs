@@ -220,8 +220,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "reencrypt: {}", "ivk: {}", "routing: []", "l1: {}"]
-    {
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "reencrypt: {}", "ivk: {}", "routing: []", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);
@@ -231,8 +230,7 @@ fn sections_that_this_release_does_not_have_are_unknown_keys() {
 fn a_misspelt_variable_is_refused_by_its_name() {
     let error = refused("", &[("STRONGROOM__KMIP__IDLE_TIMOUT", "1h")]);
     says(&error, &["environment variable STRONGROOM__KMIP__IDLE_TIMOUT", "did you mean `STRONGROOM__KMIP__IDLE_TIMEOUT`"]);
-    for name in
-        ["STRONGROOM__", "STRONGROOM__role", "STRONGROOM__ROLE__X", "STRONGROOM__L1__NAME", "STRONGROOM__SEAL__CUSTODIANS__X__NAME"]
+    for name in ["STRONGROOM__", "STRONGROOM__role", "STRONGROOM__ROLE__X", "STRONGROOM__L1__NAME", "STRONGROOM__SEAL__CUSTODIANS__X__NAME"]
     {
         says(&refused("", &[(name, "x")]), &["environment variable", name, "unknown key"]);
     }
