@@ -4,6 +4,7 @@
 //! tenants it is enrolled for. Core keeps nothing of an object key: the blob goes back to the edge. Source: SECURITY C1, C6.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use secret::Bytes;
 use serde::{Deserialize, Serialize};
@@ -156,8 +157,9 @@ impl Vault {
     /// [`Error::Denied`] for who is no edge of a group that is enrolled; [`Error::Corrupt`]; the store's.
     pub async fn lease(&self, grants: &Grants) -> Result<Lease, Error> {
         grants.check_plain(Action::RenewLease, None)?;
+        // Before anything is read, so that what is kept is never taken for newer than it is.
+        let epoch = self.lease_epoch.load(Ordering::Acquire);
         let group = self.own_group(grants).await?;
-        let epoch = self.policy_epoch();
         if let Some(kept) = self.scopes.leases.get(epoch, &group.id) {
             return Ok((*kept).clone());
         }

@@ -363,6 +363,8 @@ pub struct WriterParts {
     pub parent: Arc<dyn Parent>,
     /// Grows when a tenant or service has changed, so that grants are resolved again.
     pub policy_epoch: Arc<AtomicU64>,
+    /// Grows when what edges are told may have changed.
+    pub lease_epoch: Arc<AtomicU64>,
     /// The first outbox number that was never used.
     pub next: OutboxSeq,
 }
@@ -619,13 +621,12 @@ impl Writer {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
         }
-        // The state of an L3 is part of edges' leases; a new one that is part of one comes with a change of its service.
-        let is_policy = |(id, before, _): (RowId, Option<&Row>, Option<&Row>)| match id.layer {
-            Layer::Tenant | Layer::Service | Layer::EdgeGroup => true,
-            Layer::L3 => before.is_some(),
-            _ => false,
-        };
-        if group.rows().any(is_policy) {
+        let is_policy = group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup));
+        // The state of an L3 is part of edges' leases too; a new one that is in one comes with a change of its service.
+        if is_policy || group.rows().any(|(id, before, _)| id.layer == Layer::L3 && before.is_some()) {
+            self.parts.lease_epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        if is_policy {
             self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
         }
     }

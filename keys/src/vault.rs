@@ -104,6 +104,7 @@ pub struct Vault {
     pub(crate) system: SessionId,
     pub(crate) units: UnitSender,
     pub(crate) policy_epoch: Arc<AtomicU64>,
+    pub(crate) lease_epoch: Arc<AtomicU64>,
     latest_millis: AtomicI64,
     /// A row that is no row of the store, as one would be stored.
     decoy: Vec<u8>,
@@ -159,6 +160,7 @@ impl Vault {
         let (parent, edge) = parent(shelf.clone(), Arc::clone(&randomness), Arc::clone(&cache));
         // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
         let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
+        let lease_epoch = Arc::new(AtomicU64::new(0));
         let (units, writer) = writer(WriterParts {
             shelf: shelf.clone(),
             audit: Arc::clone(&parts.audit),
@@ -166,6 +168,7 @@ impl Vault {
             cache: Arc::clone(&cache),
             parent: Arc::clone(&parent),
             policy_epoch: Arc::clone(&policy_epoch),
+            lease_epoch: Arc::clone(&lease_epoch),
             next: parts.next_outbox,
         });
         let decoy = record_header(RowId::new(Layer::L3, Uuid::nil()), shelf.registry.records(), TenantId::SYSTEM);
@@ -185,6 +188,7 @@ impl Vault {
             system: parts.system,
             units,
             policy_epoch,
+            lease_epoch,
             latest_millis: AtomicI64::new(parts.not_before.millis()),
             decoy: decoy.encode(),
         };
