@@ -13,6 +13,7 @@ use crate::id::{Layer, RowId};
 use crate::lifecycle::State;
 use crate::policy::Authorized;
 use crate::policy::verb::{Exports, WrapWith};
+use crate::row::{Algorithm, ObjectType};
 use crate::unit::Unit;
 use crate::vault::{Vault, View, Want};
 
@@ -90,6 +91,9 @@ impl Vault {
         let is_at_hand = wrapper.header.id.layer == object.header.id.layer && matches!(wrapper.header.id.layer, Layer::L3 | Layer::L4);
         if !is_other || !is_at_hand {
             return Err(Error::Denied { why: "the wrapping key must be another key of the same tenant" });
+        }
+        if (wrapper.header.object_type, wrapper.header.algorithm) != (ObjectType::SYMMETRIC_KEY, Algorithm::AES) {
+            return Err(Error::Denied { why: "the wrapping key must be an AES key" });
         }
         if wrapper.header.id.layer == Layer::L4 {
             return self.must_allow::<WrapWith>(wrapper);
