@@ -2,14 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keys::id::{Layer, OutboxSeq, RowId, Time};
-use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
+use keys::envelope::ObjectKeyId;
+use keys::id::{Layer, OutboxSeq, RowId, SessionId, Time};
+use keys::lease::Lease;
+use keys::policy::verb::{UnwrapObjectKey, WrapObjectKey};
+use keys::policy::{Grants, Principal, Role};
+use keys::port::{
+    AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError, Upstream,
+    UpstreamError,
+};
 use keys::record::{Record, SessionRecord};
 use keys::row::Row;
+use keys::vault::Vault;
+use secret::Bytes;
 
 /// Rows in a map; may be told to fail.
 #[derive(Default)]
@@ -149,6 +158,12 @@ impl Pace for FakePace {
 #[derive(Default)]
 pub(crate) struct Counting(AtomicU64);
 
+impl Counting {
+    pub(crate) fn starting_at(number: u64) -> Self {
+        Self(AtomicU64::new(number))
+    }
+}
+
 impl Entropy for Counting {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
         for chunk in buffer.chunks_mut(8) {
@@ -157,5 +172,49 @@ impl Entropy for Counting {
             chunk.copy_from_slice(&mixed[..chunk.len()]);
         }
         Ok(())
+    }
+}
+
+/// A core as its edges reach it: its own verbs, with the grants of an edge of the group `west`.
+pub(crate) struct FakeUpstream {
+    pub(crate) core: Arc<Vault>,
+}
+
+impl FakeUpstream {
+    async fn grants(&self) -> Result<Grants, UpstreamError> {
+        let service = Some("west".parse().expect("a name"));
+        let principal = Principal { role: Role::Edge, tenant: None, service, certificate: [0; 32] };
+        self.core.grants(&principal).await.map_err(refused)
+    }
+}
+
+fn refused(error: keys::Error) -> UpstreamError {
+    match error {
+        keys::Error::Forged => UpstreamError::Forged,
+        other => UpstreamError::Refused { why: other.to_string() },
+    }
+}
+
+#[async_trait]
+impl Upstream for FakeUpstream {
+    async fn wrap(&self, l3: RowId, keys: &[(ObjectKeyId, &Bytes)]) -> Result<Vec<Vec<u8>>, UpstreamError> {
+        let (unit, grants) = (self.core.begin(SessionId(1)), self.grants().await?);
+        let mut wrapped = Vec::new();
+        for (id, key) in keys {
+            let plain = key.expose(<[u8]>::to_vec);
+            let (group, _, authorized) = self.core.authorize_edge::<WrapObjectKey>(&unit, &grants, l3).await.map_err(refused)?;
+            wrapped.push(self.core.wrap_object_key(&unit, (&group, authorized), *id, &plain).await.map_err(refused)?);
+        }
+        Ok(wrapped)
+    }
+
+    async fn unwrap(&self, l3: RowId, id: ObjectKeyId, wrapped: &[u8]) -> Result<Bytes, UpstreamError> {
+        let (unit, grants) = (self.core.begin(SessionId(1)), self.grants().await?);
+        let (group, _, authorized) = self.core.authorize_edge::<UnwrapObjectKey>(&unit, &grants, l3).await.map_err(refused)?;
+        self.core.unwrap_object_key(&unit, (&group, authorized), id, wrapped).await.map_err(refused)
+    }
+
+    async fn lease(&self) -> Result<Lease, UpstreamError> {
+        self.core.lease(&self.grants().await?).await.map_err(refused)
     }
 }

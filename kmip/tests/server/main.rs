@@ -1,10 +1,13 @@
-//! The server's half, from the bytes of a request to the bytes of its answer and its audit records, on a founded core with fakes around it.
+//! The server's half, from the bytes of a request to the bytes of its answer and its audit records, on a founded core, or an edge of one, with fakes around it.
 
 mod attributes;
 mod batch;
 mod check;
 mod create;
 mod crypto;
+mod edge;
+mod edge_crypto;
+mod edge_keys;
 mod edit;
 mod fakes;
 mod get;

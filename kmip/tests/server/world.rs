@@ -2,21 +2,24 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_executor::block_on;
 use keys::cluster;
+use keys::edge::roots;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
+use keys::lease::Leases;
 use keys::policy::{Action, Principal, Role};
-use keys::port::{AuditSink, Clock, Entropy};
+use keys::port::{AuditSink, Clock, Entropy, Keystore, Pace, Upstream};
 use keys::record::{Outcome, Record};
 use keys::unit::{CommitError, Unit};
-use keys::vault::{Parts, Vault};
+use keys::vault::{EdgeParts, Parts, Vault};
 use kmip::ttlv::{DateTime, Writer};
 use kmip::*;
 
-use super::fakes::{Counting, FakeAudit, FakeClock, FakePace, FakeStore};
+use super::fakes::{Counting, FakeAudit, FakeClock, FakePace, FakeStore, FakeUpstream};
 
 /// When the tests begin, in seconds.
 pub(crate) const START: i64 = 1_800_000_000;
@@ -54,15 +57,25 @@ impl World {
         block_on(found())
     }
 
+    /// An edge of the group `west`, which is enrolled for both tenants of a core that is founded for it.
+    pub(crate) fn edge() -> Self {
+        Self::edge_with(None, false)
+    }
+
+    /// The same with settings of its own.
+    pub(crate) fn edge_with(l4_ttl: Option<Duration>, is_ephemeral: bool) -> Self {
+        block_on(edge(l4_ttl, is_ephemeral))
+    }
+
     pub(crate) fn client(&self, role: Role, tenant: &str, service: &str) -> Client<'_> {
         self.client_with(role, tenant, service, Credentials::Ignore)
     }
 
-    pub(crate) fn client_with(&self, role: Role, tenant: &str, service: &str, credentials: Credentials) -> Client<'_> {
+    pub(crate) fn client_with(&self, role: Role, tenant: &str, service: &str, settings: impl Into<Settings>) -> Client<'_> {
         let scope = |text: &str| Some(text).filter(|text| !text.is_empty()).map(scope);
         let principal = Principal { role, tenant: scope(tenant), service: scope(service), certificate: [0; 32] };
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
-        Client { world: self, caller: Caller::new(principal, session, credentials), sealed: false }
+        Client { world: self, caller: Caller::new(principal, session, settings), sealed: false }
     }
 
     pub(crate) fn admin(&self) -> Client<'_> {
@@ -141,6 +154,45 @@ async fn found() -> World {
         world.settle(tenant, services).await;
     }
     world
+}
+
+/// How long an edge goes on without its core.
+pub(crate) const HOLDS: Duration = Duration::from_secs(60);
+
+async fn edge(l4_ttl: Option<Duration>, is_ephemeral: bool) -> World {
+    let core = found().await.vault;
+    core.ensure_system_tenant().await.expect("the fakes are well");
+    let mut unit = core.begin(SYSTEM);
+    core.enrol_edges(&mut unit, &scope("west"), &[scope("acme"), scope("globex")]).await.expect("the tenants are there");
+    commit(unit).await;
+    let upstream: Arc<dyn Upstream> = Arc::new(FakeUpstream { core });
+    let lease = upstream.lease().await.expect("it is enrolled");
+    // Not the core's own numbers once more.
+    let entropy = Arc::new(Counting::starting_at(1 << 40));
+    let randomness = Randomness::new(Arc::clone(&entropy) as Arc<dyn Entropy>);
+    let (clock, pace) = (Arc::new(FakeClock(AtomicI64::new(START))), Arc::new(FakePace::default()));
+    let (store, audit) = (Arc::new(FakeStore::default()), Arc::new(FakeAudit::default()));
+    let rows: Arc<dyn Keystore> = Arc::<FakeStore>::clone(&store);
+    let (registry, root) = roots(&rows, &*upstream, &lease, &randomness).await.expect("the core is well");
+    let parts = Parts {
+        registry,
+        store: rows,
+        audit: Arc::<FakeAudit>::clone(&audit),
+        clock: Arc::<FakeClock>::clone(&clock),
+        pace: Arc::<FakePace>::clone(&pace),
+        entropy,
+        system: SYSTEM,
+        next_outbox: OutboxSeq(1),
+        not_before: Time::default(),
+    };
+    let leases = Leases::new(lease, pace.now(), clock.now(), HOLDS);
+    let edge = EdgeParts { leases, upstream, pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let (vault, writer) = Vault::edge(parts, edge).expect("the arena has room");
+    std::thread::spawn(move || block_on(writer.run()));
+    let mut unit = vault.begin(SYSTEM);
+    vault.stage_edge_roots(&mut unit, root.expect("the store is new"));
+    commit(unit).await;
+    World { vault, store, audit, clock, pace, sessions: AtomicU64::new(2) }
 }
 
 impl World {
