@@ -18,6 +18,7 @@ use keys::port::{
 use keys::record::{Record, SessionRecord};
 use keys::row::Row;
 use keys::vault::Vault;
+use kmip::{Caller, Credentials, dispatch};
 use secret::Bytes;
 
 /// Rows in a map; may be told to fail.
@@ -182,10 +183,12 @@ pub(crate) struct FakeUpstream {
 
 impl FakeUpstream {
     async fn grants(&self) -> Result<Grants, UpstreamError> {
-        let service = Some("west".parse().expect("a name"));
-        let principal = Principal { role: Role::Edge, tenant: None, service, certificate: [0; 32] };
-        self.core.grants(&principal).await.map_err(refused)
+        self.core.grants(&west()).await.map_err(refused)
     }
+}
+
+fn west() -> Principal {
+    Principal { role: Role::Edge, tenant: None, service: Some("west".parse().expect("a name")), certificate: [0; 32] }
 }
 
 fn refused(error: keys::Error) -> UpstreamError {
@@ -216,5 +219,20 @@ impl Upstream for FakeUpstream {
 
     async fn lease(&self) -> Result<Lease, UpstreamError> {
         self.core.lease(&self.grants().await?).await.map_err(refused)
+    }
+
+    /// The one certificate of a test's client is who it is, in words.
+    async fn forward(&self, client: &[Vec<u8>], _request: uuid::Uuid, message: &[u8]) -> Result<Vec<u8>, UpstreamError> {
+        let words = client.first().and_then(|words| std::str::from_utf8(words).ok()).expect("tests' clients have one");
+        let words: Vec<&str> = words.split('/').collect();
+        let [role, tenant, service] = words[..] else { panic!("not a client's: {words:?}") };
+        let scope = |text: &str| Some(text).filter(|text| !text.is_empty()).map(|text| text.parse().expect("a name"));
+        let role = Role::from_name(role).expect("a role");
+        let principal = Principal { role, tenant: scope(tenant), service: scope(service), certificate: [0; 32] };
+        let mut caller = Caller::new(principal, SessionId(1), Credentials::Ignore).vouched_by(west());
+        let unit = self.core.begin(SessionId(1));
+        let (response, unit) = dispatch(Some(&self.core), &mut caller, unit, message, self.core.now(), vec![]).await;
+        let receipt = unit.commit().await.expect("the fakes are well");
+        Ok(response.release(receipt))
     }
 }

@@ -72,10 +72,11 @@ impl World {
     }
 
     pub(crate) fn client_with(&self, role: Role, tenant: &str, service: &str, settings: impl Into<Settings>) -> Client<'_> {
+        let words = format!("{}/{tenant}/{service}", role.name());
         let scope = |text: &str| Some(text).filter(|text| !text.is_empty()).map(scope);
         let principal = Principal { role, tenant: scope(tenant), service: scope(service), certificate: [0; 32] };
         let session = SessionId(self.sessions.fetch_add(1, Ordering::Relaxed));
-        Client { world: self, caller: Caller::new(principal, session, settings), sealed: false }
+        Client { world: self, caller: Caller::new(principal, session, settings).with_chain(Arc::new([words.into_bytes()])), sealed: false }
     }
 
     pub(crate) fn admin(&self) -> Client<'_> {
@@ -163,7 +164,7 @@ async fn edge(l4_ttl: Option<Duration>, is_ephemeral: bool) -> World {
     let core = found().await.vault;
     core.ensure_system_tenant().await.expect("the fakes are well");
     let mut unit = core.begin(SYSTEM);
-    core.enrol_edges(&mut unit, &scope("west"), &[scope("acme"), scope("globex")]).await.expect("the tenants are there");
+    core.enrol_edges(&mut unit, &scope("west"), &[scope("acme"), scope("globex")], &[]).await.expect("the tenants are there");
     commit(unit).await;
     let upstream: Arc<dyn Upstream> = Arc::new(FakeUpstream { core });
     let lease = upstream.lease().await.expect("it is enrolled");
