@@ -1,8 +1,8 @@
 //! An edge's way to its core: KMIP and leases over HTTPS, on a few connections that are kept, with deadlines.
 //!
 //! Every call may be repeated: what the core does for an edge itself leaves nothing behind there. So a call that fails on a kept connection is made once
-//! more on a new one, and one that fails at a core is made at the next. A core that fails is left alone for a while, up to a second, so
-//! that an edge without a core says so at once.
+//! more on a new one, and one that fails at a core is made at the next: also if that core answers, but is sealed or broken. A core that gives no
+//! answer is left alone for a while, up to a second, so that an edge without a core says so at once.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,7 @@ use keys::port::{Upstream, UpstreamError};
 use kmip::ttlv::ByteString;
 use kmip::{
     Batch, BatchErrorContinuationOption, BlockCipherMode, CryptographicParameters, DecryptRequest, EncryptRequest, ProtocolVersion,
-    ResultReason,
+    ResultReason, Sent,
 };
 use secret::{Bytes, Key};
 use tokio::net::TcpStream;
@@ -102,6 +102,8 @@ struct Health {
     failures: u32,
     /// Not asked before.
     paused_until: Option<Instant>,
+    /// How it failed last.
+    why: String,
 }
 
 /// Why a core gave no answer that can be used.
@@ -117,7 +119,7 @@ enum Failed {
     Http(#[from] hyper::Error),
     #[error("its answer is longer than {ANSWER_BYTES_MAX} bytes or broke off")]
     Body,
-    #[error("it did not answer within {CALL_WITHIN:?}")]
+    #[error("it did not answer in time")]
     Late,
 }
 
@@ -155,7 +157,15 @@ impl Cores {
     /// One HTTP exchange with whichever core answers.
     ///
     /// One in a client's name may be a change, so it is not made again once it may have reached a core.
-    async fn call(&self, method: Method, path: &str, body: Vec<u8>, client: Option<(&[Vec<u8>], Uuid)>) -> Result<Answered, UpstreamError> {
+    /// - `usable`: an answer that is `Unavailable` by it is none, and the next core is asked.
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        client: Option<(&[Vec<u8>], Uuid)>,
+        usable: &(dyn Fn(&Answered) -> Result<(), UpstreamError> + Sync),
+    ) -> Result<Answered, UpstreamError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + CALL_WITHIN;
         let unavailable = |what: String| {
@@ -171,20 +181,28 @@ impl Cores {
         for turn in 0..self.cores.len() {
             let index = (first + turn) % self.cores.len();
             let core = &self.cores[index];
-            if let Some(left) = core.pause() {
-                told.push(format!("{} failed and is asked again in {left:?}", core.at.authority()));
+            if let Some((left, why)) = core.pause() {
+                told.push(format!("{}: {why} (asked again in {left:?})", core.at.authority()));
                 continue;
             }
-            match timeout_at(until, core.exchange(self, call)).await.unwrap_or(Err(Failed::Late)) {
+            // A silent core leaves time for the next one, unless the call could not be made there anyway.
+            let is_last = turn + 1 == self.cores.len() || client.is_some();
+            let now = tokio::time::Instant::now();
+            let turn_until = if is_last { until } else { now + until.saturating_duration_since(now) / 2 };
+            match timeout_at(turn_until, core.exchange(self, call)).await.unwrap_or(Err(Failed::Late)) {
                 Ok(answer) => {
                     core.health().failures = 0;
+                    if let Err(UpstreamError::Unavailable { what }) = usable(&answer) {
+                        told.push(format!("{}: {what}", core.at.authority()));
+                        continue;
+                    }
                     if index != first {
                         self.preferred.store(index, Ordering::Relaxed);
                     }
                     return Ok(answer);
                 }
                 Err(failed) => {
-                    core.failed();
+                    core.failed(&failed);
                     let may_be_done = client.is_some() && !failed.is_before_sending();
                     told.push(format!("{}: {failed}", core.at.authority()));
                     if may_be_done {
@@ -197,14 +215,15 @@ impl Cores {
         Err(unavailable(told.join("; ")))
     }
 
-    /// One KMIP message.
-    async fn kmip(&self, message: Vec<u8>, client: Option<(&[Vec<u8>], Uuid)>) -> Result<Vec<u8>, UpstreamError> {
-        let Answered { status, body } = self.call(Method::POST, KMIP_PATH, message, client).await?;
-        match status {
-            StatusCode::OK => Ok(body),
-            StatusCode::BAD_REQUEST if client.is_some() => Err(UpstreamError::Refused { why: detail(status, &body) }),
-            _ => Err(UpstreamError::Unavailable { what: detail(status, &body) }),
-        }
+    /// One KMIP message of the edge itself.
+    async fn ask(&self, sent: &Sent) -> Result<Vec<u8>, UpstreamError> {
+        let usable = |answer: &Answered| {
+            let refusal = sent.answers(message(answer, false)?).map_err(refused)?.refusal();
+            refusal.map_or(Ok(()), |refusal| Err(refused(refusal)))
+        };
+        let answer = self.call(Method::POST, KMIP_PATH, sent.bytes.clone(), None, &usable).await?;
+        message(&answer, false)?;
+        Ok(answer.body)
     }
 }
 
@@ -212,6 +231,26 @@ impl Cores {
 struct Answered {
     status: StatusCode,
     body: Vec<u8>,
+}
+
+/// The KMIP message that came back.
+fn message(Answered { status, body }: &Answered, is_clients: bool) -> Result<&[u8], UpstreamError> {
+    match *status {
+        StatusCode::OK => Ok(body),
+        StatusCode::BAD_REQUEST if is_clients => Err(UpstreamError::Refused { why: detail(*status, body) }),
+        status => Err(UpstreamError::Unavailable { what: detail(status, body) }),
+    }
+}
+
+/// The lease that came back.
+fn lease(Answered { status, body }: &Answered) -> Result<Lease, UpstreamError> {
+    match *status {
+        StatusCode::OK => serde_json::from_slice(body).map_err(|error| UpstreamError::Unavailable {
+            what: format!("the core's lease does not read ({error}): run releases that fit"),
+        }),
+        StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Err(UpstreamError::Refused { why: detail(*status, body) }),
+        status => Err(UpstreamError::Unavailable { what: detail(status, body) }),
+    }
 }
 
 /// What a core says of a refusal.
@@ -235,17 +274,19 @@ impl Core {
         self.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How long it is left alone still, if it is.
-    fn pause(&self) -> Option<Duration> {
-        let until = self.health().paused_until?;
-        until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+    /// How long it is left alone still, if it is, and why.
+    fn pause(&self) -> Option<(Duration, String)> {
+        let health = self.health();
+        let left = health.paused_until?.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+        Some((left, health.why.clone()))
     }
 
-    fn failed(&self) {
+    fn failed(&self, why: &Failed) {
         let mut health = self.health();
         let pause = PAUSE_LEAST.saturating_mul(1 << health.failures.min(8)).min(PAUSE_MOST);
         health.failures = health.failures.saturating_add(1);
         health.paused_until = Some(Instant::now() + pause);
+        health.why = why.to_string();
     }
 
     /// A kept connection, the one used last first: it is the least likely to have been closed.
@@ -355,7 +396,7 @@ impl Upstream for Cores {
             slots.push(slot.map_err(refused)?);
         }
         let sent = batch.finish();
-        let answer = self.kmip(sent.bytes.clone(), None).await?;
+        let answer = self.ask(&sent).await?;
         let answers = sent.answers(&answer).map_err(refused)?;
         if let Some(refusal) = answers.refusal() {
             return Err(refused(refusal));
@@ -379,7 +420,7 @@ impl Upstream for Cores {
         });
         let slot = slot.map_err(refused)?;
         let sent = batch.finish();
-        let answer = self.kmip(sent.bytes.clone(), None).await?;
+        let answer = self.ask(&sent).await?;
         let opened = sent.answers(&answer).and_then(|answers| answers.get(&slot)).map_err(refused)?;
         let data = opened.data.ok_or_else(without_data)?.0;
         let key = Bytes::init_with(data.len(), |key| key.copy_from_slice(data));
@@ -387,18 +428,13 @@ impl Upstream for Cores {
     }
 
     async fn lease(&self) -> Result<Lease, UpstreamError> {
-        let Answered { status, body } = self.call(Method::GET, LEASE_PATH, Vec::new(), None).await?;
-        match status {
-            StatusCode::OK => serde_json::from_slice(&body).map_err(|error| UpstreamError::Unavailable {
-                what: format!("the core's lease does not read ({error}): run releases that fit"),
-            }),
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => Err(UpstreamError::Refused { why: detail(status, &body) }),
-            _ => Err(UpstreamError::Unavailable { what: detail(status, &body) }),
-        }
+        lease(&self.call(Method::GET, LEASE_PATH, Vec::new(), None, &|answer| lease(answer).map(drop)).await?)
     }
 
     async fn forward(&self, client: &[Vec<u8>], request: Uuid, message: &[u8]) -> Result<Vec<u8>, UpstreamError> {
-        self.kmip(message.to_vec(), Some((client, request))).await
+        // Whatever a core answers is the client's: it may have been done.
+        let answer = self.call(Method::POST, KMIP_PATH, message.to_vec(), Some((client, request)), &|_| Ok(())).await?;
+        self::message(&answer, true).map(<[u8]>::to_vec)
     }
 }
 
