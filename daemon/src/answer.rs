@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use keys::answers::Forwarded;
 use keys::policy::Action;
 use keys::port::Clock;
 use keys::record::{Origin, Outcome, Record};
@@ -23,19 +24,58 @@ const ATTEMPTS_MAX: usize = 3;
 /// A message that lost a race for a row left nothing behind, so it is done again. `origin` is how it came, for the metrics.
 pub async fn answer(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
     let begun = Instant::now();
-    let had_credentials = commit(node, origin, caller, message, output).await;
+    let had_credentials = commit(node, origin, caller, message, None, output).await;
     node.metrics.requests.took(origin, begun.elapsed());
     had_credentials
 }
 
-async fn commit(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
+/// As [`answer`], to a request that an edge has forwarded and may send again: then it gets the answer that it had.
+///
+/// # Errors
+/// What stands under the request's name cannot be told, or is another request's.
+pub async fn answer_again(
+    node: &Arc<Node>,
+    caller: &mut Caller,
+    message: &[u8],
+    forwarded: &Forwarded,
+    output: &mut Vec<u8>,
+) -> Result<bool, keys::Error> {
+    let begun = Instant::now();
+    if let Some(open) = node.open()
+        && let Some(answer) = open.vault.remembered(forwarded).await?
+    {
+        *output = answer;
+        return Ok(true);
+    }
+    let had_credentials = commit(node, Origin::Https, caller, message, Some(forwarded), output).await;
+    node.metrics.requests.took(Origin::Https, begun.elapsed());
+    Ok(had_credentials)
+}
+
+async fn commit(
+    node: &Arc<Node>,
+    origin: Origin,
+    caller: &mut Caller,
+    message: &[u8],
+    forwarded: Option<&Forwarded>,
+    output: &mut Vec<u8>,
+) -> bool {
     let open = node.open();
     let vault = open.as_ref().map(|open| &*open.vault);
     let mut attempt = 1;
     loop {
         let unit = vault.map_or_else(|| node.begin(caller.session()), |vault| vault.begin(caller.session()));
-        let (response, unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
+        let (response, mut unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
         let had_credentials = response.request_had_credentials();
+        if let Some((forwarded, vault)) = forwarded.zip(vault)
+            && let Err(error) = response.remember(vault, &mut unit, forwarded).await
+        {
+            // Without it the change may be made twice, so it is not made.
+            tracing::warn!(%error, session = caller.session().0, "request not committed");
+            node.note_all(&unit.lost());
+            *output = response.withhold(&CommitError::Unavailable { what: error.to_string() });
+            return had_credentials;
+        }
         let items = Items::of(unit.records());
         let attempts_max = if unit.was_forwarded() { 1 } else { ATTEMPTS_MAX };
         let (done, lost, retracted) = match unit.commit_records() {

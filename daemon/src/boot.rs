@@ -53,6 +53,8 @@ const DESCRIPTORS_KEPT: u64 = 256;
 const READY_WITHIN: Duration = Duration::from_secs(10);
 /// How often streams are looked at whose time is over.
 const STREAMS_SWEPT_EVERY: Duration = Duration::from_secs(10);
+/// How often answers are looked at whose time is over.
+const ANSWERS_FORGOTTEN_EVERY: Duration = Duration::from_secs(60);
 /// How long each of the last steps may take.
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// Longer, because sealing itself waits for requests under way and for the log.
@@ -221,6 +223,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     let (mut listeners, mut keepers) = (Tasks::default(), Tasks::default());
     keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the sweeper of idle streams", forget_idle_streams(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the forgetter of old answers", forget_answers(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the edge", edge::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
@@ -399,6 +402,21 @@ async fn forget_idle_streams(node: Arc<Node>, mut stop: Stop) -> io::Result<()> 
         }
         if let Some(open) = node.open() {
             open.vault.forget_idle_streams();
+        }
+    }
+}
+
+/// Removes what a core has answered to edges' clients when nobody may ask for it again.
+async fn forget_answers(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(ANSWERS_FORGOTTEN_EVERY) => {}
+            () = stop.requested() => return Ok(()),
+        }
+        if let Some(open) = node.open()
+            && let Err(error) = open.vault.forget_answers().await
+        {
+            tracing::warn!(%error, "old answers are not removed");
         }
     }
 }

@@ -178,12 +178,13 @@ impl Vault {
         Ok(lease)
     }
 
-    /// The keys by which the edges of the principal's group vouch for clients.
+    /// The principal's group, and the keys by which its edges vouch for clients.
     ///
     /// # Errors
     /// [`Error::Denied`] for who is no edge of a group that is enrolled and not revoked; the store's.
-    pub async fn delegation_keys(&self, edge: &Principal) -> Result<Vec<[u8; 32]>, Error> {
-        Ok(self.own_group(&self.grants(edge).await?).await?.keys)
+    pub async fn delegation_keys(&self, edge: &Principal) -> Result<(ServiceId, Vec<[u8; 32]>), Error> {
+        let EdgeGroup { id, keys, .. } = self.own_group(&self.grants(edge).await?).await?;
+        Ok((id, keys))
     }
 
     /// What a client may do for which an edge vouches: no more than the client itself, and only what the edge's group is enrolled for.

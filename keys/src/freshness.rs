@@ -172,7 +172,7 @@ pub fn bucket_of(integrity: &IntegrityKeys, id: RowId) -> Option<u16> {
     let number = |mac: [u8; 32], of: u16| u16::from_be_bytes([mac[0], mac[1]]) % of;
     match id.layer {
         Layer::Bucket => None,
-        Layer::Name => Some(number(integrity.registry_mac(&[b"bucket of a claim", id.uuid.as_bytes()]), CLAIM_BUCKETS)),
+        Layer::Name | Layer::Answer => Some(number(integrity.registry_mac(&[b"bucket of a claim", id.uuid.as_bytes()]), CLAIM_BUCKETS)),
         _ => {
             let mac = integrity.registry_mac(&[b"bucket of a time", &slice_of(id.uuid).to_be_bytes()]);
             Some(CLAIM_BUCKETS + number(mac, BUCKETS - CLAIM_BUCKETS))

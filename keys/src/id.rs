@@ -193,6 +193,8 @@ pub enum Layer {
     IvBudget = 17,
     /// The digest of one 4,096th of all rows.
     Bucket = 18,
+    /// What a core has answered to an edge's client.
+    Answer = 19,
     /// What an edge forwarded for a client, in the audit logs of both nodes: no row.
     Request = 32,
 }
@@ -217,6 +219,7 @@ impl TryFrom<u8> for Layer {
             Self::Name,
             Self::IvBudget,
             Self::Bucket,
+            Self::Answer,
             Self::Request,
         ];
         all.into_iter().find(|layer| *layer as u8 == number).ok_or(number)

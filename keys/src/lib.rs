@@ -2,6 +2,7 @@
 //!
 //! No runtime, socket, file, environment, logger, clock or generator of its own: what the world is needed for comes in through [`port`].
 
+pub mod answers;
 pub mod attributes;
 pub mod budget;
 pub mod cache;

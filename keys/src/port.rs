@@ -184,10 +184,10 @@ pub trait Upstream: Send + Sync {
     /// What the edge's group may serve.
     async fn lease(&self) -> Result<Lease, UpstreamError>;
 
-    /// Has a client's KMIP message of one item done in the client's name, and returns the core's KMIP message. It is sent once at most, because what it
-    /// asks for may be a change.
+    /// Has a client's KMIP message of one item done in the client's name, and returns the core's KMIP message.
     ///
-    /// - `client`: the client's certificate chain in DER, its own first. `request`: by what both nodes' audit logs name it.
+    /// - `client`: the client's certificate chain in DER, its own first. `request`: by what both nodes' audit logs name it, and the core knows it if it comes
+    ///   again.
     async fn forward(&self, client: &[Vec<u8>], request: Uuid, message: &[u8]) -> Result<Vec<u8>, UpstreamError>;
 }
 

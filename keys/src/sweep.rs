@@ -185,9 +185,14 @@ impl Vault {
             },
             // Wrapped by the MasterKey, which is not at hand, or by the core; opened at every unseal.
             Layer::Ivk | Layer::Integrity | Layer::Audit | Layer::AttributeKey | Layer::Request => {}
-            Layer::Cluster | Layer::Tenant | Layer::Service | Layer::EdgeGroup | Layer::Name | Layer::IvBudget | Layer::Bucket => {
-                self.open_record(&row).await?
-            }
+            Layer::Cluster
+            | Layer::Tenant
+            | Layer::Service
+            | Layer::EdgeGroup
+            | Layer::Name
+            | Layer::IvBudget
+            | Layer::Bucket
+            | Layer::Answer => self.open_record(&row).await?,
         }
         self.must_be_listed(&row).await?;
         Ok(Some(row))

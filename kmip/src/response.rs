@@ -1,7 +1,9 @@
 //! A finished answer, held back until its audit records and changes are safe.
 
+use keys::answers::Forwarded;
 use keys::id::Layer;
-use keys::unit::{CommitError, Receipt};
+use keys::unit::{CommitError, Receipt, Unit};
+use keys::vault::Vault;
 
 use crate::enums::{Operation, ResultReason, ResultStatus};
 use crate::message::{OperationNumber, ResponseBatchItem, ResponseMessage};
@@ -28,6 +30,14 @@ impl Response {
     #[must_use]
     pub fn request_had_credentials(&self) -> bool {
         self.carries_credentials
+    }
+
+    /// Stages the answer with the changes that it tells of, for a request that may come again.
+    ///
+    /// # Errors
+    /// As [`Vault::remember`].
+    pub async fn remember(&self, vault: &Vault, unit: &mut Unit, forwarded: &Forwarded) -> Result<(), keys::Error> {
+        vault.remember(unit, forwarded, &self.bytes).await
     }
 
     /// The answer's bytes, in the buffer that dispatch was given.

@@ -199,6 +199,7 @@ pub(crate) fn layer_name(layer: Layer) -> &'static str {
         | Layer::Name
         | Layer::IvBudget
         | Layer::Bucket
+        | Layer::Answer
         | Layer::Request => "",
     }
 }

@@ -4,10 +4,13 @@ use std::path::Path;
 
 use cipher::sign::public_from_seed;
 use daemon::delegation::{Request, Vouched, channel};
-use kmip::{Batch, GetAttributesRequest, ProtocolVersion, ResultReason};
+use kmip::{
+    Attribute, AttributeValue, Batch, CreateRequest, CryptographicAlgorithm, CryptographicUsageMask, GetAttributesRequest, Name, NameType,
+    ObjectType, ProtocolVersion, ResultReason, TemplateAttribute,
+};
 use serde_json::Value;
 use softhsm_test::https::{Reply, Tls, connect, post, reply, send};
-use softhsm_test::{Appliance, Who};
+use softhsm_test::{Appliance, Who, requests};
 use uuid::Uuid;
 
 const SEED: [u8; 32] = [0x5E; 32];
@@ -43,6 +46,8 @@ struct Delegation<'a> {
     body: &'a [u8],
     /// Of another connection.
     channel: Option<[u8; 32]>,
+    /// The request's name.
+    request: u128,
 }
 
 impl Delegation<'_> {
@@ -50,7 +55,7 @@ impl Delegation<'_> {
     fn lines(&self, stream: &Tls) -> Vec<(String, String)> {
         let own = channel(&stream.conn).expect("TLS 1.3");
         let message = Request { method: "POST", path: self.path, body: self.body };
-        let request = (&*self.chain, Uuid::from_u128(7));
+        let request = (&*self.chain, Uuid::from_u128(self.request));
         let headers = Vouched::headers(&self.seed, &self.channel.unwrap_or(own), self.seq, request, message);
         headers.iter().map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned())).collect()
     }
@@ -90,7 +95,8 @@ fn a_client_for_whom_an_enrolled_edge_vouches_is_served_as_itself_and_no_further
     let mut asked = |stream: &mut Tls, client: &str, id: &str| {
         seq += 1;
         let sent = ask(id);
-        let delegation = Delegation { seed: SEED, chain: chain(&appliance, client), seq, path: "/kmip", body: &sent.bytes, channel: None };
+        let delegation =
+            Delegation { seed: SEED, chain: chain(&appliance, client), seq, path: "/kmip", body: &sent.bytes, channel: None, request: 7 };
         let head = post(sent.bytes.len(), &text(&delegation.lines(stream)));
         reason(&send(stream, &head, &sent.bytes).expect("an answer"), &sent)
     };
@@ -108,8 +114,15 @@ fn a_client_for_whom_an_enrolled_edge_vouches_is_served_as_itself_and_no_further
     assert!(reason(&own_call, &sent).is_some(), "an edge does not look at keys in its own name");
     let revoked = appliance.cli(Who::Operator, &["edge", "revoke", "edge"]);
     assert!(revoked.status.success(), "{revoked:?}");
-    let delegation =
-        Delegation { seed: SEED, chain: chain(&appliance, "CLIENT"), seq: 1000, path: "/kmip", body: &sent.bytes, channel: None };
+    let delegation = Delegation {
+        seed: SEED,
+        chain: chain(&appliance, "CLIENT"),
+        seq: 1000,
+        path: "/kmip",
+        body: &sent.bytes,
+        channel: None,
+        request: 7,
+    };
     let head = post(sent.bytes.len(), &text(&delegation.lines(&stream)));
     assert_eq!(send(&mut stream, &head, &sent.bytes).expect("an answer").status, 400, "the group is revoked");
 }
@@ -119,7 +132,7 @@ fn a_forged_replayed_or_foreign_delegation_is_refused_cut_and_recorded() {
     let appliance = appliance();
     let sent = ask(&appliance.value("L3_ID"));
     let client = chain(&appliance, "CLIENT");
-    let good = || Delegation { seed: SEED, chain: client.clone(), seq: 1, path: "/kmip", body: &sent.bytes, channel: None };
+    let good = || Delegation { seed: SEED, chain: client.clone(), seq: 1, path: "/kmip", body: &sent.bytes, channel: None, request: 7 };
     let before = records(&appliance);
     let mut attacks = 0;
     let mut refused = |who: &str, what: &str, lines: &dyn Fn(&Tls) -> String| {
@@ -171,4 +184,41 @@ fn a_forged_replayed_or_foreign_delegation_is_refused_cut_and_recorded() {
     assert!(reply(&mut stream).is_none(), "the connection goes on");
     attacks += 1;
     assert!(records(&appliance) >= before + attacks, "each of {attacks} attempts is in the log");
+}
+
+#[test]
+fn a_request_that_comes_again_gets_the_answer_that_it_had_and_changes_nothing_more() {
+    let appliance = appliance();
+    let create = |name: &str| {
+        let mut batch = Batch::new(ProtocolVersion::V1_4);
+        let attribute = |value| Attribute { index: None, value };
+        let attributes = vec![
+            attribute(AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes)),
+            attribute(AttributeValue::CryptographicUsageMask(CryptographicUsageMask::ENCRYPT)),
+            attribute(AttributeValue::Name(Name { value: Some(name), name_type: Some(NameType::UninterpretedTextString) })),
+        ];
+        let template_attribute = TemplateAttribute { names: Vec::new(), attributes };
+        let request = CreateRequest { object_type: ObjectType::SymmetricKey, template_attribute };
+        let _slot = batch.push(&request).expect("a small request");
+        batch.finish().bytes
+    };
+    let ask = |client: &str, seq: u64, request: u128, body: &[u8]| {
+        // Each on a connection of its own, as after one that broke.
+        let mut stream = edge(&appliance, "EDGE");
+        let chain = chain(&appliance, client);
+        let delegation = Delegation { seed: SEED, chain, seq, path: "/kmip", body, channel: None, request };
+        let head = post(body.len(), &text(&delegation.lines(&stream)));
+        send(&mut stream, &head, body).expect("an answer")
+    };
+    let body = create("once");
+    let first = ask("TENANT_ADMIN", 1, 1, &body);
+    let again = ask("TENANT_ADMIN", 1, 1, &body);
+    assert_eq!((first.status, &first.body), (200, &again.body), "the same key");
+    let refused = ask("TENANT_ADMIN", 1, 2, &body);
+    assert_ne!(refused.body, first.body, "under another name it is another request, and the key's name is taken");
+    assert_eq!(ask("TENANT_ADMIN", 1, 1, &create("other")).status, 400, "another request under the same name");
+    assert_eq!(ask("CLIENT", 1, 1, &body).status, 400, "another client's request under the same name");
+    let mut admin = appliance.connect(Who::TenantAdmin);
+    assert_eq!(requests::locate(&mut admin, "once").expect("it searches").len(), 1);
+    assert!(requests::locate(&mut admin, "other").expect("it searches").is_empty());
 }

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use cipher::mac::sha256;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, header};
+use keys::answers::Forwarded;
 use keys::id::{Layer, RowId, SessionId};
 use keys::policy::{Action, NodeRole, Principal, Role};
 use keys::port::{AuditSink, Clock};
@@ -20,8 +22,8 @@ use super::body::{NoBody, collect};
 use super::edge::{LEASE_PATH, lease};
 use super::pace::Pace;
 use super::{Closed, media_type, misframed};
-use crate::admin::status::problem;
-use crate::answer::answer;
+use crate::admin::status::{problem, problem_of};
+use crate::answer::{answer, answer_again};
 use crate::delegation::{self, CHANNEL_BYTES, Vouched, channel};
 use crate::listener::{Arrival, Gate, shut};
 use crate::node::Node;
@@ -145,8 +147,8 @@ impl Conversation {
         let Some(open) = self.node.open() else {
             return Ok(closing(problem(StatusCode::SERVICE_UNAVAILABLE, "the core is sealed: its operator has to unseal it")));
         };
-        let keys = match open.vault.delegation_keys(&edge).await {
-            Ok(keys) => keys,
+        let (group, keys) = match open.vault.delegation_keys(&edge).await {
+            Ok(found) => found,
             Err(error) => return Ok(refuse(error.to_string(), error.outcome())),
         };
         let signed = delegation::Request { method: "POST", path: PATH, body: &message };
@@ -160,12 +162,19 @@ impl Conversation {
         };
         pace.answering();
         let node = Arc::clone(&self.node);
+        let asked = sha256(&[&client.certificate, &message]);
+        let forwarded = Forwarded { group, request: vouched.request, asked };
         let Some(caller) = self.client(&edge, client, vouched.request) else {
             return Ok(closing(problem(StatusCode::SERVICE_UNAVAILABLE, "the audit log cannot be written")));
         };
         let mut output = Vec::new();
-        if Box::pin(answer(&node, Origin::Https, caller, &message, &mut output)).await {
-            message.zeroize();
+        match Box::pin(answer_again(&node, caller, &message, &forwarded, &mut output)).await {
+            Ok(true) => message.zeroize(),
+            Ok(false) => {}
+            Err(error) => {
+                note_as(&node, session, Action::Delegate, error.outcome());
+                return Ok(closing(problem_of(error)));
+            }
         }
         Ok(answered(output))
     }

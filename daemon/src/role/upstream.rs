@@ -1,6 +1,7 @@
 //! An edge's way to its core: KMIP and leases over HTTPS, on a few connections that are kept, with deadlines.
 //!
-//! Every call may be repeated: what the core does for an edge itself leaves nothing behind there. So a call that fails on a kept connection is made once
+//! Every call may be repeated: what the core does for an edge itself leaves nothing behind there, and what it does for a client it knows by the name of the
+//! request. So a call that fails on a kept connection is made once
 //! more on a new one, and one that fails at a core is made at the next: also if that core answers, but is sealed or broken. A core that gives no
 //! answer is left alone for a while, up to a second, so that an edge without a core says so at once.
 
@@ -156,7 +157,7 @@ impl Cores {
 
     /// One HTTP exchange with whichever core answers.
     ///
-    /// One in a client's name may be a change, so it is not made again once it may have reached a core.
+    /// One in a client's name may be a change, so once it may have reached a core it is made again there only, where its name is known.
     /// - `usable`: an answer that is `Unavailable` by it is none, and the next core is asked.
     async fn call(
         &self,
@@ -297,16 +298,21 @@ impl Core {
     }
 
     async fn exchange(&self, cores: &Cores, call: Call<'_>) -> Result<Answered, Failed> {
-        if let Some(connection) = self.take_idle() {
-            match self.send(cores, connection, call).await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) if call.client.is_some() && !failed.is_before_sending() => return Err(failed),
-                // The core has closed it meanwhile, or it broke: a new one tells.
-                Err(_) => {}
-            }
+        // One that the core has closed meanwhile, or that broke, tells nothing: a new one does.
+        if let Some(connection) = self.take_idle()
+            && let Ok(answer) = self.send(cores, connection, call).await
+        {
+            return Ok(answer);
         }
         let connection = self.connect(&cores.settings).await?;
-        self.send(cores, connection, call).await
+        match self.send(cores, connection, call).await {
+            // The core may have done it and knows what it has answered.
+            Err(failed) if call.client.is_some() && !failed.is_before_sending() => {
+                let connection = self.connect(&cores.settings).await?;
+                self.send(cores, connection, call).await
+            }
+            sent => sent,
+        }
     }
 
     async fn send(&self, cores: &Cores, mut connection: Connection, call: Call<'_>) -> Result<Answered, Failed> {
