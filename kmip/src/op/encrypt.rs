@@ -142,7 +142,7 @@ impl Job<'_> {
             _ => None,
         };
         let iv = self.own_iv.or(made.as_ref().map(<[u8; 16]>::as_slice)).unwrap_or_default();
-        if iv.len() != mode.iv_bytes() {
+        if iv.len() != mode.iv_bytes() || mode.iv_bytes() == 0 && self.own_iv.is_some() {
             return Err(Failure::field("IV/Counter/Nonce: 16 bytes with CBC and CTR, none with ECB"));
         }
         let step = if self.is_whole { self.whole(mode, key, iv, out)? } else { self.first(mode, key, view, iv, out)? };
@@ -225,6 +225,9 @@ async fn go_on(
     next: Next<'_>,
     out: &mut Writer<'_>,
 ) -> Result<(), Failure> {
+    if request.iv_counter_nonce.is_some() {
+        return Err(only_first("IV/Counter/Nonce"));
+    }
     if request.additional_data.is_some() {
         return Err(only_first("Authenticated Encryption Additional Data"));
     }
