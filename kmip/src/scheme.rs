@@ -4,7 +4,7 @@ use cipher::Padding;
 use cipher::mode::{GCM_TAG_BYTES, GCM_TAG_BYTES_MIN, Mode};
 use keys::attributes::Attributes;
 use keys::policy::NodeRole;
-use keys::row::Algorithm;
+use keys::row::{Algorithm, ObjectType};
 use keys::vault::View;
 
 use crate::attribute::{AttributeName, AttributeValue};
@@ -33,7 +33,7 @@ impl Scheme {
 
     /// What the request's parameters ask for; without any, what the key's first ones do; without those, AES-CBC with PKCS#5 padding.
     pub(crate) fn of(request: Option<&CryptographicParameters<'_>>, key: &View, node: NodeRole) -> Result<Self, Failure> {
-        if key.header.algorithm != Algorithm::AES {
+        if (key.header.object_type, key.header.algorithm) != (ObjectType::SYMMETRIC_KEY, Algorithm::AES) {
             return Err(Failure::field("Cryptographic Algorithm: of the keys here, those for AES encrypt and decrypt"));
         }
         match request {
