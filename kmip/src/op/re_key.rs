@@ -3,6 +3,7 @@
 use keys::attributes::Attributes;
 use keys::id::{Layer, Time};
 use keys::policy::verb;
+use keys::row::ObjectType;
 use keys::vault::View;
 
 use crate::attribute::AttributeName;
@@ -19,6 +20,9 @@ use crate::ttlv::{Interval, Writer};
 
 pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let named = context.object::<verb::ReKey>(request.unique_identifier).await?;
+    if named.header.object_type != ObjectType::SYMMETRIC_KEY {
+        return Err(keys::Error::Denied { why: "only a Symmetric Key is replaced: register another object" }.into());
+    }
     let template = request.template_attribute.unwrap_or_default();
     check_offset(request.offset, &template, named.header.id.layer)?;
     let home = Home::of(context, &named.header).await?;
