@@ -122,7 +122,7 @@ fn every_cell_of_the_policy_table_is_what_the_list_says() {
 }
 
 #[expect(clippy::print_stdout, reason = "F28: the test says how many cells it asserted")]
-fn report(what: &str, cells: usize) {
+pub(super) fn report(what: &str, cells: usize) {
     println!("{what}: {cells} cells");
 }
 

@@ -3,6 +3,7 @@
 mod edge;
 mod edge_faults;
 mod edge_lease;
+mod edge_matrix;
 mod edit;
 mod export;
 mod faults;

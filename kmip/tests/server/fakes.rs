@@ -133,25 +133,32 @@ impl Clock for FakeClock {
     }
 }
 
-/// Stands still; counts who waits.
+/// Stands still unless a test moves it; counts who waits.
 #[derive(Default)]
-pub(crate) struct FakePace(AtomicU64);
+pub(crate) struct FakePace {
+    waits: AtomicU64,
+    millis: AtomicU64,
+}
 
 impl FakePace {
     pub(crate) fn waits(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.waits.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.millis.fetch_add(u64::try_from(time.as_millis()).expect("tests are short"), Ordering::Relaxed);
     }
 }
 
 #[async_trait]
 impl Pace for FakePace {
     fn now(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_millis(self.millis.load(Ordering::Relaxed))
     }
 
     async fn reach(&self, until: Duration) {
         assert!(until > self.now(), "it is over already");
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.waits.fetch_add(1, Ordering::Relaxed);
     }
 }
 
