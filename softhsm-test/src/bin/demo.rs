@@ -6,65 +6,80 @@ use std::time::Instant;
 
 use softhsm_test::{Appliance, Who};
 
+/// The node that clients of the demo speak to.
+const EDGE: &str = "edge";
+
 fn main() {
     let started = Instant::now();
-    step("strongroom dev: a SoftHSM2 token, a CA, certificates; init seals the MasterKey; the core unseals itself and serves");
-    let appliance = Appliance::start();
-    show(&run(&appliance, Who::Operator, &["status"]));
+    step("strongroom dev: a SoftHSM2 token, a CA, certificates; init seals the MasterKey; core and edge open themselves and serve");
+    let appliance = Appliance::with_edges(1);
+    for node in ["core", EDGE] {
+        show(&run(&appliance, node, Who::Operator, &["status"]));
+    }
 
-    step("a tenant-admin makes a key and activates it");
+    step("at the edge, a service makes a key and activates it; the key of that key is the core's");
     let created = run(
         &appliance,
-        Who::TenantAdmin,
+        EDGE,
+        Who::Service,
         &["kmip", "create", "--name", "invoices", "--algorithm", "aes", "--length", "256", "--mask", "encrypt,decrypt", "--activate"],
     );
     show(&created);
-    let key = run(&appliance, Who::Service, &["kmip", "locate", "--name", "invoices"]).trim().to_owned();
-    assert!(key.starts_with("L3-"), "Locate finds the key by name, and it alone: {key:?}");
+    let key = run(&appliance, EDGE, Who::Service, &["kmip", "locate", "--name", "invoices"]).trim().to_owned();
+    assert_eq!(key, created.trim(), "Locate finds the key by name, and it alone");
+    let at_core = run(&appliance, "core", Who::Service, &["kmip", "locate", "--name", "invoices"]);
+    assert!(at_core.is_empty(), "the core keeps it too: {at_core}");
 
     step("the service encrypts with it (AES-GCM, the server chooses the IV) and decrypts");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (plain, sealed, opened) = (path("invoice"), path("invoice.enc"), path("invoice.dec"));
     std::fs::write(&plain, "one thousand four hundred and fifty").expect("the folder is ours");
-    show(&run(&appliance, Who::Service, &["kmip", "encrypt", &key, "--mode", "gcm", "--in", &plain, "--out", &sealed]));
+    show(&run(&appliance, EDGE, Who::Service, &["kmip", "encrypt", &key, "--mode", "gcm", "--in", &plain, "--out", &sealed]));
     decrypt(&appliance, &key, &sealed, &opened, &plain);
 
     step("another tenant does not see the key");
-    let refused = appliance.cli(Who::OtherService, &["kmip", "decrypt", &key, "--in", &sealed, "--out", &opened]);
+    let refused = appliance.cli_at(EDGE, Who::OtherService, &["kmip", "decrypt", &key, "--in", &sealed, "--out", &opened]);
     assert!(!refused.status.success(), "a stranger was let in");
     show(&text(&refused.stderr));
 
-    step("the core is killed with -9; it comes back, unseals itself, and the data decrypts");
-    let before = appliance.core_pid();
-    appliance.kill_core();
-    appliance.wait_for_restart(before);
+    step("core and edge are killed with -9; they come back, open themselves, and the data decrypts");
+    for node in ["core", EDGE] {
+        appliance.kill_and_wait(node);
+    }
     decrypt(&appliance, &key, &sealed, &opened, &plain);
 
-    step("sealed, it forgets every key; unsealed, it serves again");
-    show(&run(&appliance, Who::Operator, &["seal"]));
-    let refused = appliance.cli(Who::Service, &["kmip", "decrypt", &key, "--in", &sealed, "--out", &opened]);
+    step("sealed, core and edge forget every key; unsealed, they serve again");
+    for node in ["core", EDGE] {
+        show(&run(&appliance, node, Who::Operator, &["seal"]));
+    }
+    let refused = appliance.cli_at(EDGE, Who::Service, &["kmip", "decrypt", &key, "--in", &sealed, "--out", &opened]);
     assert!(!refused.status.success(), "a sealed node decrypted");
     show(&text(&refused.stderr));
-    show(&run(&appliance, Who::Operator, &["unseal"]));
+    for node in ["core", EDGE] {
+        show(&run(&appliance, node, Who::Operator, &["unseal"]));
+    }
     decrypt(&appliance, &key, &sealed, &opened, &plain);
 
-    step("every operation is in the signed audit log");
-    show(&run(&appliance, Who::Operator, &["audit", "verify"]));
+    step("every operation is in the signed audit logs");
+    for node in ["core", EDGE] {
+        show(&run(&appliance, node, Who::Operator, &["audit", "verify"]));
+    }
     drop(appliance.stop());
     println!("\ndemo: all steps done in {:.1} s", started.elapsed().as_secs_f64());
 }
 
 fn decrypt(appliance: &Appliance, key: &str, sealed: &str, opened: &str, plain: &str) {
-    show(&run(appliance, Who::Service, &["kmip", "decrypt", key, "--in", sealed, "--out", opened]));
+    let _earlier = std::fs::remove_file(opened);
+    show(&run(appliance, EDGE, Who::Service, &["kmip", "decrypt", key, "--in", sealed, "--out", opened]));
     let read = |path: &str| std::fs::read(path).expect("the file was written");
     assert_eq!(read(opened), read(plain), "what came back is what was encrypted");
     println!("   the plaintext is the same");
 }
 
-fn run(appliance: &Appliance, who: Who, arguments: &[&str]) -> String {
-    println!("   $ strongroom {}", arguments.join(" "));
-    let Output { status, stdout, stderr } = appliance.cli(who, arguments);
+fn run(appliance: &Appliance, node: &str, who: Who, arguments: &[&str]) -> String {
+    println!("   {node} $ strongroom {}", arguments.join(" "));
+    let Output { status, stdout, stderr } = appliance.cli_at(node, who, arguments);
     assert!(status.success(), "exit {:?}: {}{}", status.code(), text(&stdout), text(&stderr));
     text(&stdout)
 }
