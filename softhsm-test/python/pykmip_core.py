@@ -5,24 +5,13 @@ Usage: python pykmip_core.py HOST PORT CA ADMIN_CERT ADMIN_KEY CERT KEY OTHER_CE
 EXTRACTABLE_ID is an AES-256 key that may leave, WRAPPING_ID a key with the parameters NISTKeyWrap and AESKeyWrapPadding: PyKMIP can make neither.
 """
 
-import logging
 import sys
 import uuid
 
+from cases import CBC, MASK, VERSIONS, attribute, by_name, case, client_of, finish, name_value, refused, state
 from kmip.core import enums, objects, primitives
-from kmip.core.exceptions import OperationFailure
-from kmip.core.factories.attributes import AttributeFactory
-from kmip.pie.client import ProxyKmipClient
-from kmip.pie.exceptions import KmipOperationFailure
 
 HOST, PORT, CA, ADMIN_CERT, ADMIN_KEY, CERT, KEY, OTHER_CERT, OTHER_KEY, OTHER_KEY_ID, EXTRACTABLE_ID, WRAPPING_ID = sys.argv[1:]
-VERSIONS = [getattr(enums.KMIPVersion, "KMIP_1_%d" % minor) for minor in range(5)]
-MASK = [enums.CryptographicUsageMask.ENCRYPT, enums.CryptographicUsageMask.DECRYPT]
-CBC = {"block_cipher_mode": enums.BlockCipherMode.CBC, "padding_method": enums.PaddingMethod.PKCS5,
-       "cryptographic_algorithm": enums.CryptographicAlgorithm.AES}
-passed = 0
-
-logging.disable(logging.CRITICAL)
 read_structure = objects.KeyValue.read
 
 
@@ -38,29 +27,8 @@ def read_key_value(self, stream, kmip_version=enums.KMIPVersion.KMIP_1_0):
 objects.KeyValue.read = read_key_value
 
 
-def client(cert, key, version, tls="PROTOCOL_TLSv1_2"):
-    return ProxyKmipClient(hostname=HOST, port=int(PORT), cert=cert, key=key, ca=CA, ssl_version=tls, kmip_version=version, config="strongroom")
-
-
-def case(name, holds):
-    global passed
-    print("%s %s" % ("ok    " if holds else "FAILED", name), flush=True)
-    if not holds:
-        sys.exit(1)
-    passed += 1
-
-
-def refused(name, reason, call):
-    try:
-        answer = call()
-    except (KmipOperationFailure, OperationFailure) as failure:
-        case("%s: %s" % (name, failure.reason.name), failure.reason == reason)
-    else:
-        case("%s was answered %r" % (name, answer), False)
-
-
-def by_name(name):
-    return [AttributeFactory().create_attribute(enums.AttributeType.NAME, name)]
+def client(cert, key, version, **more):
+    return client_of(HOST, PORT, CA, cert, key, version, **more)
 
 
 def life(version):
@@ -105,10 +73,6 @@ def life(version):
                  service.decrypt(ciphertext, uid=key, cryptographic_parameters=CBC, iv_counter_nonce=iv) == plain)
         admin.destroy(key)
         case("%s Destroy" % label, state(admin, key) == enums.State.DESTROYED)
-
-
-def attribute(kind, value, index=None):
-    return AttributeFactory().create_attribute(kind, value, index)
 
 
 def governance(version):
@@ -163,11 +127,6 @@ def governance(version):
         case("%s Re-key with offset 0" % label, state(admin, admin.rekey(new, offset=0)) == enums.State.ACTIVE)
 
 
-def name_value(text):
-    from kmip.core.attributes import Name
-    return Name.create(text, enums.NameType.UNINTERPRETED_TEXT_STRING)
-
-
 def wrapping(mode=enums.BlockCipherMode.NIST_KEY_WRAP, method=enums.WrappingMethod.ENCRYPT, key=None, **more):
     information = {"unique_identifier": key or WRAPPING_ID, "cryptographic_parameters": {"block_cipher_mode": mode}}
     return dict(more, wrapping_method=method, encryption_key_information=information)
@@ -207,11 +166,6 @@ def export(version):
         refused("%s Get by another tenant" % label, reasons.ITEM_NOT_FOUND, lambda: other.get(EXTRACTABLE_ID, wrapping()))
 
 
-def state(admin, key):
-    _, (attribute,) = admin.get_attributes(key, ["State"])
-    return attribute.attribute_value.value
-
-
 for each in VERSIONS:
     life(each)
     governance(each)
@@ -220,4 +174,4 @@ with client(CERT, KEY, enums.KMIPVersion.KMIP_1_4, tls=None) as modern:
     case("1.4 over TLS 1.3", len(modern.locate()) >= 1)
     refused("Encrypt with another tenant's default key", enums.ResultReason.ITEM_NOT_FOUND,
             lambda: modern.encrypt(b"x", uid=OTHER_KEY_ID, cryptographic_parameters=CBC))
-print("PyKMIP: %d cases passed" % passed)
+finish()

@@ -1,4 +1,4 @@
-//! PyKMIP, an independent client, through every operation that a core serves, in every version of KMIP 1.
+//! PyKMIP, an independent client, through every operation that a core or an edge serves, in every version of KMIP 1.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,23 +7,35 @@ use softhsm_test::{Appliance, Who};
 
 #[test]
 fn pykmip_does_everything_a_core_serves_in_every_version() {
+    let appliance = Appliance::start();
+    drive(&appliance, "core", "pykmip_core.py", "L3_ID2", &keys_to_export(&appliance));
+    drop(appliance.stop());
+}
+
+#[test]
+fn pykmip_does_everything_an_edge_serves_in_every_version() {
+    let appliance = Appliance::with_edges(1);
+    drive(&appliance, "edge", "pykmip_edge.py", "L3_ID", &[]);
+    drop(appliance.stop());
+}
+
+/// Lets a script do its cases at the node of that name, with the key that `dev.env` has as `key`.
+fn drive(appliance: &Appliance, node: &str, script: &str, key: &str, more: &[String]) {
     let python = std::env::var("STRONGROOM_TEST_PYTHON")
         .expect("STRONGROOM_TEST_PYTHON names a Python that has PyKMIP: run the tests by `cargo xtask check`, which makes one");
-    let appliance = Appliance::start();
-    let address = appliance.value("KMIP_CORE");
+    let address = appliance.endpoint_at(node, Who::Service).server;
     let (host, port) = address.rsplit_once(':').expect("HOST:PORT");
     let mut command = Command::new(python);
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python/pykmip_core.py")).args([host, port]);
-    for name in ["CA_CERT", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY", "CLIENT_CERT", "CLIENT_KEY", "CLIENT2_CERT", "CLIENT2_KEY", "L3_ID2"] {
+    // What Python compiles stays out of the source tree.
+    command.arg("-B").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("python").join(script)).args([host, port]);
+    for name in ["CA_CERT", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY", "CLIENT_CERT", "CLIENT_KEY", "CLIENT2_CERT", "CLIENT2_KEY", key] {
         command.arg(appliance.value(name));
     }
-    command.args(keys_to_export(&appliance));
-    let output = command.output().expect("the interpreter starts");
+    let output = command.args(more).output().expect("the interpreter starts");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     let count = said.lines().last().filter(|line| line.contains("cases passed"));
-    told(count.unwrap_or_else(|| panic!("no count at the end of {said}")));
-    drop(appliance.stop());
+    told(&format!("{node}: {}", count.unwrap_or_else(|| panic!("no count at the end of {said}"))));
 }
 
 /// A key that may leave, and a key to wrap it with, made by the command line: PyKMIP cannot say Extractable, nor add an attribute.

@@ -1,0 +1,163 @@
+"""Drives an edge with PyKMIP over mutual TLS, through every operation it serves; one line per case, exit status 1 at the first that fails.
+
+Usage: python pykmip_edge.py HOST PORT CA ADMIN_CERT ADMIN_KEY CERT KEY OTHER_CERT OTHER_KEY CORE_KEY_ID
+"""
+
+import sys
+import uuid
+
+from cases import CBC, MASK, VERSIONS, attribute, by_name, case, client_of, finish, name_value, refused, state
+from kmip.core import enums
+from kmip.pie import objects
+
+HOST, PORT, CA, ADMIN_CERT, ADMIN_KEY, CERT, KEY, OTHER_CERT, OTHER_KEY, CORE_KEY_ID = sys.argv[1:]
+AES = enums.CryptographicAlgorithm.AES
+REASONS = enums.ResultReason
+
+
+def client(cert, key, version, **more):
+    return client_of(HOST, PORT, CA, cert, key, version, **more)
+
+
+def clients(version):
+    return [client(*who, version) for who in [(ADMIN_CERT, ADMIN_KEY), (CERT, KEY), (OTHER_CERT, OTHER_KEY)]]
+
+
+def has_crypto(version):
+    return version.value >= enums.KMIPVersion.KMIP_1_2.value
+
+
+def life(version):
+    """One key from Create to Destroy in one protocol version."""
+    label = version.name
+    name = "%s-%s" % (label, uuid.uuid4())
+    crypto = has_crypto(version)
+    admin, service, other = clients(version)
+    with admin, service, other:
+        key = service.create(AES, 256, name=name, cryptographic_usage_mask=MASK)
+        case("%s Create" % label, not key.startswith("L3-"))
+        taken = lambda: service.create(AES, 256, name=name, cryptographic_usage_mask=MASK)
+        refused("%s Create of a name that is taken" % label, REASONS.INVALID_FIELD, taken)
+        if crypto:
+            refused("%s Encrypt with a Pre-Active key" % label, REASONS.PERMISSION_DENIED, lambda: service.encrypt(b"x", uid=key, cryptographic_parameters=CBC))
+        service.activate(key)
+        case("%s Activate" % label, state(service, key) == enums.State.ACTIVE)
+        case("%s Locate by name" % label, service.locate(attributes=by_name(name)) == [key])
+        case("%s Locate of another tenant" % label, other.locate(attributes=by_name(name)) == [])
+        names = service.get_attribute_list(key)
+        case("%s Get Attribute List" % label, {"Name", "State", "Cryptographic Length"} <= set(names))
+        # PyKMIP reads the Key Format Type of a Digest also in 1.0, which does not have it yet; our own attributes it cannot read.
+        wanted = [each for each in names if each != "Digest" and not each.startswith("y-")] if version == enums.KMIPVersion.KMIP_1_0 else None
+        uid, attributes = service.get_attributes(key, wanted)
+        values = {attribute.attribute_name.value for attribute in attributes}
+        case("%s Get Attributes" % label, uid == key and {"Name", "State", "Cryptographic Usage Mask", "Unique Identifier"} <= values)
+        case("%s Get Attributes by the tenant-admin" % label, state(admin, key) == enums.State.ACTIVE)
+        got = service.get(key)
+        case("%s Get" % label, got.cryptographic_length == 256 and len(got.value) == 32)
+        if crypto:
+            plain = bytes(range(256)) * 4
+            ciphertext, iv = service.encrypt(plain, uid=key, cryptographic_parameters=CBC)
+            case("%s Encrypt 1 KiB (CBC)" % label, len(ciphertext) == 1040 and len(iv) == 16)
+            case("%s Decrypt" % label, service.decrypt(ciphertext, uid=key, cryptographic_parameters=CBC, iv_counter_nonce=iv) == plain)
+            refused("%s Decrypt by the tenant-admin" % label, REASONS.PERMISSION_DENIED,
+                    lambda: admin.decrypt(ciphertext, uid=key, cryptographic_parameters=CBC, iv_counter_nonce=iv))
+            refused("%s Decrypt by another tenant" % label, REASONS.ITEM_NOT_FOUND,
+                    lambda: other.decrypt(ciphertext, uid=key, cryptographic_parameters=CBC, iv_counter_nonce=iv))
+            refused("%s Encrypt by another tenant" % label, REASONS.ITEM_NOT_FOUND,
+                    lambda: other.encrypt(plain, uid=key, cryptographic_parameters=CBC))
+        refused("%s Get by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: admin.get(key))
+        strangers = [("Get", lambda: other.get(key)), ("Get Attributes", lambda: other.get_attributes(key)),
+                     ("Get Attribute List", lambda: other.get_attribute_list(key)), ("Activate", lambda: other.activate(key)),
+                     ("Destroy", lambda: other.destroy(key)), ("Re-key", lambda: other.rekey(key)),
+                     ("Revoke", lambda: other.revoke(enums.RevocationReasonCode.CESSATION_OF_OPERATION, key))]
+        for operation, call in strangers:
+            refused("%s %s by another tenant" % (label, operation), REASONS.ITEM_NOT_FOUND, call)
+        refused("%s Destroy of an Active key" % label, REASONS.PERMISSION_DENIED, lambda: service.destroy(key))
+        service.revoke(enums.RevocationReasonCode.CESSATION_OF_OPERATION, key, "no longer needed")
+        case("%s Revoke" % label, state(service, key) == enums.State.DEACTIVATED)
+        if crypto:
+            refused("%s Encrypt with a revoked key" % label, REASONS.PERMISSION_DENIED, lambda: service.encrypt(b"x", uid=key, cryptographic_parameters=CBC))
+            case("%s Decrypt with a revoked key" % label,
+                 service.decrypt(ciphertext, uid=key, cryptographic_parameters=CBC, iv_counter_nonce=iv) == plain)
+        admin.destroy(key)
+        case("%s Destroy by the tenant-admin" % label, state(service, key) == enums.State.DESTROYED)
+
+
+def registered(version):
+    """What is brought: a key, a password, an opaque object."""
+    label = version.name
+    admin, service, other = clients(version)
+    with admin, service, other:
+        material = uuid.uuid4().bytes + uuid.uuid4().bytes
+        name = "%s-%s" % (label, uuid.uuid4())
+        key = service.register(objects.SymmetricKey(AES, 256, material, masks=MASK, name=name))
+        case("%s Register a key" % label, service.get(key).value == material and service.locate(attributes=by_name(name)) == [key])
+        service.activate(key)
+        if has_crypto(version):
+            ciphertext, iv = service.encrypt(b"plain", uid=key, cryptographic_parameters=CBC)
+            case("%s Encrypt with it" % label, service.decrypt(ciphertext, uid=key, cryptographic_parameters=CBC, iv_counter_nonce=iv) == b"plain")
+        secret = service.register(objects.SecretData(b"correct horse", enums.SecretDataType.PASSWORD, masks=[], name="%s-secret" % name))
+        got = service.get(secret)
+        case("%s Register a password" % label, got.value == b"correct horse" and got.data_type == enums.SecretDataType.PASSWORD)
+        opaque = service.register(objects.OpaqueObject(bytes(range(256)), enums.OpaqueDataType.NONE, name="%s-opaque" % name))
+        case("%s Register an opaque object" % label, service.get(opaque).value == bytes(range(256)))
+        for each in [key, secret, opaque]:
+            refused("%s Get by another tenant" % label, REASONS.ITEM_NOT_FOUND, lambda: other.get(each))
+            refused("%s Get by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: admin.get(each))
+        refused("%s Register by the tenant-admin" % label, REASONS.PERMISSION_DENIED,
+                lambda: admin.register(objects.SymmetricKey(AES, 256, material, masks=MASK)))
+        for each in [secret, opaque]:
+            service.destroy(each)
+            case("%s Destroy what was registered" % label, state(service, each) == enums.State.DESTROYED)
+
+
+def governance(version):
+    """The attribute operations and Re-key in one protocol version."""
+    label = version.name
+    names = ["%s-%s" % (label, uuid.uuid4()) for _ in range(2)]
+    admin, service, other = clients(version)
+    with admin, service, other:
+        key = service.create(AES, 256, name=names[0], cryptographic_usage_mask=MASK)
+        service.activate(key)
+        case("%s Check" % label, service.check(key, cryptographic_usage_mask=MASK) == key)
+        renamed = attribute(enums.AttributeType.NAME, name_value(names[1]), 0)
+        uid, changed = service.modify_attribute(key, attribute=renamed)
+        case("%s Modify Attribute repeats the new value" % label, uid == key and changed.attribute_value.name_value.value == names[1])
+        case("%s Locate by the new name" % label, service.locate(attributes=by_name(names[1])) == [key] and service.locate(attributes=by_name(names[0])) == [])
+        refused("%s Modify Attribute by another tenant" % label, REASONS.ITEM_NOT_FOUND, lambda: other.modify_attribute(key, attribute=renamed))
+        refused("%s Modify Attribute by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: admin.modify_attribute(key, attribute=renamed))
+        refused("%s Delete Attribute of the state" % label, REASONS.PERMISSION_DENIED, lambda: service.delete_attribute(key, attribute_name="State"))
+        new = service.rekey(key)
+        case("%s Re-key" % label, new != key)
+        case("%s Re-key moves the name" % label, service.locate(attributes=by_name(names[1])) == [new])
+        case("%s Re-key's states" % label, (state(service, key), state(service, new)) == (enums.State.ACTIVE, enums.State.ACTIVE))
+        refused("%s Re-key of what was replaced" % label, REASONS.PERMISSION_DENIED, lambda: service.rekey(key))
+        uid, gone = service.delete_attribute(new, attribute_name="Name", attribute_index=0)
+        case("%s Delete Attribute repeats what is gone" % label, uid == new and gone.attribute_value.name_value.value == names[1])
+
+
+def at_the_core(version):
+    """Keys of the core, through the edge."""
+    label = version.name
+    admin, service, other = clients(version)
+    with admin, service, other:
+        key = admin.create(AES, 256, cryptographic_usage_mask=MASK)
+        case("%s Create of a key of the core" % label, key.startswith("L3-"))
+        admin.activate(key)
+        case("%s Activate of a key of the core" % label, state(service, key) == enums.State.ACTIVE)
+        if has_crypto(version):
+            ciphertext, iv = service.encrypt(b"plain", uid=key, cryptographic_parameters=CBC)
+            case("%s Encrypt at the core" % label, service.decrypt(ciphertext, uid=key, cryptographic_parameters=CBC, iv_counter_nonce=iv) == b"plain")
+            refused("%s Encrypt at the core by another tenant" % label, REASONS.ITEM_NOT_FOUND,
+                    lambda: other.encrypt(b"x", uid=CORE_KEY_ID, cryptographic_parameters=CBC))
+        refused("%s Destroy of a key of the core by the service" % label, REASONS.PERMISSION_DENIED, lambda: service.destroy(key))
+
+
+for each in VERSIONS:
+    life(each)
+    registered(each)
+    governance(each)
+    at_the_core(each)
+with client(CERT, KEY, enums.KMIPVersion.KMIP_1_4, tls=None) as modern:
+    case("1.4 over TLS 1.3", len(modern.locate()) >= 1)
+finish()
