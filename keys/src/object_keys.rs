@@ -58,7 +58,8 @@ pub(crate) struct ObjectKeys {
     lease_is_old: AtomicBool,
     pub(crate) l4_ttl: Option<Duration>,
     pub(crate) is_ephemeral: bool,
-    work: mpsc::Sender<()>,
+    /// Never cloned: each clone of a sender has room for a message of its own.
+    work: Mutex<mpsc::Sender<()>>,
     due: TurnLock<mpsc::Receiver<()>>,
 }
 
@@ -122,7 +123,7 @@ impl ObjectKeys {
             lease_is_old: AtomicBool::new(false),
             l4_ttl,
             is_ephemeral,
-            work,
+            work: Mutex::new(work),
             due: TurnLock::new(due),
         }
     }
@@ -135,7 +136,7 @@ impl ObjectKeys {
     /// Says that there is something to do.
     fn call(&self) {
         // Full: it has been said and not been heard yet.
-        let _said_already = self.work.clone().try_send(());
+        let _said_already = self.work.lock().unwrap_or_else(PoisonError::into_inner).try_send(());
     }
 
     /// Takes note of what the core says of the lease by refusing something.
