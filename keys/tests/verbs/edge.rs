@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_executor::block_on;
+use futures_util::FutureExt;
 use keys::Error;
 use keys::attributes::Attributes;
 use keys::envelope::ObjectKeyId;
@@ -571,5 +572,41 @@ fn an_attribute_change_that_is_no_change_to_the_owner_is_not_anothers_to_make() 
         assert!(matches!(edit(&edge.vault, &admin, id, |_| ()).await, Err(Error::Denied { .. })));
         assert!(matches!(encrypts(&edge.vault, &admin, id).await, Err(Error::Denied { .. })));
         assert_eq!(found(&edge.vault, &admin).await, [id], "it governs what is its tenant's");
+    });
+}
+
+/// Is there something to do for whoever tends the edge?
+fn is_due(edge: &Edge) -> bool {
+    edge.vault.due().now_or_never().is_some()
+}
+
+#[test]
+fn what_is_due_is_said_once_until_it_is_heard() {
+    block_on(async {
+        let site = Site::found().await;
+        let edge = site.edge().await;
+        let billing = edge.billing().await;
+        assert!(!is_due(&edge), "nothing has happened");
+        for number in 0..POOL_KEYS - 1 {
+            make(&edge.vault, &billing, named(&format!("k{number}")), None).await.expect("the name is free");
+        }
+        assert!(is_due(&edge), "the pool is low");
+        assert!(!is_due(&edge), "that was heard");
+        edge.vault.tend().await.expect("the core is well");
+        assert!(!is_due(&edge), "that was done");
+        let ids = found(&edge.vault, &billing).await;
+        for id in &ids {
+            change(&edge.vault, &billing, *id, Event::Activate).await.expect("a new key activates");
+        }
+        rekey_l3(&site).await;
+        edge.vault.renew_lease().await.expect("the core is well");
+        edge.vault.tend().await.expect("the core is well");
+        while is_due(&edge) {}
+        for id in &ids {
+            encrypts(&edge.vault, &billing, *id).await.expect("a Deprecated L3 opens");
+        }
+        assert!(is_due(&edge), "they lie under an older L3");
+        assert!(!is_due(&edge), "that was heard");
+        assert_eq!(edge.vault.tend().await.expect("the core is well").rewrapped, ids.len());
     });
 }

@@ -319,7 +319,7 @@ fn what_the_server_keeps_of_a_registration_is_no_client_s_to_change() {
 }
 
 #[test]
-fn a_life_that_an_edge_ends_ends_and_a_client_says_otherwise_at_creation_only() {
+fn an_end_that_an_edge_has_set_comes_and_one_that_its_client_has_set_stands() {
     let world = World::edge_with(Some(Duration::from_secs(1000)), false);
     let mut service = world.service();
     let id = active(&mut service, &[]);
