@@ -331,3 +331,54 @@ fn an_end_that_an_edge_has_set_comes_and_one_that_its_client_has_set_stands() {
     world.wait(1000);
     assert_eq!(service.state(&new), State::Deactivated);
 }
+
+#[test]
+fn one_message_makes_activates_uses_and_returns_an_object_and_leaves_nothing_where_it_fails() {
+    let world = World::edge();
+    let mut service = world.service();
+    for undoes in [false, true] {
+        let before = world.store.rows().clone();
+        let mut batch = Batch::new(V1_4);
+        let attributes = wish("billing", &[named("k")]);
+        let made = batch.push(&create_request(&attributes)).expect("1.4 has it");
+        batch.push(&ActivateRequest::default()).expect("1.4 has it");
+        let data = EncryptRequest { data: Some(ByteString(b"an invoice")), ..EncryptRequest::default() };
+        let sealed = batch.push(&data).expect("1.4 has it");
+        let got = batch.push(&GetRequest::default()).expect("1.4 has it");
+        let found = batch.push(&LocateRequest::default()).expect("1.4 has it");
+        let sent = batch.finish();
+        if undoes {
+            world.store.full.store(true, std::sync::atomic::Ordering::Relaxed);
+            let (_, withheld) = service.try_ask(&sent.bytes);
+            assert!(withheld.is_some(), "nothing of it is acknowledged");
+            world.store.full.store(false, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(*world.store.rows(), before);
+            continue;
+        }
+        let answer = service.ask(&sent.bytes);
+        let answers = sent.answers(&answer).expect("it is whole");
+        let id = answers.get(&made).expect("it is made").unique_identifier;
+        assert_eq!(answers.get(&sealed).expect("it is Active").unique_identifier, id);
+        assert_eq!(answers.get(&got).expect("it is the service's").unique_identifier, id);
+        assert_eq!(answers.get(&found).expect("it is the service's").unique_identifiers, [id]);
+        assert_eq!(service.state(id), State::Active);
+        assert_eq!(service.instances(id, "Fresh")[0].1, "Fresh(false)");
+        service.revoke(id, RevocationReasonCode::Superseded).expect("it is Active");
+        service.destroy(id).expect("it is Deactivated");
+    }
+    assert_eq!(service.create(V1_4, &wish("billing", &[named("k")])).map(|_| ()), Ok(()), "the name is free");
+}
+
+#[test]
+fn an_object_of_nothing_is_kept_as_nothing() {
+    let world = World::edge();
+    let mut service = world.service();
+    let object = ManagedObject::OpaqueObject(OpaqueObject {
+        opaque_data_type: OpaqueDataType::Extension(0x8000_0001),
+        opaque_data_value: ByteString(b""),
+    });
+    let id = registered(&mut service, object.clone());
+    let request = GetRequest { unique_identifier: Some(&id), ..GetRequest::default() };
+    assert_eq!(service.call(V1_4, &request, |answer| answer.object == object), Ok(true));
+    service.destroy(&id).expect("it is Pre-Active");
+}
