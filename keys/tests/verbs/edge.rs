@@ -610,3 +610,42 @@ fn what_is_due_is_said_once_until_it_is_heard() {
         assert_eq!(edge.vault.tend().await.expect("the core is well").rewrapped, ids.len());
     });
 }
+
+#[test]
+fn a_sweep_of_an_edge_opens_no_object_and_names_what_was_damaged() {
+    block_on(async {
+        let site = Site::found().await;
+        let mut edge = site.edge().await;
+        let billing = edge.billing().await;
+        let mut ids = Vec::new();
+        for number in 0..5 {
+            ids.push(active(&edge.vault, &billing, &format!("k{number}")).await);
+        }
+        edge.restart().await;
+        assert_eq!(super::swept(&edge.vault, 2).await, []);
+        assert!(edge.upstream.take_calls().unwraps <= 1, "the attribute key at most");
+        assert_eq!(edge.kept(), 0);
+        edge.store.edit(ids[2], |row| row.header.bits = 128);
+        let findings = super::swept(&edge.vault, 2).await;
+        assert!(findings.iter().any(|finding| format!("{finding:?}").contains(&ids[2].uuid.to_string())), "{findings:?}");
+    });
+}
+
+#[test]
+fn an_l3_that_is_gone_does_not_hide_the_objects_of_other_services_from_their_own() {
+    block_on(async {
+        let site = Site::found().await;
+        let mut edge = site.edge().await;
+        let (billing, payroll) = (edge.billing().await, edge.service("acme", "payroll").await.expect("it is served"));
+        active(&edge.vault, &billing, "k").await;
+        let theirs = active(&edge.vault, &payroll, "k").await;
+        let old = rekey_l3(&site).await;
+        let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
+        change(&site.core, &admin, old, Event::Compromise).await.expect("a Deprecated L3 is compromised");
+        edge.restart().await;
+        assert_eq!(found(&edge.vault, &payroll).await, [theirs]);
+        let refused = edge.vault.find(&edge.vault.begin(SessionId(2)), &billing, Layer::L4, Vec::new(), |_| true).await;
+        assert!(matches!(refused, Err(Error::Withdrawn { .. })), "an empty answer would say that there is none: {refused:?}");
+        encrypts(&edge.vault, &payroll, theirs).await.expect("it lies under another L3");
+    });
+}
