@@ -277,6 +277,11 @@ impl Core {
         self.credentials().join("hsm-pin")
     }
 
+    /// Who governs the keys that this node keeps: a tenant-admin those of a core, a service those of an edge.
+    pub(crate) fn governor(&self) -> Who {
+        if self.name == "core" { Who::TenantAdmin } else { Who::Service }
+    }
+
     pub(crate) fn credentials(&self) -> PathBuf {
         self.dir.path().join("softhsm/credentials")
     }

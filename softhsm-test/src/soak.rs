@@ -2,6 +2,7 @@
 
 mod chains;
 mod connections;
+mod edge_kill;
 mod flips;
 mod kill;
 mod ledger;
@@ -14,6 +15,7 @@ mod token;
 mod workload;
 
 pub use connections::connection_campaign;
+pub use edge_kill::edge_kill_campaign;
 pub use flips::flip_campaign;
 pub use kill::kill_campaign;
 pub use log_faults::log_fault_campaign;

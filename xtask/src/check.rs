@@ -21,8 +21,16 @@ const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
 const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 
 /// Every campaign, with few rounds: together they take less than a minute. Full counts are in CONTRIBUTING.md.
-const CAMPAIGNS: &[(&str, u64)] =
-    &[("kill", 3), ("storage-faults", 12), ("log-faults", 8), ("flips", 100), ("token", 3), ("stop", 2), ("connections", 100)];
+const CAMPAIGNS: &[(&str, u64)] = &[
+    ("kill", 3),
+    ("edge-kill", 6),
+    ("storage-faults", 12),
+    ("log-faults", 8),
+    ("flips", 100),
+    ("token", 3),
+    ("stop", 2),
+    ("connections", 100),
+];
 
 const REPEAT: &str = "cargo xtask check";
 

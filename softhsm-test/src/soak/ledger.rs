@@ -43,6 +43,11 @@ impl Key {
         matches!(self.face.state, State::Destroyed | State::DestroyedCompromised)
     }
 
+    /// Is it an edge's? Then it is its client's, and stays what it is when it is replaced.
+    pub(crate) fn is_l4(&self) -> bool {
+        !self.id.starts_with("L3-")
+    }
+
     /// May its state be changed? A default key's newest version is in use until it is replaced.
     pub(crate) fn may_end(&self) -> bool {
         !self.is_default || self.face.replacement.is_some()
@@ -53,7 +58,7 @@ impl Key {
         let before = self.face.clone();
         let state = if before.state == State::PreActive { State::PreActive } else { State::Active };
         let next = Face { state, version: before.version + 1, replaced: Some(self.id.clone()), ..before };
-        if matches!(self.face.state, State::PreActive | State::Active) {
+        if !self.is_l4() && matches!(self.face.state, State::PreActive | State::Active) {
             self.face.state = State::Deactivated;
         }
         (self.face.name, self.face.replacement, self.open, self.is_checked) = (None, Some(new.clone()), None, false);
@@ -140,7 +145,7 @@ impl Ledger {
     /// # Panics
     /// At the first thing that is lost, or there by half.
     pub(crate) fn check(&mut self, core: &Core, scope: Scope, random: &mut Random) {
-        let mut admin = core.connect(Who::TenantAdmin);
+        let mut admin = core.connect(core.governor());
         self.settle_creates(&mut admin);
         self.settle_rekeys(&mut admin);
         for place in due(self.keys.len(), |place| !self.keys[place].is_checked, scope, random) {

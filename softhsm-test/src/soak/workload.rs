@@ -65,9 +65,9 @@ pub(crate) struct Hand<'a> {
 }
 
 impl<'a> Hand<'a> {
-    /// Connects as tenant-admin and as service; `None` if the core is gone.
+    /// Connects as who governs keys and as who uses them; `None` if the core is gone.
     pub(crate) fn connect(core: &Core, prefix: String, ledger: &'a mut Ledger, random: &'a mut Random, refusals: Refusals) -> Option<Self> {
-        let (admin, service) = (core.try_connect(Who::TenantAdmin).ok()?, core.try_connect(Who::Service).ok()?);
+        let (admin, service) = (core.try_connect(core.governor()).ok()?, core.try_connect(Who::Service).ok()?);
         Some(Self { admin, service, ledger, random, prefix, refusals })
     }
 
