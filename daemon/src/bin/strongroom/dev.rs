@@ -12,6 +12,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitStatus;
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -210,6 +211,8 @@ struct Node {
     data_dir: PathBuf,
     /// The group of an edge; `None` for the core.
     group: Option<ScopeName>,
+    /// Keep its ports until its first start, if the system has just chosen them: others ask it for free ones too.
+    held: Mutex<Vec<TcpListener>>,
 }
 
 impl Dev {
@@ -225,26 +228,30 @@ impl Dev {
             Ok::<_, Failure>(NodeCommand { name: name.to_owned(), program, config, credentials, notify: dir.join(format!("{name}.sock")) })
         };
         let config = dir.join("core.yaml");
+        let mut held = Vec::new();
         if args.base_port.is_some() || !config.exists() {
-            let ports = args.base_port.map_or_else(Ports::free, |base| Ports::above(base, 0))?;
+            let mut ports = args.base_port.map_or_else(Ports::free, |base| Ports::above(base, 0))?;
             write(&config, &config_text(dir, &token, &pki, &ports))?;
+            held = std::mem::take(&mut ports.held);
         }
         let upstream = https(&config)?;
-        let mut nodes = vec![Node { command: command("core", config)?, data_dir: dir.join("core"), group: None }];
+        let mut nodes = vec![Node { command: command("core", config)?, data_dir: dir.join("core"), group: None, held: Mutex::new(held) }];
         for number in 1..=args.edges {
             let name = if number == 1 { "edge".to_owned() } else { format!("edge{number}") };
             let group: ScopeName = name.parse().expect("edges are numbered");
             pki.ensure_edge(&group)?;
             let (config, data_dir) = (dir.join(format!("{name}.yaml")), dir.join(&name));
+            let mut held = Vec::new();
             if args.base_port.is_some() || args.edge_store.is_some() || !config.exists() {
-                let ports = match args.base_port {
+                let mut ports = match args.base_port {
                     Some(base) => Ports::above(base, number)?,
                     None => Ports::of(&config).map_or_else(Ports::free, Ok)?,
                 };
                 let store = args.edge_store.unwrap_or(EdgeStore::Embedded);
                 write(&config, &edge_text(&data_dir, &pki, &ports, &group, &upstream, store))?;
+                held = std::mem::take(&mut ports.held);
             }
-            nodes.push(Node { command: command(&name, config)?, data_dir, group: Some(group) });
+            nodes.push(Node { command: command(&name, config)?, data_dir, group: Some(group), held: Mutex::new(held) });
         }
         let this = Self { dir: dir.to_owned(), pki, nodes };
         this.ensure_made(&this.nodes[0])?;
@@ -278,8 +285,10 @@ impl Dev {
     ///
     /// A core that stays sealed, as after a wrong PIN, is left running if it has served before: to unseal it takes a node to speak to.
     async fn start(&self, node: usize) -> Result<Option<Running>, Failure> {
-        let Node { command, data_dir, group } = &self.nodes[node];
+        let Node { command, data_dir, group, held } = &self.nodes[node];
+        let let_go = || held.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let Some(group) = group else {
+            let_go();
             let running = command.start().await?;
             match self.settle().await {
                 Ok(()) => {}
@@ -303,6 +312,7 @@ impl Dev {
             }
             Err(failure) => return Err(failure),
         }
+        let_go();
         command.start().await.map(Some)
     }
 
@@ -439,6 +449,8 @@ struct Ports {
     https: u16,
     admin: u16,
     health: u16,
+    /// Keep those that nobody uses from being taken.
+    held: Vec<TcpListener>,
 }
 
 impl Ports {
@@ -446,14 +458,14 @@ impl Ports {
     fn above(base: u16, number: u16) -> Result<Self, Failure> {
         let first = number.checked_sub(1).map_or(0, |further| 10 * further + 1);
         let above = |more: u16| base.checked_add(first + more).ok_or_else(|| Failure::usage("--base-port: too high for so many nodes"));
-        Ok(Self { kmip: above(0)?, https: above(2)?, admin: above(4)?, health: above(6)? })
+        Ok(Self { kmip: above(0)?, https: above(2)?, admin: above(4)?, health: above(6)?, held: Vec::new() })
     }
 
     /// Those of a configuration that is there.
     fn of(config: &Path) -> Option<Self> {
         let Listeners { kmip, https, admin, health } = Config::load(config, []).ok()?.listeners;
         let port = |listener: Option<Listener>| listener.map(|listener| listener.bind.port());
-        Some(Self { kmip: port(kmip)?, https: port(https)?, admin: port(admin)?, health: health?.port() })
+        Some(Self { kmip: port(kmip)?, https: port(https)?, admin: port(admin)?, health: health?.port(), held: Vec::new() })
     }
 
     /// Four that nobody uses now.
@@ -463,7 +475,7 @@ impl Ports {
         let sockets = sockets.map_err(told("no free port on 127.0.0.1"))?;
         let ports: Result<Vec<u16>, _> = sockets.iter().map(|socket| socket.local_addr().map(|address| address.port())).collect();
         let ports = ports.map_err(told("no free port on 127.0.0.1"))?;
-        Ok(Self { kmip: ports[0], https: ports[1], admin: ports[2], health: ports[3] })
+        Ok(Self { kmip: ports[0], https: ports[1], admin: ports[2], health: ports[3], held: sockets })
     }
 }
 
