@@ -268,8 +268,8 @@ impl Vault {
             if self.shelf.row(id).await?.is_some() {
                 return Ok(parent);
             }
-            let material = edge.new_attribute_key(service, parent).await?;
             let header = Header { algorithm: Algorithm::WRAPPING, bits: 256, ..record_header(id, parent, tenant) };
+            let material = edge.new_attribute_key(service, &header).await?;
             let row = self.shelf.registry.seal_row(header, Some(material), None, Vec::new());
             match self.commit_own(Action::MakeAttributeKey, vec![Change::Insert(row)]).await {
                 Ok(()) => return Ok(parent),
@@ -380,9 +380,10 @@ impl Vault {
         if edge.take_lease_is_old() {
             self.renew_lease().await?;
         }
-        edge.refill().await?;
-        let rewrapped = self.rewrap(edge.take_stale()).await?;
-        Ok(Tended { rewrapped })
+        // Neither waits for the other: an L3 that makes no keys may still be left.
+        let refilled = edge.refill().await;
+        let rewrapped = self.rewrap(edge.take_stale()).await;
+        refilled.and(rewrapped).map(|rewrapped| Tended { rewrapped })
     }
 
     /// Brings rows under the L3 that wraps now, if they are still under another one; returns how many were.

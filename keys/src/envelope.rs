@@ -3,6 +3,8 @@
 //! ```text
 //! material of an L4   fmt u8 = 1 | object key's id 16 | length u32 | object key, wrapped under an L3 at core | material, wrapped under the object key
 //! ```
+//! A service's attribute key is stored the same way: what lies under it there is the service's id, so that a wrong key is known before it is used.
+//!
 //! A new version of the L3 changes the middle part only. The outer parts name no L3: what the material is wrapped by is the object key, a chain of
 //! one. All numbers are big-endian. Source: docs/SECURITY.md, C1 and C2.
 
@@ -26,7 +28,7 @@ impl ObjectKeyId {
     }
 }
 
-/// An object key as its core has wrapped it, and what is wrapped under it: empty for a key that is kept for its own sake.
+/// An object key as its core has wrapped it, and what is wrapped under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Envelope<'a> {
     pub(crate) id: ObjectKeyId,

@@ -212,17 +212,23 @@ impl ObjectKeys {
         Ok(())
     }
 
-    /// Fills the pools of all services that make objects.
+    /// Fills the pools of all services that make objects, whichever of them can be filled.
     ///
     /// # Errors
-    /// The core's.
+    /// The core's first.
     pub(crate) async fn refill(&self) -> Result<(), Error> {
-        for (service, parent, mut lacking) in self.pool.lacking() {
-            while lacking > 0 {
-                let keys = lacking.min(WRAPPED_KEYS_MAX);
-                self.fill(service, parent, keys).await?;
-                lacking -= keys;
-            }
+        let mut outcome = Ok(());
+        for (service, parent, lacking) in self.pool.lacking() {
+            outcome = outcome.and(self.fill_up(service, parent, lacking).await);
+        }
+        Ok(outcome?)
+    }
+
+    async fn fill_up(&self, service: ServiceId, parent: ParentRef, mut lacking: usize) -> Result<(), WrapError> {
+        while lacking > 0 {
+            let keys = lacking.min(WRAPPED_KEYS_MAX);
+            self.fill(service, parent, keys).await?;
+            lacking -= keys;
         }
         Ok(())
     }
@@ -240,11 +246,11 @@ impl ObjectKeys {
     async fn open(&self, parent: ParentRef, envelope: &Envelope<'_>) -> Result<Bytes, WrapError> {
         let id = envelope.id;
         if let Some(opened) = self.opened.get(&id) {
-            return self.reveal(&opened, id);
+            return self.reveal(&opened.key, id);
         }
         let _turn = self.turn(&id.0).lock().await;
         if let Some(opened) = self.opened.get(&id) {
-            return self.reveal(&opened, id);
+            return self.reveal(&opened.key, id);
         }
         let l3 = self.leases.current().key(parent, Purpose::Process).ok_or_else(|| above(withdrawn(parent)))?;
         let key = match self.upstream.unwrap(l3.id, id, envelope.wrapped).await {
@@ -256,9 +262,9 @@ impl ObjectKeys {
         Ok(key)
     }
 
-    fn reveal(&self, opened: &Opened, id: ObjectKeyId) -> Result<Bytes, WrapError> {
+    fn reveal(&self, key: &Hidden, id: ObjectKeyId) -> Result<Bytes, WrapError> {
         let row = RowId::new(Layer::L4, Uuid::from_bytes(id.0));
-        Bytes::try_init_with(OBJECT_KEY_BYTES, |plain| self.cache.uncover(&opened.key, plain, row)).map_err(above)
+        Bytes::try_init_with(OBJECT_KEY_BYTES, |plain| self.cache.uncover(key, plain, row)).map_err(above)
     }
 
     fn remember(&self, id: ObjectKeyId, parent: ParentRef, key: Hidden) {
@@ -278,6 +284,8 @@ impl ObjectKeys {
         let material = row.material.as_deref().ok_or_else(|| above(Error::corrupt("it has no key", row.header.id)))?;
         let envelope = Envelope::decode(material)?;
         let opened = self.open(row.header.parent, &envelope).await?;
+        // What is written under a key that is not the stored one would be lost.
+        self.unseal(&self.shelf.registry.material_binding(&row.header), &envelope, &opened)?;
         self.opened.remove(&envelope.id);
         self.take_attribute_key(service, envelope.id, row.header.parent, &opened)
     }
@@ -308,12 +316,14 @@ impl ObjectKeys {
         self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&service);
     }
 
-    /// A key that may become a service's attribute key: as it is to be stored, in an envelope of its own.
-    pub(crate) async fn new_attribute_key(&self, service: ServiceId, parent: ParentRef) -> Result<Vec<u8>, Error> {
-        let Ready { id, wrapped, key } = self.fresh(service, parent).await?;
+    /// A key that may become a service's attribute key: as it is to be stored by `header`, in an envelope with the service's id under it.
+    pub(crate) async fn new_attribute_key(&self, service: ServiceId, header: &Header) -> Result<Vec<u8>, Error> {
+        let Ready { id, wrapped, key } = self.fresh(service, header.parent).await?;
+        let known = Bytes::init_with(service.as_bytes().len(), |known| known.copy_from_slice(service.as_bytes()))?;
+        let sealed = self.seal_under(id, &key, &self.shelf.registry.material_binding(header), &known)?;
         // If it becomes the stored one, it is open already.
-        self.remember(id, parent, key);
-        Ok(Envelope { id, wrapped: &wrapped, sealed: &[] }.encode())
+        self.remember(id, header.parent, key);
+        Ok(Envelope { id, wrapped: &wrapped, sealed: &sealed }.encode())
     }
 
     /// Objects that were found under an older L3 than the one that wraps now; asked once.
@@ -346,9 +356,7 @@ impl ObjectKeys {
             let envelope = Envelope::decode(material)?;
             let key = self.open(header.parent, &envelope).await?;
             // C18: the old wrapping goes, so it has to be the key that protects the object.
-            if !envelope.sealed.is_empty() {
-                self.unseal(&self.shelf.registry.material_binding(header), &envelope, &key)?;
-            }
+            self.unseal(&self.shelf.registry.material_binding(header), &envelope, &key)?;
             keys.push((envelope.id, key));
         }
         let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().map(|(id, key)| (*id, key)).collect();
@@ -365,12 +373,15 @@ impl ObjectKeys {
             return seal(&key.key, &self.randomness, &Binding { parent: key.id.parent(), ..*binding }, plain);
         }
         let Ready { id, wrapped, key } = self.fresh(service, parent).await?;
-        let opened = Opened { parent, key };
-        let object_key = self.reveal(&opened, id)?.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
-        let sealed = seal(&object_key, &self.randomness, &Binding { parent: id.parent(), ..*binding }, plain)?;
+        let sealed = self.seal_under(id, &key, binding, plain)?;
         // Whoever has made an object will use it.
-        self.remember(id, parent, opened.key);
+        self.remember(id, parent, key);
         Ok(Envelope { id, wrapped: &wrapped, sealed: &sealed }.encode())
+    }
+
+    fn seal_under(&self, id: ObjectKeyId, key: &Hidden, binding: &Binding, plain: &Bytes) -> Result<Vec<u8>, WrapError> {
+        let key = self.reveal(key, id)?.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
+        seal(&key, &self.randomness, &Binding { parent: id.parent(), ..*binding }, plain)
     }
 
     /// What lies under an object key. One that opens nothing is not kept: the next use asks again.

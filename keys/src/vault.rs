@@ -459,7 +459,8 @@ impl Vault {
 
     /// The principal's objects of `layer` that carry all `terms` and pass `keep`, as this unit sees them, newest first.
     ///
-    /// Looks at no more than [`SEARCHED_ROWS_MAX`] rows. Rows that do not verify are left out: they are refused by name when asked for.
+    /// Looks at no more than [`SEARCHED_ROWS_MAX`] rows. Rows that do not verify are left out, and those of a tenant's services that may not be
+    /// served: they are refused by name when asked for.
     ///
     /// # Errors
     /// The store's.
@@ -496,6 +497,8 @@ impl Vault {
                     Ok(Some(entry)) => entry,
                     // Refused by name when it is asked for.
                     Ok(None) | Err(Error::Corrupt { .. }) => continue,
+                    // One service that may not be served does not hide the others from their tenant.
+                    Err(Error::Withdrawn { .. }) if grants.role() == Role::TenantAdmin => continue,
                     Err(error) => return Err(error),
                 };
                 if fits(&self.view(&entry)) {

@@ -644,6 +644,8 @@ fn an_l3_that_is_gone_does_not_hide_the_objects_of_other_services_from_their_own
         change(&site.core, &admin, old, Event::Compromise).await.expect("a Deprecated L3 is compromised");
         edge.restart().await;
         assert_eq!(found(&edge.vault, &payroll).await, [theirs]);
+        let governs = edge.grants(Role::TenantAdmin, "acme", "billing").await.expect("it is served");
+        assert_eq!(found(&edge.vault, &governs).await, [theirs], "nor from their tenant");
         let refused = edge.vault.find(&edge.vault.begin(SessionId(2)), &billing, Layer::L4, Vec::new(), |_| true).await;
         assert!(matches!(refused, Err(Error::Withdrawn { .. })), "an empty answer would say that there is none: {refused:?}");
         encrypts(&edge.vault, &payroll, theirs).await.expect("it lies under another L3");

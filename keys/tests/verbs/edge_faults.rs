@@ -227,6 +227,19 @@ fn a_key_that_is_not_the_one_that_was_wrapped_opens_nothing_and_is_not_kept() {
             assert!(matches!(refused, Error::Corrupt { .. }), "{mood:?}: {refused}");
             edge.upstream.set(Mood::Well);
             encrypts(&edge.vault, &billing, id).await.expect("the core is well");
+            // As the attribute key that is written under: the edge has an object key at hand and asks for this one alone.
+            edge.restart().await;
+            edge.vault.tend().await.expect("the core is well");
+            make(&edge.vault, &edge.service("acme", "payroll").await.expect("it is served"), named("k"), None)
+                .await
+                .expect("the core is well");
+            edge.upstream.set(mood);
+            let refused = make(&edge.vault, &billing, named("other"), None).await.expect_err("it is another key");
+            assert!(matches!(refused, Error::Corrupt { .. }), "{mood:?}: {refused}");
+            edge.upstream.set(Mood::Well);
+            make(&edge.vault, &billing, named("other"), None).await.expect("the core is well");
+            edge.restart().await;
+            view(&edge.vault, &billing, id).await;
             // As the group's own key.
             edge.upstream.set(mood);
             assert!(matches!(edge.try_restart().await.map(|_| ()), Err(Error::Corrupt { .. })), "{mood:?}");

@@ -37,6 +37,9 @@ pub(super) async fn run(context: &mut Context<'_>, request: RegisterRequest<'_>,
     let brought = brought(&request.object)?;
     let registered = Registered::read(&request.template_attribute, context.vault.now())?;
     let (algorithm, bits) = agreed(&brought, &registered)?;
+    if algorithm == Algorithm::NONE && matches!(request.object, ManagedObject::SymmetricKey(_)) {
+        return Err(Failure::missing("Cryptographic Algorithm: the Key Block or the attributes have to say what the key is for"));
+    }
     let mut attributes = registered.attributes;
     attributes.others.extend(brought.kept);
     let material = Bytes::init_with(brought.material.len(), |bytes| bytes.copy_from_slice(brought.material))?;

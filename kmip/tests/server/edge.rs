@@ -290,6 +290,7 @@ fn a_registration_that_contradicts_itself_is_refused_and_keeps_nothing() {
         ("another length", good.request(&[A::CryptographicLength(128)]), R::InvalidField),
         ("another length in the block", block(&|block| block.cryptographic_length = Some(128)), R::InvalidField),
         ("a negative length", block(&|block| block.cryptographic_length = Some(-256)), R::InvalidField),
+        ("no algorithm", block(&|block| block.cryptographic_algorithm = None), R::InvalidMessage),
         ("another type", RegisterRequest { object_type: ObjectType::SecretData, ..good.request(&[]) }, R::InvalidField),
         ("another type", RegisterRequest { object_type: ObjectType::PrivateKey, ..good.request(&[]) }, R::InvalidField),
         ("wrapped", block(&|block| block.key_wrapping_data = Some(wrapping.clone())), R::FeatureNotSupported),
