@@ -1,6 +1,8 @@
 //! One core or edge under test without its supervisor: `strongroomd` on a folder that `strongroom dev` has prepared.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -190,6 +192,20 @@ impl Core {
     #[must_use]
     pub fn status(&self) -> String {
         String::from_utf8_lossy(&self.cli(&["--json", "status"]).stdout).into_owned()
+    }
+
+    /// The node's page of metrics.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        let address = self.value(&format!("HEALTH_{}", self.name.to_uppercase()));
+        let mut stream = TcpStream::connect(address.trim_start_matches("http://")).expect("it listens");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").expect("it reads");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("it answers");
+        page
     }
 
     /// The state that `strongroom status` says, with its reason: `unsealed: `, or `sealed: ` and why.

@@ -1,8 +1,6 @@
 //! What was damaged while a core was down is said after its start, by everything that an operator looks at, and by nothing that a client sees.
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 
 use daemon::kmip_client::KmipError;
 use keys::id::RowId;
@@ -33,14 +31,6 @@ fn warnings(core: &Core) -> Vec<String> {
     assert!(is_swept, "the keystore was not swept: {status}");
     let all = status["warnings"].as_array().expect("a list").iter();
     all.filter_map(|warning| warning.as_str()).filter(|warning| warning.contains("is damaged")).map(str::to_owned).collect()
-}
-
-fn metrics(core: &Core) -> String {
-    let mut stream = TcpStream::connect(core.value("HEALTH_CORE").trim_start_matches("http://")).expect("it listens");
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: core\r\nconnection: close\r\n\r\n").expect("it reads");
-    let mut page = String::new();
-    stream.read_to_string(&mut page).expect("it answers");
-    page
 }
 
 /// How many records of the log say that the sweep found this row.
@@ -94,7 +84,7 @@ fn rows_lost_or_given_away_while_a_core_was_down_are_told_to_operators_and_to_no
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told.iter().any(|warning| warning.contains(&given.to_string()) && warning.contains("backup")), "{told:?}");
     assert!(told.iter().any(|warning| warning.contains("do not add up")), "{told:?}");
-    let page = metrics(&core);
+    let page = core.metrics();
     assert!(page.contains("\nstrongroom_sweep_findings 2.0\n"), "{page}");
     let mut service = core.connect(Who::Service);
     for secret in &secrets[..2] {

@@ -66,9 +66,10 @@ impl Page {
         self.gauge("edge_keys_pooled", "Wrapped keys that wait for what is made next", edge(|edge| count(edge.pooled)));
         self.gauge("edge_keys_open", "Keys that a core has opened and that are kept", edge(|edge| count(edge.opened)));
         self.age("edge_lease_age", "Time since a core renewed the lease", now.edge.map(|edge| edge.lease_age));
-        let calls = |calls| if now.is_edge { vec![(vec![], calls)] } else { vec![] };
-        self.counter("edge_core_calls", "Calls to cores", calls(now.core_calls.0));
-        self.counter("edge_core_failures", "Calls to cores without an answer that could be used", calls(now.core_calls.1));
+        let made = now.core_calls.iter().flat_map(|calls| calls.made).map(|(call, count)| (vec![("call", call.to_owned())], count));
+        self.counter("edge_core_calls", "Calls to cores, by what was asked", made.collect());
+        let failures = now.core_calls.map(|calls| (vec![], calls.failures)).into_iter().collect();
+        self.counter("edge_core_failures", "Calls to cores without an answer that could be used", failures);
     }
 
     fn requests(&mut self, metrics: &Metrics) {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use keys::cache::CacheFigures;
 use keys::edge::EdgeFigures;
 
+use crate::role::upstream::CoreCalls;
+
 /// How a node stands; gathered when somebody asks.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
@@ -28,8 +30,8 @@ pub struct Figures {
     pub cache: CacheFigures,
     /// What an edge keeps ready; `None` on a core and while it is closed.
     pub edge: Option<EdgeFigures>,
-    /// Calls of an edge to its cores since the start, and those that failed.
-    pub core_calls: (u64, u64),
+    /// Calls of an edge to its cores since the start; `None` on a core.
+    pub core_calls: Option<CoreCalls>,
     /// Keys whose budget of random IVs runs short.
     pub keys_short_of_ivs: usize,
     /// Size of the arena, in bytes.

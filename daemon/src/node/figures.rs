@@ -34,8 +34,8 @@ impl Node {
             cache: open.as_ref().map(|open| open.vault.cache_figures()).unwrap_or_default(),
             edge: open.as_ref().and_then(|open| open.vault.edge_figures()),
             core_calls: match &self.custody {
-                Custody::Core(cores) => cores.counts(),
-                Custody::Slots(_) => (0, 0),
+                Custody::Core(cores) => Some(cores.counts()),
+                Custody::Slots(_) => None,
             },
             keys_short_of_ivs: open.as_ref().map_or(0, |open| open.vault.keys_short_of_ivs().len()),
             arena_bytes: self.memory.arena_bytes,

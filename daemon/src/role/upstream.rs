@@ -58,6 +58,27 @@ const PAUSE_MOST: Duration = Duration::from_secs(1);
 /// The vendor's Block Cipher Mode under which an L3 wraps object keys.
 const OBJECT_KEY_WRAP: BlockCipherMode = BlockCipherMode::Extension(0x8000_0001);
 
+/// What an edge asks of its cores.
+#[derive(Clone, Copy)]
+enum Asked {
+    Lease,
+    Wrap,
+    Unwrap,
+    Forward,
+}
+
+/// The names of [`Asked`], in its order.
+const ASKED: [&str; 4] = ["lease", "wrap", "unwrap", "forward"];
+
+/// An edge's calls to its cores since the start.
+#[derive(Debug, Clone, Copy)]
+pub struct CoreCalls {
+    /// How many of each kind.
+    pub made: [(&'static str, u64); ASKED.len()],
+    /// How many of all got no answer that could be used.
+    pub failures: u64,
+}
+
 /// The cores above an edge.
 pub struct Cores {
     settings: config::Edge,
@@ -65,7 +86,8 @@ pub struct Cores {
     /// Which of them is asked first: the one that answered last.
     preferred: AtomicUsize,
     room: Semaphore,
-    calls: AtomicU64,
+    /// As [`ASKED`].
+    calls: [AtomicU64; ASKED.len()],
     failures: AtomicU64,
     /// The key by which this edge vouches for its clients, while it is open.
     signer: Mutex<Option<Arc<Key<SEED_BYTES>>>>,
@@ -134,7 +156,7 @@ impl Cores {
             cores: settings.upstreams.iter().map(core).collect(),
             preferred: AtomicUsize::new(0),
             room: Semaphore::new(CONNECTIONS_MAX),
-            calls: AtomicU64::new(0),
+            calls: Default::default(),
             failures: AtomicU64::new(0),
             signer: Mutex::default(),
         }
@@ -145,10 +167,11 @@ impl Cores {
         *self.signer.lock().unwrap_or_else(PoisonError::into_inner) = seed.map(Arc::new);
     }
 
-    /// How many calls were made since the start, and how many of them got no answer that could be used.
+    /// The calls that were made since the start.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
-        (self.calls.load(Ordering::Relaxed), self.failures.load(Ordering::Relaxed))
+    pub fn counts(&self) -> CoreCalls {
+        let made = std::array::from_fn(|asked| (ASKED[asked], self.calls[asked].load(Ordering::Relaxed)));
+        CoreCalls { made, failures: self.failures.load(Ordering::Relaxed) }
     }
 
     fn signer(&self) -> Option<Arc<Key<SEED_BYTES>>> {
@@ -161,13 +184,14 @@ impl Cores {
     /// - `usable`: an answer that is `Unavailable` by it is none, and the next core is asked.
     async fn call(
         &self,
+        asked: Asked,
         method: Method,
         path: &str,
         body: Vec<u8>,
         client: Option<(&[Vec<u8>], Uuid)>,
         usable: &(dyn Fn(&Answered) -> Result<(), UpstreamError> + Sync),
     ) -> Result<Answered, UpstreamError> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.calls[asked as usize].fetch_add(1, Ordering::Relaxed);
         let until = tokio::time::Instant::now() + CALL_WITHIN;
         let unavailable = |what: String| {
             self.failures.fetch_add(1, Ordering::Relaxed);
@@ -217,12 +241,12 @@ impl Cores {
     }
 
     /// One KMIP message of the edge itself.
-    async fn ask(&self, sent: &Sent) -> Result<Vec<u8>, UpstreamError> {
+    async fn ask(&self, asked: Asked, sent: &Sent) -> Result<Vec<u8>, UpstreamError> {
         let usable = |answer: &Answered| {
             let refusal = sent.answers(message(answer, false)?).map_err(refused)?.refusal();
             refusal.map_or(Ok(()), |refusal| Err(refused(refusal)))
         };
-        let answer = self.call(Method::POST, KMIP_PATH, sent.bytes.clone(), None, &usable).await?;
+        let answer = self.call(asked, Method::POST, KMIP_PATH, sent.bytes.clone(), None, &usable).await?;
         message(&answer, false)?;
         Ok(answer.body)
     }
@@ -402,7 +426,7 @@ impl Upstream for Cores {
             slots.push(slot.map_err(refused)?);
         }
         let sent = batch.finish();
-        let answer = self.ask(&sent).await?;
+        let answer = self.ask(Asked::Wrap, &sent).await?;
         let answers = sent.answers(&answer).map_err(refused)?;
         if let Some(refusal) = answers.refusal() {
             return Err(refused(refusal));
@@ -426,7 +450,7 @@ impl Upstream for Cores {
         });
         let slot = slot.map_err(refused)?;
         let sent = batch.finish();
-        let answer = self.ask(&sent).await?;
+        let answer = self.ask(Asked::Unwrap, &sent).await?;
         let opened = sent.answers(&answer).and_then(|answers| answers.get(&slot)).map_err(refused)?;
         let data = opened.data.ok_or_else(without_data)?.0;
         let key = Bytes::init_with(data.len(), |key| key.copy_from_slice(data));
@@ -434,12 +458,12 @@ impl Upstream for Cores {
     }
 
     async fn lease(&self) -> Result<Lease, UpstreamError> {
-        lease(&self.call(Method::GET, LEASE_PATH, Vec::new(), None, &|answer| lease(answer).map(drop)).await?)
+        lease(&self.call(Asked::Lease, Method::GET, LEASE_PATH, Vec::new(), None, &|answer| lease(answer).map(drop)).await?)
     }
 
     async fn forward(&self, client: &[Vec<u8>], request: Uuid, message: &[u8]) -> Result<Vec<u8>, UpstreamError> {
         // Whatever a core answers is the client's: it may have been done.
-        let answer = self.call(Method::POST, KMIP_PATH, message.to_vec(), Some((client, request)), &|_| Ok(())).await?;
+        let answer = self.call(Asked::Forward, Method::POST, KMIP_PATH, message.to_vec(), Some((client, request)), &|_| Ok(())).await?;
         self::message(&answer, true).map(<[u8]>::to_vec)
     }
 }
