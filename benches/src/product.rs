@@ -1,4 +1,4 @@
-//! The product under load: a real core with SoftHSM, embedded store, authorization and audit, and its clients' TLS.
+//! The product under load: a real core with SoftHSM, or an edge beside one, with embedded store, authorization and audit, and its clients' TLS.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
+use clap::ValueEnum;
 use daemon::kmip_client::{Endpoint, KmipClient};
 use daemon::tls::ClientTls;
-use kmip::ProtocolVersion;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use rustls::client::Resumption;
@@ -16,63 +16,109 @@ use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::kx_group::X25519;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore};
-use softhsm_test::{Core, signal, wait_for};
+use softhsm_test::{Core, Edge, requests, signal, wait_for};
 
 use crate::load::Server;
 
 /// Who a client is.
 #[derive(Debug, Clone, Copy)]
 pub enum Who {
-    /// acme/billing, service: it encrypts.
-    Service,
-    /// acme, tenant-admin: it creates.
-    TenantAdmin,
+    /// acme/billing, service: it uses keys.
+    User,
+    /// Who makes keys: acme's tenant-admin at a core, acme/billing at an edge.
+    Maker,
 }
 
-impl Who {
-    fn prefix(self) -> &'static str {
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// A core, by the default L3 of a service.
+    Core,
+    /// An edge, by an L4.
+    Edge,
+}
+
+/// A running node; killed when dropped.
+pub struct Product {
+    fixture: Fixture,
+    daemon: Child,
+    key: String,
+}
+
+enum Fixture {
+    Core(Core),
+    /// With its core beside it.
+    Edge(Edge),
+}
+
+impl Fixture {
+    fn node(&self) -> &Core {
         match self {
-            Self::Service => "CLIENT",
-            Self::TenantAdmin => "TENANT_ADMIN",
+            Self::Core(core) => core,
+            Self::Edge(edge) => edge,
         }
     }
 }
 
-/// A running core; killed when dropped.
-pub struct Product {
-    core: Core,
-    daemon: Child,
-}
-
 impl Product {
-    /// Prepares a cluster with its tenants in a fresh folder and starts a core on it.
+    /// Prepares a cluster with its tenants in a fresh folder and starts a node on it; an edge beside its core, with a key to use.
     ///
     /// # Errors
     /// It does not start, or is not unsealed.
-    pub fn start() -> anyhow::Result<Self> {
-        let core = Core::prepared();
-        let daemon = spawn(&core)?;
-        let product = Self { core, daemon };
-        ensure!(wait_for(|| product.status().contains("\"unsealed\"")), "the core is not unsealed: {}", product.status());
+    pub fn start(role: Role) -> anyhow::Result<Self> {
+        let fixture = match role {
+            Role::Core => Fixture::Core(Core::prepared()),
+            Role::Edge => {
+                let mut edge = Edge::prepared();
+                edge.core.start();
+                Fixture::Edge(edge)
+            }
+        };
+        let daemon = spawn(fixture.node())?;
+        let mut product = Self { fixture, daemon, key: String::new() };
+        ensure!(wait_for(|| product.status().contains("\"unsealed\"")), "the node is not unsealed: {}", product.status());
+        product.key = match role {
+            Role::Core => product.node().value("L3_ID"),
+            Role::Edge => {
+                let mut client = product.connect(Who::Maker)?;
+                let key = requests::create(&mut client, "measured")?;
+                requests::activate(&mut client, &key)?;
+                key
+            }
+        };
         Ok(product)
+    }
+
+    /// Whether it is an edge.
+    #[must_use]
+    pub fn is_edge(&self) -> bool {
+        matches!(self.fixture, Fixture::Edge(_))
+    }
+
+    /// As whom a client comes.
+    fn certificate(&self, who: Who) -> softhsm_test::Who {
+        match who {
+            Who::Maker if !self.is_edge() => softhsm_test::Who::TenantAdmin,
+            Who::User | Who::Maker => softhsm_test::Who::Service,
+        }
     }
 
     /// What `strongroom status` says.
     #[must_use]
     pub fn status(&self) -> String {
-        self.core.status()
+        self.node().status()
     }
 
     /// The prepared folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        self.core.dir()
+        self.node().dir()
     }
 
     /// The fixture.
     #[must_use]
-    pub fn core(&self) -> &Core {
-        &self.core
+    pub fn node(&self) -> &Core {
+        self.fixture.node()
     }
 
     /// Its process.
@@ -90,7 +136,7 @@ impl Product {
     /// If `dev.env` has no address.
     #[must_use]
     pub fn server(&self) -> Server {
-        let address = self.core.value("KMIP_CORE").parse().expect("dev.env holds an address");
+        let address = self.node().endpoint(softhsm_test::Who::Service).server.parse().expect("dev.env holds an address");
         Server { process: self.process(), address, http: false }
     }
 
@@ -100,7 +146,7 @@ impl Product {
     /// If `dev.env` has no address.
     #[must_use]
     pub fn https(&self) -> Server {
-        let url = self.core.value("HTTPS_CORE");
+        let url = self.node().value(if self.is_edge() { "HTTPS_EDGE" } else { "HTTPS_CORE" });
         let address = url.trim_start_matches("https://").parse().expect("dev.env holds an address");
         Server { address, http: true, ..self.server() }
     }
@@ -108,13 +154,9 @@ impl Product {
     /// A blocking connection for preparations and checks.
     ///
     /// # Errors
-    /// The core does not take it.
+    /// The node does not take it.
     pub fn connect(&self, who: Who) -> anyhow::Result<KmipClient> {
-        let path = |name: &str| self.core.value(name).into();
-        let prefix = who.prefix();
-        let (cert, key) = (path(&format!("{prefix}_CERT")), path(&format!("{prefix}_KEY")));
-        let endpoint = Endpoint { server: self.core.value("KMIP_CORE"), server_name: None, ca: path("CA_CERT"), cert, key };
-        Ok(KmipClient::connect(&endpoint, ProtocolVersion::V1_4)?)
+        Ok(self.node().try_connect(self.certificate(who))?)
     }
 
     /// A client's side of TLS; sessions are resumed only if `resume` says so.
@@ -122,10 +164,8 @@ impl Product {
     /// # Errors
     /// The files of the fixture are not there.
     pub fn tls(&self, who: Who, resume: bool) -> anyhow::Result<Arc<ClientConfig>> {
-        let path = |name: String| self.core.value(&name);
-        let prefix = who.prefix();
-        let (ca, cert, key) = (path("CA_CERT".to_owned()), path(format!("{prefix}_CERT")), path(format!("{prefix}_KEY")));
-        let loaded = ClientTls::load(ca.as_ref(), cert.as_ref(), key.as_ref(), "127.0.0.1")?;
+        let Endpoint { ca, cert, key, .. } = self.node().endpoint(self.certificate(who));
+        let loaded = ClientTls::load(&ca, &cert, &key, "127.0.0.1")?;
         let mut config = ClientConfig::clone(&loaded.config());
         if !resume {
             config.resumption = Resumption::disabled();
@@ -141,7 +181,7 @@ impl Product {
         let hybrid = self.tls(who, resume)?;
         let provider = CryptoProvider { kx_groups: vec![X25519], ..CryptoProvider::clone(hybrid.crypto_provider()) };
         let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(daemon::tls::chain(self.core.value("CA_CERT").as_ref())?);
+        roots.add_parsable_certificates(daemon::tls::chain(self.node().value("CA_CERT").as_ref())?);
         let builder = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[&TLS13])?;
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.client_auth_cert_resolver = Arc::clone(&hybrid.client_auth_cert_resolver);
@@ -149,22 +189,22 @@ impl Product {
         Ok(Arc::new(config))
     }
 
-    /// The default key of the client's service.
+    /// The key that is used: at a core the default L3 of the client's service, at an edge an L4.
     #[must_use]
-    pub fn default_key(&self) -> String {
-        self.core.value("L3_ID")
+    pub fn key(&self) -> &str {
+        &self.key
     }
 
-    /// Stops the core and starts it again, and says when; it unseals itself if its token is there.
+    /// Stops the node and starts it again, and says when; a core unseals itself if its token is there.
     ///
     /// # Errors
     /// It does not start.
     pub fn restart(&mut self) -> anyhow::Result<Instant> {
         signal(self.daemon.id(), Signal::SIGTERM);
         let ended = self.daemon.wait()?;
-        ensure!(ended.success(), "the core stopped with {ended}");
+        ensure!(ended.success(), "the node stopped with {ended}");
         let began = Instant::now();
-        self.daemon = spawn(&self.core)?;
+        self.daemon = spawn(self.fixture.node())?;
         Ok(began)
     }
 }
@@ -176,6 +216,6 @@ impl Drop for Product {
     }
 }
 
-fn spawn(core: &Core) -> anyhow::Result<Child> {
-    core.command().stderr(Stdio::null()).spawn().context("strongroomd")
+fn spawn(node: &Core) -> anyhow::Result<Child> {
+    node.command().stderr(Stdio::null()).spawn().context("strongroomd")
 }

@@ -7,8 +7,8 @@ use anyhow::{Context, ensure};
 use kmip::ttlv::ByteString;
 use kmip::{
     Answers, Attribute, AttributeValue, Batch, BlockCipherMode, CreateRequest, CryptographicAlgorithm, CryptographicParameters,
-    CryptographicUsageMask, DecryptRequest, EncryptRequest, Name, NameType, ObjectType, PaddingMethod, ProtocolVersion, ResultStatus, Sent,
-    TemplateAttribute,
+    CryptographicUsageMask, DecryptRequest, EncryptRequest, GetRequest, Name, NameType, ObjectType, PaddingMethod, ProtocolVersion,
+    ResultStatus, Sent, TemplateAttribute,
 };
 
 use crate::load::Script;
@@ -74,6 +74,12 @@ pub fn decrypt(key: &str, sealed: &Sealed) -> Sent {
         authentication_tag: Some(ByteString(&sealed.tag)),
         ..DecryptRequest::default()
     })
+}
+
+/// Get, as most clients ask for it.
+#[must_use]
+pub fn get(key: &str) -> GetRequest<'_> {
+    GetRequest { unique_identifier: Some(key), ..GetRequest::default() }
 }
 
 /// A message with one operation.

@@ -2,6 +2,7 @@
 
 mod create;
 mod crypt;
+mod edge;
 mod handshake;
 mod life;
 mod locate;
@@ -9,11 +10,12 @@ mod requests;
 
 use std::rc::Rc;
 
+use anyhow::ensure;
 use clap::ValueEnum;
 use kmip::Sent;
 
 use crate::load::{Compared, Plan, Script, Server, Side, compare};
-use crate::product::{Product, Who};
+use crate::product::{Product, Role, Who};
 use crate::reference::{Reference, Work};
 use crate::requests::to_reference;
 use crate::table::{Bound, Line};
@@ -27,7 +29,7 @@ pub enum Group {
     Sizes,
     /// Batches of 16 encryptions of 64 B.
     Batch,
-    /// Get Attributes, DiscoverVersions, Query.
+    /// Get of an edge, Get Attributes, DiscoverVersions, Query.
     Requests,
     /// Encrypt over HTTPS.
     Https,
@@ -37,19 +39,46 @@ pub enum Group {
     Create,
     /// Locate by Name among few and many keys.
     Locate,
-    /// Memory, and times of start and unseal; restarts the core, so it comes last.
+    /// An edge's calls to its core for what is warm.
+    Calls,
+    /// Memory; of a core times of start and unseal. Restarts the node.
     Life,
+    /// An edge's restart with many objects.
+    Restart,
 }
 
 impl Group {
-    /// All groups, in the order in which they do not disturb each other.
-    pub const ALL: [Self; 9] =
+    /// All groups of a core, in the order in which they do not disturb each other.
+    const CORE: [Self; 9] =
         [Self::Crypt, Self::Sizes, Self::Batch, Self::Requests, Self::Https, Self::Handshake, Self::Create, Self::Locate, Self::Life];
+    /// The same of an edge.
+    const EDGE: [Self; 11] = [
+        Self::Crypt,
+        Self::Sizes,
+        Self::Batch,
+        Self::Requests,
+        Self::Https,
+        Self::Handshake,
+        Self::Calls,
+        Self::Create,
+        Self::Locate,
+        Self::Life,
+        Self::Restart,
+    ];
+
+    /// All groups of a node.
+    #[must_use]
+    pub fn all(role: Role) -> &'static [Self] {
+        match role {
+            Role::Core => &Self::CORE,
+            Role::Edge => &Self::EDGE,
+        }
+    }
 }
 
 /// What every group works with.
 pub struct Bench {
-    /// The core.
+    /// The node.
     pub product: Product,
     /// How long.
     pub plan: Plan,
@@ -63,8 +92,10 @@ impl Bench {
     /// Measures a group and prints its lines.
     ///
     /// # Errors
-    /// A wrong answer, or a server that ends.
+    /// A wrong answer, a server that ends, or a group that the node does not have.
     pub async fn run(&mut self, group: Group) -> anyhow::Result<()> {
+        let is_edges = matches!(group, Group::Calls | Group::Restart);
+        ensure!(self.product.is_edge() || !is_edges, "{group:?} is an edge's: say `--role edge`");
         match group {
             Group::Crypt => crypt::kibibyte(self).await,
             Group::Sizes => crypt::sizes(self).await,
@@ -74,7 +105,9 @@ impl Bench {
             Group::Handshake => handshake::run(self).await,
             Group::Create => create::run(self).await,
             Group::Locate => locate::run(self).await,
+            Group::Calls => edge::calls(self).await,
             Group::Life => life::run(self).await,
+            Group::Restart => edge::restart(self).await,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Measures what a core promises: `budget [GROUPS]`, a table of promised and measured figures.
+//! Measures what a node promises: `budget [GROUPS]`, a table of promised and measured figures.
 //!
 //! Product and reference take turns in one run, the server alone on one core and the client on another (both on one for a single connection).
 //! Judge by the ratios of server CPU: they hold within a few percent, also on a busy machine; wall times are for people.
@@ -6,16 +6,19 @@
 use std::time::Duration;
 
 use benches::load::Plan;
-use benches::product::Product;
+use benches::product::{Product, Role};
 use benches::rows::{Bench, Group};
 use benches::{machine, table};
 use clap::Parser;
 
-/// Measures a core in release against the bare reference.
+/// Measures a node in release against the bare reference.
 #[derive(Parser)]
 struct Arguments {
     /// What to measure; everything if nothing is named.
     groups: Vec<Group>,
+    /// The node that is measured.
+    #[arg(long, value_enum, default_value = "core")]
+    role: Role,
     /// Rounds of each side.
     #[arg(long, default_value_t = 7)]
     rounds: usize,
@@ -29,12 +32,12 @@ struct Arguments {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
-    let Arguments { groups, rounds, round_millis, keys } = Arguments::parse();
-    let groups = if groups.is_empty() { Group::ALL.to_vec() } else { groups };
+    let Arguments { groups, role, rounds, round_millis, keys } = Arguments::parse();
+    let groups = if groups.is_empty() { Group::all(role).to_vec() } else { groups };
     let machine = machine::description();
-    let product = Product::start()?;
+    let product = Product::start(role)?;
     let plan = Plan { rounds, round: Duration::from_millis(round_millis) };
-    table::print_head(&format!("{machine}; core {} in {}", product.process(), product.dir().display()));
+    table::print_head(&format!("{machine}; {role:?} {} in {}", product.process(), product.dir().display()));
     let mut bench = Bench { product, plan, keys, filled: Vec::new() };
     for group in groups {
         bench.run(group).await?;

@@ -22,20 +22,20 @@ fn data(bytes: usize) -> Vec<u8> {
 
 impl Bench {
     async fn encrypts(&self, server: Server, bytes: usize, items: usize, connections: usize) -> anyhow::Result<Compared> {
-        let key = self.product.default_key();
+        let key = self.product.key();
         let plain = data(bytes);
-        let sent = Rc::new(encrypt(&key, &plain, items));
+        let sent = Rc::new(encrypt(key, &plain, items));
         let kept = Rc::new(RefCell::new(Vec::new()));
         let scripts = (0..connections).map(|_| encrypting(&sent, items, &kept)).collect();
-        let case = Case { server, who: Who::Service, sent: &sent, data_bytes: bytes, append_bytes: None };
+        let case = Case { server, who: Who::User, sent: &sent, data_bytes: bytes, append_bytes: None };
         let compared = self.against(case, scripts).await?;
-        self.decrypts_to(&key, &kept.take(), &plain).await?;
+        self.decrypts_to(key, &kept.take(), &plain).await?;
         Ok(compared)
     }
 
     async fn decrypts_to(&self, key: &str, kept: &[Sealed], plain: &[u8]) -> anyhow::Result<()> {
         ensure!(!kept.is_empty(), "nothing was encrypted");
-        let mut connection = Connection::open(self.product.server(), &self.product.tls(Who::Service, false)?).await?;
+        let mut connection = Connection::open(self.product.server(), &self.product.tls(Who::User, false)?).await?;
         let mut seen = std::collections::BTreeSet::new();
         for one in kept {
             ensure!(seen.insert(&one.iv), "an IV twice");
@@ -48,13 +48,13 @@ impl Bench {
     }
 
     async fn decrypts(&self, bytes: usize, connections: usize) -> anyhow::Result<Compared> {
-        let (key, plain) = (self.product.default_key(), Rc::new(data(bytes)));
-        let asked = encrypt(&key, &plain, 1);
-        let mut connection = Connection::open(self.product.server(), &self.product.tls(Who::Service, false)?).await?;
+        let (key, plain) = (self.product.key(), Rc::new(data(bytes)));
+        let asked = encrypt(key, &plain, 1);
+        let mut connection = Connection::open(self.product.server(), &self.product.tls(Who::User, false)?).await?;
         let made = sealed(&succeeded(&asked, connection.exchange(&asked.bytes).await?, 1)?)?;
-        let sent = Rc::new(decrypt(&key, &made));
+        let sent = Rc::new(decrypt(key, &made));
         let scripts = (0..connections).map(|_| decrypting(&sent, &plain)).collect();
-        let case = Case { server: self.product.server(), who: Who::Service, sent: &sent, data_bytes: bytes, append_bytes: None };
+        let case = Case { server: self.product.server(), who: Who::User, sent: &sent, data_bytes: bytes, append_bytes: None };
         self.against(case, scripts).await
     }
 }

@@ -26,8 +26,8 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<()> {
     let request = Rc::new(one(&DiscoverVersionsRequest::default())).bytes.clone();
     let work = Work { data_bytes: 64, answer_bytes: 256, append_bytes: None, http: false };
     let reference = Reference::start(&bench.product, work)?;
-    let (full, resumed) = (bench.product.tls(Who::Service, false)?, bench.product.tls(Who::Service, true)?);
-    let (classic, classic_resumed) = (bench.product.classic_tls(Who::Service, false)?, bench.product.classic_tls(Who::Service, true)?);
+    let (full, resumed) = (bench.product.tls(Who::User, false)?, bench.product.tls(Who::User, true)?);
+    let (classic, classic_resumed) = (bench.product.classic_tls(Who::User, false)?, bench.product.classic_tls(Who::User, true)?);
     let mut figures: [Vec<f64>; 6] = Default::default();
     for _ in 0..bench.plan.rounds {
         let cases = [

@@ -30,11 +30,14 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
     swept(bench).await?;
     connections(bench).await?;
     keys(bench).await?;
+    if bench.product.is_edge() {
+        return Ok(());
+    }
     sealed_start(bench).await?;
     unseal(bench).await
 }
 
-fn line(what: &str, must: f64, aim: f64, value: f64, detail: String) {
+pub(super) fn line(what: &str, must: f64, aim: f64, value: f64, detail: String) {
     Line { what: what.to_owned(), must: Bound::AtMost(must), aim: Bound::AtMost(aim), value, detail }.print();
 }
 
@@ -50,7 +53,7 @@ async fn swept(bench: &Bench) -> anyhow::Result<()> {
 
 async fn connections(bench: &Bench) -> anyhow::Result<()> {
     let before = resident_bytes(bench.product.process())?;
-    let tls = bench.product.tls(Who::Service, false)?;
+    let tls = bench.product.tls(Who::User, false)?;
     let request = one(&DiscoverVersionsRequest::default());
     let mut open = Vec::new();
     for _ in 0..IDLE_CONNECTIONS {
@@ -69,7 +72,7 @@ async fn keys(bench: &mut Bench) -> anyhow::Result<()> {
     bench.product.restart()?;
     first_encrypt(bench).await?;
     let before = resident_bytes(bench.product.process())?;
-    let mut connection = Connection::open(bench.product.server(), &bench.product.tls(Who::Service, false)?).await?;
+    let mut connection = Connection::open(bench.product.server(), &bench.product.tls(Who::User, false)?).await?;
     for id in &bench.filled {
         let sent = one(&GetAttributesRequest { unique_identifier: Some(id), attribute_names: vec!["State"] });
         succeeded(&sent, connection.exchange(&sent.bytes).await?, 1)?;
@@ -83,10 +86,10 @@ async fn keys(bench: &mut Bench) -> anyhow::Result<()> {
 
 /// Until a core without its token has said that it is sealed.
 async fn sealed_start(bench: &mut Bench) -> anyhow::Result<()> {
-    bench.product.core().pull_token();
+    bench.product.node().pull_token();
     let began = bench.product.restart()?;
     let request = one(&DiscoverVersionsRequest::default());
-    let tls = bench.product.tls(Who::Service, false)?;
+    let tls = bench.product.tls(Who::User, false)?;
     loop {
         if let Ok(mut connection) = Connection::open(bench.product.server(), &tls).await
             && connection.exchange(&request.bytes).await.is_ok()
@@ -97,13 +100,13 @@ async fn sealed_start(bench: &mut Bench) -> anyhow::Result<()> {
         tokio::task::yield_now().await;
     }
     line("start to first answer while sealed, ms", 150.0, 60.0, began.elapsed().as_secs_f64() * 1e3, String::new());
-    bench.product.core().return_token();
+    bench.product.node().return_token();
     Ok(())
 }
 
 async fn unseal(bench: &Bench) -> anyhow::Result<()> {
     let began = Instant::now();
-    let _said = bench.product.core().ask(&["unseal"]);
+    let _said = bench.product.node().ask(&["unseal"]);
     let told = began.elapsed();
     first_encrypt(bench).await?;
     let detail = format!("of which `strongroom unseal` with its device process {:.0} ms", told.as_secs_f64() * 1e3);
@@ -112,9 +115,9 @@ async fn unseal(bench: &Bench) -> anyhow::Result<()> {
 }
 
 /// Tries until an encryption succeeds.
-async fn first_encrypt(bench: &Bench) -> anyhow::Result<()> {
-    let (tls, key, began) = (bench.product.tls(Who::Service, false)?, bench.product.default_key(), Instant::now());
-    let sent = encrypt(&key, b"first", 1);
+pub(super) async fn first_encrypt(bench: &Bench) -> anyhow::Result<()> {
+    let (tls, key, began) = (bench.product.tls(Who::User, false)?, bench.product.key(), Instant::now());
+    let sent = encrypt(key, b"first", 1);
     loop {
         if let Ok(mut connection) = Connection::open(bench.product.server(), &tls).await
             && let Ok(answer) = connection.exchange(&sent.bytes).await
@@ -122,7 +125,7 @@ async fn first_encrypt(bench: &Bench) -> anyhow::Result<()> {
         {
             return Ok(());
         }
-        ensure!(began.elapsed() < START_WITHIN, "the core does not encrypt");
+        ensure!(began.elapsed() < START_WITHIN, "the node does not encrypt");
         tokio::task::yield_now().await;
     }
 }

@@ -23,11 +23,11 @@ const CONNECTIONS: usize = 8;
 const FEW: usize = 1000;
 
 /// The name of the key with this number.
-fn name(number: usize) -> String {
+pub(super) fn name(number: usize) -> String {
     format!("filled-{number}")
 }
 
-fn locate(name: &str) -> Sent {
+pub(super) fn locate(name: &str) -> Sent {
     let value = AttributeValue::Name(Name { value: Some(name), name_type: Some(NameType::UninterpretedTextString) });
     one(&LocateRequest { attributes: vec![Attribute { index: None, value }], ..LocateRequest::default() })
 }
@@ -47,14 +47,14 @@ pub(super) async fn run(bench: &mut Bench) -> anyhow::Result<()> {
 }
 
 async fn measure(bench: &Bench, keys: usize) -> anyhow::Result<Compared> {
-    let tls = bench.product.tls(Who::Service, false)?;
+    let tls = bench.product.tls(Who::User, false)?;
     let sent = Rc::new(locate(&name(keys / 2)));
     let mut connection = Connection::open(bench.product.server(), &tls).await?;
     let answers = succeeded(&sent, connection.exchange(&sent.bytes).await?, 1)?;
     let located = located(&answers)?;
     ensure!(located.len() == 1, "{} keys of that name", located.len());
-    let key = bench.product.default_key();
-    let get = Rc::new(one(&GetAttributesRequest { unique_identifier: Some(&key), attribute_names: vec!["State", "Name"] }));
+    let key = bench.product.key();
+    let get = Rc::new(one(&GetAttributesRequest { unique_identifier: Some(key), attribute_names: vec!["State", "Name"] }));
     let searching = (0..CONNECTIONS).map(|_| {
         let expected = located[0].clone();
         repeat(Rc::clone(&sent), move |sent, answer| {
@@ -68,7 +68,7 @@ async fn measure(bench: &Bench, keys: usize) -> anyhow::Result<Compared> {
     compare(ours, Side::open(bench.product.server(), &tls, asking).await?, bench.plan).await
 }
 
-fn located(answers: &kmip::Answers<'_>) -> anyhow::Result<Vec<String>> {
+pub(super) fn located(answers: &kmip::Answers<'_>) -> anyhow::Result<Vec<String>> {
     use kmip::Decode as _;
     let Some(payload) = answers.message.items[0].payload else { return Ok(Vec::new()) };
     let payload = kmip::LocateResponse::decode(payload, kmip::Rules::of_response(kmip::ProtocolVersion::V1_4))?;
@@ -79,7 +79,7 @@ fn located(answers: &kmip::Answers<'_>) -> anyhow::Result<Vec<String>> {
 pub(super) async fn fill(bench: &mut Bench, keys: usize) -> anyhow::Result<()> {
     pin(Pid::this(), CLIENT_CORE)?;
     pin(bench.product.process(), SERVER_CORE)?;
-    let (server, tls) = (bench.product.server(), bench.product.tls(Who::TenantAdmin, false)?);
+    let (server, tls) = (bench.product.server(), bench.product.tls(Who::Maker, false)?);
     let mut tasks = JoinSet::new();
     for filler in 0..FILLERS {
         let mut connection = Connection::open(server, &tls).await?;

@@ -1,4 +1,4 @@
-//! Requests that use no key: Get Attributes, DiscoverVersions, Query.
+//! Requests that encrypt nothing: Get, Get Attributes, DiscoverVersions, Query.
 
 use std::rc::Rc;
 
@@ -6,14 +6,17 @@ use kmip::{DiscoverVersionsRequest, GetAttributesRequest, QueryFunction, QueryRe
 
 use super::{Bench, Case, cpu_line};
 use crate::product::Who;
-use crate::requests::{one, succeeding};
+use crate::requests::{get, one, succeeding};
 
 /// Connections at a time.
 const CONNECTIONS: usize = 8;
 
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<()> {
-    let key = bench.product.default_key();
-    let attributes = GetAttributesRequest { unique_identifier: Some(&key), attribute_names: vec!["State", "Cryptographic Length", "Name"] };
+    let key = bench.product.key();
+    if bench.product.is_edge() {
+        line(bench, "Get", one(&get(key))).await?;
+    }
+    let attributes = GetAttributesRequest { unique_identifier: Some(key), attribute_names: vec!["State", "Cryptographic Length", "Name"] };
     line(bench, "Get Attributes (three)", one(&attributes)).await?;
     line(bench, "DiscoverVersions", one(&DiscoverVersionsRequest::default())).await?;
     let functions = vec![QueryFunction::QueryOperations, QueryFunction::QueryObjects, QueryFunction::QueryServerInformation];
@@ -23,7 +26,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<()> {
 async fn line(bench: &Bench, name: &str, sent: Sent) -> anyhow::Result<()> {
     let sent = Rc::new(sent);
     let scripts = (0..CONNECTIONS).map(|_| succeeding(Rc::clone(&sent), 1)).collect();
-    let case = Case { server: bench.product.server(), who: Who::Service, sent: &sent, data_bytes: 64, append_bytes: None };
+    let case = Case { server: bench.product.server(), who: Who::User, sent: &sent, data_bytes: 64, append_bytes: None };
     let compared = bench.against(case, scripts).await?;
     cpu_line(format!("{name}, {CONNECTIONS} connections"), &compared, 1.6, 1.25).print();
     Ok(())
