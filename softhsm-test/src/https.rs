@@ -2,17 +2,33 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use daemon::tls::ClientTls;
-use rustls::{ClientConnection, StreamOwned};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConnection, ServerConfig, StreamOwned};
 use serde_json::Value;
 
 use crate::Appliance;
 
 /// A connection after its handshake.
 pub type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// The side of a server with that certificate, which asks for none.
+///
+/// # Panics
+/// If the files are not those of `dev`.
+#[must_use]
+pub fn server(cert: &Path, key: &Path) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(key).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("the provider has them");
+    Arc::new(config.with_no_client_auth().with_single_cert(chain, key).expect("they belong together"))
+}
 
 /// What a server answered.
 #[derive(Debug)]

@@ -66,13 +66,13 @@ pub fn register(client: &mut KmipClient, name: &str, password: &[u8]) -> Result<
     Ok(answer.unique_identifier.to_owned())
 }
 
-/// Gets what [`register`] has brought.
+/// The material of an object, such as [`create`] and [`register`] leave at an edge.
 ///
 /// # Errors
 /// The client's, or the edge's refusal.
 ///
 /// # Panics
-/// If it is no secret in the clear.
+/// If it is neither Secret Data nor a Symmetric Key, in the clear.
 pub fn get(client: &mut KmipClient, id: &str) -> Result<Vec<u8>, KmipError> {
     let answer = client.call(&GetRequest {
         unique_identifier: Some(id),
@@ -81,8 +81,12 @@ pub fn get(client: &mut KmipClient, id: &str) -> Result<Vec<u8>, KmipError> {
         key_compression_type: None,
         key_wrapping_specification: None,
     })?;
-    let ManagedObject::SecretData(secret) = &answer.object else { panic!("{id} is {:?}", answer.object_type) };
-    match &secret.key_block.key_value {
+    let key_block = match &answer.object {
+        ManagedObject::SecretData(secret) => &secret.key_block,
+        ManagedObject::SymmetricKey(key) => &key.key_block,
+        ManagedObject::OpaqueObject(_) => panic!("{id} is {:?}", answer.object_type),
+    };
+    match &key_block.key_value {
         Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(bytes), .. })) => Ok(bytes.0.to_vec()),
         other => panic!("{id} has the value {other:?}"),
     }

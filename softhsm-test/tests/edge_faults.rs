@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 use daemon::certs::{Ca, Holder, Validity};
 use daemon::system::SystemClock;
 use keys::port::Clock;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use softhsm_test::{Edge, Who, requests, wait_for_within};
+use softhsm_test::{Edge, Who, https, requests, wait_for_within};
 
 /// How long a call of the edge to its core may take, and what the command line and a busy machine add (F18).
 const CALL_WITHIN: Duration = Duration::from_secs(3);
@@ -74,11 +72,7 @@ struct BadCore {
 
 impl BadCore {
     fn start(cert: &Path, key: &Path, fault: Fault) -> Self {
-        let chain = CertificateDer::pem_file_iter(cert).and_then(Iterator::collect).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_file(key).expect("a key");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("the provider has them");
-        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).expect("they belong together"));
+        let config = https::server(cert, key);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (fault, asked) = (Arc::new(Mutex::new(fault)), Arc::new(AtomicU64::new(0)));

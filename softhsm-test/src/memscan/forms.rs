@@ -43,6 +43,8 @@ pub enum Class {
     L2,
     /// A service key, its AES schedule, the key of the record that holds it.
     L3,
+    /// The material of an edge's object, its AES schedule. No core has one, so it is not among [`Class::SECRET`].
+    L4,
     /// The key that the token protects, and what seals the MasterKey under it.
     SlotKey,
     /// The token's PIN.
@@ -52,7 +54,7 @@ pub enum Class {
 }
 
 impl Class {
-    /// Every class that must not be found.
+    /// Every class that must not be found in a core.
     pub const SECRET: [Self; 9] = [
         Self::MasterKey,
         Self::Ivk,
@@ -76,6 +78,7 @@ impl fmt::Display for Class {
             Self::AuditKey => "audit",
             Self::L2 => "L2",
             Self::L3 => "L3",
+            Self::L4 => "L4",
             Self::SlotKey => "slot key",
             Self::Pin => "PIN",
             Self::Control => "control",
