@@ -20,10 +20,11 @@ const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
 /// Tells tests which interpreter has the KMIP client.
 const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 
-/// Every campaign, with few rounds: together they take less than a minute. Full counts are in CONTRIBUTING.md.
+/// Every campaign, with few rounds: together they take about two minutes. Full counts are in CONTRIBUTING.md.
 const CAMPAIGNS: &[(&str, u64)] = &[
     ("kill", 3),
     ("edge-kill", 6),
+    ("outage", 4),
     ("storage-faults", 12),
     ("log-faults", 8),
     ("flips", 100),

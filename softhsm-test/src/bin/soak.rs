@@ -37,6 +37,8 @@ enum Campaign {
     Token,
     /// A core under load is stopped and continued; above five times for a minute each.
     Stop,
+    /// An edge under load loses its core, or the way to it; the count is its `edge.offline_ttl` in seconds.
+    Outage,
     /// A core's memory, core image and files are searched for its keys, in every state; as many samples under load.
     Memory,
 }
@@ -54,6 +56,7 @@ fn main() {
         Campaign::Flips => Box::new(soak::flip_campaign(count, seed)),
         Campaign::Token => Box::new(soak::token_campaign(count, seed)),
         Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
+        Campaign::Outage => Box::new(soak::outage_campaign(count)),
         Campaign::Memory => Box::new(memory(count)),
     };
     println!("{seen}");
