@@ -24,6 +24,7 @@ const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 const CAMPAIGNS: &[(&str, u64)] = &[
     ("kill", 3),
     ("edge-kill", 6),
+    ("lost-answers", 50),
     ("outage", 4),
     ("storage-faults", 12),
     ("log-faults", 8),

@@ -37,6 +37,8 @@ enum Campaign {
     Token,
     /// A core under load is stopped and continued; above five times for a minute each.
     Stop,
+    /// The core's answers to an edge are cut while they arrive; nothing may be done twice.
+    LostAnswers,
     /// An edge under load loses its core, or the way to it; the count is its `edge.offline_ttl` in seconds.
     Outage,
     /// A core's memory, core image and files are searched for its keys, in every state; as many samples under load.
@@ -56,6 +58,7 @@ fn main() {
         Campaign::Flips => Box::new(soak::flip_campaign(count, seed)),
         Campaign::Token => Box::new(soak::token_campaign(count, seed)),
         Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
+        Campaign::LostAnswers => Box::new(soak::lost_answer_campaign(count, seed)),
         Campaign::Outage => Box::new(soak::outage_campaign(count)),
         Campaign::Memory => Box::new(memory(count)),
     };

@@ -2,10 +2,8 @@
 //! connected edge hears of by its next lease, and one that is cut off by the end of its last (F18).
 
 use std::fmt::Write as _;
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +14,7 @@ use nix::sys::signal::Signal;
 use crate::appliance::{Who, signal, wait_for};
 use crate::edge::Edge;
 use crate::requests;
+use crate::soak::way::{Way, WayState};
 
 /// `edge.lease` of the campaign.
 const LEASE: Duration = Duration::from_secs(1);
@@ -61,64 +60,6 @@ enum Outage {
 struct Seen {
     done: Vec<Instant>,
     slowest: Duration,
-}
-
-/// The TCP connections between edge and core.
-struct Way {
-    address: String,
-    state: Arc<AtomicU8>,
-}
-
-const OPEN: u8 = 0;
-const CUT: u8 = 1;
-const SILENT: u8 = 2;
-
-impl Way {
-    /// A port from which all goes to `core`.
-    fn to(core: String) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it is bound").to_string();
-        let state = Arc::new(AtomicU8::new(OPEN));
-        let now = Arc::clone(&state);
-        thread::spawn(move || {
-            for edge in listener.incoming().flatten() {
-                let Ok(core) = TcpStream::connect(&core) else { continue };
-                for (from, to) in [(edge.try_clone(), core.try_clone()), (Ok(core), Ok(edge))] {
-                    let (Ok(from), Ok(to), now) = (from, to, Arc::clone(&now)) else { continue };
-                    thread::spawn(move || carry(from, &to, &now));
-                }
-            }
-        });
-        Self { address, state }
-    }
-
-    fn become_so(&self, state: u8) {
-        self.state.store(state, Ordering::Relaxed);
-    }
-}
-
-/// Carries what comes from one side to the other, as long as both are there.
-fn carry(mut from: TcpStream, mut to: &TcpStream, state: &AtomicU8) {
-    let mut bytes = [0; 16 * 1024];
-    // So that a connection on which nothing comes is cut too.
-    let looked_at = from.set_read_timeout(Some(PAUSE));
-    while looked_at.is_ok() && state.load(Ordering::Relaxed) != CUT {
-        match from.read(&mut bytes) {
-            Ok(0) => break,
-            Ok(length) => {
-                while state.load(Ordering::Relaxed) == SILENT {
-                    thread::park_timeout(PAUSE);
-                }
-                if to.write_all(&bytes[..length]).is_err() {
-                    break;
-                }
-            }
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
-            Err(_) => break,
-        }
-    }
-    // The other direction may have done so already.
-    let _closed = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }
 
 /// Clients of an edge, each at its own work.
@@ -185,8 +126,7 @@ impl Clients {
 pub fn outage_campaign(offline_seconds: u32) -> String {
     let offline = Duration::from_secs(offline_seconds.max(OFFLINE_LEAST_SECONDS).into());
     let mut edge = Edge::prepared_with(&["lease: 1s", &format!("offline_ttl: {}s", offline.as_secs())]);
-    let way = Way::to(edge.value("HTTPS_CORE").trim_start_matches("https://").to_owned());
-    edge.set(&format!("upstreams: \"https://{}\"", way.address));
+    let way = Way::before(&edge);
     edge.start_both();
     let clients = Clients::of(&edge);
     let over = AtomicBool::new(false);
@@ -222,15 +162,15 @@ fn lose(edge: &mut Edge, way: &Way, clients: &Clients, outage: Outage, offline: 
     match outage {
         Outage::CoreKilled => edge.core.kill(),
         Outage::CoreStopped => signal(edge.core.pid(), Signal::SIGSTOP),
-        Outage::WayCut => way.become_so(CUT),
-        Outage::WaySilent => way.become_so(SILENT),
+        Outage::WayCut => way.become_so(WayState::Cut),
+        Outage::WaySilent => way.become_so(WayState::Silent),
     }
     pause(2 * offline);
     let found = Instant::now();
     match outage {
         Outage::CoreKilled => edge.core.start(),
         Outage::CoreStopped => signal(edge.core.pid(), Signal::SIGCONT),
-        Outage::WayCut | Outage::WaySilent => way.become_so(OPEN),
+        Outage::WayCut | Outage::WaySilent => way.become_so(WayState::Open),
     }
     let back = Instant::now();
     let mut told = format!("{outage:?}:");
@@ -255,13 +195,13 @@ fn lose(edge: &mut Edge, way: &Way, clients: &Clients, outage: Outage, offline: 
 /// Disables the clients' tenant, of which an edge hears by its next lease, or by the end of its last; enables it when that time is long over.
 fn disable(edge: &Edge, way: &Way, clients: &Clients, is_cut_off: bool, offline: Duration) -> String {
     if is_cut_off {
-        way.become_so(CUT);
+        way.become_so(WayState::Cut);
     }
     let _said = edge.core.ask(&["tenant", "disable", "acme"]);
     let disabled = Instant::now();
     let bound = if is_cut_off { offline + UNDER_WAY } else { LEASE + CALL };
     pause(bound + LEASE);
-    way.become_so(OPEN);
+    way.become_so(WayState::Open);
     // A way that is open again brings the news, not the service.
     pause(BACK_WITHIN);
     let enabled = Instant::now();
