@@ -202,6 +202,19 @@ impl Vault {
         service.active().ok_or_else(|| no_key(service))
     }
 
+    /// The L3 that wraps for new objects of a service instead of `parent`, which was refused: the core has replaced it, and the lease is renewed if it
+    /// does not know yet.
+    pub(crate) async fn newer_parent(&self, refused: Error, service: Option<ServiceId>, parent: ParentRef) -> Result<ParentRef, Error> {
+        let (Some(edge), Some(service)) = (&self.edge, service) else { return Err(refused) };
+        // Whoever comes first renews it for all who wait.
+        let _turn = edge.renewal.lock().await;
+        if self.leased_parent(service)? == parent {
+            self.renew_lease().await?;
+        }
+        let newer = self.leased_parent(service)?;
+        if newer == parent { Err(refused) } else { Ok(newer) }
+    }
+
     /// Stages a new object of the principal's service, Pre-Active unless its dates say otherwise.
     ///
     /// # Errors
@@ -259,7 +272,7 @@ impl Vault {
     /// Sees to it that a service has an attribute key; returns the L3 that wraps for it now.
     pub(crate) async fn ensure_attribute_key(&self, tenant: TenantId, service: ServiceId) -> Result<ParentRef, Error> {
         let edge = self.edge_keys()?;
-        let parent = self.leased_parent(service)?;
+        let mut parent = self.leased_parent(service)?;
         if edge.known_attribute_key(service).is_some() {
             return Ok(parent);
         }
@@ -269,7 +282,13 @@ impl Vault {
                 return Ok(parent);
             }
             let header = Header { algorithm: Algorithm::WRAPPING, bits: 256, ..record_header(id, parent, tenant) };
-            let material = edge.new_attribute_key(service, &header).await?;
+            let material = match edge.new_attribute_key(service, &header).await {
+                Err(refused @ Error::Withdrawn { .. }) => {
+                    parent = self.newer_parent(refused, Some(service), parent).await?;
+                    continue;
+                }
+                made => made?,
+            };
             let row = self.shelf.registry.seal_row(header, Some(material), None, Vec::new());
             match self.commit_own(Action::MakeAttributeKey, vec![Change::Insert(row)]).await {
                 Ok(()) => return Ok(parent),

@@ -52,6 +52,8 @@ pub(crate) struct ObjectKeys {
     pool: Pool,
     opened: quick_cache::sync::Cache<ObjectKeyId, Arc<Opened>>,
     turns: Vec<TurnLock<()>>,
+    /// Held by whoever renews the lease because the core has contradicted it.
+    pub(crate) renewal: TurnLock<()>,
     attribute_keys: Mutex<HashMap<ServiceId, Arc<AttributeKey>>>,
     stale: Mutex<BTreeSet<RowId>>,
     /// The core has refused what the lease allows: it is to be renewed at once.
@@ -118,6 +120,7 @@ impl ObjectKeys {
             pool: Pool::new(pool_keys),
             opened: quick_cache::sync::Cache::new((cache_bytes / OPENED_KEY_BYTES).max(1)),
             turns: (0..TURNS).map(|_| TurnLock::new(())).collect(),
+            renewal: TurnLock::new(()),
             attribute_keys: Mutex::default(),
             stale: Mutex::default(),
             lease_is_old: AtomicBool::new(false),
@@ -185,6 +188,10 @@ impl ObjectKeys {
     /// An object key for a new object of a service, wrapped under `parent`.
     async fn fresh(&self, service: ServiceId, parent: ParentRef) -> Result<Ready, WrapError> {
         loop {
+            // What waits under another version would be dropped for it.
+            if self.leases.current().service(service).and_then(|(_, service)| service.active()) != Some(parent) {
+                return Err(above(withdrawn(parent)));
+            }
             if let (Some(ready), is_low) = self.pool.take(service, parent) {
                 if is_low {
                     self.call();

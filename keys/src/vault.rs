@@ -401,8 +401,14 @@ impl Vault {
         header.generation = Generation::FIRST;
         (header.wrap_seq, header.attributes_seq) = (1, 1);
         self.claim_names(unit, &header, &attributes.names).await?;
-        let row = self.seal_object(header, &attributes, material).await?;
-        let header = row.header.clone();
+        let row = loop {
+            match self.seal_object(header.clone(), &attributes, material).await {
+                Err(refused @ Error::Withdrawn { .. }) => {
+                    header.parent = self.newer_parent(refused, header.owner.service, header.parent).await?;
+                }
+                sealed => break sealed?,
+            }
+        };
         unit.stage(Change::Insert(row));
         Ok(self.seen_as(header, attributes))
     }

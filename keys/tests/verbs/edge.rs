@@ -315,6 +315,31 @@ fn after_a_rekey_of_the_l3_new_objects_lie_under_the_new_version_and_used_ones_f
 }
 
 #[test]
+fn an_object_made_before_the_lease_knows_of_a_rekey_lies_under_the_new_version() {
+    block_on(async {
+        let site = Site::found().await;
+        let edge = site.edge().await;
+        let billing = edge.billing().await;
+        // Nothing is in the pool: the first attempt asks the core for the old version.
+        rekey_l3(&site).await;
+        edge.upstream.take_calls();
+        let new = active(&edge.vault, &billing, "new").await;
+        assert_eq!(edge.row(new).header.parent.version.0, 2);
+        assert_eq!(edge.upstream.take_calls(), Calls { wraps: 2, unwraps: 0, leases: 1 });
+
+        // An edge's own key is replaced likewise.
+        rekey_l3(&site).await;
+        while edge.vault.edge_figures().is_some_and(|figures| figures.pooled > 0) {
+            make(&edge.vault, &billing, Attributes::default(), None).await.expect("the pool has a key");
+        }
+        edge.upstream.take_calls();
+        let view = rekey(&edge.vault, &billing, new).await.expect("an Active key is replaced");
+        assert_eq!(edge.row(view.header.id).header.parent.version.0, 3);
+        assert_eq!(edge.upstream.take_calls(), Calls { wraps: 2, unwraps: 0, leases: 1 });
+    });
+}
+
+#[test]
 fn what_was_rewrapped_outlives_a_compromised_l3_and_the_rest_does_not() {
     block_on(async {
         let site = Site::found().await;

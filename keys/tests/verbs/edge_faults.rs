@@ -279,13 +279,24 @@ fn a_wrong_key_does_not_take_the_place_of_the_one_that_protects_an_object() {
 fn a_core_that_refuses_is_asked_for_the_lease_again() {
     block_on(async {
         let site = Site::found().await;
-        let edge = site.edge().await;
+        let mut edge = site.edge().await;
         let billing = edge.billing().await;
+        let id = make(&edge.vault, &billing, named("k"), None).await.expect("the name is free");
+        change(&edge.vault, &billing, id, Event::Activate).await.expect("a new key activates");
+        edge.restart().await;
         edge.upstream.set(Mood::Refuses);
-        let refused = make(&edge.vault, &billing, named("k"), None).await.expect_err("the core refuses");
+        let refused = encrypts(&edge.vault, &billing, id).await.expect_err("the core refuses");
         assert!(matches!(refused, Error::Withdrawn { .. }), "{refused}");
         edge.vault.check_lease().expect("one refusal is no verdict on the edge");
         assert!(matches!(edge.vault.tend().await, Err(Error::Withdrawn { .. })));
+        assert!(matches!(edge.vault.check_lease(), Err(Error::Denied { .. })));
+
+        // A new object does not wait for that: its L3 may have been replaced.
+        edge.upstream.set(Mood::Well);
+        edge.restart().await;
+        edge.upstream.set(Mood::Refuses);
+        let refused = make(&edge.vault, &billing, named("other"), None).await.expect_err("the core refuses");
+        assert!(matches!(refused, Error::Withdrawn { .. }), "{refused}");
         assert!(matches!(edge.vault.check_lease(), Err(Error::Denied { .. })));
     });
 }
