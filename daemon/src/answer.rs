@@ -19,14 +19,13 @@ const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 /// How often a request is tried whose rows another request changes first.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Answers one whole message into `output`: dispatch, commit, release. Returns whether the message has credentials to be wiped.
+/// Answers one whole message into `output`: dispatch, commit, release. Both may hold secrets: whoever keeps their buffers wipes them.
 ///
 /// A message that lost a race for a row left nothing behind, so it is done again. `origin` is how it came, for the metrics.
-pub async fn answer(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) -> bool {
+pub async fn answer(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) {
     let begun = Instant::now();
-    let had_credentials = commit(node, origin, caller, message, None, output).await;
+    commit(node, origin, caller, message, None, output).await;
     node.metrics.requests.took(origin, begun.elapsed());
-    had_credentials
 }
 
 /// As [`answer`], to a request that an edge has forwarded and may send again: then it gets the answer that it had.
@@ -39,17 +38,17 @@ pub async fn answer_again(
     message: &[u8],
     forwarded: &Forwarded,
     output: &mut Vec<u8>,
-) -> Result<bool, keys::Error> {
+) -> Result<(), keys::Error> {
     let begun = Instant::now();
     if let Some(open) = node.open()
         && let Some(answer) = open.vault.remembered(forwarded).await?
     {
         *output = answer;
-        return Ok(true);
+        return Ok(());
     }
-    let had_credentials = commit(node, Origin::Https, caller, message, Some(forwarded), output).await;
+    commit(node, Origin::Https, caller, message, Some(forwarded), output).await;
     node.metrics.requests.took(Origin::Https, begun.elapsed());
-    Ok(had_credentials)
+    Ok(())
 }
 
 async fn commit(
@@ -59,14 +58,13 @@ async fn commit(
     message: &[u8],
     forwarded: Option<&Forwarded>,
     output: &mut Vec<u8>,
-) -> bool {
+) {
     let open = node.open();
     let vault = open.as_ref().map(|open| &*open.vault);
     let mut attempt = 1;
     loop {
         let unit = vault.map_or_else(|| node.begin(caller.session()), |vault| vault.begin(caller.session()));
         let (response, mut unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
-        let had_credentials = response.request_had_credentials();
         if let Some((forwarded, vault)) = forwarded.zip(vault)
             && let Err(error) = response.remember(vault, &mut unit, forwarded).await
         {
@@ -74,7 +72,7 @@ async fn commit(
             tracing::warn!(%error, session = caller.session().0, "request not committed");
             node.note_all(&unit.lost());
             *output = response.withhold(&CommitError::Unavailable { what: error.to_string() });
-            return had_credentials;
+            return;
         }
         let items = Items::of(unit.records());
         let attempts_max = if unit.was_forwarded() { 1 } else { ATTEMPTS_MAX };
@@ -113,7 +111,7 @@ async fn commit(
                 *output = response.withhold(&error);
             }
         }
-        return had_credentials;
+        return;
     }
 }
 

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::stop::Stop;
+use crate::wiped::Wiped;
 
 pub mod body;
 pub mod edge;
@@ -48,7 +49,7 @@ where
     F: Future<Output = Result<Response<B>, Closed>>,
 {
     let pace = Pace::default();
-    let io = TokioIo::new(Paced::new(stream, pace.clone(), idle));
+    let io = TokioIo::new(Paced::new(Wiped::for_http(stream), pace.clone(), idle));
     let service = service_fn(|request: Request<Incoming>| {
         let (pace, answered) = (pace.clone(), pace.clone());
         pace.with_body(request.body().size_hint().exact());

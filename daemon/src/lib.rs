@@ -25,3 +25,4 @@ pub mod stop;
 mod sweeper;
 pub mod system;
 pub mod tls;
+pub mod wiped;

@@ -28,6 +28,7 @@ use crate::node::Node;
 use crate::stop::Stop;
 use crate::system::SystemClock;
 use crate::tls::{self, Trusted, handshake_failure, is_of_certificate};
+use crate::wiped::Wiped;
 pub use gate::{Gate, Shut};
 use places::Places;
 
@@ -93,7 +94,7 @@ pub struct Peer {
 /// A connection whose peer is known and may come in.
 pub struct Arrival {
     /// After the handshake; what was negotiated is `stream.get_ref().1`. Boxed, because every future that it is passed through keeps room for it.
-    pub stream: Box<TlsStream<TcpStream>>,
+    pub stream: Box<TlsStream<Wiped<TcpStream>>>,
     /// Who.
     pub peer: Peer,
     /// To be asked before each request; an error ends the connection.
@@ -218,7 +219,7 @@ impl Entrance {
     }
 
     /// Judges the certificate, names the principal and opens its session in the log. Refused attempts are recorded too.
-    fn admit(&self, stream: &TlsStream<TcpStream>) -> Result<(Peer, Gate), String> {
+    fn admit(&self, stream: &TlsStream<Wiped<TcpStream>>) -> Result<(Peer, Gate), String> {
         let chain: Vec<_> = stream.get_ref().1.peer_certificates().unwrap_or_default().iter().map(|der| der.clone().into_owned()).collect();
         let name = self.address.to_string();
         let certificate = chain.first().map_or([0; 32], |leaf| cipher::mac::sha256(&[leaf]));
@@ -281,9 +282,9 @@ fn report(ended: Result<(), JoinError>) {
     }
 }
 
-async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
+async fn handshake(acceptor: TlsAcceptor, stream: TcpStream) -> io::Result<Box<TlsStream<Wiped<TcpStream>>>> {
     stream.set_nodelay(true)?;
-    match timeout(HANDSHAKE_WITHIN, acceptor.accept(stream)).await {
+    match timeout(HANDSHAKE_WITHIN, acceptor.accept(Wiped::for_tls(stream))).await {
         Ok(done) => done.map(Box::new),
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no TLS handshake within five seconds")),
     }

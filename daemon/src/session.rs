@@ -7,9 +7,9 @@ use std::time::Duration;
 use keys::port::Clock;
 use keys::record::Origin;
 use kmip::{Caller, Frames, Framing};
+use secret::wipe;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use zeroize::Zeroize;
 
 use crate::answer::answer;
 use crate::listener::{Arrival, Shut, shut};
@@ -96,12 +96,12 @@ async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
             shut(&node, Origin::Kmip, caller.session(), &why);
             return Err(Ended::Refused { why });
         }
-        if answer(&node, Origin::Kmip, &mut caller, &input[..frame], &mut output).await {
-            input[..frame].zeroize();
-        }
+        answer(&node, Origin::Kmip, &mut caller, &input[..frame], &mut output).await;
+        wipe(&mut input[..frame]);
         input.drain(..frame);
         input.shrink_to(BUFFER_BYTES);
         within("the peer's reading of an answer", ANSWER_WITHIN, write(&mut stream, &output)).await?;
+        wipe(&mut output);
         output.clear();
         output.shrink_to(BUFFER_BYTES);
     }

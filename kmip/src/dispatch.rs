@@ -139,22 +139,20 @@ pub async fn dispatch(
 ) -> (Response, Unit) {
     out.clear();
     caller.messages += 1;
-    let (version, had_credentials) = match Request::decode(message) {
+    let version = match Request::decode(message) {
         Ok(request) => {
-            let had_credentials = request.message.header.authentication.is_some();
             match check(&request, caller.settings.credentials) {
                 Ok(()) => answer(vault, caller, &mut unit, &request, now, &mut out).await,
                 Err(error) => refuse(caller, &mut unit, &Unreadable { version: request.rules.version, error }, now, &mut out),
             }
-            (request.rules.version, had_credentials)
+            request.rules.version
         }
         Err(unreadable) => {
             refuse(caller, &mut unit, &unreadable, now, &mut out);
-            // Whatever could not be read may have had some.
-            (unreadable.version, true)
+            unreadable.version
         }
     };
-    (Response::new(out, version, had_credentials), unit)
+    (Response::new(out, version), unit)
 }
 
 /// What is wrong with a readable message as a whole.

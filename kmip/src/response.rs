@@ -17,19 +17,12 @@ use crate::version::ProtocolVersion;
 pub struct Response {
     bytes: Vec<u8>,
     version: ProtocolVersion,
-    carries_credentials: bool,
 }
 
 impl Response {
     /// Holds back `bytes`, a whole Response Message of this version.
-    pub(crate) fn new(bytes: Vec<u8>, version: ProtocolVersion, carries_credentials: bool) -> Self {
-        Self { bytes, version, carries_credentials }
-    }
-
-    /// Whether the request had an Authentication field, so that its bytes are to be wiped.
-    #[must_use]
-    pub fn request_had_credentials(&self) -> bool {
-        self.carries_credentials
+    pub(crate) fn new(bytes: Vec<u8>, version: ProtocolVersion) -> Self {
+        Self { bytes, version }
     }
 
     /// Stages the answer with the changes that it tells of, for a request that may come again.

@@ -23,4 +23,4 @@ pub use arena::{ArenaError, Exhausted, Report, Settings};
 pub use mapping::Backing;
 pub use scrub::scrubbed;
 pub use value::{Bytes, Key};
-pub use wiping::WipingHeap;
+pub use wiping::{WipingHeap, wipe};

@@ -30,6 +30,13 @@ impl WipingHeap {
     }
 }
 
+/// Overwrites what a buffer holds that goes on being used.
+pub fn wipe(bytes: &mut [u8]) {
+    bytes.fill(0);
+    // The compiler has to believe that somebody reads the zeros.
+    black_box(bytes);
+}
+
 // SAFETY: memory comes from `System` under the same layout with which it goes back; `realloc` is the trait's own, made of `alloc` and `dealloc`.
 unsafe impl GlobalAlloc for WipingHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -16,7 +16,6 @@ use keys::record::{Origin, Outcome, Record};
 use kmip::Caller;
 use tokio::sync::Mutex;
 use uuid::Uuid;
-use zeroize::Zeroize;
 
 use super::body::{NoBody, collect};
 use super::edge::{LEASE_PATH, lease};
@@ -103,7 +102,7 @@ impl Conversation {
             let principal = self.gate.principal().clone();
             return Ok(Box::pin(lease(&self.node, &principal, session)).await);
         }
-        let mut message = match message(request, self.node.config.kmip.message_bytes_max).await? {
+        let message = match message(request, self.node.config.kmip.message_bytes_max).await? {
             Ok(message) => message,
             Err(refused) => {
                 note(&self.node, session, Outcome::Invalid);
@@ -113,9 +112,7 @@ impl Conversation {
         pace.answering();
         let mut output = Vec::new();
         // Boxed: hyper moves the future of each request about, and keeps room for it as long as the connection lives.
-        if Box::pin(answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output)).await {
-            message.zeroize();
-        }
+        Box::pin(answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output)).await;
         Ok(answered(output))
     }
 }
@@ -137,7 +134,7 @@ impl Conversation {
             Ok(vouched) => vouched,
             Err(error) => return Ok(refuse(error.to_string(), Outcome::Invalid)),
         };
-        let mut message = match message(request, self.node.config.kmip.message_bytes_max).await? {
+        let message = match message(request, self.node.config.kmip.message_bytes_max).await? {
             Ok(message) => message,
             Err(refused) => {
                 note_as(&self.node, session, Action::Delegate, Outcome::Invalid);
@@ -168,13 +165,9 @@ impl Conversation {
             return Ok(closing(problem(StatusCode::SERVICE_UNAVAILABLE, "the audit log cannot be written")));
         };
         let mut output = Vec::new();
-        match Box::pin(answer_again(&node, caller, &message, &forwarded, &mut output)).await {
-            Ok(true) => message.zeroize(),
-            Ok(false) => {}
-            Err(error) => {
-                note_as(&node, session, Action::Delegate, error.outcome());
-                return Ok(closing(problem_of(error)));
-            }
+        if let Err(error) = Box::pin(answer_again(&node, caller, &message, &forwarded, &mut output)).await {
+            note_as(&node, session, Action::Delegate, error.outcome());
+            return Ok(closing(problem_of(error)));
         }
         Ok(answered(output))
     }

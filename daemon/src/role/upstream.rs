@@ -40,6 +40,7 @@ use crate::http::body::collect;
 use crate::http::edge::LEASE_PATH;
 use crate::http::kmip::PATH as KMIP_PATH;
 use crate::tls::ClientTls;
+use crate::wiped::Wiped;
 
 /// How long a call may take, all tries together (F18).
 const CALL_WITHIN: Duration = Duration::from_secs(2);
@@ -374,9 +375,9 @@ impl Core {
             let tls = ClientTls::load(ca, cert, key, &self.at.host)?;
             let socket = TcpStream::connect((self.at.host.as_str(), self.at.port)).await?;
             socket.set_nodelay(true)?;
-            let stream = TlsConnector::from(tls.config()).connect(tls.server_name(), socket).await?;
+            let stream = TlsConnector::from(tls.config()).connect(tls.server_name(), Wiped::for_tls(socket)).await?;
             let channel = channel(stream.get_ref().1);
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+            let (sender, connection) = http1::handshake(TokioIo::new(Wiped::for_http(stream))).await?;
             // It ends with the connection.
             tokio::spawn(async move {
                 if let Err(error) = connection.await {

@@ -35,10 +35,12 @@ pub(crate) struct Unseal {
 pub(crate) fn status(context: &Context) -> Result<(), Failure> {
     let status = wait(context.client()?.status())?;
     context.out.show(&status, status_text)?;
-    match (status.state.as_str(), status.reason) {
-        ("unsealed", _) => Ok(()),
-        (_, reason) => Err(Failure::unavailable(format!("the node is sealed ({}): run `strongroom unseal`", reason.unwrap_or_default()))),
-    }
+    let what_to_do = match (status.state.as_str(), status.role.as_str()) {
+        ("unsealed", _) => return Ok(()),
+        (_, "edge") => "it opens by itself once its core serves it, and `strongroom unseal` has it try at once",
+        _ => "run `strongroom unseal`",
+    };
+    Err(Failure::unavailable(format!("the node is sealed ({}): {what_to_do}", status.reason.unwrap_or_default())))
 }
 
 /// Unseals by whatever opens; asks for a PIN where a person is needed.
