@@ -23,19 +23,21 @@ pub struct ObjectKeyId(pub [u8; 16]);
 
 impl ObjectKeyId {
     /// The object key as a parent.
-    pub(crate) fn parent(self) -> ParentRef {
+    #[must_use]
+    pub fn parent(self) -> ParentRef {
         ParentRef { chain: ChainId::new(Uuid::from_bytes(self.0)), version: KeyVersion::FIRST }
     }
 }
 
 /// An object key as its core has wrapped it, and what is wrapped under it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Envelope<'a> {
-    pub(crate) id: ObjectKeyId,
+pub struct Envelope<'a> {
+    /// Which object key.
+    pub id: ObjectKeyId,
     /// What core has returned.
-    pub(crate) wrapped: &'a [u8],
+    pub wrapped: &'a [u8],
     /// A C1 blob under the object key.
-    pub(crate) sealed: &'a [u8],
+    pub sealed: &'a [u8],
 }
 
 impl<'a> Envelope<'a> {
@@ -49,7 +51,11 @@ impl<'a> Envelope<'a> {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, WrapError> {
+    /// Takes stored bytes apart.
+    ///
+    /// # Errors
+    /// [`WrapError::NotABlob`] if they are cut or of another format.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, WrapError> {
         let not = |what| WrapError::NotABlob { what };
         let (head, rest) = bytes.split_first_chunk::<HEAD_BYTES>().ok_or(not("length"))?;
         if head[0] != FORMAT {

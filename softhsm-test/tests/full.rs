@@ -12,8 +12,8 @@ use kmip::Error::Refused;
 use kmip::ttlv::ByteString;
 use kmip::{EncryptRequest, GetAttributesRequest, ResultReason};
 use rustls::{ClientConnection, StreamOwned};
-use softhsm_test::requests::create;
-use softhsm_test::{Core, Disk, Who};
+use softhsm_test::requests::{activate, create};
+use softhsm_test::{Core, Disk, Edge, Who};
 
 /// A refusal for want of an audit log comes within this time.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);
@@ -68,31 +68,44 @@ impl AdminConnection {
     }
 }
 
-fn exists(core: &Core, id: &str) -> bool {
+fn exists(node: &Core, who: Who, id: &str) -> bool {
     let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: Vec::new() };
-    core.connect(Who::TenantAdmin).call(&request).is_ok()
+    node.connect(who).call(&request).is_ok()
+}
+
+/// - `who` makes keys at this node.
+fn fills_up_and_heals(node: &mut Core, who: Who) {
+    let disk = Disk::mount(&node.dir().join("disk"), "24m");
+    let store = node.store();
+    fs::copy(&store, disk.path().join("store.redb")).expect("there is room");
+    fs::remove_file(&store).expect("it is ours");
+    std::os::unix::fs::symlink(disk.path().join("store.redb"), &store).expect("it is ours");
+    node.start();
+    let mut client = node.connect(who);
+    let before = create(&mut client, "before").expect("there is room");
+    activate(&mut client, &before).expect("it is new");
+    disk.fill();
+    must_be_general_failure(create(&mut client, "full").map(drop));
+    encrypt(&mut node.connect(Who::Service), &before).expect("reads go on");
+    disk.empty();
+    let after = create(&mut client, "after").expect("there is room again");
+    assert!(exists(node, who, &before) && exists(node, who, &after));
+    create(&mut client, "full").expect("the refused name was never taken");
+    node.stop();
+    let _verified = node.ask(&["audit", "verify"]);
 }
 
 #[test]
 fn a_full_keystore_refuses_changes_serves_reads_and_heals_alone() {
-    let mut core = Core::prepared();
-    let disk = Disk::mount(&core.dir().join("disk"), "24m");
-    let store = core.dir().join("core/store.redb");
-    fs::copy(&store, disk.path().join("store.redb")).expect("there is room");
-    fs::remove_file(&store).expect("it is ours");
-    std::os::unix::fs::symlink(disk.path().join("store.redb"), &store).expect("it is ours");
-    core.start();
-    let mut admin = core.connect(Who::TenantAdmin);
-    let before = create(&mut admin, "before").expect("there is room");
-    disk.fill();
-    must_be_general_failure(create(&mut admin, "full").map(drop));
-    encrypt(&mut core.connect(Who::Service), &core.value("L3_ID")).expect("reads go on");
-    disk.empty();
-    let after = create(&mut admin, "after").expect("there is room again");
-    assert!(exists(&core, &before) && exists(&core, &after));
-    create(&mut admin, "full").expect("the refused name was never taken");
-    core.stop();
-    let _verified = core.ask(&["audit", "verify"]);
+    fills_up_and_heals(&mut Core::prepared(), Who::TenantAdmin);
+}
+
+#[test]
+fn so_does_an_edges() {
+    let mut edge = Edge::prepared();
+    edge.core.start();
+    fills_up_and_heals(&mut edge, Who::Service);
+    edge.core.stop();
 }
 
 #[test]
@@ -149,7 +162,7 @@ fn a_full_audit_log_stops_every_operation_in_time_and_resumes_alone() {
     assert!(!remote("OPERATOR", &["tenant", "create", "initech"]).status.success(), "a change waits for space");
     disk.empty();
     create(&mut admin, "after").expect("it resumes alone");
-    assert!(exists(&core, &before));
+    assert!(exists(&core, Who::TenantAdmin, &before));
     core.stop();
     let verified = core.ask(&["--json", "audit", "verify"]);
     let records: serde_json::Value = serde_json::from_str(&verified).expect("a report in JSON");

@@ -1,19 +1,26 @@
-//! What root finds in the memory, the core image and the files of a core: no key in any state, and how the programs are linked.
+//! What root finds in the memory, the core image and the files of a core or an edge: no key in any state, and how the programs are linked.
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use softhsm_test::memscan::{memory_campaign, missed_goals};
+use softhsm_test::memscan::{edge_memory_campaign, memory_campaign};
 use softhsm_test::{Core, binary};
 
-/// Enough to find what lies open for longer than moments; the full count is the campaign `memory`.
+/// Enough to find what lies open for longer than moments; the full counts are the campaigns `memory` and `edge-memory`.
 const SAMPLES: u64 = 25;
 
 #[test]
 fn no_state_of_a_core_shows_a_key_to_root() {
     let table = memory_campaign(SAMPLES);
-    let missed = missed_goals(&table);
+    let missed = table.missed();
+    assert!(missed.is_empty(), "{missed:#?}\n{table}");
+}
+
+#[test]
+fn no_state_of_an_edge_shows_a_key_to_root() {
+    let table = edge_memory_campaign(SAMPLES);
+    let missed = table.missed();
     assert!(missed.is_empty(), "{missed:#?}\n{table}");
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::block_api::{compress256, compress512};
+use sha2::{Digest, Sha512};
 
 /// Bytes of a needle. Half a 256-bit key found is a key lost.
 pub(super) const NEEDLE_BYTES: usize = 16;
@@ -43,29 +44,18 @@ pub enum Class {
     L2,
     /// A service key, its AES schedule, the key of the record that holds it.
     L3,
-    /// The material of an edge's object, its AES schedule. No core has one, so it is not among [`Class::SECRET`].
+    /// What an edge wraps by: an object key or an attribute key, its extracted key, the keys of what lies under it.
+    ObjectKey,
+    /// The material of an edge's object, its AES schedule.
     L4,
+    /// The seed by which an edge vouches for its clients, and what Ed25519 makes of it.
+    DelegationKey,
     /// The key that the token protects, and what seals the MasterKey under it.
     SlotKey,
     /// The token's PIN.
     Pin,
     /// Not secret: the cluster's id, which is in every core's memory. A scan that does not find it has not looked.
     Control,
-}
-
-impl Class {
-    /// Every class that must not be found in a core.
-    pub const SECRET: [Self; 9] = [
-        Self::MasterKey,
-        Self::Ivk,
-        Self::IntegrityKey,
-        Self::IntegrityDerived,
-        Self::AuditKey,
-        Self::L2,
-        Self::L3,
-        Self::SlotKey,
-        Self::Pin,
-    ];
 }
 
 impl fmt::Display for Class {
@@ -78,7 +68,9 @@ impl fmt::Display for Class {
             Self::AuditKey => "audit",
             Self::L2 => "L2",
             Self::L3 => "L3",
+            Self::ObjectKey => "object key",
             Self::L4 => "L4",
+            Self::DelegationKey => "delegation",
             Self::SlotKey => "slot key",
             Self::Pin => "PIN",
             Self::Control => "control",
@@ -153,6 +145,16 @@ impl Needles {
                 self.pieces(class, Form::State, &state.map(u32::to_ne_bytes).concat());
             }
         }
+    }
+
+    /// A seed of Ed25519. RFC 8032 section 5.1.5: the halves of its hash are the scalar, once it is clamped, and the prefix.
+    pub fn ed25519(&mut self, class: Class, seed: &[u8]) {
+        self.raw(class, seed);
+        let mut halves: [u8; 64] = Sha512::digest(seed).into();
+        self.raw(class, &halves);
+        halves[0] &= 248;
+        halves[31] = halves[31] & 127 | 64;
+        self.raw(class, &halves);
     }
 
     /// A key of AES-256, in whatever mode.

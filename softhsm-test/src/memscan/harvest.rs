@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use cipher::aead::Aead;
 use cipher::kdf;
 use daemon::config::Config;
 use daemon::layout::Layout;
@@ -14,11 +15,10 @@ use keys::hierarchy::{MasterKey, MasterPurpose};
 use keys::id::{ClusterId, Layer};
 use keys::port::{Keystore, Query};
 use keys::registry::Registry;
-use keys::row::Row;
+use keys::row::{ParentRef, Row};
 use keys::wrap::ParentKey;
 use seal::{CustodianSettings, Expected, Means, PinSource, Pkcs11Settings, Seal, SealSettings};
 use secret::{Bytes, Key};
-use sha2::{Digest, Sha512};
 use storage::embedded::Embedded;
 
 use crate::memscan::forms::{Class, Needles};
@@ -40,7 +40,7 @@ const WRAP_LABEL: &[u8] = b"strongroom/wrap/1";
 /// # Panics
 /// If the core's files do not open.
 #[must_use]
-pub fn harvest(core: &Core) -> Needles {
+pub(super) fn harvest(core: &Core) -> Needles {
     let config = Config::load(&core.config(), std::env::vars_os()).expect("dev has written it");
     let layout = Layout::new(&config.data_dir);
     let cluster = layout.identity().expect("the core exists").cluster;
@@ -49,12 +49,18 @@ pub fn harvest(core: &Core) -> Needles {
     let master = open_master(core, &config, &layout, &mut needles);
     master.expose(|key| needles.raw(Class::MasterKey, key));
 
-    let copy = tempfile::tempdir().expect("a temporary folder");
-    let store = copy.path().join("store.redb");
-    fs::copy(layout.store(), &store).expect("the keystore is there");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    runtime.block_on(harvest_store(&store, cluster, &master, &mut needles));
+    runtime.block_on(harvest_store(&copied(&layout.store()), cluster, &master, &mut needles));
     needles
+}
+
+/// A keystore that holds what the file at `store` holds now.
+pub(super) fn copied(store: &Path) -> Arc<dyn Keystore> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let copy = folder.path().join("store.redb");
+    fs::copy(store, &copy).expect("the keystore is there");
+    // The file is open: the folder may go.
+    Arc::new(Embedded::open(&copy).expect("a whole copy"))
 }
 
 /// Opens the MasterKey, and notes the PIN that went to the device process and the slot key that came back.
@@ -114,9 +120,8 @@ impl Device for Listener {
     }
 }
 
-async fn harvest_store(path: &Path, cluster: ClusterId, master: &MasterKey, needles: &mut Needles) {
-    let store: Arc<dyn Keystore> = Arc::new(Embedded::open(path).expect("a whole copy"));
-    let registry = cluster::load(&store, cluster, master).await.expect("the roots open").registry;
+async fn harvest_store(store: &Arc<dyn Keystore>, cluster: ClusterId, master: &MasterKey, needles: &mut Needles) {
+    let registry = cluster::load(store, cluster, master).await.expect("the roots open").registry;
     let mut below = Harvest { cluster, registry: &registry, needles };
     let roots = [
         (Layer::Ivk, Class::Ivk, MasterPurpose::IvkWrap, b"strongroom/mk/ivk-wrap/1".as_slice()),
@@ -130,27 +135,27 @@ async fn harvest_store(path: &Path, cluster: ClusterId, master: &MasterKey, need
         wrapping.expose(|key| below.needles.raw(Class::MasterKey, key));
         let prk = wrapping.expose(|key| below.prk(Class::MasterKey, key));
         let parent = master.parent(cluster, purpose).expect("the arena has room");
-        for row in rows(&store, layer).await {
+        for row in rows(store, layer).await {
             let opened = below.open(class, &parent, &prk, &row);
             match layer {
                 Layer::Ivk => ivks.push((row, opened)),
                 Layer::Integrity => opened.expose(|key| below.integrity(key)),
-                _ => opened.expose(|seed| below.audit(seed)),
+                _ => opened.expose(|seed| below.needles.ed25519(class, seed)),
             }
         }
     }
-    let tenants = below.children(Class::L2, &ivks, &rows(&store, Layer::L2).await);
-    let _services = below.children(Class::L3, &tenants, &rows(&store, Layer::L3).await);
+    let tenants = below.children(Class::L2, &ivks, &rows(store, Layer::L2).await);
+    let _services = below.children(Class::L3, &tenants, &rows(store, Layer::L3).await);
 }
 
-async fn rows(store: &Arc<dyn Keystore>, layer: Layer) -> Vec<Row> {
+pub(super) async fn rows(store: &Arc<dyn Keystore>, layer: Layer) -> Vec<Row> {
     store.find(&Query { layer, terms: Vec::new(), before: None, limit: KEYS_MAX }).await.expect("a whole copy")
 }
 
-struct Harvest<'a> {
-    cluster: ClusterId,
-    registry: &'a Registry,
-    needles: &'a mut Needles,
+pub(super) struct Harvest<'a> {
+    pub(super) cluster: ClusterId,
+    pub(super) registry: &'a Registry,
+    pub(super) needles: &'a mut Needles,
 }
 
 impl Harvest<'_> {
@@ -175,25 +180,35 @@ impl Harvest<'_> {
     /// Opens one row: its key, and the key of its blob.
     fn open(&mut self, class: Class, parent: &ParentKey, prk: &Key<64>, row: &Row) -> Bytes {
         let blob = row.material.as_deref().expect("a key has material");
-        let salt = &blob[SALT_AT..SALT_AT + SALT_BYTES];
-        let (chain, version) = (row.header.parent.chain, row.header.parent.version.0.to_be_bytes());
-        let info = [WRAP_LABEL, &parent.aead().number().to_be_bytes(), chain.as_bytes(), &version, salt].concat();
-        derived(prk, &info).expose(|key| self.needles.aes(class, key));
-        let opened = parent.unwrap(&self.registry.material_binding(&row.header), blob).expect("the row opens");
-        opened.expose(|key| match key.try_into() {
-            Ok(key) if class == Class::L3 => self.needles.aes(class, key),
-            _ => self.needles.raw(class, key),
-        });
+        let binding = self.registry.material_binding(&row.header);
+        self.blob_key(class, parent.aead(), prk, binding.parent, blob);
+        let opened = parent.unwrap(&binding, blob).expect("the row opens");
+        opened.expose(|key| self.key(class, key));
         opened
     }
 
-    fn prk(&mut self, class: Class, key: &[u8]) -> Key<64> {
+    /// Key bytes as such; of those that encrypt by AES also what that makes of them.
+    pub(super) fn key(&mut self, class: Class, key: &[u8]) {
+        match key.try_into() {
+            Ok(key) if matches!(class, Class::L3 | Class::L4) => self.needles.aes(class, key),
+            _ => self.needles.raw(class, key),
+        }
+    }
+
+    /// The key of one blob that is wrapped under `parent`, whose extracted key is `prk`.
+    pub(super) fn blob_key(&mut self, class: Class, aead: Aead, prk: &Key<64>, parent: ParentRef, blob: &[u8]) {
+        let salt = &blob[SALT_AT..SALT_AT + SALT_BYTES];
+        let info = [WRAP_LABEL, &aead.number().to_be_bytes(), parent.chain.as_bytes(), &parent.version.0.to_be_bytes(), salt].concat();
+        derived(prk, &info).expose(|key| self.needles.aes(class, key));
+    }
+
+    pub(super) fn prk(&mut self, class: Class, key: &[u8]) -> Key<64> {
         let prk = kdf::extract(self.cluster.as_bytes(), key).expect("the arena has room");
         prk.expose(|prk| self.needles.hmac(class, prk));
         prk
     }
 
-    fn integrity(&mut self, key: &[u8]) {
+    pub(super) fn integrity(&mut self, key: &[u8]) {
         let prk = self.prk(Class::IntegrityKey, key);
         for label in ["meta", "registry", "slots", "index", "records"] {
             let derived = derived(&prk, format!("strongroom/ik/{label}/1").as_bytes());
@@ -202,15 +217,6 @@ impl Harvest<'_> {
                 let _prk = derived.expose(|key| self.prk(Class::IntegrityDerived, key));
             }
         }
-    }
-
-    /// RFC 8032 section 5.1.5: the halves of the seed's hash are the scalar, once it is clamped, and the prefix.
-    fn audit(&mut self, seed: &[u8]) {
-        let mut halves: [u8; 64] = Sha512::digest(seed).into();
-        self.needles.raw(Class::AuditKey, &halves);
-        halves[0] &= 248;
-        halves[31] = halves[31] & 127 | 64;
-        self.needles.raw(Class::AuditKey, &halves);
     }
 }
 

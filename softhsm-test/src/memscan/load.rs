@@ -1,7 +1,8 @@
-//! Work for a core while it is looked at: every kind of request, from several connections, good ones and refused ones.
+//! Work for a node while it is looked at: every kind of request, from several connections, good ones and refused ones.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
+use std::time::Duration;
 
 use daemon::kmip_client::{KmipClient, KmipError};
 use kmip::ttlv::ByteString;
@@ -10,11 +11,15 @@ use kmip::{
     RevocationReasonCode,
 };
 
-use crate::requests::{activate, create, decrypt, destroy, encrypt, locate, look, revoke};
+use crate::memscan::look::pause;
+use crate::requests::{self, activate, create, decrypt, destroy, encrypt, get, locate, look, register, revoke};
 use crate::{Core, Who};
 
 /// Lengths of the texts that are encrypted, in bytes: the usual one is a data key.
 const TEXT_BYTES: [usize; 6] = [32, 32, 48, 64, 1024, 16 * 1024];
+
+/// How long the L3 of an edge under load stays as it is.
+const BETWEEN_VERSIONS: Duration = Duration::from_millis(300);
 
 /// What runs, until it is told to stop.
 pub(super) struct Load<'scope> {
@@ -41,23 +46,47 @@ impl Gauge {
     }
 }
 
+/// What goes on besides the work that every node does.
+pub(super) enum Besides<'a> {
+    /// Nothing.
+    Nothing,
+    /// An operator of the node never rests.
+    Operator,
+    /// The node is an edge: secrets are registered, and its core's key is asked for as well.
+    Upstream,
+    /// The node is an edge: secrets are registered, while the service's L3 gets new versions at this core.
+    Rekeying(&'a Core),
+}
+
 impl<'scope> Load<'scope> {
     /// Starts the clients of KMIP; `name` tells the keys of one load from those of another.
-    pub(super) fn start<'env>(scope: &'scope Scope<'scope, 'env>, core: &'scope Core, gauge: &'scope Gauge, name: &'static str) -> Self {
-        let gcm = core.value("L3_ID");
-        let cbc = gcm.clone();
-        let workers = vec![
-            scope.spawn(move || encrypt_and_decrypt(&mut core.connect(Who::Service), &gcm, gauge)),
-            scope.spawn(move || blocks(&mut core.connect(Who::Service), &cbc, gauge)),
-            scope.spawn(move || live_and_die(&mut core.connect(Who::TenantAdmin), name, gauge)),
+    pub(super) fn start<'env>(
+        scope: &'scope Scope<'scope, 'env>,
+        node: &'scope Core,
+        key: &'scope str,
+        gauge: &'scope Gauge,
+        name: &'static str,
+        besides: &'scope Besides<'_>,
+    ) -> Self {
+        let mut workers = vec![
+            scope.spawn(move || encrypt_and_decrypt(&mut node.connect(Who::Service), key, gauge)),
+            scope.spawn(move || blocks(&mut node.connect(Who::Service), key, gauge)),
+            scope.spawn(move || live_and_die(&mut node.connect(node.governor()), name, gauge)),
         ];
+        match besides {
+            Besides::Nothing => {}
+            Besides::Operator => workers.push(scope.spawn(move || administer(node, gauge))),
+            Besides::Upstream => {
+                let l3 = node.value("L3_ID");
+                workers.push(scope.spawn(move || encrypt_and_decrypt(&mut node.connect(Who::Service), &l3, gauge)));
+                workers.push(scope.spawn(move || secrets(&mut node.connect(Who::Service), key, name, gauge)));
+            }
+            Besides::Rekeying(core) => {
+                workers.push(scope.spawn(move || secrets(&mut node.connect(Who::Service), key, name, gauge)));
+                workers.push(scope.spawn(move || rekey(core, gauge)));
+            }
+        }
         Self { workers, gauge }
-    }
-
-    /// Starts an operator who never rests.
-    pub(super) fn administer<'env>(&mut self, scope: &'scope Scope<'scope, 'env>, core: &'scope Core) {
-        let gauge = self.gauge;
-        self.workers.push(scope.spawn(move || administer(core, gauge)));
     }
 
     /// Waits until every worker has ended.
@@ -135,6 +164,28 @@ fn live_and_die(client: &mut KmipClient, name: &str, gauge: &Gauge) {
         assert_eq!(locate(client, &name)?, std::slice::from_ref(&key));
         revoke(client, &key, RevocationReasonCode::CessationOfOperation)?;
         destroy(client, &key)
+    });
+}
+
+/// Secrets from Register to Destroy, and the key itself.
+fn secrets(client: &mut KmipClient, key: &str, name: &str, gauge: &Gauge) {
+    repeat(gauge, |number| {
+        let password = format!("{number:016} is the number of a secret").into_bytes();
+        let secret = register(client, &format!("secret-{name}-{number}"), &password)?;
+        assert_eq!(get(client, &secret)?, password, "what was registered");
+        assert_eq!(get(client, key)?.len(), 32, "AES-256");
+        destroy(client, &secret)
+    });
+}
+
+/// New versions of the service's L3, a few in a second.
+fn rekey(core: &Core, gauge: &Gauge) {
+    let mut client = core.connect(Who::TenantAdmin);
+    let mut newest = core.value("L3_ID");
+    repeat(gauge, |_| {
+        newest = requests::rekey(&mut client, &newest)?;
+        pause(BETWEEN_VERSIONS);
+        Ok(())
     });
 }
 
