@@ -72,8 +72,12 @@ struct BadCore {
 
 impl BadCore {
     fn start(cert: &Path, key: &Path, fault: Fault) -> Self {
+        Self::start_at("127.0.0.1:0", cert, key, fault)
+    }
+
+    fn start_at(address: &str, cert: &Path, key: &Path, fault: Fault) -> Self {
         let config = https::server(cert, key);
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let listener = TcpListener::bind(address).expect("the port is free");
         let address = listener.local_addr().expect("it is bound").to_string();
         let (fault, asked) = (Arc::new(Mutex::new(fault)), Arc::new(AtomicU64::new(0)));
         let (now, count) = (Arc::clone(&fault), Arc::clone(&asked));
@@ -221,6 +225,40 @@ fn a_core_that_answers_rubbish_costs_an_edge_neither_time_nor_memory() {
     let after = rss_kib(edge.pid());
     told(&format!("memory: {before} KiB before, {after} KiB after"));
     assert!(after < before + GROWTH_KIB_MAX, "{before} KiB became {after} KiB");
+    edge.stop();
+}
+
+/// The core that answers for an edge's clients turns bad while the edge serves.
+#[test]
+fn a_request_that_is_passed_on_to_a_bad_core_is_refused_in_time_and_what_is_warm_goes_on() {
+    let mut edge = Edge::prepared();
+    edge.start_both();
+    let mut client = edge.connect(Who::Service);
+    let key = requests::create(&mut client, "warm").expect("the edge is well");
+    requests::activate(&mut client, &key).expect("the edge is well");
+    let warm = requests::encrypt(&mut client, &key, b"plain".to_vec()).expect("the edge is well");
+    let l3 = edge.value("L3_ID");
+    let secret = requests::encrypt(&mut client, &l3, b"at the core".to_vec()).expect("the core is well");
+    edge.core.stop();
+    let (cert, key) = dev_files(&edge);
+    let bad = BadCore::start_at(edge.value("HTTPS_CORE").trim_start_matches("https://"), &cert, &key, Fault::Broken);
+    let before = rss_kib(edge.pid());
+    for fault in FAULTS {
+        bad.become_so(fault);
+        let asked = bad.asked();
+        let was_asked = wait_for_within(GOES_ON_WITHIN, || {
+            let began = Instant::now();
+            let answer = requests::decrypt(&mut client, &secret);
+            assert!(answer.is_err(), "{fault:?}: {answer:?}");
+            assert!(began.elapsed() < CALL_WITHIN, "{fault:?}: it took {:?}", began.elapsed());
+            assert_eq!(requests::decrypt(&mut client, &warm).expect("the lease goes on"), b"plain", "{fault:?}");
+            bad.asked() > asked
+        });
+        assert!(was_asked, "{fault:?}: the core was not asked");
+    }
+    let after = rss_kib(edge.pid());
+    assert!(after < before + GROWTH_KIB_MAX, "{before} KiB became {after} KiB");
+    drop(client);
     edge.stop();
 }
 
