@@ -49,7 +49,7 @@ pub async fn new_root(upstream: &dyn Upstream, lease: &Lease, randomness: &Rando
     let key = random_key::<OBJECT_KEY_BYTES>(randomness)?;
     let bytes = key.expose(|key| Bytes::init_with(key.len(), |bytes| bytes.copy_from_slice(key)))?;
     let id = ObjectKeyId(randomness.array()?);
-    let active = lease.group.versions.iter().find(|key| key.state == State::Active).ok_or_else(|| no_key(&lease.group))?;
+    let active = lease.group.versions.iter().rfind(|key| key.state == State::Active).ok_or_else(|| no_key(&lease.group))?;
     let wrapped = all_wrapped(upstream, active.id, &[(id, &bytes)]).await?.concat();
     let stored = [active.version.0.to_be_bytes().to_vec(), Envelope { id, wrapped: &wrapped, sealed: &[] }.encode()].concat();
     Ok(EdgeRoot { key, stored })
@@ -74,7 +74,9 @@ pub async fn open_root(upstream: &dyn Upstream, lease: &Lease, stored: &[u8]) ->
 }
 
 fn no_key(service: &LeasedService) -> Error {
-    Error::Withdrawn { why: format!("the key of the edge group {} cannot be used now", service.name) }
+    Error::Withdrawn {
+        why: format!("no version of the key of {} may wrap or open this now: see `strongroom key list` at the core", service.name),
+    }
 }
 
 /// Where an edge group's integrity key is.
@@ -184,7 +186,7 @@ impl Vault {
     pub(crate) fn leased_service(&self, edge: &ObjectKeys, id: ServiceId) -> Result<Service, Error> {
         let current = edge.leases.current();
         let (tenant, service) = current.service(id).ok_or(Error::NotFound)?;
-        let active = service.versions.iter().find(|key| key.state == State::Active).ok_or_else(|| no_key(service))?;
+        let active = service.versions.iter().rfind(|key| key.state == State::Active).ok_or_else(|| no_key(service))?;
         Ok(Service { id, tenant: tenant.id, name: service.name.clone(), default_key: active.id })
     }
 

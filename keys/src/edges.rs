@@ -28,6 +28,8 @@ use crate::wrap::{ObjectKeyPlace, ParentKey};
 
 /// Bytes of an object key.
 pub const OBJECT_KEY_BYTES: usize = 32;
+/// How many versions a lease runs after that are made while it is put together.
+const CHASED_VERSIONS_MAX: usize = 16;
 /// Rows that one look for versions brings.
 const LEASE_PAGE_ROWS: usize = 256;
 /// Most edges of one group that vouch for clients.
@@ -231,6 +233,21 @@ impl Vault {
                 Some(last) => query.before = Some(last.header.id),
                 None => break,
             }
+        }
+        // A Re-key meanwhile shows the old version as replaced, and the new one not at all.
+        for _ in 0..CHASED_VERSIONS_MAX {
+            if versions.iter().any(|key| key.state == State::Active) {
+                break;
+            }
+            let newest = self.service(id).await?.default_key;
+            let Header { version, state, .. } = self.shelf.existing(newest).await?.header;
+            let newest = LeasedKey { id: newest, version, state };
+            if versions.contains(&newest) {
+                // Revoked: there is none.
+                break;
+            }
+            versions.retain(|key| key.id != newest.id);
+            versions.push(newest);
         }
         versions.sort_unstable_by_key(|key| key.version);
         Ok(LeasedService { id, name, chain, versions })

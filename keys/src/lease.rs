@@ -68,7 +68,7 @@ impl LeasedService {
     /// The version that wraps, as a parent.
     #[must_use]
     pub fn active(&self) -> Option<ParentRef> {
-        let active = self.versions.iter().find(|key| key.state == State::Active)?;
+        let active = self.versions.iter().rfind(|key| key.state == State::Active)?;
         Some(ParentRef { chain: self.chain, version: active.version })
     }
 

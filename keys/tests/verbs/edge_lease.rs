@@ -7,6 +7,7 @@ use keys::Error;
 use keys::id::{RowId, Time};
 use keys::lifecycle::{Event, State};
 use keys::policy::{Grants, Role};
+use keys::port::Upstream;
 
 use super::{default_key, rekey, view};
 use crate::fakes::edge::{Calls, Edge, HOLDS, Mood, POOL_KEYS, Site, make};
@@ -26,6 +27,39 @@ fn must_be_purged(edge: &Edge) {
     let figures = edge.vault.edge_figures().expect("it is an edge");
     assert_eq!((figures.opened, figures.pooled), (0, 0));
     assert_eq!(edge.vault.cache_figures().entries, 0);
+}
+
+/// The newest version may be made between the look at the list of keys and the look at each.
+#[test]
+fn a_lease_that_is_put_together_during_rekeys_has_a_version_that_wraps() {
+    const REKEYS: usize = 60;
+    let site = block_on(Site::found());
+    let edge = block_on(site.edge());
+    let (admin, service) = block_on(async {
+        let of = |role| grants(&site.core, role, "acme", "billing");
+        (of(Role::TenantAdmin).await, of(Role::Service).await)
+    });
+    let (core, upstream) = (&site.core, &edge.upstream);
+    let is_done = std::sync::atomic::AtomicBool::new(false);
+    let leases = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..REKEYS {
+                let newest = block_on(default_key(core, &service));
+                block_on(rekey(core, &admin, newest)).expect("a default key is replaced");
+            }
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        let mut leases = 0;
+        while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+            let lease = block_on(upstream.lease()).expect("the core is well");
+            for service in lease.tenants.iter().flat_map(|tenant| &tenant.services) {
+                assert!(service.active().is_some(), "{}: {:?}", service.name, service.versions);
+            }
+            leases += 1;
+        }
+        leases
+    });
+    assert!(leases > 10, "{leases} leases are too few to tell");
 }
 
 #[test]
