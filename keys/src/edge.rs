@@ -30,6 +30,8 @@ use crate::vault::{NewKey, Vault, View, key_header};
 
 /// Most bytes of one object's material.
 pub const MATERIAL_BYTES_MAX: usize = 128 * 1024;
+/// How many newer versions of an L3 an object is tried under that come while it is made.
+const NEWER_PARENTS_MAX: usize = 4;
 /// How often the first object of a service tries to be the one that makes the attribute key.
 const ATTRIBUTE_KEY_ATTEMPTS_MAX: usize = 4;
 
@@ -215,6 +217,19 @@ impl Vault {
         }
         let newer = self.leased_parent(service)?;
         if newer == parent { Err(refused) } else { Ok(newer) }
+    }
+
+    /// As [`Vault::seal_object`], of an object that is new: where its L3 was replaced, it lies under the newer version.
+    pub(crate) async fn seal_new(&self, mut header: Header, attributes: &Attributes, material: &Bytes) -> Result<Row, Error> {
+        for _ in 0..NEWER_PARENTS_MAX {
+            match self.seal_object(header.clone(), attributes, material).await {
+                Err(refused @ Error::Withdrawn { .. }) => {
+                    header.parent = self.newer_parent(refused, header.owner.service, header.parent).await?;
+                }
+                sealed => return sealed,
+            }
+        }
+        Err(Error::Unavailable { what: "the service's key is replaced again and again just now".to_owned() })
     }
 
     /// Stages a new object of the principal's service, Pre-Active unless its dates say otherwise.

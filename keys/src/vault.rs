@@ -401,14 +401,8 @@ impl Vault {
         header.generation = Generation::FIRST;
         (header.wrap_seq, header.attributes_seq) = (1, 1);
         self.claim_names(unit, &header, &attributes.names).await?;
-        let row = loop {
-            match self.seal_object(header.clone(), &attributes, material).await {
-                Err(refused @ Error::Withdrawn { .. }) => {
-                    header.parent = self.newer_parent(refused, header.owner.service, header.parent).await?;
-                }
-                sealed => break sealed?,
-            }
-        };
+        let row = self.seal_new(header, &attributes, material).await?;
+        let header = row.header.clone();
         unit.stage(Change::Insert(row));
         Ok(self.seen_as(header, attributes))
     }
@@ -638,7 +632,7 @@ impl Vault {
     }
 
     /// A new row: material and attributes wrapped by the parent in one call.
-    async fn seal_object(&self, header: Header, attributes: &Attributes, material: &Bytes) -> Result<Row, Error> {
+    pub(crate) async fn seal_object(&self, header: Header, attributes: &Attributes, material: &Bytes) -> Result<Row, Error> {
         let content = encode_attributes(&header, attributes)?;
         let registry = &self.shelf.registry;
         let children = [(registry.attributes_binding(&header), &content), (registry.material_binding(&header), material)];

@@ -19,7 +19,7 @@ use crate::{Core, Who};
 const TEXT_BYTES: [usize; 6] = [32, 32, 48, 64, 1024, 16 * 1024];
 
 /// How long the L3 of an edge under load stays as it is.
-const BETWEEN_VERSIONS: Duration = Duration::from_millis(300);
+const BETWEEN_VERSIONS: Duration = Duration::from_secs(1);
 
 /// What runs, until it is told to stop.
 pub(super) struct Load<'scope> {
@@ -178,7 +178,7 @@ fn secrets(client: &mut KmipClient, key: &str, name: &str, gauge: &Gauge) {
     });
 }
 
-/// New versions of the service's L3, a few in a second.
+/// New versions of the service's L3.
 fn rekey(core: &Core, gauge: &Gauge) {
     let mut client = core.connect(Who::TenantAdmin);
     let mut newest = core.value("L3_ID");
