@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::latch::LatchState;
+use crate::tpm::DIGEST_BYTES;
 
 /// What the device process itself found wrong, told over the wire.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
@@ -108,10 +109,35 @@ pub enum Refusal {
         /// The PKCS#11 name.
         mechanism: String,
     },
+    /// The TPM cannot be spoken to.
+    #[error("cannot use the TPM at {tcti}: {reason}; check the path, and that the daemon's user may open it")]
+    TpmUnusable {
+        /// How it was to be reached.
+        tcti: String,
+        /// What tpm2-tss said.
+        reason: String,
+    },
+    /// Another TPM than the secret was sealed to, or somebody in between who passes for it.
+    #[error("the TPM is another one than the slot was made on, or it was cleared: its storage root key has another name; use another slot")]
+    WrongTpm,
+    /// Nobody has approved the state in which the platform is.
+    #[error(
+        "the platform is in a state that was not approved ({}): if that is meant, have the release key's holder run `strongroom slot tpm-policy sign`, and install the result with `strongroom slot tpm-policy approve`",
+        describe_states(states)
+    )]
+    NotApproved {
+        /// Per set of registers that approvals speak of: the set and its digest now.
+        states: Vec<(Vec<u8>, [u8; DIGEST_BYTES])>,
+    },
+    /// The TPM refuses all PINs for a while.
+    #[error(
+        "the TPM is in lockout after wrong PINs: wait until it lets go, or clear it with its lockout password; nothing is tried again by itself"
+    )]
+    TpmLockedOut,
     /// A call failed, and the device is to blame.
     #[error("the device failed in {call}: {code}; check the token and its connection, then try again")]
     DeviceFault {
-        /// The PKCS#11 function.
+        /// The PKCS#11 function, or the TPM's command.
         call: String,
         /// The return value's name.
         code: String,
@@ -158,7 +184,7 @@ pub enum DeviceError {
         source: io::Error,
     },
     /// The device process ended without an answer: nearly always a crash in the vendor's module.
-    #[error("the device process {}: a fault in the PKCS#11 module is likely; nothing was tried again", describe_end(*signal, *code))]
+    #[error("the device process {}: a fault in the device's software is likely; nothing was tried again", describe_end(*signal, *code))]
     Died {
         /// The signal that ended it.
         signal: Option<i32>,
@@ -192,6 +218,15 @@ pub enum DeviceError {
     /// No locked memory for the answer.
     #[error(transparent)]
     Exhausted(#[from] secret::Exhausted),
+}
+
+fn describe_states(states: &[(Vec<u8>, [u8; DIGEST_BYTES])]) -> String {
+    let one = |(pcrs, digest): &(Vec<u8>, [u8; DIGEST_BYTES])| {
+        let pcrs: Vec<String> = pcrs.iter().map(ToString::to_string).collect();
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("sha256:{} has digest {digest}", pcrs.join(","))
+    };
+    if states.is_empty() { "there is no approval at all".to_owned() } else { states.iter().map(one).collect::<Vec<_>>().join("; ") }
 }
 
 fn describe_end(signal: Option<i32>, code: Option<i32>) -> String {

@@ -1,8 +1,10 @@
-//! What can be asked of a PKCS#11 token, and what it answers: the public half of the wire.
+//! What can be asked of a device, and what it answers: the public half of the wire. Here that of a PKCS#11 token; a TPM's is in [`crate::tpm`].
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+use crate::tpm::{Tpm, TpmReport, TpmSealed, TpmTask};
 
 /// Most bytes of one secret that a device protects: slot keys and MACs are 32, nothing of ours is above 64.
 pub const SECRET_BYTES_MAX: usize = 64;
@@ -105,13 +107,30 @@ pub enum Task {
     },
 }
 
-/// One task on one token.
+/// One task on one device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Work {
+    /// On a PKCS#11 token.
+    Token {
+        /// Where.
+        token: Token,
+        /// What.
+        task: Task,
+    },
+    /// On a TPM 2.0.
+    Tpm {
+        /// Where.
+        tpm: Tpm,
+        /// What.
+        task: TpmTask,
+    },
+}
+
+/// One piece of work, and what a person said of its PIN.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// Where.
-    pub token: Token,
-    /// What.
-    pub task: Task,
+    /// What is to be done, and where.
+    pub work: Work,
     /// Try the PIN once although it is latched: a person said so (`strongroom slot verify --retry-pin`).
     pub retry_pin: bool,
 }
@@ -153,6 +172,10 @@ pub enum Answer {
     KeyMade,
     /// To [`Task::Protect`].
     Protected(Protected),
-    /// To [`Task::Open`]; the secret travels beside it.
+    /// To [`Task::Open`] and [`TpmTask::Open`]; the secret travels beside it.
     Opened,
+    /// To [`TpmTask::Describe`].
+    TpmDescribed(TpmReport),
+    /// To [`TpmTask::Protect`].
+    TpmSealed(TpmSealed),
 }

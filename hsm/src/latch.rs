@@ -10,6 +10,8 @@
 //! for an interrupted one, and a module is spared company that it may not bear: SoftHSM rewrites its token file at each login, and a second
 //! process that reads it meanwhile finds no token.
 //!
+//! For an object in a TPM the same holds of TPM2_Unseal with its PIN; in the place of the module's path stands the name by which the TPM is reached.
+//!
 //! File `HEX.latch`, `HEX` = the first 16 bytes of SHA-256(module path | 0 | serial); text, one line each: `strongroom-pin-latch 1`, state,
 //! module, serial. The last two are for people. File `HEX.lock`, the same of the module path alone: empty, locked for the turn.
 
@@ -104,6 +106,12 @@ pub struct Latch<'a> {
 }
 
 impl Latch<'_> {
+    /// The serial of its token.
+    #[must_use]
+    pub fn serial(&self) -> &str {
+        &self.serial
+    }
+
     /// The latch file, there or not.
     #[must_use]
     pub fn path(&self) -> PathBuf {

@@ -15,6 +15,9 @@ use crate::{Answer, Device, DeviceError, Job, Order, Refusal, Reply, Secrets};
 /// How long a process that has answered may take to wipe and exit before it is killed.
 const LINGER: Duration = Duration::from_millis(500);
 
+/// Keeps tpm2-tss from writing into the daemon's log what goes wrong: that is in the answer, named and once.
+const TSS_LOG: (&str, &str) = ("TSS2_LOG", "all+none");
+
 /// How device processes are started.
 #[derive(Debug, Clone)]
 pub struct ProcessSettings {
@@ -22,7 +25,8 @@ pub struct ProcessSettings {
     pub program: PathBuf,
     /// Where the wrong-PIN latches are; an existing directory, writable by the daemon's user only.
     pub latch_dir: PathBuf,
-    /// The whole environment of the process, for modules that are configured by variables (`SOFTHSM2_CONF`); nothing else is inherited.
+    /// The whole environment of the process, for modules that are configured by variables (`SOFTHSM2_CONF`); nothing is inherited.
+    /// Only `TSS2_LOG` is set if it is not here.
     pub environment: BTreeMap<String, String>,
     /// Longest time for one job, from start to answer.
     pub deadline: Duration,
@@ -49,6 +53,7 @@ impl DeviceProcess {
         let (ours, theirs) = UnixStream::pair().map_err(socket)?;
         let child = Command::new(&self.settings.program)
             .env_clear()
+            .envs([TSS_LOG])
             .envs(&self.settings.environment)
             .current_dir("/")
             .stdin(OwnedFd::from(theirs))

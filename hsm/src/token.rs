@@ -2,7 +2,7 @@
 
 use secret::Bytes;
 
-use crate::{Answer, Device, DeviceError, Job, KeyKind, KeyName, Protected, Reply, Secrets, Task, Token, TokenReport};
+use crate::{Answer, Device, DeviceError, Job, KeyKind, KeyName, Protected, Reply, Secrets, Task, Token, TokenReport, Work};
 
 /// What a job logs in with.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +19,7 @@ impl Token {
     /// # Errors
     /// [`DeviceError`].
     pub fn describe(&self, device: &dyn Device) -> Result<TokenReport, DeviceError> {
-        let job = Job { token: self.clone(), task: Task::Describe, retry_pin: false };
+        let job = Job { work: Work::Token { token: self.clone(), task: Task::Describe }, retry_pin: false };
         match device.run(&job, Secrets::default())?.answer {
             Answer::Described(report) => Ok(report),
             _ => Err(MISFIT),
@@ -75,9 +75,9 @@ impl Token {
     }
 
     fn run(&self, device: &dyn Device, login: Login<'_>, task: Task, payload: Option<&Bytes>) -> Result<Reply, DeviceError> {
-        let job = Job { token: self.clone(), task, retry_pin: login.retry_latched };
+        let job = Job { work: Work::Token { token: self.clone(), task }, retry_pin: login.retry_latched };
         device.run(&job, Secrets { pin: Some(login.pin), payload })
     }
 }
 
-const MISFIT: DeviceError = DeviceError::Garbled { what: "an answer to another task" };
+pub(crate) const MISFIT: DeviceError = DeviceError::Garbled { what: "an answer to another task" };

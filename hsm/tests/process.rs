@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use hsm::{Answer, Device as _, DeviceError, DeviceProcess, Job, ProcessSettings, Reply, Secrets, Task, Token, TokenName};
+use hsm::{Answer, Device as _, DeviceError, DeviceProcess, Job, ProcessSettings, Reply, Secrets, Task, Token, TokenName, Work};
 use secret::Bytes;
 
 /// Far above what any of them takes that does not hang.
@@ -21,8 +21,12 @@ fn run(fake: &str, deadline: Duration) -> Result<Reply, DeviceError> {
     device.run(&job(), Secrets { pin: Some(&pin), payload: None })
 }
 
+fn token() -> Token {
+    Token { module: "/m.so".into(), name: TokenName::Label("t".to_owned()) }
+}
+
 fn job() -> Job {
-    Job { token: Token { module: "/m.so".into(), name: TokenName::Label("t".to_owned()) }, task: Task::Describe, retry_pin: false }
+    Job { work: Work::Token { token: token(), task: Task::Describe }, retry_pin: false }
 }
 
 fn garbled(fake: &str) -> &'static str {
@@ -84,7 +88,7 @@ fn an_answer_to_another_task_is_refused() {
         environment: BTreeMap::from([("FAKE".to_owned(), "misfit".to_owned())]),
         deadline: DEADLINE,
     });
-    assert!(matches!(job().token.describe(&device), Err(DeviceError::Garbled { what: "an answer to another task" })));
+    assert!(matches!(token().describe(&device), Err(DeviceError::Garbled { what: "an answer to another task" })));
 }
 
 #[test]

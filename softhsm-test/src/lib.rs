@@ -1,4 +1,4 @@
-//! Fixtures for tests with real parts: a private SoftHSM, a whole appliance, one core, one edge, and where our own binaries are.
+//! Fixtures for tests with real parts: a private SoftHSM, a private TPM, a whole appliance, one core, one edge, and where our own binaries are.
 //!
 //! Whatever is missing fails the test with the command that provides it; nothing is skipped.
 
@@ -12,6 +12,7 @@ pub mod memscan;
 pub mod requests;
 pub mod soak;
 mod softhsm;
+mod swtpm;
 
 pub use appliance::{Appliance, Who, signal, wait_for, wait_for_within};
 pub use core::Core;
@@ -19,6 +20,7 @@ pub use disk::Disk;
 pub use domain::{SESSION, domain};
 pub use edge::Edge;
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
+pub use swtpm::{Swtpm, free_port_pair};
 
 use std::env;
 use std::path::PathBuf;

@@ -10,11 +10,16 @@ use crate::command::{run, shown};
 const PACKAGES: &[(&str, &str)] = &[
     ("faketime", "libfaketime, by which a core's clock jumps"),
     ("gdb", "gcore, which takes the core image that is searched for keys"),
+    ("libtss2-dev", "tpm2-tss, against which the device process is built"),
+    ("libtss2-tcti-swtpm0", "its way to the software TPM"),
     ("opensc", "pkcs11-tool, which looks at a token from outside"),
+    ("pkg-config", "by which the build finds tpm2-tss"),
     ("python3-venv", "the environment of the KMIP client and of the checking programs"),
     ("softhsm2", "the software token behind every device test"),
     ("strace", "faults put under the running programs"),
+    ("swtpm", "the software TPM behind every TPM test"),
     ("systemd", "systemd-analyze, which verifies the unit files"),
+    ("tpm2-tools", "what looks at a TPM from outside, and changes its state"),
 ];
 
 /// Installs what is missing, as root or through sudo; else an error that shows the commands to run.
@@ -108,14 +113,20 @@ mod tests {
 
     #[test]
     fn packages_that_dpkg_does_not_know_are_missing() {
-        check("", &["faketime", "gdb", "opensc", "python3-venv", "softhsm2", "strace", "systemd"]);
-        check("ii  faketime\nii  gdb\nii  opensc\nii  softhsm2\n", &["python3-venv", "strace", "systemd"]);
-        check("ii  faketime\nii  gdb\nii  opensc\nii  python3-venv\nii  softhsm2\nii  strace\nii  systemd\n", &[]);
+        let all: Vec<_> = PACKAGES.iter().map(|(name, _)| *name).collect();
+        check("", &all);
+        let installed = |names: &[&str]| names.iter().map(|name| format!("ii  {name}\n")).collect::<String>();
+        check(&installed(&all[2..]), &all[..2]);
+        check(&installed(&all), &[]);
     }
 
     #[test]
     fn a_removed_or_half_installed_package_is_missing() {
-        check("ii  faketime\nii  gdb\nrc  opensc\nii  python3-venv\niU  softhsm2\nii  strace\nii  systemd\n", &["opensc", "softhsm2"]);
+        let named = |status: &str, (name, _): &(&str, &str)| format!("{status}  {name}\n");
+        let but =
+            |one, status| PACKAGES.iter().map(|package| named(if package.0 == one { status } else { "ii" }, package)).collect::<String>();
+        check(&but("opensc", "rc"), &["opensc"]);
+        check(&but("softhsm2", "iU"), &["softhsm2"]);
     }
 
     #[test]

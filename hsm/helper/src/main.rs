@@ -1,4 +1,4 @@
-//! `strongroom-device`: does one job on a PKCS#11 token and exits; the only program of ours that loads a vendor's module (C14).
+//! `strongroom-device`: does one job on a PKCS#11 token or a TPM and exits; the only program of ours that loads a vendor's module (C14).
 //!
 //! It is started by [`hsm::DeviceProcess`] with a socket as standard input, takes no arguments and prints nothing. In order: harden, read the
 //! job, C_Initialize, at most one login, the work, C_Finalize, wipe, answer, `_exit`. The answer comes last, so whoever holds it knows that no
@@ -10,15 +10,17 @@ mod harden;
 mod key;
 mod login;
 mod token;
+mod tpm;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use hsm::latch::Turn;
 use hsm::wire::{self, WireError};
-use hsm::{Answer, Job, Order, Refusal, Task};
+use hsm::{Answer, Order, Refusal, Task, Token, Work};
 use secret::Bytes;
 
 use crate::crypt::{open, protect};
@@ -67,33 +69,47 @@ fn harden() -> Result<Parent, Refusal> {
 
 fn work(socket: &mut UnixStream, parent: Parent) -> Outcome {
     let (order, [pin, payload]) = wire::read::<Order>(socket).map_err(|error| Refusal::BadJob { reason: error.to_string() })?;
-    let turn = take_turn(&order)?;
-    let module = Module::load(&order.job.token.module)?;
-    let found = module.find(&order.job.token.name);
-    let outcome = found.and_then(|found| do_task(&order.job, &module, &found, [pin, payload], &turn, parent));
+    match &order.job.work {
+        Work::Token { token, task } => on_token(&order, token, task, [pin, payload], parent),
+        Work::Tpm { tpm, task } => tpm::work(&order, tpm, task, [pin, payload], parent),
+    }
+}
+
+fn on_token(order: &Order, token: &Token, task: &Task, secrets: [Option<Bytes>; 2], parent: Parent) -> Outcome {
+    let turn = take_turn(&order.latch_dir, &token.module)?;
+    let module = Module::load(&token.module)?;
+    let found = module.find(&token.name);
+    let outcome = found.and_then(|found| do_task(task, order.job.retry_pin, &module, &found, secrets, &turn, parent));
     module.finalize();
     outcome
 }
 
 /// Waits until no other job works with the module. The client's deadline ends a wait that is too long.
-fn take_turn(order: &Order) -> Result<Turn, Refusal> {
-    let module = &order.job.token.module;
+fn take_turn(latch_dir: &Path, module: &Path) -> Result<Turn, Refusal> {
     let resolved = module.canonicalize();
-    let resolved = resolved.map_err(|error| Refusal::ModuleUnusable { module: module.clone(), reason: error.to_string() })?;
-    let turn = Turn::take(&order.latch_dir, &resolved);
-    turn.map_err(|error| Refusal::LatchUnusable { latch: order.latch_dir.clone(), reason: error.to_string() })
+    let resolved = resolved.map_err(|error| Refusal::ModuleUnusable { module: module.to_owned(), reason: error.to_string() })?;
+    let turn = Turn::take(latch_dir, &resolved);
+    turn.map_err(|error| Refusal::LatchUnusable { latch: latch_dir.to_owned(), reason: error.to_string() })
 }
 
-fn do_task(job: &Job, module: &Module, found: &Found, [pin, payload]: [Option<Bytes>; 2], turn: &Turn, parent: Parent) -> Outcome {
-    if job.task == Task::Describe {
+fn do_task(
+    task: &Task,
+    retry_pin: bool,
+    module: &Module,
+    found: &Found,
+    [pin, payload]: [Option<Bytes>; 2],
+    turn: &Turn,
+    parent: Parent,
+) -> Outcome {
+    if *task == Task::Describe {
         return Ok((Answer::Described(module.describe(found)?), None));
     }
     let serial = found.info.serial_number().to_owned();
-    let pin = Pin { bytes: pin.ok_or(Refusal::PinNeeded { serial })?, retry: job.retry_pin };
-    let session = module.session(found, matches!(job.task, Task::MakeKey { .. }))?;
+    let pin = Pin { bytes: pin.ok_or(Refusal::PinNeeded { serial })?, retry: retry_pin };
+    let session = module.session(found, matches!(task, Task::MakeKey { .. }))?;
     log_in(&session, found, pin, turn, parent)?;
     let mechanisms = module.mechanisms(found)?;
-    match &job.task {
+    match task {
         Task::Describe => Ok((Answer::Described(module.describe(found)?), None)),
         Task::MakeKey { key, kind } => key::make(&session, key, *kind, &mechanisms).map(|()| (Answer::KeyMade, None)),
         Task::Protect { key, aad } => {

@@ -13,5 +13,5 @@ misfit) printf 'SRD1\000\000\000\002\000\000\000\000\000\001' >&0 ;;
 secret-in-the-pins-place) printf 'SRD1\000\000\000\002\000\001\000\000\000\001x' >&0 ;;
 cut) printf 'SRD1\000\000\000\002\000\000\000\040\000\003half a secret' >&0 ;;
 lingers) printf 'SRD1\000\000\000\002\000\000\000\000\000\001' >&0; exec /bin/cat >/dev/null ;;
-environment) [ "$(/usr/bin/env | /bin/grep -v -e '^_=' -e '^PWD=' -e '^OLDPWD=' -e '^SHLVL=')" = "FAKE=environment" ] && exit 42; exit 43 ;;
+environment) [ "$(/usr/bin/env | /bin/grep -v -e '^_=' -e '^PWD=' -e '^OLDPWD=' -e '^SHLVL=' -e '^TSS2_LOG=all+none$')" = "FAKE=environment" ] && exit 42; exit 43 ;;
 esac

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cipher::aead::{Aead, TAG_BYTES};
-use hsm::{Answer, Device, DeviceError, Job, KeyKind, Protected, Refusal, Reply, Scheme, Secrets, Task, TokenReport};
+use hsm::{Answer, Device, DeviceError, Job, KeyKind, Protected, Refusal, Reply, Scheme, Secrets, Task, TokenReport, Work};
 use secret::Bytes;
 
 /// One token with AES keys by label. Any PIN is right.
@@ -61,7 +61,8 @@ impl Device for FakeToken {
     fn run(&self, job: &Job, secrets: Secrets<'_>) -> Result<Reply, DeviceError> {
         self.jobs.fetch_add(1, Ordering::SeqCst);
         let plain = |answer| Ok(Reply { answer, secret: None });
-        match &job.task {
+        let Work::Token { task, .. } = &job.work else { panic!("a token has no TPM's work") };
+        match task {
             Task::Describe => plain(Answer::Described(report())),
             Task::MakeKey { key, .. } => {
                 self.keys.lock().expect("no job panics").insert(key.label.clone(), [0x5A; 32]);

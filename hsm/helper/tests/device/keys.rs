@@ -1,6 +1,6 @@
 //! Keys made, found and refused; secrets protected, opened and tampered with.
 
-use hsm::{Device as _, Job, KeyKind, KeyName, Protected, Refusal, Scheme, Secrets, Task};
+use hsm::{Device as _, Job, KeyKind, KeyName, Protected, Refusal, Scheme, Secrets, Task, Work};
 use secret::Bytes;
 
 use crate::fixture::{AAD, LABEL, MODULE, PIN, SoftHsm, key, login, pin, refusal, secret, token};
@@ -158,7 +158,7 @@ fn secrets_of_no_byte_or_too_many_are_refused() {
     let (hsm, _) = SoftHsm::with_protected();
     let long = Bytes::init_with(65, |_| ()).expect("the arena has room");
     let protect = |payload: Option<&Bytes>| {
-        let job = Job { token: token(), task: Task::Protect { key: key(), aad: AAD.to_vec() }, retry_pin: false };
+        let job = Job { work: Work::Token { token: token(), task: Task::Protect { key: key(), aad: AAD.to_vec() } }, retry_pin: false };
         hsm.device.run(&job, Secrets { pin: Some(&pin(PIN)), payload })
     };
     assert!(matches!(refusal(protect(Some(&long))), Refusal::BadJob { .. }));

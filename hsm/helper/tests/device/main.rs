@@ -1,7 +1,8 @@
-//! `strongroom-device` against a real SoftHSM, and against a module that fails on purpose.
+//! `strongroom-device` against a real SoftHSM, a real swtpm, and a module that fails on purpose.
 
 mod absence;
 mod faulty_module;
 mod fixture;
 mod keys;
 mod pin;
+mod tpm;

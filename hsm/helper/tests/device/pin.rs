@@ -3,7 +3,7 @@
 use std::fs;
 
 use hsm::latch::LatchState;
-use hsm::{Device as _, Job, Login, Refusal, Secrets, Task};
+use hsm::{Device as _, Job, Login, Refusal, Secrets, Task, Work};
 
 use crate::fixture::{PIN, SoftHsm, key, login, open_with, pin, refusal, token};
 
@@ -93,7 +93,7 @@ fn a_latch_that_cannot_be_written_forbids_the_login() {
 #[test]
 fn a_job_that_needs_a_pin_and_has_none_is_refused_and_not_latched() {
     let (hsm, protected) = SoftHsm::with_protected();
-    let job = Job { token: token(), task: Task::Open { key: key(), aad: Vec::new(), protected }, retry_pin: false };
+    let job = Job { work: Work::Token { token: token(), task: Task::Open { key: key(), aad: Vec::new(), protected } }, retry_pin: false };
     assert!(matches!(refusal(hsm.device.run(&job, Secrets::default())), Refusal::PinNeeded { .. }));
     assert!(hsm.latches().is_empty());
 }
