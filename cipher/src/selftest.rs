@@ -1,6 +1,6 @@
 //! Known-answer tests that run at start and on demand, before any key is touched (C17).
 //!
-//! KW is RFC 3394 section 4.6, KWP the first example of RFC 5649 section 6, Ed25519 is case 2 of RFC 8032 section 7.1, HMAC-SHA-256 is case 2 of
+//! KW is RFC 3394 section 4.6, KWP the first example of RFC 5649 section 6, Ed25519 is case 2 of RFC 8032 section 7.1, ECDSA is in RFC 6979, A.2.5, HMAC-SHA-256 is case 2 of
 //! RFC 4231, SHA-256 is the example of FIPS 180-4; all other answers were computed with OpenSSL and libsodium from the inputs below. Every cipher
 //! must also refuse changed bytes.
 
@@ -8,7 +8,7 @@ use crate::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use crate::mac::{hmac_sha256, sha256};
 use crate::mode::Mode;
 use crate::stream::{self, STATE_BYTES};
-use crate::{Aead, Error, Padding, kdf, mode, sign};
+use crate::{Aead, Error, Padding, ecdsa, kdf, mode, sign};
 
 /// An algorithm gave a wrong answer: no cryptography may be used in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +32,8 @@ pub fn run() -> Result<(), SelfTestFailed> {
     HKDF.check()?;
     require(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]) == HMAC, "HMAC-SHA-256")?;
     require(sha256(&[b"a", b"bc"]) == SHA, "SHA-256")?;
-    SIGNATURE.check()
+    SIGNATURE.check()?;
+    ECDSA.check()
 }
 
 const KEY: [u8; 32] = counting(0);
@@ -278,6 +279,24 @@ const SIGNATURE: SignatureAnswer = SignatureAnswer {
     ),
 };
 
+struct EcdsaAnswer {
+    public: [u8; ecdsa::PUBLIC_BYTES],
+    message: &'static [u8],
+    signature: [u8; ecdsa::SIGNATURE_BYTES],
+}
+
+const ECDSA: EcdsaAnswer = EcdsaAnswer {
+    public: unhex(
+        "0460fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6\
+         7903fe1008b8bc99a41ae9e95628bc64f2f1b20c2d7e9f5177a3c294d4462299",
+    ),
+    message: b"sample",
+    signature: unhex(
+        "efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716\
+         f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8",
+    ),
+};
+
 impl AeadAnswer {
     fn check(&self) -> Result<(), SelfTestFailed> {
         let nonce = &NONCE[..self.aead.nonce_bytes()];
@@ -455,6 +474,15 @@ impl SignatureAnswer {
     }
 }
 
+impl EcdsaAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let what = "ECDSA P-256";
+        require(ecdsa::verify(&self.public, self.message, &self.signature) == Ok(()), what)?;
+        require(ecdsa::verify(&self.public, self.message, &flipped(self.signature)) == Err(Error::Refused), what)?;
+        require(ecdsa::verify(&self.public, b"", &self.signature) == Err(Error::Refused), what)
+    }
+}
+
 fn require(holds: bool, what: &'static str) -> Result<(), SelfTestFailed> {
     if holds { Ok(()) } else { Err(SelfTestFailed { what }) }
 }
@@ -547,6 +575,8 @@ mod tests {
         assert_eq!(signature.check(), Err(SelfTestFailed { what: "Ed25519" }));
         let public = SignatureAnswer { public: flipped(SIGNATURE.public), ..SIGNATURE };
         assert_eq!(public.check(), Err(SelfTestFailed { what: "Ed25519" }));
+        let signature = EcdsaAnswer { signature: flipped(ECDSA.signature), ..ECDSA };
+        assert_eq!(signature.check(), Err(SelfTestFailed { what: "ECDSA P-256" }));
     }
 
     #[test]

