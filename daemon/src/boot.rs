@@ -17,7 +17,7 @@ use keys::policy::Action;
 use keys::port::Keystore;
 use keys::record::{Origin, Outcome};
 use sd_notify::NotifyState;
-use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings};
+use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings, Tpm2Settings};
 use storage::embedded::Embedded;
 use storage::memory::Memory;
 use tokio::net::TcpListener;
@@ -172,10 +172,12 @@ pub fn prepare_process(config: &Config) -> Result<secret::Report, BootError> {
 pub fn open_seal(config: &Config, layout: &Layout) -> Result<Seal, BootError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let program = std::env::current_exe()?;
+    let variables = config.seal.custodians.iter().flat_map(config::Custodian::environment);
+    let environment = variables.map(|(name, value)| (name.clone(), value.clone()));
     let device: Arc<dyn Device> = Arc::new(DeviceProcess::new(ProcessSettings {
         program: config.seal.device(program.parent().unwrap_or(Path::new("/"))),
         latch_dir: layout.latch(),
-        environment: config.seal.custodians.iter().flat_map(|custodian| custodian.pkcs11.environment.clone()).collect(),
+        environment: environment.collect(),
         deadline: DEVICE_DEADLINE,
     }));
     let custodians = config.seal.custodians.iter().map(|custodian| custodian_settings(custodian, credentials.as_deref()));
@@ -183,12 +185,23 @@ pub fn open_seal(config: &Config, layout: &Layout) -> Result<Seal, BootError> {
 }
 
 fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>) -> Result<CustodianSettings, BootError> {
-    let config::Pkcs11 { token, key, pin, .. } = &custodian.pkcs11;
-    let pin = match pin {
-        Some(credential) => PinSource::Credential(credential.path(credentials)?),
-        None => PinSource::Typed,
+    let means = match &custodian.means {
+        config::Means::Pkcs11(config::Pkcs11 { token, key, pin, .. }) => {
+            let pin = match pin {
+                Some(credential) => PinSource::Credential(credential.path(credentials)?),
+                None => PinSource::Typed,
+            };
+            Means::Pkcs11(Pkcs11Settings { module: token.module.clone(), token: token.name.clone(), key: key.clone(), pin })
+        }
+        config::Means::Tpm2(config::Tpm2 { tpm, pcrs, pin }) => {
+            let pin = match pin {
+                Some(config::TpmPin::Credential(credential)) => Some(PinSource::Credential(credential.path(credentials)?)),
+                Some(config::TpmPin::Typed) => Some(PinSource::Typed),
+                None => None,
+            };
+            Means::Tpm2(Tpm2Settings { tpm: tpm.clone(), pcrs: pcrs.clone(), pin })
+        }
     };
-    let means = Means::Pkcs11(Pkcs11Settings { module: token.module.clone(), token: token.name.clone(), key: key.clone(), pin });
     Ok(CustodianSettings { name: custodian.name.parse()?, means })
 }
 

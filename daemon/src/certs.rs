@@ -171,6 +171,14 @@ impl Issued {
     }
 }
 
+/// Writes a new private key, ECDSA on P-256 in PKCS #8 and PEM.
+///
+/// # Errors
+/// [`CertError::Make`], [`CertError::Io`].
+pub fn write_new_key(path: &Path) -> Result<(), CertError> {
+    write_private(path, Zeroizing::new(KeyPair::generate()?.serialize_pem()).as_bytes())
+}
+
 /// A certificate authority that can sign.
 pub struct Ca {
     issuer: Issuer<'static, KeyPair>,

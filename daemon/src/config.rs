@@ -21,6 +21,8 @@ mod show;
 mod source;
 mod units;
 
+pub use check::{pcrs, pcrs_text};
+
 pub use error::{ConfigError, Place, Shown};
 pub use file::File;
 
@@ -107,13 +109,62 @@ impl Seal {
     }
 }
 
-/// A token that can hold a slot.
+/// A device that can hold a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Custodian {
     /// What people call it; unique.
     pub name: String,
-    /// The token.
-    pub pkcs11: Pkcs11,
+    /// The device.
+    pub means: Means,
+}
+
+/// What a custodian is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Means {
+    /// A PKCS#11 token.
+    Pkcs11(Pkcs11),
+    /// A TPM 2.0.
+    Tpm2(Tpm2),
+}
+
+impl Custodian {
+    /// The variables that the device process gets for it.
+    pub fn environment(&self) -> impl Iterator<Item = (&String, &String)> {
+        let environment = match &self.means {
+            Means::Pkcs11(pkcs11) => Some(&pkcs11.environment),
+            Means::Tpm2(_) => None,
+        };
+        environment.into_iter().flatten()
+    }
+
+    /// Whether a person types its PIN at each unseal.
+    #[must_use]
+    pub fn needs_person(&self) -> bool {
+        match &self.means {
+            Means::Pkcs11(pkcs11) => pkcs11.pin.is_none(),
+            Means::Tpm2(tpm2) => tpm2.pin == Some(TpmPin::Typed),
+        }
+    }
+}
+
+/// A TPM 2.0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tpm2 {
+    /// How it is reached.
+    pub tpm: hsm::Tpm,
+    /// Registers of the SHA-256 bank that new approvals name, ascending.
+    pub pcrs: Vec<u8>,
+    /// Where the PIN of its slots is; `None`: they have none.
+    pub pin: Option<TpmPin>,
+}
+
+/// Where the PIN of a TPM's slots is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TpmPin {
+    /// In a credential.
+    Credential(Credential),
+    /// A person types it at each unseal.
+    Typed,
 }
 
 /// A PKCS#11 token with its seal key.

@@ -20,7 +20,7 @@ use keys::record::{Origin, Outcome, Record, SessionRecord};
 use keys::registry::Registry;
 use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
-use seal::{Consent, Expected, Label, NewSlot, Roster, Seal};
+use seal::{Approval, Consent, Expected, Label, NewSlot, Roster, Seal};
 use secret::{Bytes, Key};
 use storage::embedded::Embedded;
 use uuid::Uuid;
@@ -43,6 +43,8 @@ pub struct InitOptions {
     pub make_key: bool,
     /// The token's PIN, where no credential holds it.
     pub pin: Option<Bytes>,
+    /// The first state of the platform in which a TPM's slot may open.
+    pub approval: Option<Approval>,
     /// Who approves ceremonies.
     pub roster: Roster,
 }
@@ -120,7 +122,8 @@ pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, In
     let genesis = cluster::found(cluster, &master, &randomness, now, options.roster.hash())?;
     let mut seal = boot::open_seal(config, &layout)?;
     let consent = Consent { pin: options.pin.as_ref(), make_key: options.make_key, ..Consent::default() };
-    let new = NewSlot { label: custodian.clone(), custodian, cluster, generation: 1, roster: options.roster, created: now };
+    let InitOptions { approval, roster, .. } = options;
+    let new = NewSlot { label: custodian.clone(), custodian, cluster, generation: 1, roster, approval, created: now };
     let slot = seal.add(new, &master, &randomness, consent)?;
     drop(master);
     seal.write_table(genesis.registry.integrity())?;

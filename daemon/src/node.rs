@@ -21,7 +21,7 @@ use keys::record::{Origin, Outcome, Record, SessionRecord};
 use keys::registry::Registry;
 use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
-use seal::{Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
+use seal::{Approval, Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
 use secret::Bytes;
 use storage::embedded::Embedded;
 use tokio::sync::futures::Notified;
@@ -490,6 +490,24 @@ impl Node {
         let Some(seal) = self.seal_slots().cloned() else { return Err(seal::Error::NoSuchSlot { name }) };
         let expected = self.expected();
         blocking(move || seal.verify(&name, expected, Consent { retry_pin, ..Consent::default() })).await
+    }
+
+    /// The approvals of a TPM's slot, oldest first.
+    ///
+    /// # Errors
+    /// As [`Seal::approvals`].
+    pub fn approvals(&self, name: &str) -> Result<Vec<Approval>, seal::Error> {
+        self.seal_slots().map_or_else(|| Err(seal::Error::NoSuchSlot { name: name.to_owned() }), |seal| seal.approvals(name))
+    }
+
+    /// Takes in an approval of the slot that it names.
+    ///
+    /// # Errors
+    /// As [`Seal::approve`].
+    pub async fn approve(&self, approval: Approval) -> Result<(), seal::Error> {
+        let name = approval.state.slot.to_string();
+        let Some(seal) = self.seal_slots().cloned() else { return Err(seal::Error::NoSuchSlot { name }) };
+        blocking(move || seal.approve(&approval)).await
     }
 
     /// Does the MasterKey stay in memory, and why?

@@ -136,6 +136,8 @@ pub enum Action {
     DisableTenant = 117,
     /// A tenant that was disabled is served again.
     EnableTenant = 118,
+    /// A state of the platform was approved for a TPM's slot.
+    ApproveState = 119,
     /// A peer without a rule, or a certificate that does not hold.
     Connect = 120,
     /// A block of random IVs was reserved for a key.
@@ -164,7 +166,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 47] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -199,6 +201,7 @@ impl Action {
         Self::RevokeEdge,
         Self::DisableTenant,
         Self::EnableTenant,
+        Self::ApproveState,
         Self::Connect,
         Self::ReserveIvs,
         Self::ReloadTrust,
@@ -262,7 +265,8 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::Locate, None) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
-        (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService | A::VerifySlot, None) => role == Role::Operator,
+        (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
+        (NodeRole::Core, A::VerifySlot | A::ApproveState, None) => role == Role::Operator,
         (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,
         (NodeRole::Core, A::RenewLease, None) => role == Role::Edge,
         (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),

@@ -5,10 +5,10 @@ use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, Time};
 use secret::Key;
 
-use crate::custodian::{Consent, Custodian, SlotKey};
+use crate::custodian::{Consent, Custodian, CustodianKind, SlotKey};
 use crate::slot::{Header, Slot};
 use crate::slots::{Listing, SLOTS_MAX, Staged};
-use crate::{Error, Label, Roster, Seal, SlotId};
+use crate::{Approval, Error, Label, Roster, Seal, SlotId};
 
 /// What a slot is to be.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct NewSlot {
     pub generation: u32,
     /// The cluster's custodians.
     pub roster: Roster,
+    /// The first state of the platform in which a TPM's slot may open; its release key governs the slot from then on.
+    pub approval: Option<Approval>,
     /// Now.
     pub created: Time,
 }
@@ -39,12 +41,22 @@ impl Seal {
         self.dir.prepare()?;
         let header = header(&new, custodian, &self.dir.list()?, randomness)?;
         let slot_key = SlotKey(Key::try_init_with(|place| Ok::<_, Error>(randomness.fill(place)?))?);
-        let guarded = custodian.protect(&slot_key, &header.encode(), consent)?;
+        let guarded = custodian.protect(&slot_key, &header, new.approval.as_ref(), consent)?;
         let slot = Slot::seal(header, guarded, new.roster, &slot_key, master)?;
         drop(slot_key);
+        let id = slot.header.id;
+        let made = self.publish(slot, new.approval.as_ref(), custodian, consent);
+        // The reason is the news; that the removal failed as well would only bury it.
+        made.inspect_err(|_| drop(self.dir.forget_approvals(id)))
+    }
+
+    /// Lists a slot once it has opened from the medium; its approval is there before it.
+    fn publish(&self, slot: Slot, approval: Option<&Approval>, custodian: &dyn Custodian, consent: Consent<'_>) -> Result<Slot, Error> {
+        approval.map_or(Ok(()), |approval| self.dir.keep(approval))?;
         let staged = self.dir.stage(&slot)?;
+        let approvals = self.dir.approvals(slot.header.id)?;
         // The PIN has just been accepted, so there is no latch left that a person would have to overrule.
-        match prove(&staged, &slot, custodian, Consent { retry_pin: false, ..consent }) {
+        match prove(&staged, &slot, &approvals, custodian, Consent { retry_pin: false, ..consent }) {
             Ok(()) => staged.publish().map(|()| slot),
             Err(error) => Err(staged.discard(error)),
         }
@@ -63,10 +75,23 @@ fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, randomnes
             return Err(Error::LabelTaken { label: new.label.clone(), slot: header.id });
         }
     }
+    let id = match &new.approval {
+        None => SlotId::from_random(randomness.array()?),
+        Some(approval) => {
+            approval.check()?;
+            if custodian.kind() != CustodianKind::Tpm2 {
+                return Err(Error::Invalid { field: "approval", wants: "left out for a custodian that is no TPM" });
+            }
+            approval.state.slot
+        }
+    };
+    if listing.digests.contains_key(&id) {
+        return Err(Error::SlotExists { slot: id });
+    }
     let newest = listing.slots.iter().map(|slot| slot.header.slot_set).max().unwrap_or(0);
     Ok(Header {
         kind: custodian.kind(),
-        id: SlotId::from_random(randomness.array()?),
+        id,
         cluster: new.cluster,
         generation: new.generation,
         slot_set: newest.saturating_add(1),
@@ -77,11 +102,11 @@ fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, randomnes
 }
 
 /// Opens what the medium holds. Its check value was computed from the MasterKey itself, so a slot that opens holds that one.
-fn prove(staged: &Staged, slot: &Slot, custodian: &dyn Custodian, consent: Consent<'_>) -> Result<(), Error> {
+fn prove(staged: &Staged, slot: &Slot, approvals: &[Approval], custodian: &dyn Custodian, consent: Consent<'_>) -> Result<(), Error> {
     let stored = staged.read_back()?;
     if stored != *slot {
         return Err(Error::Forged);
     }
-    let slot_key = custodian.open(&stored.guarded, &stored.header.encode(), consent)?;
+    let slot_key = custodian.open(stored.place(approvals), consent)?;
     stored.open(&slot_key).map(drop)
 }

@@ -4,7 +4,8 @@ use std::fmt;
 
 use secret::{Bytes, Key};
 
-use crate::{Error, Label};
+use crate::slot::Header;
+use crate::{Approval, Error, Label};
 
 /// Bytes of a slot key.
 pub(crate) const SLOT_KEY_BYTES: usize = 32;
@@ -79,6 +80,24 @@ pub struct Guarded {
 /// Most bytes of either half of a [`Guarded`].
 pub(crate) const GUARDED_BYTES_MAX: usize = 64 * 1024;
 
+/// How a platform stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// Registers of the SHA-256 bank of its TPM, ascending.
+    pub pcrs: Vec<u8>,
+    /// SHA-256 of their values, in that order.
+    pub digest: [u8; 32],
+}
+
+/// Where a slot key lies: the slot without its sealed part.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) header: &'a Header,
+    pub(crate) guarded: &'a Guarded,
+    /// The approvals that lie beside the slot.
+    pub(crate) approvals: &'a [Approval],
+}
+
 /// Keeps slot keys. Every call is one whole job: nothing is held open afterwards.
 pub(crate) trait Custodian: Send + Sync {
     /// What it is called in the configuration and in its slots.
@@ -90,15 +109,23 @@ pub(crate) trait Custodian: Send + Sync {
     /// Whether it works without a person.
     fn unattended(&self) -> bool;
 
-    /// Protects a slot key; `aad` must be presented again to open it.
+    /// Protects the slot key of the slot with this header, which must be presented again to open it.
+    ///
+    /// - `approval`: the first state in which the slot may open, for custodians that ask for one.
     ///
     /// # Errors
     /// [`Error`]; nothing is kept then.
-    fn protect(&self, slot_key: &SlotKey, aad: &[u8], consent: Consent<'_>) -> Result<Guarded, Error>;
+    fn protect(&self, slot_key: &SlotKey, header: &Header, approval: Option<&Approval>, consent: Consent<'_>) -> Result<Guarded, Error>;
 
     /// Opens what [`Custodian::protect`] returned.
     ///
     /// # Errors
     /// [`Error`].
-    fn open(&self, guarded: &Guarded, aad: &[u8], consent: Consent<'_>) -> Result<SlotKey, Error>;
+    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<SlotKey, Error>;
+
+    /// The registers of the platform that it goes by, or these instead, as they stand; `None` if it knows of no platform.
+    ///
+    /// # Errors
+    /// [`Error`].
+    fn platform(&self, pcrs: Option<&[u8]>) -> Result<Option<Platform>, Error>;
 }

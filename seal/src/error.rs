@@ -89,6 +89,35 @@ pub enum Error {
         /// What is wrong, and what to do.
         why: &'static str,
     },
+    /// A TPM's slot cannot begin without an approved state.
+    #[error("custodian `{name}` is a TPM: sign the first state with `strongroom slot tpm-policy sign`, and pass it with --approval")]
+    ApprovalNeeded {
+        /// The custodian.
+        name: Label,
+    },
+    /// The slot is no TPM's, or follows another release key or policy.
+    #[error("the approval is not for slot {slot}: {why}")]
+    ApprovalUnfit {
+        /// The slot that it names.
+        slot: SlotId,
+        /// What does not fit, and what to do.
+        why: &'static str,
+    },
+    /// An approval whose signature does not verify.
+    #[error("the approval is not signed by the release key that it names: it was altered; sign it anew")]
+    ApprovalForged,
+    /// A slot of that id is there already.
+    #[error("slot {slot} is there already: sign an approval for a new one, by `strongroom slot tpm-policy sign` without --slot")]
+    SlotExists {
+        /// Which.
+        slot: SlotId,
+    },
+    /// The custodian knows of no platform whose state could be approved.
+    #[error("custodian `{name}` is no TPM: only a TPM's slots follow the state of the platform")]
+    NoPlatform {
+        /// The custodian.
+        name: Label,
+    },
     /// The token offers no way to protect a slot key.
     #[error("custodian `{name}`: its token offers neither AES-GCM nor RSA-OAEP: use another token")]
     TokenUnable {

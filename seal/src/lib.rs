@@ -6,6 +6,8 @@
 //! anything, and code paths or module names that come from a slot file.
 
 mod add;
+mod approval;
+mod approve;
 mod custodian;
 mod error;
 mod fields;
@@ -13,23 +15,28 @@ mod file;
 mod name;
 mod pin;
 mod pkcs11;
+mod release;
 mod residency;
 mod roster;
 mod slot;
 mod slots;
 mod table;
+mod tpm2;
 mod unseal;
 
 pub use add::NewSlot;
-pub use custodian::{Consent, CustodianKind, Guarded};
+pub use approval::{Approval, State};
+pub use custodian::{Consent, CustodianKind, Guarded, Platform};
 pub use error::Error;
 pub use name::{Label, SlotId};
 pub use pin::{PIN_BYTES_MAX, PinSource};
 pub use pkcs11::Pkcs11Settings;
+pub use release::ReleaseSigner;
 pub use residency::{Residency, Why};
 pub use roster::{CustodianKey, Roster};
 pub use slot::{Header, Slot};
 pub use slots::{Listing, SLOTS_MAX, TooFewSlots, Unreadable};
+pub use tpm2::Tpm2Settings;
 pub use unseal::{Attempt, Expected, Opened, TypedPin};
 
 use std::path::PathBuf;
@@ -41,6 +48,7 @@ use keys::hierarchy::IntegrityKeys;
 use crate::custodian::Custodian;
 use crate::pkcs11::Pkcs11;
 use crate::slots::SlotDir;
+use crate::tpm2::Tpm2;
 
 /// The `seal` section of the configuration.
 #[derive(Debug, Clone)]
@@ -65,6 +73,8 @@ pub struct CustodianSettings {
 pub enum Means {
     /// A PKCS#11 token.
     Pkcs11(Pkcs11Settings),
+    /// A TPM 2.0.
+    Tpm2(Tpm2Settings),
 }
 
 /// The slots of a node, and the custodians that open them.
@@ -89,6 +99,7 @@ impl Seal {
             }
             custodians.push(match means {
                 Means::Pkcs11(settings) => Box::new(Pkcs11::new(name, settings, Arc::clone(device))?),
+                Means::Tpm2(settings) => Box::new(Tpm2::new(name, settings, Arc::clone(device))),
             });
         }
         Ok(Self { dir: SlotDir::new(settings.slots_dir), custodians })

@@ -5,9 +5,10 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use hsm::Login;
 use secret::{Bytes, Exhausted};
 
-use crate::Error;
+use crate::{Consent, Error, Label};
 
 /// Most bytes of a PIN: what the wire to the device process carries.
 pub const PIN_BYTES_MAX: usize = hsm::wire::FRAME_SECRET_BYTES_MAX;
@@ -24,6 +25,36 @@ pub enum PinSource {
     Typed,
 }
 
+/// The PIN of one job.
+pub(crate) enum Pin<'a> {
+    Typed(&'a Bytes),
+    Credential(Bytes),
+}
+
+impl PinSource {
+    /// The PIN that a person typed, else that of the credential.
+    ///
+    /// # Errors
+    /// `NeedsPin` if there is neither; `PinUnfit`, `Io`.
+    pub(crate) fn pin<'a>(&self, name: &Label, consent: Consent<'a>) -> Result<Pin<'a>, Error> {
+        match (consent.pin, self) {
+            (Some(typed), _) => Ok(Pin::Typed(typed)),
+            (None, Self::Credential(path)) => Ok(Pin::Credential(read(path)?)),
+            (None, Self::Typed) => Err(Error::NeedsPin { name: name.clone() }),
+        }
+    }
+}
+
+impl Pin<'_> {
+    pub(crate) fn login(&self, consent: Consent<'_>) -> Login<'_> {
+        let pin = match self {
+            Self::Typed(pin) => pin,
+            Self::Credential(pin) => pin,
+        };
+        Login { pin, retry_latched: consent.retry_pin }
+    }
+}
+
 /// What can go wrong between the file and locked memory.
 enum Fault {
     Io(io::Error),
@@ -37,7 +68,7 @@ impl From<Exhausted> for Fault {
 }
 
 /// Reads a PIN; no byte of it touches ordinary memory.
-pub(crate) fn read(path: &Path) -> Result<Bytes, Error> {
+fn read(path: &Path) -> Result<Bytes, Error> {
     let unfit = |why| Error::PinUnfit { path: path.to_owned(), why };
     let unreadable = |source| Error::Io { doing: "read the PIN credential", path: path.to_owned(), source };
     // Asked before opening, which would wait at a named pipe.

@@ -14,10 +14,11 @@ use std::sync::Arc;
 use hsm::{Device, DeviceError, KeyKind, KeyName, Login, Protected, Refusal, Scheme, Token, TokenName, TokenReport};
 use secret::{Bytes, Key};
 
-use crate::custodian::{Consent, Custodian, CustodianKind, Guarded, SLOT_KEY_BYTES, SlotKey};
+use crate::custodian::{Consent, Custodian, CustodianKind, Guarded, Place, Platform, SLOT_KEY_BYTES, SlotKey};
 use crate::fields::{Reader, put_prefixed};
-use crate::pin::{self, PinSource};
-use crate::{Error, Label};
+use crate::pin::PinSource;
+use crate::slot::Header;
+use crate::{Approval, Error, Label};
 
 /// Most bytes of a serial number, key label or key id.
 const NAME_BYTES_MAX: usize = 256;
@@ -70,14 +71,6 @@ impl Pkcs11 {
         self.token.describe(&*self.device).map_err(|source| self.failed(source))
     }
 
-    fn pin<'a>(&self, consent: Consent<'a>) -> Result<Pin<'a>, Error> {
-        match (consent.pin, &self.pin) {
-            (Some(typed), _) => Ok(Pin::Typed(typed)),
-            (None, PinSource::Credential(path)) => Ok(Pin::Credential(pin::read(path)?)),
-            (None, PinSource::Typed) => Err(Error::NeedsPin { name: self.name.clone() }),
-        }
-    }
-
     fn failed(&self, source: DeviceError) -> Error {
         Error::Device { name: self.name.clone(), source }
     }
@@ -101,22 +94,6 @@ impl Pkcs11 {
     }
 }
 
-/// The PIN of one job.
-enum Pin<'a> {
-    Typed(&'a Bytes),
-    Credential(Bytes),
-}
-
-impl Pin<'_> {
-    fn login(&self, consent: Consent<'_>) -> Login<'_> {
-        let pin = match self {
-            Self::Typed(pin) => pin,
-            Self::Credential(pin) => pin,
-        };
-        Login { pin, retry_latched: consent.retry_pin }
-    }
-}
-
 impl Custodian for Pkcs11 {
     fn name(&self) -> &Label {
         &self.name
@@ -130,30 +107,35 @@ impl Custodian for Pkcs11 {
         matches!(self.pin, PinSource::Credential(_))
     }
 
-    fn protect(&self, slot_key: &SlotKey, aad: &[u8], consent: Consent<'_>) -> Result<Guarded, Error> {
-        let pin = self.pin(consent)?;
+    fn protect(&self, slot_key: &SlotKey, header: &Header, _: Option<&Approval>, consent: Consent<'_>) -> Result<Guarded, Error> {
+        let pin = self.pin.pin(&self.name, consent)?;
         let report = self.describe()?;
         let best = *report.key_kinds.first().ok_or_else(|| Error::TokenUnable { name: self.name.clone() })?;
         let payload = slot_key.0.expose(|key| Bytes::init_with(key.len(), |place| place.copy_from_slice(key)))?;
-        let protected = self.protect_payload(pin.login(consent), &payload, aad, consent.make_key.then_some(best));
+        let protected = self.protect_payload(pin.login(consent), &payload, &header.encode(), consent.make_key.then_some(best));
         let Protected { scheme, ciphertext } = protected.map_err(|source| self.failed(source))?;
         let parameters = Parameters { serial: report.serial, key: self.key.clone(), scheme };
         Ok(Guarded { parameters: parameters.encode(), protected: ciphertext })
     }
 
-    fn open(&self, guarded: &Guarded, aad: &[u8], consent: Consent<'_>) -> Result<SlotKey, Error> {
-        let Parameters { serial, key, scheme } = Parameters::decode(&guarded.parameters)?;
-        let pin = self.pin(consent)?;
+    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<SlotKey, Error> {
+        let Parameters { serial, key, scheme } = Parameters::decode(&at.guarded.parameters)?;
+        let pin = self.pin.pin(&self.name, consent)?;
         let is = self.describe()?.serial;
         if is != serial {
             return Err(Error::WrongToken { name: self.name.clone(), is, wants: serial });
         }
-        let protected = Protected { scheme, ciphertext: guarded.protected.clone() };
-        let opened = self.token.open(&*self.device, pin.login(consent), &key, aad, &protected).map_err(|source| self.failed(source))?;
+        let protected = Protected { scheme, ciphertext: at.guarded.protected.clone() };
+        let aad = at.header.encode();
+        let opened = self.token.open(&*self.device, pin.login(consent), &key, &aad, &protected).map_err(|source| self.failed(source))?;
         if opened.len() != SLOT_KEY_BYTES {
             return Err(Error::Forged);
         }
         Ok(SlotKey(opened.expose(|opened| Key::init_with(|place| place.copy_from_slice(opened)))?))
+    }
+
+    fn platform(&self, _: Option<&[u8]>) -> Result<Option<Platform>, Error> {
+        Ok(None)
     }
 }
 

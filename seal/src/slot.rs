@@ -21,11 +21,11 @@ use keys::id::{ClusterId, Time};
 use secret::{Exhausted, Key};
 use uuid::Uuid;
 
-use crate::custodian::{CustodianKind, GUARDED_BYTES_MAX, Guarded, SlotKey};
+use crate::custodian::{CustodianKind, GUARDED_BYTES_MAX, Guarded, Place, SlotKey};
 use crate::fields::{Reader, put_prefixed};
 use crate::name::LABEL_BYTES_MAX;
 use crate::roster::ROSTER_BYTES_MAX;
-use crate::{Error, Label, Roster, SlotId};
+use crate::{Approval, Error, Label, Roster, SlotId};
 
 const MAGIC: &[u8; 4] = b"SRS1";
 const FORMAT: u16 = 1;
@@ -82,7 +82,7 @@ impl Header {
         }
         let at = reader.at();
         let kind = CustodianKind::from_number(reader.u8("type")?).ok_or(Error::Corrupt { what: "type", at })?;
-        if kind != CustodianKind::Pkcs11 {
+        if !matches!(kind, CustodianKind::Pkcs11 | CustodianKind::Tpm2) {
             return Err(Error::KindNotBuilt { kind });
         }
         Ok(Self {
@@ -142,6 +142,11 @@ impl Slot {
         })?;
         sealed.expose(|sealed| slot.sealed = *sealed);
         Ok(slot)
+    }
+
+    /// What its custodian opens.
+    pub(crate) fn place<'a>(&'a self, approvals: &'a [Approval]) -> Place<'a> {
+        Place { header: &self.header, guarded: &self.guarded, approvals }
     }
 
     /// Opens the MasterKey and compares its check value.
@@ -304,8 +309,8 @@ mod tests {
         assert!(with(FORMAT_AT + 1, 2).contains("format 2 is newer"));
         assert!(with(FORMAT_AT, 1).contains("format 257 is newer"));
         assert!(with(FORMAT_AT + 1, 0).contains("format"));
-        let names = ["tpm2", "shamir", "openbao-transit", "aws-kms", "azure-key-vault", "gcp-kms"];
-        for (number, name) in (2..).zip(names) {
+        let names = ["shamir", "openbao-transit", "aws-kms", "azure-key-vault", "gcp-kms"];
+        for (number, name) in (3..).zip(names) {
             assert!(with(TYPE_AT, number).contains(&format!("cannot open slots of type {name}")), "{number}");
         }
         for unknown in [0, 8, 255] {

@@ -10,16 +10,18 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::approval::APPROVAL_BYTES_MAX;
 use crate::custodian::CustodianKind;
 use crate::pkcs11::Parameters;
 use crate::slot::{SLOT_BYTES_MAX, Slot};
-use crate::{Error, SlotId, file};
+use crate::{Approval, Error, SlotId, file, tpm2};
 
 /// Most slots of a cluster.
 pub const SLOTS_MAX: usize = 16;
 
 const SLOT: &str = "slot";
 const FRESH: &str = "new";
+const APPROVAL: &str = "approval";
 
 /// A file that is named like a slot and is none that this release can read.
 #[derive(Debug)]
@@ -86,9 +88,12 @@ fn device(slot: &Slot) -> Option<String> {
         CustodianKind::Pkcs11 => {
             Parameters::decode(&slot.guarded.parameters).ok().map(|parameters| format!("{kind} {}", parameters.serial))
         }
+        CustodianKind::Tpm2 => {
+            let parameters = tpm2::Parameters::decode(&slot.guarded.parameters).ok()?;
+            Some(format!("{kind} {:02x?}", parameters.root_name))
+        }
         // Not decoded yet, so never listed.
-        CustodianKind::Tpm2
-        | CustodianKind::Shamir
+        CustodianKind::Shamir
         | CustodianKind::OpenbaoTransit
         | CustodianKind::AwsKms
         | CustodianKind::AzureKeyVault
@@ -143,6 +148,42 @@ impl SlotDir {
             Ok(()) => Ok(staged),
             Err(error) => Err(staged.discard(error)),
         }
+    }
+
+    /// The approvals beside a slot, oldest first; files that are none are passed over, since each speaks for itself alone.
+    pub(crate) fn approvals(&self, slot: SlotId) -> Result<Vec<Approval>, Error> {
+        let mut approvals = Vec::new();
+        for path in self.approval_files(slot)? {
+            let Ok(approval) = Approval::decode(&file::read(&path, APPROVAL_BYTES_MAX)?) else { continue };
+            if approval.state.slot == slot && approval.check().is_ok() {
+                approvals.push(approval);
+            }
+        }
+        approvals.sort_by_key(|approval| approval.created);
+        Ok(approvals)
+    }
+
+    /// Puts an approval beside its slot, durably; one that is there already stays.
+    pub(crate) fn keep(&self, approval: &Approval) -> Result<(), Error> {
+        let bytes = approval.encode();
+        let digest = cipher::mac::sha256(&[&bytes]);
+        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let target = self.path.join(format!("{}.{name}.{APPROVAL}", approval.state.slot));
+        let fresh = target.with_extension(FRESH);
+        file::write(&fresh, &bytes)?;
+        file::publish(&fresh, &target)
+    }
+
+    /// Removes all approvals of a slot.
+    pub(crate) fn forget_approvals(&self, slot: SlotId) -> Result<(), Error> {
+        self.approval_files(slot)?.iter().try_for_each(|path| file::remove(path))
+    }
+
+    fn approval_files(&self, slot: SlotId) -> Result<Vec<PathBuf>, Error> {
+        let mut paths = self.files(APPROVAL)?;
+        let begins = format!("{slot}.");
+        paths.retain(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begins)));
+        Ok(paths)
     }
 
     fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {

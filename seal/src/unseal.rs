@@ -118,7 +118,8 @@ impl Seal {
         if custodian.kind() != header.kind {
             return Err(Error::WrongKind { name: header.custodian.clone(), is: custodian.kind(), wants: header.kind });
         }
-        slot.open(&custodian.open(&slot.guarded, &header.encode(), consent)?)
+        let approvals = self.dir.approvals(header.id)?;
+        slot.open(&custodian.open(slot.place(&approvals), consent)?)
     }
 
     fn attempt(&self, slot: &Slot, consent: Consent<'_>, failure: Option<Error>) -> Attempt {

@@ -19,8 +19,8 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{
-    EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem, RevokeKey, ServiceInfo, SlotInfo,
-    SlotVerified, Status, TenantInfo, VerifySlot,
+    ApprovalInfo, Approve, EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem, RevokeKey,
+    ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -278,6 +278,22 @@ impl Client {
     /// `Refused` with the device's reason.
     pub async fn verify_slot(&self, slot: &str, how: &VerifySlot) -> Result<SlotVerified, ClientError> {
         self.post(&format!("slots/{}/verify", segment(slot)), how).await
+    }
+
+    /// The states of the platform in which a TPM's slot may open.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn approvals(&self, slot: &str) -> Result<Vec<ApprovalInfo>, ClientError> {
+        self.get(&format!("slots/{}/approvals", segment(slot))).await
+    }
+
+    /// Approves a state of the platform.
+    ///
+    /// # Errors
+    /// `Refused` if the approval does not fit the slot that it names.
+    pub async fn approve(&self, approval: &Approve) -> Result<ApprovalInfo, ClientError> {
+        self.post("slots/approvals", approval).await
     }
 
     /// All IVK versions.

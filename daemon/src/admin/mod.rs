@@ -9,5 +9,6 @@ pub mod peer;
 pub mod routes;
 pub mod sent;
 pub mod server;
+mod slot_routes;
 pub mod status;
 pub mod types;

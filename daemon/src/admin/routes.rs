@@ -1,7 +1,6 @@
 //! The routes of the admin interface: each authorizes, does one thing, and leaves one record in the audit log.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
@@ -22,10 +21,8 @@ use crate::admin::document::{self, Refusals};
 use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{
-    IvkInfo, Memory, NewService, NewTenant, ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, UnsealBy, VerifySlot,
-};
-use crate::admin::{edge_routes, key_routes};
+use crate::admin::types::{IvkInfo, Memory, NewService, NewTenant, ServiceInfo, Status, TenantInfo, UnsealBy};
+use crate::admin::{edge_routes, key_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
@@ -52,8 +49,10 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(key_routes::revoke_key))
         .routes(routes!(edge_routes::edges, edge_routes::enrol_edges))
         .routes(routes!(edge_routes::revoke_edges))
-        .routes(routes!(slots))
-        .routes(routes!(verify_slot))
+        .routes(routes!(slot_routes::slots))
+        .routes(routes!(slot_routes::verify_slot))
+        .routes(routes!(slot_routes::approvals))
+        .routes(routes!(slot_routes::approve))
         .routes(routes!(ivk))
         .routes(routes!(openapi))
 }
@@ -281,49 +280,6 @@ async fn ivk(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) ->
     Ok(Json(list.iter().map(ivk_info).collect()))
 }
 
-/// All seal slots, and files among them that are none.
-#[utoipa::path(get, path = "/api/v1/slots", tag = "node", responses((status = 200, description = "As asked", body = [SlotInfo]), Refusals))]
-async fn slots(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<SlotInfo>>> {
-    let list = async { Ok(node.seal_slots().map(|seal| seal.list()).transpose()?) };
-    let Some(listing) = tend(&node, &call, INSPECT, list).await? else { return Ok(Json(Vec::new())) };
-    let good = listing.slots.iter().map(|slot| slot_info(&node, slot));
-    let bad = listing.unreadable.iter().map(|file| SlotInfo {
-        id: file.file.clone(),
-        label: String::new(),
-        custodian: String::new(),
-        kind: String::new(),
-        created: None,
-        generation: None,
-        probe: file.why.to_string(),
-    });
-    Ok(Json(good.chain(bad).collect()))
-}
-
-/// Test-opens one seal slot by a real round trip through its device. For operators.
-#[utoipa::path(
-    post, path = "/api/v1/slots/{slot}/verify", tag = "node", params(("slot" = String, Path, description = "Its id or label")),
-    request_body = VerifySlot, responses((status = 200, description = "As asked", body = SlotVerified), Refusals)
-)]
-async fn verify_slot(
-    State(node): State<Arc<Node>>,
-    Extension(call): Extension<Call>,
-    slot: Named,
-    sent: Sent,
-) -> Answer<Json<SlotVerified>> {
-    let started = Instant::now();
-    // On a task of its own, so that a client that hangs up does not leave a device job without its record.
-    let verifying = async move {
-        let work = async {
-            let VerifySlot { retry_pin } = sent.json()?;
-            Ok(node.verify_slot(slot.text()?.to_owned(), retry_pin).await?)
-        };
-        tend(&node, &call, Deed::new(Action::VerifySlot, None), work).await
-    };
-    let slot = tokio::spawn(verifying).await.expect("verifying does not panic")?;
-    let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    Ok(Json(SlotVerified { id: slot.header.id.to_string(), label: slot.header.label.to_string(), millis }))
-}
-
 /// This document.
 #[utoipa::path(
     get, path = "/api/v1/openapi.json", tag = "node",
@@ -332,19 +288,6 @@ async fn verify_slot(
 async fn openapi(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Response> {
     let json = tend(&node, &call, INSPECT_TENANT, async { Ok(document::json()) }).await?;
     Ok(([(header::CONTENT_TYPE, "application/json")], json).into_response())
-}
-
-fn slot_info(node: &Node, slot: &seal::Slot) -> SlotInfo {
-    let header = &slot.header;
-    SlotInfo {
-        id: header.id.to_string(),
-        label: header.label.to_string(),
-        custodian: header.custodian.to_string(),
-        kind: header.kind.to_string(),
-        created: Some(rfc3339(header.created)),
-        generation: Some(header.generation),
-        probe: node.last_try(header.id),
-    }
 }
 
 /// The tenant of this name, if there is one and the caller may know of it.

@@ -158,6 +158,29 @@ pub struct VerifySlot {
     pub retry_pin: bool,
 }
 
+/// `GET /api/v1/slots/{slot}/approvals`: a state of the platform in which a TPM's slot may open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ApprovalInfo {
+    /// What people call it.
+    pub note: String,
+    /// When it was signed, in RFC 3339, as its signer's clock says.
+    pub created: String,
+    /// The registers, as `sha256:7,14`.
+    pub pcrs: String,
+    /// SHA-256 of their values, in lower-case hex.
+    pub digest: String,
+    /// The policy of the slot that it was signed for.
+    pub policy_gen: u32,
+}
+
+/// `POST /api/v1/slots/approvals`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Approve {
+    /// The file that `strongroom slot tpm-policy sign` has written, in Base64.
+    pub approval: String,
+}
+
 /// Answer to [`VerifySlot`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SlotVerified {

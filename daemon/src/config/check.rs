@@ -14,7 +14,8 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    CertificateFiles, Config, Credential, Custodian, Edge, Kmip, Listener, Listeners, Log, LogFormat, Pkcs11, Seal, Upstream, file, units,
+    CertificateFiles, Config, Credential, Custodian, Edge, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Seal, Tpm2, TpmPin,
+    Upstream, file, units,
 };
 use crate::identity::Rules;
 
@@ -50,6 +51,16 @@ const TOKEN_LABEL_BYTES_MAX: usize = 32;
 const TOKEN_SERIAL_BYTES_MAX: usize = 16;
 const KEY_LABEL_BYTES_MAX: usize = 64;
 const CREDENTIAL: &str = "credential:";
+/// A PIN that a person types at each unseal.
+pub(super) const TYPED: &str = "typed";
+const TCTI_DEFAULT: &str = "device:/dev/tpmrm0";
+const TCTI_BYTES_MAX: usize = 256;
+/// The bank whose registers are named.
+const PCR_BANK: &str = "sha256:";
+/// The state of Secure Boot (TCG PC Client Platform Firmware Profile).
+const PCR_DEFAULT: u8 = 7;
+const PCR_MAX: u8 = 23;
+const ONE_DEVICE: &str = "left out beside `pkcs11`: a custodian is one device";
 /// NAME_MAX of Linux: a credential is a file.
 const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 
@@ -197,8 +208,45 @@ fn seal(raw: file::Seal) -> Result<Seal, Fault> {
 
 fn custodian(at: &str, raw: file::Custodian) -> Result<Custodian, Fault> {
     let name = required(&format!("{at}.name"), raw.name, |text| text.parse::<seal::Label>().ok())?.to_string();
-    let at = format!("{at}.pkcs11");
-    let raw = raw.pkcs11.ok_or_else(|| Fault::missing(&at))?;
+    let means = match (raw.pkcs11, raw.tpm2) {
+        (Some(_), Some(_)) => return Err(Fault { key: format!("{at}.tpm2"), what: What::RefusedFor("a map".to_owned(), ONE_DEVICE) }),
+        (None, Some(raw)) => Means::Tpm2(tpm2(&format!("{at}.tpm2"), raw)?),
+        (raw, None) => {
+            let at = format!("{at}.pkcs11");
+            Means::Pkcs11(pkcs11(&at, raw.ok_or_else(|| Fault::missing(&at))?)?)
+        }
+    };
+    Ok(Custodian { name, means })
+}
+
+fn tpm2(at: &str, raw: file::Tpm2) -> Result<Tpm2, Fault> {
+    let tcti = optional(&format!("{at}.tcti"), raw.tcti, |text| label(text, TCTI_BYTES_MAX))?;
+    Ok(Tpm2 {
+        tpm: hsm::Tpm { tcti: tcti.unwrap_or_else(|| TCTI_DEFAULT.to_owned()) },
+        pcrs: optional(&format!("{at}.pcrs"), raw.pcrs, pcrs)?.unwrap_or_else(|| vec![PCR_DEFAULT]),
+        pin: optional(&format!("{at}.pin"), raw.pin, |text| match text {
+            TYPED => Some(TpmPin::Typed),
+            other => credential(other).map(TpmPin::Credential),
+        })?,
+    })
+}
+
+/// Registers as [`pcrs`] reads them.
+#[must_use]
+pub fn pcrs_text(pcrs: &[u8]) -> String {
+    let pcrs: Vec<String> = pcrs.iter().map(ToString::to_string).collect();
+    format!("{PCR_BANK}{}", pcrs.join(","))
+}
+
+/// Registers of the SHA-256 bank, ascending, as `sha256:7,14`.
+#[must_use]
+pub fn pcrs(text: &str) -> Option<Vec<u8>> {
+    let pcrs: Vec<u8> =
+        text.strip_prefix(PCR_BANK)?.split(',').map(|pcr| pcr.parse().ok().filter(|pcr| *pcr <= PCR_MAX)).collect::<Option<_>>()?;
+    pcrs.windows(2).all(|pair| pair[0] < pair[1]).then_some(pcrs)
+}
+
+fn pkcs11(at: &str, raw: file::Pkcs11) -> Result<Pkcs11, Fault> {
     let module = required(&format!("{at}.module"), raw.module, absolute)?;
     let token_label = optional(&format!("{at}.token"), raw.token, |text| label(text, TOKEN_LABEL_BYTES_MAX))?;
     let serial = optional(&format!("{at}.serial"), raw.serial, |text| label(text, TOKEN_SERIAL_BYTES_MAX))?;
@@ -209,13 +257,12 @@ fn custodian(at: &str, raw: file::Custodian) -> Result<Custodian, Fault> {
         (Some(_), Some(serial)) => return Err(Fault::refused(format!("{at}.serial"), serial)),
     };
     let key = required(&format!("{at}.key"), raw.key, |text| label(text, KEY_LABEL_BYTES_MAX))?;
-    let pkcs11 = Pkcs11 {
+    Ok(Pkcs11 {
         token: hsm::Token { module, name: token },
         key: hsm::KeyName { label: key, id: None },
         pin: optional(&format!("{at}.pin"), raw.pin, credential)?,
         environment: environment(&format!("{at}.environment"), raw.environment.unwrap_or_default())?,
-    };
-    Ok(Custodian { name, pkcs11 })
+    })
 }
 
 fn environment(at: &str, variables: BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Fault> {
@@ -231,7 +278,7 @@ fn same_environment(custodians: &[Custodian]) -> Result<(), Fault> {
     let form = "the same value of a variable in every custodian that sets it, because one device process serves them all";
     let mut set: BTreeMap<&str, &str> = BTreeMap::new();
     for (index, custodian) in custodians.iter().enumerate() {
-        for (name, value) in &custodian.pkcs11.environment {
+        for (name, value) in custodian.environment() {
             if *set.entry(name).or_insert(value) != value {
                 let key = format!("seal.custodians[{index}].pkcs11.environment");
                 return Err(Fault { key, what: What::RefusedFor(format!("{name}={value}"), form) });

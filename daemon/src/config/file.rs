@@ -76,6 +76,15 @@ pub(super) struct Seal {
 pub(super) struct Custodian {
     pub(super) name: Option<String>,
     pub(super) pkcs11: Option<Pkcs11>,
+    pub(super) tpm2: Option<Tpm2>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tpm2 {
+    pub(super) tcti: Option<String>,
+    pub(super) pcrs: Option<String>,
+    pub(super) pin: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

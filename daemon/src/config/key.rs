@@ -81,6 +81,12 @@ pub(super) const KEYS: &[Key] = &[
     key("seal.custodians[].pkcs11.key", "the label of the seal key on the token, 1 to 64 bytes"),
     key("seal.custodians[].pkcs11.pin", "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY; a PIN is never written here"),
     key("seal.custodians[].pkcs11.environment.*", "a text for a variable of the device process"),
+    key("seal.custodians[].tpm2.tcti", "how tpm2-tss reaches the TPM, such as \"device:/dev/tpmrm0\""),
+    key("seal.custodians[].tpm2.pcrs", "sha256: and registers from 0 to 23, ascending, such as \"sha256:7,14\""),
+    key(
+        "seal.custodians[].tpm2.pin",
+        "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY, or `typed`; without it slots have no PIN",
+    ),
     key("edge.group", "the name of the edge group, 1 to 63 of a-z, 0-9 and -"),
     key_or_list("edge.upstreams", "https://HOST:PORT of a core's HTTPS listener, or a list of up to 16, the preferred one first"),
     key("edge.ca", PEM_FILE),

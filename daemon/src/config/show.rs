@@ -8,8 +8,8 @@ use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
-use super::check::NONE;
-use super::{Config, Custodian, Edge, Listener, LogFormat, file, units};
+use super::check::{NONE, TYPED, pcrs_text};
+use super::{Config, Custodian, Edge, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
 
 impl From<&Config> for file::File {
     fn from(config: &Config) -> Self {
@@ -84,22 +84,34 @@ fn paths<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<file::OneOrMore> {
 }
 
 fn custodian(custodian: &Custodian) -> file::Custodian {
-    let pkcs11 = &custodian.pkcs11;
+    let name = text(&custodian.name);
+    match &custodian.means {
+        Means::Pkcs11(device) => file::Custodian { name, pkcs11: Some(pkcs11(device)), tpm2: None },
+        Means::Tpm2(device) => file::Custodian { name, pkcs11: None, tpm2: Some(tpm2(device)) },
+    }
+}
+
+fn pkcs11(pkcs11: &Pkcs11) -> file::Pkcs11 {
     let (token, serial) = match &pkcs11.token.name {
         hsm::TokenName::Label(label) => (text(label), None),
         hsm::TokenName::Serial(serial) => (None, text(serial)),
     };
-    file::Custodian {
-        name: text(&custodian.name),
-        pkcs11: Some(file::Pkcs11 {
-            module: path(&pkcs11.token.module),
-            token,
-            serial,
-            key: text(&pkcs11.key.label),
-            pin: pkcs11.pin.as_ref().map(super::Credential::reference),
-            environment: Some(pkcs11.environment.clone()),
-        }),
+    file::Pkcs11 {
+        module: path(&pkcs11.token.module),
+        token,
+        serial,
+        key: text(&pkcs11.key.label),
+        pin: pkcs11.pin.as_ref().map(super::Credential::reference),
+        environment: Some(pkcs11.environment.clone()),
     }
+}
+
+fn tpm2(tpm2: &Tpm2) -> file::Tpm2 {
+    let pin = tpm2.pin.as_ref().map(|pin| match pin {
+        TpmPin::Credential(credential) => credential.reference(),
+        TpmPin::Typed => TYPED.to_owned(),
+    });
+    file::Tpm2 { tcti: text(&tpm2.tpm.tcti), pcrs: text(&pcrs_text(&tpm2.pcrs)), pin }
 }
 
 fn edge(edge: &Edge) -> file::Edge {

@@ -47,6 +47,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::CreateTenant, &[None], "o"),
     (Action::CreateService, &[None], "o"),
     (Action::VerifySlot, &[None], "o"),
+    (Action::ApproveState, &[None], "o"),
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),
     (Action::ListKeys, &[None], "toa"),

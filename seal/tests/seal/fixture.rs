@@ -132,6 +132,7 @@ pub(crate) fn new_slot(label_text: &str, custodian: &str) -> NewSlot {
         generation: 1,
         roster,
         created: Time::from_seconds(1_700_000_000),
+        approval: None,
     }
 }
 

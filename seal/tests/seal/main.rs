@@ -8,3 +8,4 @@ mod fixture;
 mod pin;
 mod round_trip;
 mod table;
+mod tpm;

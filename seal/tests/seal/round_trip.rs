@@ -135,7 +135,7 @@ fn settings_that_cannot_be_meant_are_refused() {
     };
     let with = |change: &dyn Fn(&mut seal::Pkcs11Settings)| {
         let mut custodian = bench.custodian("hsm", LABEL);
-        let seal::Means::Pkcs11(settings) = &mut custodian.means;
+        let seal::Means::Pkcs11(settings) = &mut custodian.means else { panic!("a token") };
         change(settings);
         vec![custodian]
     };

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cipher::aead::Aead;
 use cipher::kdf;
-use daemon::config::Config;
+use daemon::config::{self, Config};
 use daemon::layout::Layout;
 use hsm::{Device, DeviceError, DeviceProcess, Job, ProcessSettings, Reply, Secrets};
 use keys::cluster;
@@ -66,17 +66,18 @@ pub(super) fn copied(store: &Path) -> Arc<dyn Keystore> {
 /// Opens the MasterKey, and notes the PIN that went to the device process and the slot key that came back.
 fn open_master(core: &Core, config: &Config, layout: &Layout, needles: &mut Needles) -> MasterKey {
     let custodian = config.seal.custodians.first().expect("dev has one");
+    let config::Means::Pkcs11(pkcs11) = &custodian.means else { panic!("sealed by a token") };
     let process = DeviceProcess::new(ProcessSettings {
         program: binary("strongroom-device", "hsm-helper"),
         latch_dir: layout.latch(),
-        environment: custodian.pkcs11.environment.clone(),
+        environment: pkcs11.environment.clone(),
         deadline: DEVICE_DEADLINE,
     });
     let listener = Arc::new(Listener { process, heard: Mutex::default() });
     let means = Means::Pkcs11(Pkcs11Settings {
-        module: custodian.pkcs11.token.module.clone(),
-        token: custodian.pkcs11.token.name.clone(),
-        key: custodian.pkcs11.key.clone(),
+        module: pkcs11.token.module.clone(),
+        token: pkcs11.token.name.clone(),
+        key: pkcs11.key.clone(),
         pin: PinSource::Credential(core.dir().join("softhsm/credentials/hsm-pin")),
     });
     let settings = CustodianSettings { name: custodian.name.parse().expect("dev chose it"), means };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::Log;
-use daemon::config::Config;
+use daemon::config::{self, Config, Custodian};
 use daemon::kmip_client::KmipError;
 use daemon::layout::{Identity, Layout};
 use daemon::system::{SystemClock, SystemEntropy, SystemPace};
@@ -349,11 +349,17 @@ fn open_seal(config: &Config, layout: &Layout, core: &Core) -> Seal {
     let device: Arc<dyn Device> = Arc::new(DeviceProcess::new(ProcessSettings {
         program: binary("strongroom-device", "hsm-helper"),
         latch_dir: layout.latch(),
-        environment: config.seal.custodians.iter().flat_map(|custodian| custodian.pkcs11.environment.clone()).collect(),
+        environment: config
+            .seal
+            .custodians
+            .iter()
+            .flat_map(Custodian::environment)
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
         deadline: DEVICE_DEADLINE,
     }));
-    let settings = |custodian: &daemon::config::Custodian| {
-        let daemon::config::Pkcs11 { token, key, .. } = custodian.pkcs11.clone();
+    let settings = |custodian: &Custodian| {
+        let config::Means::Pkcs11(config::Pkcs11 { token, key, .. }) = custodian.means.clone() else { panic!("sealed by a token") };
         let pin = PinSource::Credential(core.credentials().join("hsm-pin"));
         let means = Means::Pkcs11(Pkcs11Settings { module: token.module, token: token.name, key, pin });
         CustodianSettings { name: custodian.name.parse().expect("dev's own name"), means }

@@ -3,8 +3,10 @@
 mod pki;
 mod supervise;
 mod token;
+mod tpm;
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::net::TcpListener;
@@ -20,7 +22,7 @@ use clap::{Args, ValueEnum};
 use daemon::admin::client::Client;
 use daemon::admin::types::{EnrolEdges, NewService, NewTenant};
 use daemon::certs::write_private;
-use daemon::config::{Config, Listener, Listeners};
+use daemon::config::{Config, Listener, Listeners, Means};
 use daemon::layout::Layout;
 use data_encoding::HEXLOWER;
 use keys::id::ScopeName;
@@ -31,12 +33,15 @@ use crate::failure::{Failure, Kind};
 use pki::{CLIENTS, Pki};
 use supervise::{NodeCommand, Running, beside};
 use token::{DevToken, MODULE, PIN_CREDENTIAL, TOKEN};
+use tpm::DevTpm;
 
 /// Tenants of a throwaway appliance; each has one service of this name.
 const TENANTS: [&str; 2] = ["acme", "globex"];
 const SERVICE: &str = "billing";
 /// Most edges of a throwaway appliance.
 const EDGES_MAX: i64 = 16;
+/// The TPM's port above a base; its control channel is one above that.
+const TPM_PORT: u16 = 8;
 /// A node that dies sooner after its start is not restarted for ever.
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 /// So many short lives in a row end `dev`.
@@ -61,9 +66,9 @@ pub(crate) struct DevArgs {
     /// Leave a child that dies as it is, instead of restarting it
     #[arg(long)]
     no_restart: bool,
-    /// How the MasterKey is sealed
-    #[arg(long, value_enum, default_value = "softhsm")]
-    seal: SealKind,
+    /// How the MasterKey is sealed; softhsm if not given, or what the folder was made with
+    #[arg(long, value_enum)]
+    seal: Option<SealKind>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,7 +83,7 @@ enum EdgeStore {
 enum SealKind {
     /// A key on a SoftHSM2 token
     Softhsm,
-    /// Not in this release
+    /// A TPM 2.0, by swtpm
     Tpm,
     /// Not in this release
     Shamir,
@@ -91,8 +96,8 @@ pub(crate) fn told<E: std::error::Error>(what: impl Display) -> impl FnOnce(E) -
 
 /// Runs `dev` until SIGTERM or an interrupt.
 pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
-    if args.seal != SealKind::Softhsm {
-        return Err(Failure::usage("this release seals with softhsm only: leave --seal out"));
+    if args.seal == Some(SealKind::Shamir) {
+        return Err(Failure::usage("this release seals with softhsm or tpm"));
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"))?;
     runtime.block_on(serve(args))
@@ -101,7 +106,7 @@ pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
 async fn serve(args: &DevArgs) -> Result<(), Failure> {
     std::fs::create_dir_all(&args.dir).map_err(told(args.dir.display()))?;
     let dir = args.dir.canonicalize().map_err(told(args.dir.display()))?;
-    let dev = Dev::prepare(&dir, args)?;
+    let dev = Dev::prepare(&dir, args).await?;
     let mut terminate = signal(SignalKind::terminate()).map_err(told("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(told("SIGINT"))?;
     let mut told_to_stop = pin!(async {
@@ -201,6 +206,8 @@ impl Deaths {
 struct Dev {
     dir: PathBuf,
     pki: Pki,
+    /// With `--seal tpm`.
+    tpm: Option<DevTpm>,
     /// The core, then the edges.
     nodes: Vec<Node>,
 }
@@ -217,7 +224,7 @@ struct Node {
 
 impl Dev {
     /// Makes token, certificates, configurations and cluster unless they are there.
-    fn prepare(dir: &Path, args: &DevArgs) -> Result<Self, Failure> {
+    async fn prepare(dir: &Path, args: &DevArgs) -> Result<Self, Failure> {
         let token = DevToken::new(&dir.join("softhsm"));
         std::fs::create_dir_all(dir.join("softhsm")).map_err(told(dir.display()))?;
         token.ensure()?;
@@ -228,12 +235,28 @@ impl Dev {
             Ok::<_, Failure>(NodeCommand { name: name.to_owned(), program, config, credentials, notify: dir.join(format!("{name}.sock")) })
         };
         let config = dir.join("core.yaml");
+        let sealed_by = sealed_by(&config)?;
+        let kind = args.seal.or(sealed_by.map(|(kind, _)| kind)).unwrap_or(SealKind::Softhsm);
+        if let Some((known, _)) = sealed_by.filter(|(known, _)| *known != kind) {
+            return Err(Failure::usage(format!("{} is sealed by {known:?}: leave --seal out, or take another folder", dir.display())));
+        }
+        let tpm_port = match (kind, args.base_port, sealed_by) {
+            (SealKind::Tpm, Some(base), _) => Some(base.checked_add(TPM_PORT).ok_or_else(|| Failure::usage("--base-port: too high"))?),
+            (SealKind::Tpm, None, Some((_, port))) => port,
+            (SealKind::Tpm, None, None) => Some(tpm::free_port()?),
+            _ => None,
+        };
         let mut held = Vec::new();
         if args.base_port.is_some() || !config.exists() {
             let mut ports = args.base_port.map_or_else(Ports::free, |base| Ports::above(base, 0))?;
-            write(&config, &config_text(dir, &token, &pki, &ports))?;
+            let custodian = tpm_port.map_or_else(|| token_text(&token), tpm_text);
+            write(&config, &config_text(dir, &custodian, &pki, &ports))?;
             held = std::mem::take(&mut ports.held);
         }
+        let tpm = match tpm_port {
+            Some(port) => Some(DevTpm::start(&dir.join("swtpm"), port).await?),
+            None => None,
+        };
         let upstream = https(&config)?;
         let mut nodes = vec![Node { command: command("core", config)?, data_dir: dir.join("core"), group: None, held: Mutex::new(held) }];
         for number in 1..=args.edges {
@@ -253,7 +276,7 @@ impl Dev {
             }
             nodes.push(Node { command: command(&name, config)?, data_dir, group: Some(group), held: Mutex::new(held) });
         }
-        let this = Self { dir: dir.to_owned(), pki, nodes };
+        let this = Self { dir: dir.to_owned(), pki, tpm, nodes };
         this.ensure_made(&this.nodes[0])?;
         Ok(this)
     }
@@ -263,13 +286,16 @@ impl Dev {
         if Layout::new(&node.data_dir).identity().is_ok() {
             return Ok(());
         }
-        let mut init = std::process::Command::new(std::env::current_exe().map_err(told("our own path"))?);
-        init.arg("--config").arg(&node.command.config).arg("init");
-        if node.group.is_none() {
-            init.arg("--make-key");
+        match &self.tpm {
+            _ if node.group.is_some() => node.command.operate(["init".as_ref()]),
+            None => node.command.operate(["init".as_ref(), "--make-key".as_ref()]),
+            Some(tpm) => {
+                let (key, approval) = (tpm.release_key(), tpm.approval());
+                let sign = ["slot", "tpm-policy", "sign", "--note", "first start", "--key"].map(OsStr::new);
+                node.command.operate(sign.into_iter().chain([key.as_os_str(), "--out".as_ref(), approval.as_os_str()]))?;
+                node.command.operate(["init".as_ref(), "--approval".as_ref(), approval.as_os_str()])
+            }
         }
-        let made = init.env("CREDENTIALS_DIRECTORY", &node.command.credentials).output().map_err(told("strongroom init"))?;
-        if made.status.success() { Ok(()) } else { Err(Failure::failed(String::from_utf8_lossy(&made.stderr).trim())) }
     }
 
     /// Where everything is told, once all nodes have served.
@@ -385,6 +411,9 @@ impl Dev {
             ("TENANT".to_owned(), TENANTS[0].to_owned()),
             ("SERVICE".to_owned(), SERVICE.to_owned()),
         ]);
+        if let (Some(tpm), Some((_, Some(port)))) = (&self.tpm, sealed_by(&self.nodes[0].command.config)?) {
+            lines.extend([("TPM2TOOLS_TCTI".to_owned(), tpm::tcti(port)), ("RELEASE_KEY".to_owned(), path(tpm.release_key()))]);
+        }
         let edges = self.nodes.iter().filter_map(|node| node.group.as_ref()).map(|group| group.as_str().to_uppercase());
         let mut names: Vec<String> = CLIENTS.iter().map(|client| client.0.to_owned()).collect();
         names.extend(edges.filter(|name| name != "EDGE"));
@@ -479,14 +508,29 @@ impl Ports {
     }
 }
 
-fn config_text(dir: &Path, token: &DevToken, pki: &Pki, ports: &Ports) -> String {
+/// How the core of a folder is sealed, and the port of its TPM, if it has one; `None` before its first start.
+fn sealed_by(config: &Path) -> Result<Option<(SealKind, Option<u16>)>, Failure> {
+    if !config.exists() {
+        return Ok(None);
+    }
+    let config = Config::load(config, std::env::vars_os()).map_err(|error| Failure::of(Kind::Failed, &error))?;
+    Ok(config.seal.custodians.first().map(|custodian| match &custodian.means {
+        Means::Pkcs11(_) => (SealKind::Softhsm, None),
+        Means::Tpm2(tpm2) => (SealKind::Tpm, tpm::port(&tpm2.tpm.tcti)),
+    }))
+}
+
+fn config_text(dir: &Path, custodian: &str, pki: &Pki, ports: &Ports) -> String {
     format!(
-        r#"# Made by `strongroom dev`.
-role: core
-data_dir: {data_dir:?}
-{common}seal:
-  custodians:
-    - name: softhsm
+        "# Made by `strongroom dev`.\nrole: core\ndata_dir: {data_dir:?}\n{common}seal:\n  custodians:\n{custodian}",
+        data_dir = dir.join("core"),
+        common = common_text(pki, ports),
+    )
+}
+
+fn token_text(token: &DevToken) -> String {
+    format!(
+        r#"    - name: softhsm
       pkcs11:
         module: {MODULE:?}
         token: {TOKEN:?}
@@ -495,10 +539,12 @@ data_dir: {data_dir:?}
         environment:
           SOFTHSM2_CONF: {conf:?}
 "#,
-        data_dir = dir.join("core"),
-        common = common_text(pki, ports),
         conf = token.conf(),
     )
+}
+
+fn tpm_text(port: u16) -> String {
+    format!("    - name: swtpm\n      tpm2:\n        tcti: {:?}\n", tpm::tcti(port))
 }
 
 fn edge_text(data_dir: &Path, pki: &Pki, ports: &Ports, group: &ScopeName, upstream: &str, store: EdgeStore) -> String {

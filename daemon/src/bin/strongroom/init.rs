@@ -11,6 +11,7 @@ use seal::{CustodianKey, Label, Roster};
 use crate::dev::told;
 use crate::failure::{Failure, Kind};
 use crate::pin;
+use crate::slot::tpm_policy;
 
 /// Makes a cluster: MasterKey, first seal slot, IVK version 1, audit key. With the role `edge`: an edge, whose core has to answer.
 #[derive(Debug, Args)]
@@ -24,6 +25,9 @@ pub(crate) struct InitArgs {
     /// File with the token's PIN, for a custodian without a credential.
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
+    /// File with the first approval of a TPM's slot, by `strongroom slot tpm-policy sign`.
+    #[arg(long, value_name = "FILE")]
+    approval: Option<PathBuf>,
     /// SHA-256 of a custodian's public key (SPKI) in hex; repeat for each person of the roster.
     #[arg(long = "roster", value_name = "SPKI_SHA256", value_parser = custodian_key)]
     roster: Vec<CustodianKey>,
@@ -41,13 +45,14 @@ pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, F
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"));
     boot::prepare_process(config).map_err(|error| Failure::of(Kind::Failed, &error))?;
     if let Some(edge) = &config.edge {
-        if args.custodian.is_some() || args.make_key || args.pin_file.is_some() {
-            return Err(Failure::usage("an edge has no slots: leave --custodian, --make-key and --pin-file out"));
+        if args.custodian.is_some() || args.make_key || args.pin_file.is_some() || args.approval.is_some() {
+            return Err(Failure::usage("an edge has no slots: leave --custodian, --make-key, --pin-file and --approval out"));
         }
         return runtime()?.block_on(init::run_edge(config, edge)).map_err(|error| Failure::of(Kind::Failed, &error));
     }
     let pin = args.pin_file.map(|path| pin::from_file(&path)).transpose()?;
-    let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, roster };
+    let approval = args.approval.map(|path| tpm_policy::read(&path)).transpose()?;
+    let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, approval, roster };
     runtime()?.block_on(init::run(config, options)).map_err(|error| Failure::of(Kind::Failed, &error))
 }
 

@@ -63,7 +63,7 @@ pub(crate) fn unseal(context: &Context, args: &Unseal) -> Result<(), Failure> {
 /// Unseals with the PIN of the first slot that waits for a person, if one is at the terminal; else the refusal stands.
 fn with_asked_pin(context: &Context, client: &Client, refused: Failure) -> Result<Status, Failure> {
     let Ok(config) = context.config() else { return Err(refused) };
-    let typed = |slot: &SlotInfo| config.seal.custodians.iter().any(|known| known.name == slot.custodian && known.pkcs11.pin.is_none());
+    let typed = |slot: &SlotInfo| config.seal.custodians.iter().any(|known| known.name == slot.custodian && known.needs_person());
     match wait(client.slots()).unwrap_or_default().iter().find(|slot| typed(slot)) {
         Some(slot) if std::io::stdin().is_terminal() => Ok(wait(client.unseal(Some((&slot.custodian, &asked(&slot.custodian)?)), false))?),
         _ => Err(refused),

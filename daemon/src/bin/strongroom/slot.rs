@@ -1,5 +1,7 @@
 //! `slot`: what keeps the MasterKey while the node is off.
 
+pub(crate) mod tpm_policy;
+
 use clap::Subcommand;
 use daemon::admin::types::{SlotInfo, SlotVerified, VerifySlot};
 
@@ -20,15 +22,19 @@ pub(crate) enum Slot {
         #[arg(long)]
         retry_pin: bool,
     },
+    /// States of the platform in which a TPM's slot may open
+    #[command(subcommand)]
+    TpmPolicy(tpm_policy::TpmPolicy),
 }
 
 /// Runs `slot ...`.
 pub(crate) fn run(context: &Context, command: &Slot) -> Result<(), Failure> {
-    let client = context.client()?;
     let (only, retry_pin) = match command {
-        Slot::List => return context.out.show(&wait(client.slots())?, |slots| slots_text(slots)),
+        Slot::TpmPolicy(command) => return tpm_policy::run(context, command),
+        Slot::List => return context.out.show(&wait(context.client()?.slots())?, |slots| slots_text(slots)),
         Slot::Verify { slot, retry_pin } => (slot, *retry_pin),
     };
+    let client = context.client()?;
     let ids: Vec<String> = match only {
         Some(slot) => vec![slot.clone()],
         None => wait(client.slots())?.into_iter().map(|slot| slot.id).collect(),

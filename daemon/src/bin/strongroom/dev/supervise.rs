@@ -1,5 +1,6 @@
 //! The child process of `dev`: started, known to be ready by its own word, restarted when it dies, stopped in good order.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -49,6 +50,14 @@ pub(crate) struct NodeCommand {
 }
 
 impl NodeCommand {
+    /// Runs the operator's command line for this node in a process of its own, as an operator would.
+    pub(crate) fn operate<'a>(&self, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<(), Failure> {
+        let mut command = std::process::Command::new(std::env::current_exe().map_err(told("our own path"))?);
+        command.arg("--config").arg(&self.config).args(arguments).env("CREDENTIALS_DIRECTORY", &self.credentials);
+        let done = command.output().map_err(told("strongroom"))?;
+        if done.status.success() { Ok(()) } else { Err(Failure::failed(String::from_utf8_lossy(&done.stderr).trim())) }
+    }
+
     /// Starts the node and waits until it says that it is ready.
     pub(crate) async fn start(&self) -> Result<Running, Failure> {
         let _old = std::fs::remove_file(&self.notify);

@@ -4,7 +4,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use daemon::config::Config;
+use daemon::config::{Config, Means};
 use daemon::layout::{Layout, LayoutError};
 
 use crate::doctor::Finding;
@@ -24,7 +24,10 @@ pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
         findings.extend(listener.iter().flat_map(|listener| &listener.certificates).map(|files| private_key(name, &files.key)));
     }
     findings.push(device(&device_program(config)));
-    findings.extend(config.seal.custodians.iter().map(|custodian| module(&custodian.pkcs11.token.module)));
+    findings.extend(config.seal.custodians.iter().map(|custodian| match &custodian.means {
+        Means::Pkcs11(pkcs11) => module(&pkcs11.token.module),
+        Means::Tpm2(tpm2) => tpm(&tpm2.tpm.tcti),
+    }));
     findings.extend(latches(&layout.latch()));
     findings
 }
@@ -87,6 +90,15 @@ fn device(path: &Path) -> Finding {
         Err(error) => Finding::bad(check, format!("{name}: {error}"), "install strongroom-device there, or correct seal.device"),
         Ok(found) if found.mode() & EXECUTE == 0 => Finding::bad(check, format!("{name} is no program"), format!("chmod 0755 {name}")),
         Ok(found) => writable_by_others(check, path, &found).unwrap_or_else(|| Finding::good(check, name.to_string())),
+    }
+}
+
+/// The TPM's file, where it is one; others are asked when a slot is opened.
+fn tpm(tcti: &str) -> Finding {
+    let check = "TPM";
+    match tcti.strip_prefix("device:").map(std::fs::metadata) {
+        Some(Err(error)) => Finding::bad(check, format!("{tcti}: {error}"), "turn the TPM on in the firmware, or correct seal.custodians"),
+        Some(Ok(_)) | None => Finding::good(check, tcti.to_owned()),
     }
 }
 
