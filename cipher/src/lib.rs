@@ -15,6 +15,7 @@ pub mod mac;
 pub mod mode;
 mod padding;
 pub mod selftest;
+pub mod shamir;
 pub mod sign;
 pub mod stream;
 

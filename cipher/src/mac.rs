@@ -3,6 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac};
 use secret::scrubbed;
 use sha2::{Digest, Sha256};
+use sha3::Sha3_256;
 use subtle::ConstantTimeEq;
 
 /// Length of an HMAC-SHA-256 or SHA-256 output in bytes.
@@ -30,6 +31,12 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         hash.update(part);
     }
     hash.finalize().into()
+}
+
+/// SHA3-256 (FIPS 202), of bytes that may be secret.
+#[must_use]
+pub fn sha3_256(bytes: &[u8]) -> [u8; MAC_BYTES] {
+    scrubbed(|| Sha3_256::digest(bytes).into())
 }
 
 /// Compares tags, commitments, check values and digests in a time that depends on their length only (C19).

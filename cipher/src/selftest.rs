@@ -1,14 +1,14 @@
 //! Known-answer tests that run at start and on demand, before any key is touched (C17).
 //!
 //! KW is RFC 3394 section 4.6, KWP the first example of RFC 5649 section 6, Ed25519 is case 2 of RFC 8032 section 7.1, ECDSA is in RFC 6979, A.2.5, HMAC-SHA-256 is case 2 of
-//! RFC 4231, SHA-256 is the example of FIPS 180-4; all other answers were computed with OpenSSL and libsodium from the inputs below. Every cipher
+//! RFC 4231, SHA-256 is the example of FIPS 180-4; Shamir's shares are a few lines of Python's; all other answers were computed with OpenSSL and libsodium from the inputs below. Every cipher
 //! must also refuse changed bytes.
 
 use crate::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use crate::mac::{hmac_sha256, sha256};
 use crate::mode::Mode;
 use crate::stream::{self, STATE_BYTES};
-use crate::{Aead, Error, Padding, ecdsa, kdf, mode, sign};
+use crate::{Aead, Error, Padding, ecdsa, kdf, mode, shamir, sign};
 
 /// An algorithm gave a wrong answer: no cryptography may be used in this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,7 +33,8 @@ pub fn run() -> Result<(), SelfTestFailed> {
     require(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]) == HMAC, "HMAC-SHA-256")?;
     require(sha256(&[b"a", b"bc"]) == SHA, "SHA-256")?;
     SIGNATURE.check()?;
-    ECDSA.check()
+    ECDSA.check()?;
+    SHAMIR.check()
 }
 
 const KEY: [u8; 32] = counting(0);
@@ -297,6 +298,19 @@ const ECDSA: EcdsaAnswer = EcdsaAnswer {
     ),
 };
 
+/// Three of the shares of KEY, any of which give it back, by coefficients that count from 0x40.
+struct ShamirAnswer {
+    shares: [(u8, [u8; 32]); 3],
+}
+
+const SHAMIR: ShamirAnswer = ShamirAnswer {
+    shares: [
+        (1, unhex("202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f")),
+        (2, unhex("1b1c15120700090e23242d2a3f3831366b6c65627770797e53545d5a4f484146")),
+        (255, unhex("45a88469dc311df06c81ad40f51834d917fad63b8e634fa23ed3ff12a74a668b")),
+    ],
+};
+
 impl AeadAnswer {
     fn check(&self) -> Result<(), SelfTestFailed> {
         let nonce = &NONCE[..self.aead.nonce_bytes()];
@@ -483,6 +497,21 @@ impl EcdsaAnswer {
     }
 }
 
+impl ShamirAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let what = "Shamir";
+        let coefficients = counting::<64>(0x40);
+        let mut out = [0; 32];
+        for (x, share) in &self.shares {
+            require(shamir::share(&KEY, &coefficients, *x, &mut out) == Ok(()) && out == *share, what)?;
+        }
+        let shares = self.shares.each_ref().map(|(x, share)| (*x, share.as_slice()));
+        require(shamir::combine(&shares, &mut out) == Ok(()) && out == KEY, what)?;
+        require(shamir::combine(&[shares[0], shares[0]], &mut out) == Err(Error::Refused), what)?;
+        require(shamir::combine(&shares[1..], &mut out) == Ok(()) && out != KEY, what)
+    }
+}
+
 fn require(holds: bool, what: &'static str) -> Result<(), SelfTestFailed> {
     if holds { Ok(()) } else { Err(SelfTestFailed { what }) }
 }
@@ -577,6 +606,11 @@ mod tests {
         assert_eq!(public.check(), Err(SelfTestFailed { what: "Ed25519" }));
         let signature = EcdsaAnswer { signature: flipped(ECDSA.signature), ..ECDSA };
         assert_eq!(signature.check(), Err(SelfTestFailed { what: "ECDSA P-256" }));
+        for nth in 0..SHAMIR.shares.len() {
+            let mut shares = SHAMIR.shares;
+            shares[nth].1 = flipped(shares[nth].1);
+            assert_eq!(ShamirAnswer { shares }.check(), Err(SelfTestFailed { what: "Shamir" }));
+        }
     }
 
     #[test]
