@@ -125,6 +125,17 @@ pub enum Means {
     Pkcs11(Pkcs11),
     /// A TPM 2.0.
     Tpm2(Tpm2),
+    /// Several of the others, which keep a shard each.
+    Shamir(Shamir),
+}
+
+/// Custodians that keep a shard each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shamir {
+    /// How many of them open a slot.
+    pub threshold: u8,
+    /// Their names.
+    pub keepers: Vec<String>,
 }
 
 impl Custodian {
@@ -132,7 +143,7 @@ impl Custodian {
     pub fn environment(&self) -> impl Iterator<Item = (&String, &String)> {
         let environment = match &self.means {
             Means::Pkcs11(pkcs11) => Some(&pkcs11.environment),
-            Means::Tpm2(_) => None,
+            Means::Tpm2(_) | Means::Shamir(_) => None,
         };
         environment.into_iter().flatten()
     }
@@ -143,6 +154,7 @@ impl Custodian {
         match &self.means {
             Means::Pkcs11(pkcs11) => pkcs11.pin.is_none(),
             Means::Tpm2(tpm2) => tpm2.pin == Some(TpmPin::Typed),
+            Means::Shamir(_) => false,
         }
     }
 }

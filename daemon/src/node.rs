@@ -469,9 +469,12 @@ impl Node {
             Ok(attempts) => attempts,
             Err(error) => return tracing::error!(%error, "slots not probed"),
         };
-        for Attempt { label, failure, .. } in &attempts {
+        for Attempt { label, failure, ailing, .. } in &attempts {
             if let Some(failure) = failure {
                 tracing::error!(slot = %label, %failure, "slot does not open");
+            }
+            for (keeper, why) in ailing {
+                tracing::error!(slot = %label, %keeper, %why, "a shard of the slot does not open; the others suffice");
             }
         }
         let residency = Residency::of(&attempts);
@@ -529,7 +532,14 @@ impl Node {
         let last = slots.attempts.iter().find(|attempt| attempt.slot == slot);
         last.map_or_else(
             || "not probed".to_owned(),
-            |last| last.failure.as_ref().map_or_else(|| "good".to_owned(), |why| format!("failed: {why}")),
+            |last| match (&last.failure, &last.ailing[..]) {
+                (Some(why), _) => format!("failed: {why}"),
+                (None, []) => "good".to_owned(),
+                (None, ailing) => {
+                    let ailing: Vec<String> = ailing.iter().map(|(keeper, why)| format!("`{keeper}`: {why}")).collect();
+                    format!("good, but shards are missing: {}", ailing.join("; "))
+                }
+            },
         )
     }
 
@@ -541,6 +551,10 @@ impl Node {
             Some(Ok(listing)) => {
                 warnings.extend(listing.too_few().map(|few| few.to_string()));
                 warnings.extend(listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
+                for Attempt { label, ailing, .. } in &self.slots().attempts {
+                    warnings
+                        .extend(ailing.iter().map(|(keeper, why)| format!("slot `{label}`: the shard of `{keeper}` does not open: {why}")));
+                }
             }
             Some(Err(error)) => warnings.push(error.to_string()),
             None => {}

@@ -5,7 +5,7 @@ use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, Time};
 use secret::Key;
 
-use crate::custodian::{Consent, Custodian, CustodianKind, SlotKey};
+use crate::custodian::{Consent, Custodian, New, SlotKey};
 use crate::slot::{Header, Slot};
 use crate::slots::{Listing, SLOTS_MAX, Staged};
 use crate::{Approval, Error, Label, Roster, Seal, SlotId};
@@ -41,7 +41,8 @@ impl Seal {
         self.dir.prepare()?;
         let header = header(&new, custodian, &self.dir.list()?, randomness)?;
         let slot_key = SlotKey(Key::try_init_with(|place| Ok::<_, Error>(randomness.fill(place)?))?);
-        let guarded = custodian.protect(&slot_key, &header, new.approval.as_ref(), consent)?;
+        let guarded =
+            custodian.protect(&slot_key.bytes()?, New { header: &header, approval: new.approval.as_ref(), randomness }, consent)?;
         let slot = Slot::seal(header, guarded, new.roster, &slot_key, master)?;
         drop(slot_key);
         let id = slot.header.id;
@@ -79,7 +80,7 @@ fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, randomnes
         None => SlotId::from_random(randomness.array()?),
         Some(approval) => {
             approval.check()?;
-            if custodian.kind() != CustodianKind::Tpm2 {
+            if !custodian.follows_platform() {
                 return Err(Error::Invalid { field: "approval", wants: "left out for a custodian that is no TPM" });
             }
             approval.state.slot
@@ -107,6 +108,6 @@ fn prove(staged: &Staged, slot: &Slot, approvals: &[Approval], custodian: &dyn C
     if stored != *slot {
         return Err(Error::Forged);
     }
-    let slot_key = custodian.open(stored.place(approvals), consent)?;
+    let slot_key = SlotKey::from_opened(&custodian.open(stored.place(approvals), consent)?)?;
     stored.open(&slot_key).map(drop)
 }

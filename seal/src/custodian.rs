@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use keys::entropy::Randomness;
 use secret::{Bytes, Key};
 
 use crate::slot::Header;
@@ -14,6 +15,24 @@ pub(crate) const SLOT_KEY_BYTES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct SlotKey(pub(crate) Key<SLOT_KEY_BYTES>);
 
+impl SlotKey {
+    /// The key in the form in which custodians take it.
+    pub(crate) fn bytes(&self) -> Result<Bytes, Error> {
+        Ok(self.0.expose(|key| Bytes::init_with(key.len(), |place| place.copy_from_slice(key)))?)
+    }
+
+    /// What a custodian has opened.
+    ///
+    /// # Errors
+    /// `Forged` if it is no slot key.
+    pub(crate) fn from_opened(opened: &Bytes) -> Result<Self, Error> {
+        if opened.len() != SLOT_KEY_BYTES {
+            return Err(Error::Forged);
+        }
+        Ok(Self(opened.expose(|opened| Key::init_with(|place| place.copy_from_slice(opened)))?))
+    }
+}
+
 /// What keeps a slot key; the number is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -22,7 +41,7 @@ pub enum CustodianKind {
     Pkcs11 = 1,
     /// A TPM 2.0.
     Tpm2 = 2,
-    /// People, by Shamir's scheme.
+    /// Several others, by Shamir's scheme.
     Shamir = 3,
     /// The transit engine of OpenBao or Vault.
     OpenbaoTransit = 4,
@@ -89,6 +108,16 @@ pub struct Platform {
     pub digest: [u8; 32],
 }
 
+/// The slot for which a secret is protected.
+#[derive(Clone, Copy)]
+pub(crate) struct New<'a> {
+    /// Must be presented again to open it.
+    pub(crate) header: &'a Header,
+    /// The first state in which the slot may open, for custodians that ask for one.
+    pub(crate) approval: Option<&'a Approval>,
+    pub(crate) randomness: &'a Randomness,
+}
+
 /// Where a slot key lies: the slot without its sealed part.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
@@ -109,19 +138,23 @@ pub(crate) trait Custodian: Send + Sync {
     /// Whether it works without a person.
     fn unattended(&self) -> bool;
 
-    /// Protects the slot key of the slot with this header, which must be presented again to open it.
-    ///
-    /// - `approval`: the first state in which the slot may open, for custodians that ask for one.
+    /// Protects a slot key, or a shard of one: 1 to 64 bytes.
     ///
     /// # Errors
     /// [`Error`]; nothing is kept then.
-    fn protect(&self, slot_key: &SlotKey, header: &Header, approval: Option<&Approval>, consent: Consent<'_>) -> Result<Guarded, Error>;
+    fn protect(&self, secret: &Bytes, of: New<'_>, consent: Consent<'_>) -> Result<Guarded, Error>;
 
     /// Opens what [`Custodian::protect`] returned.
     ///
     /// # Errors
     /// [`Error`].
-    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<SlotKey, Error>;
+    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<Bytes, Error>;
+
+    /// Those of several keepers whose shards do not open, though the others suffice; nobody else has any.
+    fn ailing(&self, at: Place<'_>, consent: Consent<'_>) -> Vec<(Label, Error)>;
+
+    /// Whether its slots begin with an approval.
+    fn follows_platform(&self) -> bool;
 
     /// The registers of the platform that it goes by, or these instead, as they stand; `None` if it knows of no platform.
     ///

@@ -125,6 +125,23 @@ pub enum Error {
         name: Label,
     },
 
+    /// A keeper's shard is not the one that was split.
+    #[error("the shard of `{keeper}` is not the one that was made for this slot: it was altered, or is of another split")]
+    ShardUnfit {
+        /// Whose.
+        keeper: Label,
+    },
+    /// Fewer shards than the slot needs.
+    #[error("{opened} of the {wants} shards that the slot needs were opened{}", describe_shards(why))]
+    TooFewShards {
+        /// How many were.
+        opened: usize,
+        /// How many are needed.
+        wants: u8,
+        /// Who did not open, and why.
+        why: Vec<(Label, Self)>,
+    },
+
     // --- the environment -----------------------------------------------------------------------------------------------
     /// The device did not do it.
     #[error("custodian `{name}`: {source}")]
@@ -236,6 +253,10 @@ pub enum Error {
         /// In both, with different bytes.
         changed: Vec<SlotId>,
     },
+}
+
+fn describe_shards(why: &[(Label, Error)]) -> String {
+    why.iter().map(|(keeper, why)| format!("; `{keeper}`: {why}")).collect()
 }
 
 fn describe(attempts: &[Attempt], unreadable: &[Unreadable]) -> String {

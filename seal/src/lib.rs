@@ -18,6 +18,7 @@ mod pkcs11;
 mod release;
 mod residency;
 mod roster;
+mod shamir;
 mod slot;
 mod slots;
 mod table;
@@ -34,6 +35,7 @@ pub use pkcs11::Pkcs11Settings;
 pub use release::ReleaseSigner;
 pub use residency::{Residency, Why};
 pub use roster::{CustodianKey, Roster};
+pub use shamir::{KEEPERS_MAX, ShamirSettings};
 pub use slot::{Header, Slot};
 pub use slots::{Listing, SLOTS_MAX, TooFewSlots, Unreadable};
 pub use tpm2::Tpm2Settings;
@@ -47,6 +49,7 @@ use keys::hierarchy::IntegrityKeys;
 
 use crate::custodian::Custodian;
 use crate::pkcs11::Pkcs11;
+use crate::shamir::Shamir;
 use crate::slots::SlotDir;
 use crate::tpm2::Tpm2;
 
@@ -75,12 +78,14 @@ pub enum Means {
     Pkcs11(Pkcs11Settings),
     /// A TPM 2.0.
     Tpm2(Tpm2Settings),
+    /// Several others, which keep a shard each.
+    Shamir(ShamirSettings),
 }
 
 /// The slots of a node, and the custodians that open them.
 pub struct Seal {
     dir: SlotDir,
-    custodians: Vec<Box<dyn Custodian>>,
+    custodians: Vec<Arc<dyn Custodian>>,
 }
 
 impl Seal {
@@ -92,14 +97,20 @@ impl Seal {
         if !settings.slots_dir.is_absolute() {
             return Err(Error::Invalid { field: "directory of slots", wants: "an absolute path" });
         }
-        let mut custodians: Vec<Box<dyn Custodian>> = Vec::new();
-        for CustodianSettings { name, means } in settings.custodians {
+        let mut custodians: Vec<Arc<dyn Custodian>> = Vec::new();
+        // Those whose keepers are others come last.
+        let (several, mut each): (Vec<_>, Vec<_>) =
+            settings.custodians.into_iter().partition(|custodian| matches!(custodian.means, Means::Shamir(_)));
+        let devices = each.len();
+        each.extend(several);
+        for CustodianSettings { name, means } in each {
             if custodians.iter().any(|other| *other.name() == name) {
                 return Err(Error::Invalid { field: "custodian name", wants: "different from every other one's" });
             }
             custodians.push(match means {
-                Means::Pkcs11(settings) => Box::new(Pkcs11::new(name, settings, Arc::clone(device))?),
-                Means::Tpm2(settings) => Box::new(Tpm2::new(name, settings, Arc::clone(device))),
+                Means::Pkcs11(settings) => Arc::new(Pkcs11::new(name, settings, Arc::clone(device))?),
+                Means::Tpm2(settings) => Arc::new(Tpm2::new(name, settings, Arc::clone(device))),
+                Means::Shamir(settings) => Arc::new(Shamir::new(name, &settings, &custodians[..devices])?),
             });
         }
         Ok(Self { dir: SlotDir::new(settings.slots_dir), custodians })

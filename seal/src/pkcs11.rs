@@ -12,13 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hsm::{Device, DeviceError, KeyKind, KeyName, Login, Protected, Refusal, Scheme, Token, TokenName, TokenReport};
-use secret::{Bytes, Key};
+use secret::Bytes;
 
-use crate::custodian::{Consent, Custodian, CustodianKind, Guarded, Place, Platform, SLOT_KEY_BYTES, SlotKey};
+use crate::custodian::{Consent, Custodian, CustodianKind, Guarded, New, Place, Platform};
 use crate::fields::{Reader, put_prefixed};
 use crate::pin::PinSource;
-use crate::slot::Header;
-use crate::{Approval, Error, Label};
+use crate::{Error, Label};
 
 /// Most bytes of a serial number, key label or key id.
 const NAME_BYTES_MAX: usize = 256;
@@ -107,18 +106,17 @@ impl Custodian for Pkcs11 {
         matches!(self.pin, PinSource::Credential(_))
     }
 
-    fn protect(&self, slot_key: &SlotKey, header: &Header, _: Option<&Approval>, consent: Consent<'_>) -> Result<Guarded, Error> {
+    fn protect(&self, secret: &Bytes, of: New<'_>, consent: Consent<'_>) -> Result<Guarded, Error> {
         let pin = self.pin.pin(&self.name, consent)?;
         let report = self.describe()?;
         let best = *report.key_kinds.first().ok_or_else(|| Error::TokenUnable { name: self.name.clone() })?;
-        let payload = slot_key.0.expose(|key| Bytes::init_with(key.len(), |place| place.copy_from_slice(key)))?;
-        let protected = self.protect_payload(pin.login(consent), &payload, &header.encode(), consent.make_key.then_some(best));
+        let protected = self.protect_payload(pin.login(consent), secret, &of.header.encode(), consent.make_key.then_some(best));
         let Protected { scheme, ciphertext } = protected.map_err(|source| self.failed(source))?;
         let parameters = Parameters { serial: report.serial, key: self.key.clone(), scheme };
         Ok(Guarded { parameters: parameters.encode(), protected: ciphertext })
     }
 
-    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<SlotKey, Error> {
+    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<Bytes, Error> {
         let Parameters { serial, key, scheme } = Parameters::decode(&at.guarded.parameters)?;
         let pin = self.pin.pin(&self.name, consent)?;
         let is = self.describe()?.serial;
@@ -127,11 +125,15 @@ impl Custodian for Pkcs11 {
         }
         let protected = Protected { scheme, ciphertext: at.guarded.protected.clone() };
         let aad = at.header.encode();
-        let opened = self.token.open(&*self.device, pin.login(consent), &key, &aad, &protected).map_err(|source| self.failed(source))?;
-        if opened.len() != SLOT_KEY_BYTES {
-            return Err(Error::Forged);
-        }
-        Ok(SlotKey(opened.expose(|opened| Key::init_with(|place| place.copy_from_slice(opened)))?))
+        self.token.open(&*self.device, pin.login(consent), &key, &aad, &protected).map_err(|source| self.failed(source))
+    }
+
+    fn ailing(&self, _: Place<'_>, _: Consent<'_>) -> Vec<(Label, Error)> {
+        Vec::new()
+    }
+
+    fn follows_platform(&self) -> bool {
+        false
     }
 
     fn platform(&self, _: Option<&[u8]>) -> Result<Option<Platform>, Error> {

@@ -66,6 +66,7 @@ mod tests {
                 label: "primary".parse().expect("a label"),
                 unattended: *unattended,
                 failure: (!opened).then_some(Error::Forged),
+                ailing: Vec::new(),
             })
             .collect();
         assert_eq!(Residency::of(&attempts), *expected, "{last:?}");

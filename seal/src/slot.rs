@@ -82,7 +82,7 @@ impl Header {
         }
         let at = reader.at();
         let kind = CustodianKind::from_number(reader.u8("type")?).ok_or(Error::Corrupt { what: "type", at })?;
-        if !matches!(kind, CustodianKind::Pkcs11 | CustodianKind::Tpm2) {
+        if !matches!(kind, CustodianKind::Pkcs11 | CustodianKind::Tpm2 | CustodianKind::Shamir) {
             return Err(Error::KindNotBuilt { kind });
         }
         Ok(Self {
@@ -309,8 +309,8 @@ mod tests {
         assert!(with(FORMAT_AT + 1, 2).contains("format 2 is newer"));
         assert!(with(FORMAT_AT, 1).contains("format 257 is newer"));
         assert!(with(FORMAT_AT + 1, 0).contains("format"));
-        let names = ["shamir", "openbao-transit", "aws-kms", "azure-key-vault", "gcp-kms"];
-        for (number, name) in (3..).zip(names) {
+        let names = ["openbao-transit", "aws-kms", "azure-key-vault", "gcp-kms"];
+        for (number, name) in (4..).zip(names) {
             assert!(with(TYPE_AT, number).contains(&format!("cannot open slots of type {name}")), "{number}");
         }
         for unknown in [0, 8, 255] {

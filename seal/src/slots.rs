@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use crate::approval::APPROVAL_BYTES_MAX;
 use crate::custodian::CustodianKind;
 use crate::pkcs11::Parameters;
+use crate::shamir::Split;
 use crate::slot::{SLOT_BYTES_MAX, Slot};
 use crate::{Approval, Error, SlotId, file, tpm2};
 
@@ -73,26 +74,45 @@ impl Listing {
         }
     }
 
-    /// The standing warning, if it is due. Slots on one token are lost together and count once.
+    /// The standing warning, if it is due: there is a device with which every slot is lost. Those on one token are lost together.
     #[must_use]
     pub fn too_few(&self) -> Option<TooFewSlots> {
-        let devices: BTreeSet<String> = self.slots.iter().filter_map(device).collect();
-        if devices.len() < 2 { Some(TooFewSlots { independent: devices.len() }) } else { None }
+        let slots: Vec<Needs> = self.slots.iter().filter_map(needs).collect();
+        let devices: BTreeSet<&String> = slots.iter().flat_map(|slot| &slot.devices).collect();
+        let opens_without =
+            |lost: &String| slots.iter().any(|slot| slot.devices.iter().filter(|device| *device != lost).count() >= slot.count);
+        match devices.into_iter().all(opens_without) {
+            _ if slots.is_empty() => Some(TooFewSlots { independent: 0 }),
+            true => None,
+            false => Some(TooFewSlots { independent: 1 }),
+        }
     }
 }
 
-/// What is lost at once with the slot.
-fn device(slot: &Slot) -> Option<String> {
-    let kind = slot.header.kind;
+/// What a slot opens by: so many of these devices.
+struct Needs {
+    count: usize,
+    devices: Vec<String>,
+}
+
+fn needs(slot: &Slot) -> Option<Needs> {
+    if slot.header.kind != CustodianKind::Shamir {
+        return Some(Needs { count: 1, devices: vec![device(slot.header.kind, &slot.guarded.parameters)?] });
+    }
+    let split = Split::decode(&slot.guarded).ok()?;
+    let devices = split.shards.iter().filter_map(|shard| device(shard.kind, &shard.guarded.parameters)).collect();
+    Some(Needs { count: split.threshold.into(), devices })
+}
+
+/// The device of which these are the parameters; what is on one is lost at once.
+pub(crate) fn device(kind: CustodianKind, parameters: &[u8]) -> Option<String> {
     match kind {
-        CustodianKind::Pkcs11 => {
-            Parameters::decode(&slot.guarded.parameters).ok().map(|parameters| format!("{kind} {}", parameters.serial))
-        }
+        CustodianKind::Pkcs11 => Parameters::decode(parameters).ok().map(|parameters| format!("{kind} {}", parameters.serial)),
         CustodianKind::Tpm2 => {
-            let parameters = tpm2::Parameters::decode(&slot.guarded.parameters).ok()?;
+            let parameters = tpm2::Parameters::decode(parameters).ok()?;
             Some(format!("{kind} {:02x?}", parameters.root_name))
         }
-        // Not decoded yet, so never listed.
+        // Several devices, or not decoded yet and so never listed.
         CustodianKind::Shamir
         | CustodianKind::OpenbaoTransit
         | CustodianKind::AwsKms

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use hsm::{Device, DeviceError, Login, ReleaseKey, Tpm, TpmPolicy, TpmSealed};
-use secret::{Bytes, Key};
+use secret::Bytes;
 
 use crate::approval::{Approval, reference};
-use crate::custodian::{Consent, Custodian, CustodianKind, Guarded, Place, Platform, SLOT_KEY_BYTES, SlotKey};
+use crate::custodian::{Consent, Custodian, CustodianKind, Guarded, New, Place, Platform};
 use crate::fields::{Reader, put_prefixed};
 use crate::pin::{Pin, PinSource};
-use crate::slot::Header;
 use crate::{Error, Label};
 
 /// Most bytes of a TPM's structures in a slot; those of a sealed secret are below 300.
@@ -65,21 +64,20 @@ impl Custodian for Tpm2 {
         !matches!(self.settings.pin, Some(PinSource::Typed))
     }
 
-    fn protect(&self, slot_key: &SlotKey, header: &Header, approval: Option<&Approval>, consent: Consent<'_>) -> Result<Guarded, Error> {
-        let approval = approval.ok_or_else(|| Error::ApprovalNeeded { name: self.name.clone() })?;
+    fn protect(&self, secret: &Bytes, of: New<'_>, consent: Consent<'_>) -> Result<Guarded, Error> {
+        let approval = of.approval.ok_or_else(|| Error::ApprovalNeeded { name: self.name.clone() })?;
         let has_pin = self.settings.pin.is_some();
         let policy_gen = approval.state.policy_gen;
-        let policy = TpmPolicy { release_key: approval.release_key, reference: reference(header.id, policy_gen), has_pin };
+        let policy = TpmPolicy { release_key: approval.release_key, reference: reference(of.header.id, policy_gen), has_pin };
         let pin = self.pin(consent, has_pin)?;
         let login = pin.as_ref().map(|pin| pin.login(consent));
-        let payload = slot_key.0.expose(|key| Bytes::init_with(key.len(), |place| place.copy_from_slice(key)))?;
-        let sealed = self.settings.tpm.protect(&*self.device, login, &policy, &payload).map_err(|source| self.failed(source))?;
+        let sealed = self.settings.tpm.protect(&*self.device, login, &policy, secret).map_err(|source| self.failed(source))?;
         let TpmSealed { root_name, public, private } = sealed;
         let parameters = Parameters { root_name, release_key: policy.release_key, policy_gen, has_pin, public };
         Ok(Guarded { parameters: parameters.encode(), protected: private })
     }
 
-    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<SlotKey, Error> {
+    fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<Bytes, Error> {
         let Parameters { root_name, release_key, policy_gen, has_pin, public } = Parameters::decode(&at.guarded.parameters)?;
         let policy = TpmPolicy { release_key, reference: reference(at.header.id, policy_gen), has_pin };
         let sealed = TpmSealed { root_name, public, private: at.guarded.protected.clone() };
@@ -87,11 +85,15 @@ impl Custodian for Tpm2 {
         let approvals = at.approvals.iter().filter(fits).take(hsm::APPROVALS_MAX).map(Approval::for_tpm).collect();
         let pin = self.pin(consent, has_pin)?;
         let login: Option<Login<'_>> = pin.as_ref().map(|pin| pin.login(consent));
-        let opened = self.settings.tpm.open(&*self.device, login, &policy, approvals, &sealed).map_err(|source| self.failed(source))?;
-        if opened.len() != SLOT_KEY_BYTES {
-            return Err(Error::Forged);
-        }
-        Ok(SlotKey(opened.expose(|opened| Key::init_with(|place| place.copy_from_slice(opened)))?))
+        self.settings.tpm.open(&*self.device, login, &policy, approvals, &sealed).map_err(|source| self.failed(source))
+    }
+
+    fn ailing(&self, _: Place<'_>, _: Consent<'_>) -> Vec<(Label, Error)> {
+        Vec::new()
+    }
+
+    fn follows_platform(&self) -> bool {
+        true
     }
 
     fn platform(&self, pcrs: Option<&[u8]>) -> Result<Option<Platform>, Error> {

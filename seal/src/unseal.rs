@@ -4,7 +4,7 @@ use keys::hierarchy::MasterKey;
 use keys::id::ClusterId;
 use secret::Bytes;
 
-use crate::custodian::Consent;
+use crate::custodian::{Consent, SlotKey};
 use crate::slot::Slot;
 use crate::{Error, Label, Seal, SlotId, Unreadable};
 
@@ -39,6 +39,8 @@ pub struct Attempt {
     pub unattended: bool,
     /// Why it did not open; `None` if it did.
     pub failure: Option<Error>,
+    /// Of a slot that a probe has opened: the keepers whose shards did not, and why.
+    pub ailing: Vec<(Label, Error)>,
 }
 
 /// The open MasterKey; drop it as soon as [`crate::Residency`] allows.
@@ -102,7 +104,11 @@ impl Seal {
     pub fn probe(&self, expected: Expected) -> Result<Vec<Attempt>, Error> {
         let slots = self.list()?.slots.into_iter();
         let needs_nobody = |slot: &Slot| self.custodian(&slot.header.custodian).map_or(true, |custodian| custodian.unattended());
-        let probe = |slot: Slot| self.attempt(&slot, Consent::default(), self.open(&slot, expected, Consent::default()).err());
+        let probe = |slot: Slot| {
+            let failure = self.open(&slot, expected, Consent::default()).err();
+            let ailing = if failure.is_none() { self.ailing(&slot) } else { Vec::new() };
+            Attempt { ailing, ..self.attempt(&slot, Consent::default(), failure) }
+        };
         Ok(slots.filter(needs_nobody).map(probe).collect())
     }
 
@@ -119,12 +125,18 @@ impl Seal {
             return Err(Error::WrongKind { name: header.custodian.clone(), is: custodian.kind(), wants: header.kind });
         }
         let approvals = self.dir.approvals(header.id)?;
-        slot.open(&custodian.open(slot.place(&approvals), consent)?)
+        slot.open(&SlotKey::from_opened(&custodian.open(slot.place(&approvals), consent)?)?)
+    }
+
+    fn ailing(&self, slot: &Slot) -> Vec<(Label, Error)> {
+        let approvals = self.dir.approvals(slot.header.id).unwrap_or_default();
+        let custodian = self.custodian(&slot.header.custodian);
+        custodian.map_or_else(|_| Vec::new(), |custodian| custodian.ailing(slot.place(&approvals), Consent::default()))
     }
 
     fn attempt(&self, slot: &Slot, consent: Consent<'_>, failure: Option<Error>) -> Attempt {
         let unattended = consent.pin.is_none() && self.unattended(slot);
-        Attempt { slot: slot.header.id, label: slot.header.label.clone(), unattended, failure }
+        Attempt { slot: slot.header.id, label: slot.header.label.clone(), unattended, failure, ailing: Vec::new() }
     }
 
     fn unattended(&self, slot: &Slot) -> bool {

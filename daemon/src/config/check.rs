@@ -14,8 +14,8 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    CertificateFiles, Config, Credential, Custodian, Edge, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Seal, Tpm2, TpmPin,
-    Upstream, file, units,
+    CertificateFiles, Config, Credential, Custodian, Edge, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Seal, Shamir, Tpm2,
+    TpmPin, Upstream, file, units,
 };
 use crate::identity::Rules;
 
@@ -60,7 +60,7 @@ const PCR_BANK: &str = "sha256:";
 /// The state of Secure Boot (TCG PC Client Platform Firmware Profile).
 const PCR_DEFAULT: u8 = 7;
 const PCR_MAX: u8 = 23;
-const ONE_DEVICE: &str = "left out beside `pkcs11`: a custodian is one device";
+const ONE_DEVICE: &str = "left out: a custodian is one of `pkcs11`, `tpm2` and `shamir`";
 /// NAME_MAX of Linux: a credential is a file.
 const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 
@@ -199,6 +199,7 @@ fn seal(raw: file::Seal) -> Result<Seal, Fault> {
         custodians.push(custodian);
     }
     same_environment(&custodians)?;
+    keepers_are_devices(&custodians)?;
     Ok(Seal {
         device: optional("seal.device", raw.device, device)?.unwrap_or_else(|| DEVICE_DEFAULT.into()),
         probe_interval: optional("seal.probe_interval", raw.probe_interval, duration)?.unwrap_or(PROBE_INTERVAL_DEFAULT),
@@ -208,15 +209,46 @@ fn seal(raw: file::Seal) -> Result<Seal, Fault> {
 
 fn custodian(at: &str, raw: file::Custodian) -> Result<Custodian, Fault> {
     let name = required(&format!("{at}.name"), raw.name, |text| text.parse::<seal::Label>().ok())?.to_string();
-    let means = match (raw.pkcs11, raw.tpm2) {
-        (Some(_), Some(_)) => return Err(Fault { key: format!("{at}.tpm2"), what: What::RefusedFor("a map".to_owned(), ONE_DEVICE) }),
-        (None, Some(raw)) => Means::Tpm2(tpm2(&format!("{at}.tpm2"), raw)?),
-        (raw, None) => {
+    let second = |kind: &str| Fault { key: format!("{at}.{kind}"), what: What::RefusedFor("a map".to_owned(), ONE_DEVICE) };
+    let means = match (raw.pkcs11, raw.tpm2, raw.shamir) {
+        (Some(_), Some(_), _) => return Err(second("tpm2")),
+        (Some(_), None, Some(_)) | (None, Some(_), Some(_)) => return Err(second("shamir")),
+        (None, None, Some(raw)) => Means::Shamir(shamir(&format!("{at}.shamir"), raw)?),
+        (None, Some(raw), None) => Means::Tpm2(tpm2(&format!("{at}.tpm2"), raw)?),
+        (raw, None, None) => {
             let at = format!("{at}.pkcs11");
             Means::Pkcs11(pkcs11(&at, raw.ok_or_else(|| Fault::missing(&at))?)?)
         }
     };
     Ok(Custodian { name, means })
+}
+
+fn shamir(at: &str, raw: file::Shamir) -> Result<Shamir, Fault> {
+    let keepers = match raw.keepers.ok_or_else(|| Fault::missing(format!("{at}.keepers")))? {
+        file::OneOrMore::One(one) => vec![one],
+        file::OneOrMore::More(keepers) => keepers,
+    };
+    let distinct: HashSet<&String> = keepers.iter().collect();
+    if distinct.len() != keepers.len() || !(2..=seal::KEEPERS_MAX).contains(&keepers.len()) {
+        return Err(Fault::refused(format!("{at}.keepers"), keepers.join(", ")));
+    }
+    let threshold = raw.threshold.ok_or_else(|| Fault::missing(format!("{at}.threshold")))?;
+    let fits = u8::try_from(threshold).ok().filter(|threshold| (2..=keepers.len()).contains(&usize::from(*threshold)));
+    let threshold = fits.ok_or_else(|| Fault::refused(format!("{at}.threshold"), threshold.to_string()))?;
+    Ok(Shamir { threshold, keepers })
+}
+
+/// Keepers are devices of the same list.
+fn keepers_are_devices(custodians: &[Custodian]) -> Result<(), Fault> {
+    let is_device = |name: &String| custodians.iter().any(|other| other.name == *name && !matches!(other.means, Means::Shamir(_)));
+    for (index, custodian) in custodians.iter().enumerate() {
+        if let Means::Shamir(Shamir { keepers, .. }) = &custodian.means
+            && let Some(unknown) = keepers.iter().find(|keeper| !is_device(keeper))
+        {
+            return Err(Fault::refused(format!("seal.custodians[{index}].shamir.keepers"), unknown.clone()));
+        }
+    }
+    Ok(())
 }
 
 fn tpm2(at: &str, raw: file::Tpm2) -> Result<Tpm2, Fault> {

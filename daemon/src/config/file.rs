@@ -77,6 +77,14 @@ pub(super) struct Custodian {
     pub(super) name: Option<String>,
     pub(super) pkcs11: Option<Pkcs11>,
     pub(super) tpm2: Option<Tpm2>,
+    pub(super) shamir: Option<Shamir>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Shamir {
+    pub(super) threshold: Option<u32>,
+    pub(super) keepers: Option<OneOrMore>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

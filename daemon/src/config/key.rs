@@ -19,6 +19,7 @@ const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeh
 
 const TRUTH: &str = "`true` or `false`";
 const POOL: &str = "a number from 1 to 16384";
+const THRESHOLD: &str = "a number from 2 to that of the keepers";
 
 /// A value of the file.
 pub(super) struct Key {
@@ -87,6 +88,8 @@ pub(super) const KEYS: &[Key] = &[
         "seal.custodians[].tpm2.pin",
         "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY, or `typed`; without it slots have no PIN",
     ),
+    key("seal.custodians[].shamir.threshold", THRESHOLD),
+    key_or_list("seal.custodians[].shamir.keepers", "a list of 2 to 16 names of other custodians, each with a device of its own"),
     key("edge.group", "the name of the edge group, 1 to 63 of a-z, 0-9 and -"),
     key_or_list("edge.upstreams", "https://HOST:PORT of a core's HTTPS listener, or a list of up to 16, the preferred one first"),
     key("edge.ca", PEM_FILE),
@@ -175,7 +178,7 @@ pub(super) fn is_truth(path: &str) -> bool {
 
 /// Is it a number that stands at `path`?
 pub(super) fn is_number(path: &str) -> bool {
-    form(path) == POOL
+    matches!(form(path), POOL | THRESHOLD)
 }
 
 /// A key as written, `seal.custodians[0].name`, in the table's spelling.

@@ -86,8 +86,13 @@ fn paths<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<file::OneOrMore> {
 fn custodian(custodian: &Custodian) -> file::Custodian {
     let name = text(&custodian.name);
     match &custodian.means {
-        Means::Pkcs11(device) => file::Custodian { name, pkcs11: Some(pkcs11(device)), tpm2: None },
-        Means::Tpm2(device) => file::Custodian { name, pkcs11: None, tpm2: Some(tpm2(device)) },
+        Means::Pkcs11(device) => file::Custodian { name, pkcs11: Some(pkcs11(device)), ..file::Custodian::default() },
+        Means::Tpm2(device) => file::Custodian { name, tpm2: Some(tpm2(device)), ..file::Custodian::default() },
+        Means::Shamir(shamir) => {
+            let keepers = Some(file::OneOrMore::More(shamir.keepers.clone()));
+            let shamir = file::Shamir { threshold: Some(shamir.threshold.into()), keepers };
+            file::Custodian { name, shamir: Some(shamir), ..file::Custodian::default() }
+        }
     }
 }
 

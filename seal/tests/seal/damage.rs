@@ -30,7 +30,7 @@ fn every_flipped_bit_is_refused_by_name() {
         let error = failure(seal.unseal(Expected::default(), None));
         let named = match &error {
             Error::Corrupt { .. } | Error::NewerFormat { .. } | Error::KindNotBuilt { .. } | Error::Misnamed { .. } => true,
-            Error::NoCustodian { .. } | Error::WrongToken { .. } | Error::Forged => true,
+            Error::NoCustodian { .. } | Error::WrongKind { .. } | Error::WrongToken { .. } | Error::Forged => true,
             Error::Device { .. } => matches!(refusal(error), Refusal::BadCiphertext | Refusal::KeyMissing { .. }),
             _ => false,
         };

@@ -7,5 +7,6 @@ mod faults;
 mod fixture;
 mod pin;
 mod round_trip;
+mod shamir;
 mod table;
 mod tpm;

@@ -32,7 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::failure::{Failure, Kind};
 use pki::{CLIENTS, Pki};
 use supervise::{NodeCommand, Running, beside};
-use token::{DevToken, MODULE, PIN_CREDENTIAL, TOKEN};
+use token::{DevToken, MODULE, PIN_CREDENTIAL, SHARD_TOKENS, TOKEN};
 use tpm::DevTpm;
 
 /// Tenants of a throwaway appliance; each has one service of this name.
@@ -85,7 +85,7 @@ enum SealKind {
     Softhsm,
     /// A TPM 2.0, by swtpm
     Tpm,
-    /// Not in this release
+    /// Shards on three SoftHSM2 tokens, two of which open it
     Shamir,
 }
 
@@ -96,9 +96,6 @@ pub(crate) fn told<E: std::error::Error>(what: impl Display) -> impl FnOnce(E) -
 
 /// Runs `dev` until SIGTERM or an interrupt.
 pub(crate) fn run(args: &DevArgs) -> Result<(), Failure> {
-    if args.seal == Some(SealKind::Shamir) {
-        return Err(Failure::usage("this release seals with softhsm or tpm"));
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"))?;
     runtime.block_on(serve(args))
 }
@@ -225,21 +222,21 @@ struct Node {
 impl Dev {
     /// Makes token, certificates, configurations and cluster unless they are there.
     async fn prepare(dir: &Path, args: &DevArgs) -> Result<Self, Failure> {
-        let token = DevToken::new(&dir.join("softhsm"));
-        std::fs::create_dir_all(dir.join("softhsm")).map_err(told(dir.display()))?;
-        token.ensure()?;
-        let pki = Pki::new(&dir.join("pki"));
-        pki.ensure()?;
-        let command = |name: &str, config| {
-            let (program, credentials) = (beside("strongroomd")?, token.credentials());
-            Ok::<_, Failure>(NodeCommand { name: name.to_owned(), program, config, credentials, notify: dir.join(format!("{name}.sock")) })
-        };
         let config = dir.join("core.yaml");
         let sealed_by = sealed_by(&config)?;
         let kind = args.seal.or(sealed_by.map(|(kind, _)| kind)).unwrap_or(SealKind::Softhsm);
         if let Some((known, _)) = sealed_by.filter(|(known, _)| *known != kind) {
             return Err(Failure::usage(format!("{} is sealed by {known:?}: leave --seal out, or take another folder", dir.display())));
         }
+        let token = DevToken::new(&dir.join("softhsm"));
+        std::fs::create_dir_all(dir.join("softhsm")).map_err(told(dir.display()))?;
+        token.ensure(if kind == SealKind::Shamir { &SHARD_TOKENS } else { &[TOKEN] })?;
+        let pki = Pki::new(&dir.join("pki"));
+        pki.ensure()?;
+        let command = |name: &str, config| {
+            let (program, credentials) = (beside("strongroomd")?, token.credentials());
+            Ok::<_, Failure>(NodeCommand { name: name.to_owned(), program, config, credentials, notify: dir.join(format!("{name}.sock")) })
+        };
         let tpm_port = match (kind, args.base_port, sealed_by) {
             (SealKind::Tpm, Some(base), _) => Some(base.checked_add(TPM_PORT).ok_or_else(|| Failure::usage("--base-port: too high"))?),
             (SealKind::Tpm, None, Some((_, port))) => port,
@@ -249,8 +246,12 @@ impl Dev {
         let mut held = Vec::new();
         if args.base_port.is_some() || !config.exists() {
             let mut ports = args.base_port.map_or_else(Ports::free, |base| Ports::above(base, 0))?;
-            let custodian = tpm_port.map_or_else(|| token_text(&token), tpm_text);
-            write(&config, &config_text(dir, &custodian, &pki, &ports))?;
+            let custodians = match tpm_port {
+                Some(port) => tpm_text(port),
+                None if kind == SealKind::Shamir => shards_text(&token),
+                None => token_text("softhsm", TOKEN, &token),
+            };
+            write(&config, &config_text(dir, &custodians, &pki, &ports))?;
             held = std::mem::take(&mut ports.held);
         }
         let tpm = match tpm_port {
@@ -288,7 +289,10 @@ impl Dev {
         }
         match &self.tpm {
             _ if node.group.is_some() => node.command.operate(["init".as_ref()]),
-            None => node.command.operate(["init".as_ref(), "--make-key".as_ref()]),
+            None => {
+                let first = first_custodian(&node.command.config)?;
+                node.command.operate(["init", "--make-key", "--custodian", &first].map(OsStr::new))
+            }
             Some(tpm) => {
                 let (key, approval) = (tpm.release_key(), tpm.approval());
                 let sign = ["slot", "tpm-policy", "sign", "--note", "first start", "--key"].map(OsStr::new);
@@ -517,23 +521,38 @@ fn sealed_by(config: &Path) -> Result<Option<(SealKind, Option<u16>)>, Failure> 
     Ok(config.seal.custodians.first().map(|custodian| match &custodian.means {
         Means::Pkcs11(_) => (SealKind::Softhsm, None),
         Means::Tpm2(tpm2) => (SealKind::Tpm, tpm::port(&tpm2.tpm.tcti)),
+        Means::Shamir(_) => (SealKind::Shamir, None),
     }))
 }
 
-fn config_text(dir: &Path, custodian: &str, pki: &Pki, ports: &Ports) -> String {
+/// The custodian of the first slot: `dev` writes it first.
+fn first_custodian(config: &Path) -> Result<String, Failure> {
+    let config = Config::load(config, std::env::vars_os()).map_err(|error| Failure::of(Kind::Failed, &error))?;
+    let first = config.seal.custodians.into_iter().next().map(|custodian| custodian.name);
+    first.ok_or_else(|| Failure::failed("the core's configuration has no seal.custodians"))
+}
+
+fn config_text(dir: &Path, custodians: &str, pki: &Pki, ports: &Ports) -> String {
     format!(
-        "# Made by `strongroom dev`.\nrole: core\ndata_dir: {data_dir:?}\n{common}seal:\n  custodians:\n{custodian}",
+        "# Made by `strongroom dev`.\nrole: core\ndata_dir: {data_dir:?}\n{common}seal:\n  custodians:\n{custodians}",
         data_dir = dir.join("core"),
         common = common_text(pki, ports),
     )
 }
 
-fn token_text(token: &DevToken) -> String {
+fn shards_text(token: &DevToken) -> String {
+    let keepers: Vec<String> = (1..=SHARD_TOKENS.len()).map(|number| format!("softhsm-{number}")).collect();
+    let shards = format!("    - name: shards\n      shamir:\n        threshold: 2\n        keepers: [{}]\n", keepers.join(", "));
+    let tokens = keepers.iter().zip(SHARD_TOKENS).map(|(name, label)| token_text(name, label, token));
+    std::iter::once(shards).chain(tokens).collect()
+}
+
+fn token_text(name: &str, label: &str, token: &DevToken) -> String {
     format!(
-        r#"    - name: softhsm
+        r#"    - name: {name}
       pkcs11:
         module: {MODULE:?}
-        token: {TOKEN:?}
+        token: {label:?}
         key: "strongroom-seal"
         pin: "credential:{PIN_CREDENTIAL}"
         environment:

@@ -13,6 +13,8 @@ use crate::failure::{Failure, Kind};
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 /// Label of the token.
 pub(crate) const TOKEN: &str = "strongroom-dev";
+/// Labels of the tokens that keep a shard each.
+pub(crate) const SHARD_TOKENS: [&str; 3] = ["strongroom-dev-1", "strongroom-dev-2", "strongroom-dev-3"];
 /// Name of the PIN's credential.
 pub(crate) const PIN_CREDENTIAL: &str = "hsm-pin";
 
@@ -37,8 +39,8 @@ impl DevToken {
         self.root.join("credentials")
     }
 
-    /// Makes store, token and PIN unless they are there.
-    pub(crate) fn ensure(&self) -> Result<(), Failure> {
+    /// Makes store, tokens of these labels and their PIN unless they are there.
+    pub(crate) fn ensure(&self, labels: &[&str]) -> Result<(), Failure> {
         let pin_file = self.credentials().join(PIN_CREDENTIAL);
         if pin_file.exists() {
             return Ok(());
@@ -54,14 +56,16 @@ impl DevToken {
             fs::create_dir_all(&tokens).and_then(|()| fs::create_dir_all(self.credentials())).and_then(|()| fs::write(self.conf(), text));
         written.map_err(told(self.root.display()))?;
         let pin = random_pin()?;
-        // The tool takes PINs as arguments or from a terminal, and from nowhere else: for a throwaway token arguments will do.
-        let made = Command::new("softhsm2-util")
-            .env("SOFTHSM2_CONF", self.conf())
-            .args(["--init-token", "--free", "--label", TOKEN, "--so-pin", &random_pin()?, "--pin", &pin])
-            .output()
-            .map_err(told("softhsm2-util cannot be started (apt-get install softhsm2)"))?;
-        if !made.status.success() {
-            return Err(Failure::failed(format!("softhsm2-util failed: {}", String::from_utf8_lossy(&made.stderr).trim())));
+        for label in labels {
+            // The tool takes PINs as arguments or from a terminal, and from nowhere else: for a throwaway token arguments will do.
+            let made = Command::new("softhsm2-util")
+                .env("SOFTHSM2_CONF", self.conf())
+                .args(["--init-token", "--free", "--label", label, "--so-pin", &random_pin()?, "--pin", &pin])
+                .output()
+                .map_err(told("softhsm2-util cannot be started (apt-get install softhsm2)"))?;
+            if !made.status.success() {
+                return Err(Failure::failed(format!("softhsm2-util failed: {}", String::from_utf8_lossy(&made.stderr).trim())));
+            }
         }
         certs::write_private(&pin_file, pin.as_bytes()).map_err(|error| Failure::of(Kind::Failed, &error))
     }
