@@ -127,6 +127,9 @@ impl From<seal::Error> for Refused {
     fn from(error: seal::Error) -> Self {
         match error {
             seal::Error::NoSuchSlot { .. } => Self::not_found(error.to_string()),
+            seal::Error::ApprovalForged | seal::Error::ApprovalUnfit { .. } | seal::Error::LabelAmbiguous { .. } => {
+                Self::invalid(error.to_string())
+            }
             other => Self::unavailable(other.to_string()),
         }
     }
