@@ -2,10 +2,13 @@
 
 use hsm::{APPROVALS_MAX, Refusal, Tpm};
 use keys::id::Time;
-use seal::{Approval, CustodianSettings, Error, Means, NewSlot, Platform, ReleaseSigner, Seal, Slot, SlotId, State, Tpm2Settings};
-use softhsm_test::{LABEL, Swtpm};
+use seal::{
+    Approval, Consent, CustodianSettings, Error, Means, NewSlot, PinSource, Platform, ReleaseSigner, Seal, Slot, SlotId, State,
+    Tpm2Settings, TypedPin,
+};
+use softhsm_test::{LABEL, PIN, Swtpm};
 
-use crate::fixture::{Bench, MAKE, add, expected, failures, is_master, label, master, new_slot, opened, randomness, refusal};
+use crate::fixture::{Bench, MAKE, add, expected, failure, failures, is_master, label, master, new_slot, opened, pin, randomness, refusal};
 
 /// ECDSA keys on P-256 that are not secret: of these tests. PKCS #8 in DER, made by openssl.
 const RELEASE_KEY: &[u8] = include_bytes!("../golden/release-key.der");
@@ -19,7 +22,11 @@ fn signer() -> ReleaseSigner {
 }
 
 fn custodian(tpm: &Swtpm) -> CustodianSettings {
-    let settings = Tpm2Settings { tpm: Tpm { tcti: tpm.tcti() }, pcrs: vec![PCR], pin: None };
+    with_pin(tpm, None)
+}
+
+fn with_pin(tpm: &Swtpm, pin: Option<PinSource>) -> CustodianSettings {
+    let settings = Tpm2Settings { tpm: Tpm { tcti: tpm.tcti() }, pcrs: vec![PCR], pin };
     CustodianSettings { name: label("tpm"), means: Means::Tpm2(settings) }
 }
 
@@ -157,4 +164,36 @@ fn a_slot_has_no_more_approvals_than_a_job_takes() {
     assert!(seal.verify("platform", expected(), MAKE).is_ok(), "as many as there may be");
     let further = approval(&seal, &signer(), slot_id(7), 1_000);
     assert!(matches!(seal.approve(&further), Err(Error::ApprovalUnfit { .. })));
+}
+
+#[test]
+fn a_pin_is_asked_for_in_an_approved_state_too_and_a_wrong_one_is_tried_once() {
+    let tpm = Swtpm::new();
+    let bench = Bench::new();
+    let credential = || PinSource::Credential(bench.hsm.pin_file());
+    let mut seal = bench.seal_with(vec![with_pin(&tpm, Some(credential()))]);
+    let first = approval(&seal, &signer(), slot_id(7), 0);
+    add_tpm(&mut seal, first).expect("the slot is made");
+    let probes = seal.probe(expected()).expect("readable");
+    assert!(matches!(&probes[..], [probe] if opened(probe) && probe.unattended));
+
+    // Without a credential it needs a person, and is no probe's to open.
+    let typed = bench.seal_with(vec![with_pin(&tpm, Some(PinSource::Typed))]);
+    assert!(matches!(failure(typed.unseal(expected(), None)), Error::NeedsPin { .. }));
+    assert!(typed.probe(expected()).expect("readable").is_empty());
+    let (custodian, pin) = (label("tpm"), pin(PIN));
+    let by_hand = TypedPin { custodian: &custodian, pin: &pin, retry_pin: false };
+    assert!(is_master(&typed.unseal(expected(), Some(by_hand)).expect("the PIN is right").master));
+    // That the slot has a PIN is in the slot: a configuration without one does not open it.
+    let forgotten = bench.seal_with(vec![with_pin(&tpm, None)]);
+    assert!(matches!(failure(forgotten.unseal(expected(), None)), Error::NeedsPin { .. }));
+
+    bench.hsm.write_pin("another-pin");
+    assert!(matches!(refusal(failure(seal.unseal(expected(), None))), Refusal::WrongPin { .. }));
+    assert!(matches!(refusal(failure(seal.unseal(expected(), None))), Refusal::Latched { .. }));
+    assert_eq!(tpm.lockout_counter(), 1, "the TPM has seen one try");
+    bench.hsm.write_pin(PIN);
+    assert!(matches!(refusal(failure(seal.unseal(expected(), None))), Refusal::Latched { .. }));
+    seal.verify("platform", expected(), Consent { retry_pin: true, ..Consent::default() }).expect("a person allows one try");
+    assert!(is_master(&seal.unseal(expected(), None).expect("the latch is gone").master));
 }
