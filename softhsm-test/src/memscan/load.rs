@@ -167,13 +167,18 @@ fn live_and_die(client: &mut KmipClient, name: &str, gauge: &Gauge) {
     });
 }
 
-/// Secrets from Register to Destroy, and the key itself.
+/// So many secrets are registered between two Gets of a key that is searched for: what a client asked for is in the answer as long as that is made.
+const SECRETS_PER_GET: usize = 4;
+
+/// Secrets from Register to Destroy, and now and then the key itself.
 fn secrets(client: &mut KmipClient, key: &str, name: &str, gauge: &Gauge) {
     repeat(gauge, |number| {
         let password = format!("{number:016} is the number of a secret").into_bytes();
         let secret = register(client, &format!("secret-{name}-{number}"), &password)?;
         assert_eq!(get(client, &secret)?, password, "what was registered");
-        assert_eq!(get(client, key)?.len(), 32, "AES-256");
+        if number.is_multiple_of(SECRETS_PER_GET) {
+            assert_eq!(get(client, key)?.len(), 32, "AES-256");
+        }
         destroy(client, &secret)
     });
 }
