@@ -22,11 +22,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const CLASSES: usize = 12;
 
 /// What an edge's states may show (C15): of the integrity key itself and of its core's keys nothing ever. Each request that is passed on to the core is
-/// signed, and the keys that sign are in the clear for as long as that takes.
+/// signed, and the keys that sign are in the clear for as long as that takes. After each Re-key object keys are wrapped anew by the dozen.
 fn samples_max(state: &str, class: Class, samples: u64) -> u64 {
     match (state, class) {
+        (REKEYED, Class::ObjectKey) => (samples / 20).max(3),
         (UNDER_LOAD | REKEYED, Class::L4 | Class::ObjectKey | Class::IntegrityDerived) => rarely(samples),
-        (UNDER_LOAD | REKEYED, Class::AuditKey | Class::DelegationKey) => (samples / 10).max(5),
+        (UNDER_LOAD | REKEYED, Class::AuditKey | Class::DelegationKey) => (samples / 10).max(4),
         _ => 0,
     }
 }
