@@ -11,7 +11,7 @@ use daemon::{boot, config};
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use keys::port::Clock;
 use rustls::pki_types::PrivatePkcs8KeyDer;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use seal::{Approval, Label, Platform, ReleaseSigner, SlotId, State};
 use serde_json::json;
 
@@ -108,7 +108,13 @@ pub(crate) fn read(path: &Path) -> Result<Approval, Failure> {
 }
 
 fn sign(context: &Context, args: &Sign) -> Result<(), Failure> {
-    let key = PrivatePkcs8KeyDer::from_pem_file(&args.key).map_err(told(args.key.display()))?;
+    let key = PrivatePkcs8KeyDer::from_pem_file(&args.key).map_err(|error| match error {
+        pem::Error::Io(error) => Failure::failed(format!("{}: {error}", args.key.display())),
+        _ => Failure::usage(format!(
+            "{}: it holds no private key in PKCS #8 and PEM: convert it by `openssl pkcs8 -topk8 -nocrypt`",
+            args.key.display()
+        )),
+    })?;
     let signer = ReleaseSigner::from_pkcs8(key.secret_pkcs8_der());
     let signer = signer.map_err(|error| Failure::usage(format!("{}: {error}", args.key.display())))?;
     let pcrs = args.pcrs.as_ref().map(|Registers(pcrs)| pcrs.clone());
