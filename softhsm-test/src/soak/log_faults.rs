@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ fn run(case: Case, blocked: Duration, tally: &mut Tally) {
     thread::scope(|scope| {
         // One caller's own write is what is blocked; everybody else must be refused in time.
         let stuck = (case.name == "write blocked").then(|| scope.spawn(|| requests::encrypt(&mut victim, &key, vec![0; 16]).is_ok()));
-        assert!(stuck.is_none() || wait_for(|| is_held(core.pid())), "the write is not blocked");
+        assert!(stuck.is_none() || wait_for(|| is_at_write(core.pid(), &segment)), "the write is not blocked");
         must_refuse(case, &core, blocked, || work(&mut client, &key, tally, &mut acknowledged));
         if strace.is_none() {
             fs::write(&segment, removed_file(core.pid())).expect("the folder is ours");
@@ -141,11 +141,17 @@ fn must_refuse(case: Case, core: &Core, blocked: Duration, mut work: impl FnMut(
     assert!(all_refused && core.status().contains("\"state\""), "{}: status works", case.name);
 }
 
-/// Is a thread of the process held by strace?
-fn is_held(process: u32) -> bool {
+/// Is a thread of the process at a write(2) to that file? strace stops each of its threads at each call for a moment, whatever the call.
+fn is_at_write(process: u32, file: &Path) -> bool {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let mut statuses = threads.filter_map(|thread| fs::read_to_string(thread.path().join("status")).ok());
-    statuses.any(|status| status.lines().any(|line| line.starts_with("State:\tt")))
+    let mut calls = threads.filter_map(|thread| fs::read_to_string(thread.path().join("syscall")).ok());
+    calls.any(|call| {
+        let mut fields = call.split(' ');
+        let is_write = fields.next().is_some_and(|number| number.parse() == Ok(nix::libc::SYS_write));
+        let descriptor = fields.next().and_then(|hex| u32::from_str_radix(hex.trim_start_matches("0x"), 16).ok());
+        let path = descriptor.and_then(|descriptor| fs::read_link(format!("/proc/{process}/fd/{descriptor}")).ok());
+        is_write && path.as_deref() == Some(file)
+    })
 }
 
 /// What the process has written to a file that is in no folder any more.
