@@ -6,6 +6,7 @@
 //! before it returns, and what it put on the heap is wiped (`tests/residue.rs` searches the process for both).
 
 pub mod aead;
+pub mod age;
 pub mod ecdsa;
 mod error;
 mod gcm;
