@@ -201,12 +201,14 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
             };
             Means::Tpm2(Tpm2Settings { tpm: tpm.clone(), pcrs: pcrs.clone(), pin })
         }
+        config::Means::Age(recipient) => Means::Person(*recipient),
         config::Means::Shamir(config::Shamir { threshold, keepers }) => {
             let keepers = keepers.iter().map(|keeper| keeper.parse()).collect::<Result<_, seal::Error>>()?;
             Means::Shamir(ShamirSettings { threshold: *threshold, keepers })
         }
     };
-    Ok(CustodianSettings { name: custodian.name.parse()?, means })
+    let region = custodian.region.as_deref().map(str::parse).transpose()?;
+    Ok(CustodianSettings { name: custodian.name.parse()?, region, means })
 }
 
 /// Runs a node until it is told to stop.

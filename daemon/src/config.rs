@@ -109,12 +109,14 @@ impl Seal {
     }
 }
 
-/// A device that can hold a slot.
+/// What can keep a slot, or a shard of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Custodian {
     /// What people call it; unique.
     pub name: String,
-    /// The device.
+    /// Where it is.
+    pub region: Option<String>,
+    /// What it is.
     pub means: Means,
 }
 
@@ -125,6 +127,8 @@ pub enum Means {
     Pkcs11(Pkcs11),
     /// A TPM 2.0.
     Tpm2(Tpm2),
+    /// A person with an age identity, who keeps shards of others.
+    Age(seal::Recipient),
     /// Several of the others, which keep a shard each.
     Shamir(Shamir),
 }
@@ -143,7 +147,7 @@ impl Custodian {
     pub fn environment(&self) -> impl Iterator<Item = (&String, &String)> {
         let environment = match &self.means {
             Means::Pkcs11(pkcs11) => Some(&pkcs11.environment),
-            Means::Tpm2(_) | Means::Shamir(_) => None,
+            Means::Tpm2(_) | Means::Age(_) | Means::Shamir(_) => None,
         };
         environment.into_iter().flatten()
     }
@@ -154,7 +158,7 @@ impl Custodian {
         match &self.means {
             Means::Pkcs11(pkcs11) => pkcs11.pin.is_none(),
             Means::Tpm2(tpm2) => tpm2.pin == Some(TpmPin::Typed),
-            Means::Shamir(_) => false,
+            Means::Age(_) | Means::Shamir(_) => false,
         }
     }
 }

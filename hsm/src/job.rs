@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::tpm::{Tpm, TpmReport, TpmSealed, TpmTask};
 
-/// Most bytes of one secret that a device protects: slot keys and MACs are 32, nothing of ours is above 64.
-pub const SECRET_BYTES_MAX: usize = 64;
+/// Most bytes of one secret that a device protects: a shard has 66; a TPM takes 128.
+pub const SECRET_BYTES_MAX: usize = 96;
 
 /// A token: the module that drives it, and how to find it among the tokens that the module shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

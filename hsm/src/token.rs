@@ -37,7 +37,7 @@ impl Token {
         }
     }
 
-    /// Protects a secret of 1 to 64 bytes under a key of the token; `aad` must be presented again to open it.
+    /// Protects a secret of 1 to 96 bytes under a key of the token; `aad` must be presented again to open it.
     ///
     /// # Errors
     /// `KeyMissing`, `KeyAmbiguous`, `KeyUnfit`, `MechanismMissing`, and what a login can bring.

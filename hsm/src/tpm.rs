@@ -158,7 +158,7 @@ impl Tpm {
         }
     }
 
-    /// Seals a secret of 1 to 64 bytes; the PIN of `login`, if there is one, becomes the sealed object's.
+    /// Seals a secret of 1 to 96 bytes; the PIN of `login`, if there is one, becomes the sealed object's.
     ///
     /// # Errors
     /// `TpmUnusable`, `DeviceFault`.

@@ -5,9 +5,10 @@ use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, Time};
 use secret::Key;
 
-use crate::custodian::{Consent, Custodian, New, SlotKey};
+use crate::custodian::{Consent, Custodian, CustodianKind, New, SlotKey};
 use crate::slot::{Header, Slot};
 use crate::slots::{Listing, SLOTS_MAX, Staged};
+use crate::submit::PENDING;
 use crate::{Approval, Error, Label, Roster, Seal, SlotId};
 
 /// What a slot is to be.
@@ -30,7 +31,7 @@ pub struct NewSlot {
 }
 
 impl Seal {
-    /// Seals the MasterKey in a further slot, or in the first.
+    /// Seals the MasterKey in a further slot, or in the first. One with people among its keepers does not count before [`Seal::admit`].
     ///
     /// Costs four device jobs, two more if the custodian's key is made. Write the table afterwards.
     ///
@@ -38,8 +39,11 @@ impl Seal {
     /// [`Error`]; the slots are then as they were. A custodian's key that was made stays, and is used by the next try.
     pub fn add(&mut self, new: NewSlot, master: &MasterKey, randomness: &Randomness, consent: Consent<'_>) -> Result<Slot, Error> {
         let custodian = self.custodian(&new.custodian)?;
+        if custodian.kind() == CustodianKind::Age {
+            return Err(Error::KeepsShardsOnly { name: new.custodian });
+        }
         self.dir.prepare()?;
-        let header = header(&new, custodian, &self.dir.list()?, randomness)?;
+        let header = header(&new, custodian, &self.dir.list()?, &self.pending()?, randomness)?;
         let slot_key = SlotKey(Key::try_init_with(|place| Ok::<_, Error>(randomness.fill(place)?))?);
         let guarded =
             custodian.protect(&slot_key.bytes()?, New { header: &header, approval: new.approval.as_ref(), randomness }, consent)?;
@@ -56,6 +60,12 @@ impl Seal {
         approval.map_or(Ok(()), |approval| self.dir.keep(approval))?;
         let staged = self.dir.stage(&slot)?;
         let approvals = self.dir.approvals(slot.header.id)?;
+        if !custodian.people().is_empty() {
+            return match staged.read_back()? == slot {
+                true => staged.hold(PENDING).map(|()| slot),
+                false => Err(staged.discard(Error::Forged)),
+            };
+        }
         // The PIN has just been accepted, so there is no latch left that a person would have to overrule.
         match prove(&staged, &slot, &approvals, custodian, Consent { retry_pin: false, ..consent }) {
             Ok(()) => staged.publish().map(|()| slot),
@@ -64,11 +74,11 @@ impl Seal {
     }
 }
 
-fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, randomness: &Randomness) -> Result<Header, Error> {
-    if listing.slots.len() + listing.unreadable.len() >= SLOTS_MAX {
+fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, pending: &[Slot], randomness: &Randomness) -> Result<Header, Error> {
+    if listing.slots.len() + listing.unreadable.len() + pending.len() >= SLOTS_MAX {
         return Err(Error::SlotsFull { max: SLOTS_MAX });
     }
-    for Slot { header, .. } in &listing.slots {
+    for Slot { header, .. } in listing.slots.iter().chain(pending) {
         if header.cluster != new.cluster {
             return Err(Error::WrongCluster { is: header.cluster, wants: new.cluster });
         }
@@ -89,7 +99,7 @@ fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, randomnes
     if listing.digests.contains_key(&id) {
         return Err(Error::SlotExists { slot: id });
     }
-    let newest = listing.slots.iter().map(|slot| slot.header.slot_set).max().unwrap_or(0);
+    let newest = listing.slots.iter().chain(pending).map(|slot| slot.header.slot_set).max().unwrap_or(0);
     Ok(Header {
         kind: custodian.kind(),
         id,

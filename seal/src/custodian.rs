@@ -5,6 +5,7 @@ use std::fmt;
 use keys::entropy::Randomness;
 use secret::{Bytes, Key};
 
+use crate::shard::PlainShard;
 use crate::slot::Header;
 use crate::{Approval, Error, Label};
 
@@ -51,10 +52,12 @@ pub enum CustodianKind {
     AzureKeyVault = 6,
     /// Google Cloud KMS.
     GcpKms = 7,
+    /// A person's age recipient; keeps shards only.
+    Age = 64,
 }
 
 impl CustodianKind {
-    const NAMES: [(Self, &'static str); 7] = [
+    const NAMES: [(Self, &'static str); 8] = [
         (Self::Pkcs11, "pkcs11"),
         (Self::Tpm2, "tpm2"),
         (Self::Shamir, "shamir"),
@@ -62,6 +65,7 @@ impl CustodianKind {
         (Self::AwsKms, "aws-kms"),
         (Self::AzureKeyVault, "azure-key-vault"),
         (Self::GcpKms, "gcp-kms"),
+        (Self::Age, "age"),
     ];
 
     pub(crate) fn from_number(number: u8) -> Option<Self> {
@@ -76,7 +80,7 @@ impl fmt::Display for CustodianKind {
     }
 }
 
-/// What a person gives and allows for one job; nothing of it is kept.
+/// What people give and allow for one job; nothing of it is kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Consent<'a> {
     /// The PIN they typed, used instead of the custodian's credential.
@@ -85,19 +89,21 @@ pub struct Consent<'a> {
     pub retry_pin: bool,
     /// Make the custodian's own key if it has none of that name.
     pub make_key: bool,
+    /// Shards that people have opened.
+    pub shards: &'a [PlainShard],
 }
 
 /// A slot key as its custodian protected it; not secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guarded {
-    /// What the custodian must know to open it, in a form of its own; at most 64 KiB.
+    /// What the custodian must know to open it, in a form of its own; at most 256 KiB.
     pub parameters: Vec<u8>,
-    /// The protected key; at most 64 KiB.
+    /// The protected key; at most 256 KiB.
     pub protected: Vec<u8>,
 }
 
 /// Most bytes of either half of a [`Guarded`].
-pub(crate) const GUARDED_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const GUARDED_BYTES_MAX: usize = 256 * 1024;
 
 /// How a platform stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,7 +144,7 @@ pub(crate) trait Custodian: Send + Sync {
     /// Whether it works without a person.
     fn unattended(&self) -> bool;
 
-    /// Protects a slot key, or a shard of one: 1 to 64 bytes.
+    /// Protects a slot key, or a shard of one: 1 to 96 bytes.
     ///
     /// # Errors
     /// [`Error`]; nothing is kept then.
@@ -152,6 +158,9 @@ pub(crate) trait Custodian: Send + Sync {
 
     /// Those of several keepers whose shards do not open, though the others suffice; nobody else has any.
     fn ailing(&self, at: Place<'_>, consent: Consent<'_>) -> Vec<(Label, Error)>;
+
+    /// Those among its keepers, or itself, who give their part by hand.
+    fn people(&self) -> Vec<Label>;
 
     /// Whether its slots begin with an approval.
     fn follows_platform(&self) -> bool;

@@ -131,6 +131,46 @@ pub enum Error {
         /// Whose.
         keeper: Label,
     },
+    /// Only its keeper can open the shard.
+    #[error("`{keeper}` opens the shard by `age --decrypt` and gives it with `strongroom unseal --shard`")]
+    NeedsShard {
+        /// Who.
+        keeper: Label,
+    },
+    /// A person is to keep a whole slot key.
+    #[error("custodian `{name}` is a person, who keeps a shard only: name a custodian with `shamir` and several keepers")]
+    KeepsShardsOnly {
+        /// Who.
+        name: Label,
+    },
+    /// What was given is no shard, or not as it was written.
+    #[error("this is no shard, or a character of it is wrong: give the whole line that begins with SRSHARD1")]
+    ShardUnreadable,
+    /// A shard of another cluster.
+    #[error("the shard belongs to cluster {is}, this one is {wants}")]
+    ShardForeign {
+        /// In the shard.
+        is: ClusterId,
+        /// This one.
+        wants: ClusterId,
+    },
+    /// A shard of a split that no slot has any more.
+    #[error("the shard is of a slot that is not here any more: give the one that was made last, see `strongroom slot list`")]
+    ShardOld,
+    /// The same shard twice.
+    #[error("the shard of `{keeper}` was given already: another keeper's is wanted")]
+    ShardTwice {
+        /// Whose.
+        keeper: Label,
+    },
+    /// A slot waits for shards to be read back.
+    #[error("slot `{label}` does not count yet: the shards of {} were not read back", names(missing))]
+    ShardsNotReadBack {
+        /// The slot.
+        label: Label,
+        /// Whose.
+        missing: Vec<Label>,
+    },
     /// Fewer shards than the slot needs.
     #[error("{opened} of the {wants} shards that the slot needs were opened{}", describe_shards(why))]
     TooFewShards {
@@ -257,6 +297,10 @@ pub enum Error {
 
 fn describe_shards(why: &[(Label, Error)]) -> String {
     why.iter().map(|(keeper, why)| format!("; `{keeper}`: {why}")).collect()
+}
+
+fn names(labels: &[Label]) -> String {
+    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
 }
 
 fn describe(attempts: &[Attempt], unreadable: &[Unreadable]) -> String {

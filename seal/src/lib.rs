@@ -12,15 +12,19 @@ mod custodian;
 mod error;
 mod fields;
 mod file;
+mod manifest;
 mod name;
+mod person;
 mod pin;
 mod pkcs11;
 mod release;
 mod residency;
 mod roster;
 mod shamir;
+mod shard;
 mod slot;
 mod slots;
+mod submit;
 mod table;
 mod tpm2;
 mod unseal;
@@ -30,14 +34,17 @@ pub use approval::{Approval, State};
 pub use custodian::{Consent, CustodianKind, Guarded, Platform};
 pub use error::Error;
 pub use name::{Label, SlotId};
+pub use person::Recipient;
 pub use pin::{PIN_BYTES_MAX, PinSource};
 pub use pkcs11::Pkcs11Settings;
 pub use release::ReleaseSigner;
 pub use residency::{Residency, Why};
 pub use roster::{CustodianKey, Roster};
 pub use shamir::{KEEPERS_MAX, ShamirSettings};
+pub use shard::{PlainShard, SHARD_TEXT_BYTES_MAX};
 pub use slot::{Header, Slot};
 pub use slots::{Listing, SLOTS_MAX, TooFewSlots, Unreadable};
+pub use submit::{Keepers, Keeping, Weighed};
 pub use tpm2::Tpm2Settings;
 pub use unseal::{Attempt, Expected, Opened, TypedPin};
 
@@ -48,8 +55,9 @@ use hsm::Device;
 use keys::hierarchy::IntegrityKeys;
 
 use crate::custodian::Custodian;
+use crate::person::Person;
 use crate::pkcs11::Pkcs11;
-use crate::shamir::Shamir;
+use crate::shamir::{Keeper, Shamir};
 use crate::slots::SlotDir;
 use crate::tpm2::Tpm2;
 
@@ -67,6 +75,8 @@ pub struct SealSettings {
 pub struct CustodianSettings {
     /// Its name; slots carry it, so renaming a custodian leaves its slots without one.
     pub name: Label,
+    /// Where it is, for whoever looks for its shards.
+    pub region: Option<Label>,
     /// What it is.
     pub means: Means,
 }
@@ -78,6 +88,8 @@ pub enum Means {
     Pkcs11(Pkcs11Settings),
     /// A TPM 2.0.
     Tpm2(Tpm2Settings),
+    /// A person with an age identity, who keeps a shard of others' slots.
+    Person(Recipient),
     /// Several others, which keep a shard each.
     Shamir(ShamirSettings),
 }
@@ -97,22 +109,25 @@ impl Seal {
         if !settings.slots_dir.is_absolute() {
             return Err(Error::Invalid { field: "directory of slots", wants: "an absolute path" });
         }
-        let mut custodians: Vec<Arc<dyn Custodian>> = Vec::new();
+        let mut keepers: Vec<Keeper> = Vec::new();
         // Those whose keepers are others come last.
         let (several, mut each): (Vec<_>, Vec<_>) =
             settings.custodians.into_iter().partition(|custodian| matches!(custodian.means, Means::Shamir(_)));
-        let devices = each.len();
+        let singles = each.len();
         each.extend(several);
-        for CustodianSettings { name, means } in each {
-            if custodians.iter().any(|other| *other.name() == name) {
+        for CustodianSettings { name, region, means } in each {
+            if keepers.iter().any(|other| *other.custodian.name() == name) {
                 return Err(Error::Invalid { field: "custodian name", wants: "different from every other one's" });
             }
-            custodians.push(match means {
+            let custodian: Arc<dyn Custodian> = match means {
                 Means::Pkcs11(settings) => Arc::new(Pkcs11::new(name, settings, Arc::clone(device))?),
                 Means::Tpm2(settings) => Arc::new(Tpm2::new(name, settings, Arc::clone(device))),
-                Means::Shamir(settings) => Arc::new(Shamir::new(name, &settings, &custodians[..devices])?),
-            });
+                Means::Person(recipient) => Arc::new(Person::new(name, recipient)),
+                Means::Shamir(settings) => Arc::new(Shamir::new(name, &settings, &keepers[..singles])?),
+            };
+            keepers.push(Keeper { custodian, region });
         }
+        let custodians = keepers.into_iter().map(|keeper| keeper.custodian).collect();
         Ok(Self { dir: SlotDir::new(settings.slots_dir), custodians })
     }
 

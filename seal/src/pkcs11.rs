@@ -132,6 +132,10 @@ impl Custodian for Pkcs11 {
         Vec::new()
     }
 
+    fn people(&self) -> Vec<Label> {
+        Vec::new()
+    }
+
     fn follows_platform(&self) -> bool {
         false
     }

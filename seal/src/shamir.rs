@@ -3,32 +3,29 @@
 //! What a slot stores for it (fields of varying length behind a u32):
 //!
 //! ```text
-//! parameters  split_id 16 | threshold u8 | count u8 | count x (x u8 | keeper | kind u8 | SHA3-256 of the plain shard 32 | keeper's parameters)
+//! parameters  split_id 16 | threshold u8 | count u8 |
+//!             count x (x u8 | keeper | region | kind u8 | SHA3-256 of the plain shard 32 | keeper's parameters)
 //! protected   count x what the keeper protected
-//!
-//! shard       split_id 16 | threshold u8 | x u8 | share 32
 //! ```
-//! All shards are opened again when they are made. A shard that is altered, of another split, or another's in its place is known by its digest, and
-//! named; the others go on.
+//! The shards of devices are opened again when they are made, those of people when they give them back ([`Seal::admit`](crate::Seal::admit)). A shard
+//! that is altered, of another split, or another's in its place is known by its digest, and named; the others go on.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cipher::mac::sha3_256;
+use cipher::mac::ct_eq;
 use cipher::shamir;
 use secret::Bytes;
 
 use crate::custodian::{Consent, Custodian, CustodianKind, GUARDED_BYTES_MAX, Guarded, New, Place, Platform, SLOT_KEY_BYTES};
 use crate::fields::{Reader, put_prefixed};
 use crate::name::LABEL_BYTES_MAX;
+use crate::shard::{Head, PlainShard, SPLIT_ID_BYTES};
 use crate::slots::device;
 use crate::{Error, Label};
 
-const SPLIT_ID_BYTES: usize = 16;
-const HEAD_BYTES: usize = SPLIT_ID_BYTES + 2;
-const SHARD_BYTES: usize = HEAD_BYTES + SLOT_KEY_BYTES;
-/// Most keepers of a slot.
-pub const KEEPERS_MAX: usize = 16;
+/// Most keepers of a slot: the field has no more points.
+pub const KEEPERS_MAX: usize = shamir::SHARES_MAX;
 
 /// Several custodians as the configuration names them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,69 +36,82 @@ pub struct ShamirSettings {
     pub keepers: Vec<Label>,
 }
 
+/// Who keeps a shard, and where they say that they keep it.
+#[derive(Clone)]
+pub(crate) struct Keeper {
+    pub(crate) custodian: Arc<dyn Custodian>,
+    pub(crate) region: Option<Label>,
+}
+
 /// Custodians that keep a shard each.
 pub(crate) struct Shamir {
     name: Label,
     threshold: u8,
-    keepers: Vec<Arc<dyn Custodian>>,
+    keepers: Vec<Keeper>,
 }
 
 impl Shamir {
-    /// - `custodians`: those among which the keepers are.
+    /// - `known`: those among whom the keepers are.
     ///
     /// # Errors
     /// `Invalid`, `NoCustodian`.
-    pub(crate) fn new(name: Label, settings: &ShamirSettings, custodians: &[Arc<dyn Custodian>]) -> Result<Self, Error> {
+    pub(crate) fn new(name: Label, settings: &ShamirSettings, known: &[Keeper]) -> Result<Self, Error> {
         let ShamirSettings { threshold, keepers } = settings;
         let distinct: BTreeSet<&Label> = keepers.iter().collect();
         if distinct.len() != keepers.len() || !(2..=KEEPERS_MAX).contains(&keepers.len()) {
-            return Err(Error::Invalid { field: "keepers of shards", wants: "2 to 16 custodians, each once" });
+            return Err(Error::Invalid { field: "keepers of shards", wants: "2 to 255 custodians, each once" });
         }
         if *threshold < 2 || usize::from(*threshold) > keepers.len() {
             return Err(Error::Invalid { field: "threshold of shards", wants: "2 to the number of keepers" });
         }
         let found = |keeper: &Label| {
-            let custodian = custodians.iter().find(|custodian| custodian.name() == keeper);
-            custodian.cloned().ok_or_else(|| Error::NoCustodian { name: keeper.clone() })
+            let found = known.iter().find(|known| known.custodian.name() == keeper);
+            found.cloned().ok_or_else(|| Error::NoCustodian { name: keeper.clone() })
         };
         Ok(Self { name, threshold: *threshold, keepers: keepers.iter().map(found).collect::<Result<_, _>>()? })
     }
 
+    fn custodians(&self) -> impl Iterator<Item = &dyn Custodian> {
+        self.keepers.iter().map(|keeper| &*keeper.custodian)
+    }
+
     fn keeper(&self, shard: &Shard) -> Result<&dyn Custodian, Error> {
-        let keeper = self.keepers.iter().find(|keeper| *keeper.name() == shard.keeper);
+        let keeper = self.custodians().find(|keeper| *keeper.name() == shard.keeper);
         let keeper = keeper.ok_or_else(|| Error::NoCustodian { name: shard.keeper.clone() })?;
         if keeper.kind() != shard.kind {
             return Err(Error::WrongKind { name: shard.keeper.clone(), is: keeper.kind(), wants: shard.kind });
         }
-        Ok(&**keeper)
+        Ok(keeper)
     }
 
-    /// Opens one shard, and compares it with what was split.
-    fn open_shard(&self, shard: &Shard, at: Place<'_>, consent: Consent<'_>) -> Result<Bytes, Error> {
+    /// Opens one shard by its keeper, and compares it with what was split.
+    fn open_shard(&self, shard: &Shard, at: Place<'_>, consent: Consent<'_>) -> Result<PlainShard, Error> {
+        // A PIN that was typed is one token's, and would be a wrong one at the others.
+        let consent = Consent { pin: None, ..consent };
         let opened = self.keeper(shard)?.open(Place { guarded: &shard.guarded, ..at }, consent)?;
-        if opened.expose(|opened| cipher::mac::ct_eq(&sha3_256(opened), &shard.digest)) && opened.len() == SHARD_BYTES {
-            return Ok(opened);
-        }
-        Err(Error::ShardUnfit { keeper: shard.keeper.clone() })
+        PlainShard::from_bytes(opened).ok().filter(|plain| shard.is_of(plain)).ok_or_else(|| shard.unfit())
     }
 
-    /// Splits a slot key, and has each keeper protect its shard.
-    fn split(&self, secret: &Bytes, of: New<'_>, consent: Consent<'_>) -> Result<Split, Error> {
-        let split_id: [u8; SPLIT_ID_BYTES] = of.randomness.array()?;
+    /// Splits a slot key.
+    fn split(&self, secret: &Bytes, of: New<'_>) -> Result<Vec<PlainShard>, Error> {
+        let split = of.randomness.array::<SPLIT_ID_BYTES>()?;
         let coefficients = usize::from(self.threshold - 1) * SLOT_KEY_BYTES;
         let coefficients = Bytes::try_init_with(coefficients, |place| Ok::<_, Error>(of.randomness.fill(place)?))?;
-        let mut shards = Vec::with_capacity(self.keepers.len());
-        for (keeper, x) in self.keepers.iter().zip(1..) {
-            let plain = Bytes::init_with(SHARD_BYTES, |place| {
-                let (head, share) = place.split_at_mut(HEAD_BYTES);
-                head.copy_from_slice(&[&split_id[..], &[self.threshold, x]].concat());
-                let share = secret.expose(|secret| coefficients.expose(|coefficients| shamir::share(secret, coefficients, x, share)));
-                share.expect("a slot key and coefficients of its length");
-            })?;
-            let guarded = keeper.protect(&plain, of, consent)?;
-            shards.push(Shard { x, keeper: keeper.name().clone(), kind: keeper.kind(), digest: plain.expose(sha3_256), guarded });
+        let at = |x| Head { cluster: of.header.cluster, split, threshold: self.threshold, x };
+        let share = |x| {
+            PlainShard::try_new(at(x), |share| {
+                let made = secret.expose(|secret| coefficients.expose(|coefficients| shamir::share(secret, coefficients, x, share)));
+                made.map_err(|_| Error::Invalid { field: "slot key", wants: "32 bytes" })
+            })
+        };
+        let plain: Vec<PlainShard> = (1..=u8::MAX).take(self.keepers.len()).map(share).collect::<Result<_, _>>()?;
+        // Every shard is in one of these, and the polynomial is one: what they give back, any give back.
+        for some in plain.chunks(self.threshold.into()).chain([&plain[plain.len() - usize::from(self.threshold)..]]) {
+            if some.len() == usize::from(self.threshold) && !combine(&some.iter().collect::<Vec<_>>())?.ct_eq(secret) {
+                return Err(Error::Forged);
+            }
         }
-        Ok(Split { split_id, threshold: self.threshold, shards })
+        Ok(plain)
     }
 }
 
@@ -115,41 +125,59 @@ impl Custodian for Shamir {
     }
 
     fn unattended(&self) -> bool {
-        self.keepers.iter().filter(|keeper| keeper.unattended()).count() >= usize::from(self.threshold)
+        self.custodians().filter(|keeper| keeper.unattended()).count() >= usize::from(self.threshold)
     }
 
     fn protect(&self, secret: &Bytes, of: New<'_>, consent: Consent<'_>) -> Result<Guarded, Error> {
-        let split = self.split(secret, of, consent)?;
-        let devices: BTreeSet<_> = split.shards.iter().map(|shard| device(shard.kind, &shard.guarded.parameters)).collect();
-        if devices.len() != split.shards.len() {
+        let plain = self.split(secret, of)?;
+        let consent = Consent { pin: None, ..consent };
+        let mut shards = Vec::with_capacity(plain.len());
+        for (Keeper { custodian, region }, plain) in self.keepers.iter().zip(&plain) {
+            let guarded = custodian.protect(plain.bytes(), of, consent)?;
+            let (x, digest, region) = (plain.head().x, plain.digest(), region.clone());
+            shards.push(Shard { x, keeper: custodian.name().clone(), region, kind: custodian.kind(), digest, guarded });
+        }
+        let devices: BTreeSet<_> = shards.iter().map(|shard| device(shard.kind, &shard.guarded.parameters)).collect();
+        if devices.len() != shards.len() {
             return Err(Error::Invalid {
                 field: "keepers of shards",
-                wants: "each a device of its own: two shards on one are lost together",
+                wants: "each a device or recipient of its own: two shards on one are lost together",
             });
         }
         let approvals = of.approval.cloned().into_iter().collect::<Vec<_>>();
+        let Some(Head { split, threshold, .. }) = plain.first().map(PlainShard::head) else { return Err(Error::Forged) };
+        let split = Split { id: split, threshold, shards };
         let guarded = split.encode();
         let at = Place { header: of.header, guarded: &guarded, approvals: &approvals };
-        // The PIN has just been accepted, so there is no latch left that a person would have to overrule.
+        // The PINs have just been accepted, so there is no latch left that a person would have to overrule.
         let consent = Consent { retry_pin: false, ..consent };
-        split.shards.iter().try_for_each(|shard| self.open_shard(shard, at, consent).map(drop))?;
+        let of_devices = split.shards.iter().filter(|shard| shard.kind != CustodianKind::Age);
+        of_devices.map(|shard| self.open_shard(shard, at, consent).map(drop)).collect::<Result<(), _>>()?;
         Ok(guarded)
     }
 
     fn open(&self, at: Place<'_>, consent: Consent<'_>) -> Result<Bytes, Error> {
-        let Split { split_id, threshold, mut shards } = Split::decode(at.guarded)?;
+        let Split { threshold, mut shards, id } = Split::decode(at.guarded)?;
+        let wants = usize::from(threshold);
+        let given = |shard: &Shard| consent.shards.iter().find(|plain| plain.head().split == id && shard.is_of(plain));
+        let mut opened: Vec<&PlainShard> = shards.iter().filter_map(given).take(wants).collect();
+        let (mut by_devices, mut why) = (Vec::new(), Vec::new());
+        shards.retain(|shard| given(shard).is_none());
         shards.sort_by_key(|shard| !self.keeper(shard).is_ok_and(Custodian::unattended));
-        let (mut opened, mut why) = (Vec::new(), Vec::new());
         for shard in &shards {
+            if opened.len() + by_devices.len() == wants {
+                break;
+            }
             match self.open_shard(shard, at, consent) {
-                Ok(plain) => opened.push((shard.x, plain)),
+                Ok(plain) => by_devices.push(plain),
                 Err(error) => why.push((shard.keeper.clone(), error)),
             }
-            if opened.len() == usize::from(threshold) {
-                return combine(&opened, split_id, threshold);
-            }
         }
-        Err(Error::TooFewShards { opened: opened.len(), wants: threshold, why })
+        opened.extend(&by_devices);
+        if opened.len() < wants {
+            return Err(Error::TooFewShards { opened: opened.len(), wants: threshold, why });
+        }
+        combine(&opened)
     }
 
     fn ailing(&self, at: Place<'_>, consent: Consent<'_>) -> Vec<(Label, Error)> {
@@ -159,8 +187,12 @@ impl Custodian for Shamir {
         shards.iter().filter(needs_nobody).filter_map(open).collect()
     }
 
+    fn people(&self) -> Vec<Label> {
+        self.custodians().flat_map(Custodian::people).collect()
+    }
+
     fn follows_platform(&self) -> bool {
-        self.keepers.iter().any(|keeper| keeper.follows_platform())
+        self.custodians().any(Custodian::follows_platform)
     }
 
     /// Each TPM among the keepers is asked by its own name.
@@ -169,21 +201,17 @@ impl Custodian for Shamir {
     }
 }
 
-/// The slot key of shards whose digests fit. That they are of one split is in what the digests are of.
-fn combine(shards: &[(u8, Bytes)], split_id: [u8; SPLIT_ID_BYTES], threshold: u8) -> Result<Bytes, Error> {
-    let head = |x: u8| [&split_id[..], &[threshold, x]].concat();
-    if shards.iter().any(|(x, plain)| plain.expose(|plain| plain[..HEAD_BYTES] != head(*x))) {
-        return Err(Error::Forged);
-    }
+/// The slot key of shards that are known to be of one split, as many as its threshold.
+fn combine(shards: &[&PlainShard]) -> Result<Bytes, Error> {
     // The shares are gathered in locked memory, since they are needed at once.
     let shares = Bytes::init_with(shards.len() * SLOT_KEY_BYTES, |place| {
-        for (to, (_, plain)) in place.chunks_exact_mut(SLOT_KEY_BYTES).zip(shards) {
-            plain.expose(|plain| to.copy_from_slice(&plain[HEAD_BYTES..]));
+        for (to, plain) in place.chunks_exact_mut(SLOT_KEY_BYTES).zip(shards) {
+            plain.expose_share(|share| to.copy_from_slice(share));
         }
     })?;
     Bytes::try_init_with(SLOT_KEY_BYTES, |place| {
         shares.expose(|shares| {
-            let points: Vec<(u8, &[u8])> = shards.iter().map(|(x, _)| *x).zip(shares.chunks_exact(SLOT_KEY_BYTES)).collect();
+            let points: Vec<(u8, &[u8])> = shards.iter().map(|plain| plain.head().x).zip(shares.chunks_exact(SLOT_KEY_BYTES)).collect();
             shamir::combine(&points, place).map_err(|_| Error::Forged)
         })
     })
@@ -192,18 +220,30 @@ fn combine(shards: &[(u8, Bytes)], split_id: [u8; SPLIT_ID_BYTES], threshold: u8
 /// One shard as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shard {
-    x: u8,
-    keeper: Label,
+    pub(crate) x: u8,
+    pub(crate) keeper: Label,
+    pub(crate) region: Option<Label>,
     pub(crate) kind: CustodianKind,
     /// SHA3-256 of the plain shard.
-    digest: [u8; 32],
+    pub(crate) digest: [u8; 32],
     pub(crate) guarded: Guarded,
+}
+
+impl Shard {
+    /// Is this what was split for it? The digest says so, of the split and the point too.
+    pub(crate) fn is_of(&self, plain: &PlainShard) -> bool {
+        ct_eq(&plain.digest(), &self.digest)
+    }
+
+    pub(crate) fn unfit(&self) -> Error {
+        Error::ShardUnfit { keeper: self.keeper.clone() }
+    }
 }
 
 /// What a slot stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Split {
-    split_id: [u8; SPLIT_ID_BYTES],
+    pub(crate) id: [u8; SPLIT_ID_BYTES],
     pub(crate) threshold: u8,
     pub(crate) shards: Vec<Shard>,
 }
@@ -211,11 +251,12 @@ pub(crate) struct Split {
 impl Split {
     fn encode(&self) -> Guarded {
         let count = u8::try_from(self.shards.len()).expect("there are few keepers");
-        let mut parameters = [&self.split_id[..], &[self.threshold, count]].concat();
+        let mut parameters = [&self.id[..], &[self.threshold, count]].concat();
         let mut protected = Vec::new();
-        for Shard { x, keeper, kind, digest, guarded } in &self.shards {
+        for Shard { x, keeper, region, kind, digest, guarded } in &self.shards {
             parameters.push(*x);
             put_prefixed(&mut parameters, keeper.as_str().as_bytes());
+            put_prefixed(&mut parameters, region.as_ref().map_or("", Label::as_str).as_bytes());
             parameters.push(*kind as u8);
             parameters.extend_from_slice(digest);
             put_prefixed(&mut parameters, &guarded.parameters);
@@ -230,10 +271,10 @@ impl Split {
     /// `Corrupt`, with offsets within the parameters or the protected part.
     pub(crate) fn decode(guarded: &Guarded) -> Result<Self, Error> {
         let (mut reader, mut protected) = (Reader::new(&guarded.parameters), Reader::new(&guarded.protected));
-        let split_id = reader.array("split id")?;
+        let id = reader.array("split id")?;
         let at = reader.at();
         let (threshold, count) = (reader.u8("threshold")?, reader.u8("number of shards")?);
-        if threshold < 2 || threshold > count || usize::from(count) > KEEPERS_MAX {
+        if threshold < 2 || threshold > count {
             return Err(Error::Corrupt { what: "threshold", at });
         }
         let mut shards: Vec<Shard> = Vec::with_capacity(count.into());
@@ -247,16 +288,21 @@ impl Split {
             let keeper = reader.text(LABEL_BYTES_MAX, "keeper of a shard")?.parse();
             let keeper = keeper.map_err(|_| Error::Corrupt { what: "keeper of a shard", at })?;
             let at = reader.at();
+            let region = match reader.text(LABEL_BYTES_MAX, "region of a shard")? {
+                "" => None,
+                region => Some(region.parse().map_err(|_| Error::Corrupt { what: "region of a shard", at })?),
+            };
+            let at = reader.at();
             let kind = CustodianKind::from_number(reader.u8("kind of a keeper")?).filter(|kind| *kind != CustodianKind::Shamir);
             let kind = kind.ok_or(Error::Corrupt { what: "kind of a keeper", at })?;
             let digest = reader.array("digest of a shard")?;
             let parameters = reader.prefixed(GUARDED_BYTES_MAX, "parameters of a keeper")?.to_vec();
             let protected = protected.prefixed(GUARDED_BYTES_MAX, "protected shard")?.to_vec();
-            shards.push(Shard { x, keeper, kind, digest, guarded: Guarded { parameters, protected } });
+            shards.push(Shard { x, keeper, region, kind, digest, guarded: Guarded { parameters, protected } });
         }
         reader.end()?;
         protected.end()?;
-        Ok(Self { split_id, threshold, shards })
+        Ok(Self { id, threshold, shards })
     }
 }
 
@@ -268,11 +314,12 @@ mod tests {
         let shard = |x: u8| Shard {
             x,
             keeper: format!("hsm-{x}").parse().expect("a label"),
+            region: (x == 2).then(|| "vault 2".parse().expect("a label")),
             kind: CustodianKind::Pkcs11,
             digest: [x; 32],
             guarded: Guarded { parameters: vec![x; 20], protected: vec![x; 60] },
         };
-        Split { split_id: [0x51; 16], threshold: 2, shards: vec![shard(1), shard(2), shard(3)] }
+        Split { id: [0x51; 16], threshold: 2, shards: vec![shard(1), shard(2), shard(3)] }
     }
 
     #[test]

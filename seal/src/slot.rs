@@ -25,7 +25,7 @@ use crate::custodian::{CustodianKind, GUARDED_BYTES_MAX, Guarded, Place, SlotKey
 use crate::fields::{Reader, put_prefixed};
 use crate::name::LABEL_BYTES_MAX;
 use crate::roster::ROSTER_BYTES_MAX;
-use crate::{Approval, Error, Label, Roster, SlotId};
+use crate::{Approval, Error, Label, Roster, SlotId, manifest};
 
 const MAGIC: &[u8; 4] = b"SRS1";
 const FORMAT: u16 = 1;
@@ -115,23 +115,19 @@ pub struct Slot {
     kcv: [u8; 32],
     /// The custodians, for the time before the cluster record can be read; compare its hash afterwards.
     pub roster: Roster,
-    manifest_hash: [u8; 32],
+    /// SHA3-256 of the manifest of a split; zero if there is none.
+    pub(crate) manifest_hash: [u8; 32],
 }
 
 impl Slot {
     /// Seals a MasterKey under a slot key that was drawn for this slot.
     ///
     /// # Errors
-    /// `Exhausted`.
-    pub(crate) fn seal(
-        header: Header,
-        guarded: Guarded,
-        roster: Roster,
-        slot_key: &SlotKey,
-        master: &MasterKey,
-    ) -> Result<Self, Exhausted> {
+    /// `Exhausted`; `Corrupt` if a custodian of several has returned no split.
+    pub(crate) fn seal(header: Header, guarded: Guarded, roster: Roster, slot_key: &SlotKey, master: &MasterKey) -> Result<Self, Error> {
         let kcv = master.check_value(header.cluster)?;
-        let (sealed, tag, manifest_hash) = ([0; ROOT_KEY_BYTES], [0; TAG_BYTES], [0; 32]);
+        let manifest_hash = manifest::hash(&header, &guarded)?;
+        let (sealed, tag) = ([0; ROOT_KEY_BYTES], [0; TAG_BYTES]);
         let mut slot = Self { header, guarded, sealed, tag, kcv, roster, manifest_hash };
         let key = slot.sealing_key(slot_key)?;
         let aad = slot.aad();

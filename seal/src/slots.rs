@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use crate::approval::APPROVAL_BYTES_MAX;
 use crate::custodian::CustodianKind;
+use crate::person::Recipient;
 use crate::pkcs11::Parameters;
 use crate::shamir::Split;
 use crate::slot::{SLOT_BYTES_MAX, Slot};
@@ -112,6 +113,7 @@ pub(crate) fn device(kind: CustodianKind, parameters: &[u8]) -> Option<String> {
             let parameters = tpm2::Parameters::decode(parameters).ok()?;
             Some(format!("{kind} {:02x?}", parameters.root_name))
         }
+        CustodianKind::Age => Recipient::from_parameters(parameters).ok().map(|recipient| recipient.to_string()),
         // Several devices, or not decoded yet and so never listed.
         CustodianKind::Shamir
         | CustodianKind::OpenbaoTransit
@@ -194,6 +196,12 @@ impl SlotDir {
         file::publish(&fresh, &target)
     }
 
+    /// Lists a slot that lies in a file of another extension.
+    pub(crate) fn admit(&self, id: SlotId, extension: &str) -> Result<(), Error> {
+        let target = self.path.join(format!("{id}.{SLOT}"));
+        file::publish(&target.with_extension(extension), &target)
+    }
+
     /// Removes all approvals of a slot.
     pub(crate) fn forget_approvals(&self, slot: SlotId) -> Result<(), Error> {
         self.approval_files(slot)?.iter().try_for_each(|path| file::remove(path))
@@ -206,7 +214,7 @@ impl SlotDir {
         Ok(paths)
     }
 
-    fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {
+    pub(crate) fn files(&self, extension: &str) -> Result<Vec<PathBuf>, Error> {
         let entries = match fs::read_dir(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries,
@@ -247,6 +255,12 @@ impl Staged {
     /// Lists it.
     pub(crate) fn publish(self) -> Result<(), Error> {
         file::publish(&self.fresh, &self.target).map_err(|error| self.discard(error))
+    }
+
+    /// Keeps it, under another extension than a slot's.
+    pub(crate) fn hold(self, extension: &str) -> Result<(), Error> {
+        let held = self.fresh.with_extension(extension);
+        file::publish(&self.fresh, &held).map_err(|error| self.discard(error))
     }
 
     /// Removes whatever is there of it. The reason is the news; that the removal failed as well would only bury it.

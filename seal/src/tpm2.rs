@@ -92,6 +92,10 @@ impl Custodian for Tpm2 {
         Vec::new()
     }
 
+    fn people(&self) -> Vec<Label> {
+        Vec::new()
+    }
+
     fn follows_platform(&self) -> bool {
         true
     }

@@ -6,7 +6,7 @@ use secret::Bytes;
 
 use crate::custodian::{Consent, SlotKey};
 use crate::slot::Slot;
-use crate::{Error, Label, Seal, SlotId, Unreadable};
+use crate::{Error, Label, PlainShard, Seal, SlotId, Unreadable};
 
 /// What the keystore says about the MasterKey that is to be opened, as far as it could be asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,6 +62,14 @@ impl Seal {
     /// # Errors
     /// `NoSlots`, `NotUnsealed` with the reason of each slot, `Io` if the directory cannot be read.
     pub fn unseal(&self, expected: Expected, typed: Option<TypedPin<'_>>) -> Result<Opened, Error> {
+        self.unseal_by(expected, typed, &[])
+    }
+
+    /// As [`Seal::unseal`], also by shards that people have given.
+    ///
+    /// # Errors
+    /// As [`Seal::unseal`].
+    pub fn unseal_by(&self, expected: Expected, typed: Option<TypedPin<'_>>, shards: &[PlainShard]) -> Result<Opened, Error> {
         let mut listing = self.list()?;
         if listing.slots.is_empty() && listing.unreadable.is_empty() {
             return Err(Error::NoSlots { dir: self.dir.path().to_owned() });
@@ -71,7 +79,7 @@ impl Seal {
         for slot in listing.slots {
             let typed = typed.filter(|_| is_for(typed, &slot));
             let retry_pin = typed.is_some_and(|typed| typed.retry_pin);
-            let consent = Consent { pin: typed.map(|typed| typed.pin), retry_pin, ..Consent::default() };
+            let consent = Consent { pin: typed.map(|typed| typed.pin), retry_pin, shards, ..Consent::default() };
             let opened = self.open(&slot, expected, consent);
             let (failure, master) = match opened {
                 Ok(master) => (None, Some(master)),

@@ -9,6 +9,7 @@ mod domain;
 mod edge;
 pub mod https;
 pub mod memscan;
+mod people;
 pub mod requests;
 pub mod soak;
 mod softhsm;
@@ -19,6 +20,7 @@ pub use core::Core;
 pub use disk::Disk;
 pub use domain::{SESSION, domain};
 pub use edge::Edge;
+pub use people::{People, altered_shard};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 pub use swtpm::{Swtpm, free_port_pair};
 

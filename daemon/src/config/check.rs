@@ -60,7 +60,7 @@ const PCR_BANK: &str = "sha256:";
 /// The state of Secure Boot (TCG PC Client Platform Firmware Profile).
 const PCR_DEFAULT: u8 = 7;
 const PCR_MAX: u8 = 23;
-const ONE_DEVICE: &str = "left out: a custodian is one of `pkcs11`, `tpm2` and `shamir`";
+const ONE_DEVICE: &str = "left out: a custodian is one of `pkcs11`, `tpm2`, `age` and `shamir`";
 /// NAME_MAX of Linux: a credential is a file.
 const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 
@@ -199,7 +199,7 @@ fn seal(raw: file::Seal) -> Result<Seal, Fault> {
         custodians.push(custodian);
     }
     same_environment(&custodians)?;
-    keepers_are_devices(&custodians)?;
+    keepers_are_known(&custodians)?;
     Ok(Seal {
         device: optional("seal.device", raw.device, device)?.unwrap_or_else(|| DEVICE_DEFAULT.into()),
         probe_interval: optional("seal.probe_interval", raw.probe_interval, duration)?.unwrap_or(PROBE_INTERVAL_DEFAULT),
@@ -210,17 +210,24 @@ fn seal(raw: file::Seal) -> Result<Seal, Fault> {
 fn custodian(at: &str, raw: file::Custodian) -> Result<Custodian, Fault> {
     let name = required(&format!("{at}.name"), raw.name, |text| text.parse::<seal::Label>().ok())?.to_string();
     let second = |kind: &str| Fault { key: format!("{at}.{kind}"), what: What::RefusedFor("a map".to_owned(), ONE_DEVICE) };
-    let means = match (raw.pkcs11, raw.tpm2, raw.shamir) {
-        (Some(_), Some(_), _) => return Err(second("tpm2")),
-        (Some(_), None, Some(_)) | (None, Some(_), Some(_)) => return Err(second("shamir")),
-        (None, None, Some(raw)) => Means::Shamir(shamir(&format!("{at}.shamir"), raw)?),
-        (None, Some(raw), None) => Means::Tpm2(tpm2(&format!("{at}.tpm2"), raw)?),
-        (raw, None, None) => {
-            let at = format!("{at}.pkcs11");
-            Means::Pkcs11(pkcs11(&at, raw.ok_or_else(|| Fault::missing(&at))?)?)
-        }
-    };
-    Ok(Custodian { name, means })
+    let region = optional(&format!("{at}.region"), raw.region, |text| text.parse::<seal::Label>().ok())?.map(|region| region.to_string());
+    let mut all: Vec<(&str, Means)> = Vec::new();
+    if let Some(raw) = raw.pkcs11 {
+        all.push(("pkcs11", Means::Pkcs11(pkcs11(&format!("{at}.pkcs11"), raw)?)));
+    }
+    if let Some(raw) = raw.tpm2 {
+        all.push(("tpm2", Means::Tpm2(tpm2(&format!("{at}.tpm2"), raw)?)));
+    }
+    if let Some(raw) = raw.age {
+        all.push(("age", Means::Age(required(&format!("{at}.age.recipient"), raw.recipient, |text| text.parse().ok())?)));
+    }
+    if let Some(raw) = raw.shamir {
+        all.push(("shamir", Means::Shamir(shamir(&format!("{at}.shamir"), raw)?)));
+    }
+    let mut all = all.into_iter();
+    let (_, means) = all.next().ok_or_else(|| Fault::missing(format!("{at}.pkcs11")))?;
+    all.next().map_or(Ok(()), |(kind, _)| Err(second(kind)))?;
+    Ok(Custodian { name, region, means })
 }
 
 fn shamir(at: &str, raw: file::Shamir) -> Result<Shamir, Fault> {
@@ -238,12 +245,12 @@ fn shamir(at: &str, raw: file::Shamir) -> Result<Shamir, Fault> {
     Ok(Shamir { threshold, keepers })
 }
 
-/// Keepers are devices of the same list.
-fn keepers_are_devices(custodians: &[Custodian]) -> Result<(), Fault> {
-    let is_device = |name: &String| custodians.iter().any(|other| other.name == *name && !matches!(other.means, Means::Shamir(_)));
+/// Keepers are devices and people of the same list.
+fn keepers_are_known(custodians: &[Custodian]) -> Result<(), Fault> {
+    let is_known = |name: &String| custodians.iter().any(|other| other.name == *name && !matches!(other.means, Means::Shamir(_)));
     for (index, custodian) in custodians.iter().enumerate() {
         if let Means::Shamir(Shamir { keepers, .. }) = &custodian.means
-            && let Some(unknown) = keepers.iter().find(|keeper| !is_device(keeper))
+            && let Some(unknown) = keepers.iter().find(|keeper| !is_known(keeper))
         {
             return Err(Fault::refused(format!("seal.custodians[{index}].shamir.keepers"), unknown.clone()));
         }

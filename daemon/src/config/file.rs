@@ -76,8 +76,16 @@ pub(super) struct Seal {
 pub(super) struct Custodian {
     pub(super) name: Option<String>,
     pub(super) pkcs11: Option<Pkcs11>,
+    pub(super) region: Option<String>,
     pub(super) tpm2: Option<Tpm2>,
+    pub(super) age: Option<Age>,
     pub(super) shamir: Option<Shamir>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Age {
+    pub(super) recipient: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -84,14 +84,15 @@ fn paths<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<file::OneOrMore> {
 }
 
 fn custodian(custodian: &Custodian) -> file::Custodian {
-    let name = text(&custodian.name);
+    let shared = file::Custodian { name: text(&custodian.name), region: custodian.region.clone(), ..file::Custodian::default() };
     match &custodian.means {
-        Means::Pkcs11(device) => file::Custodian { name, pkcs11: Some(pkcs11(device)), ..file::Custodian::default() },
-        Means::Tpm2(device) => file::Custodian { name, tpm2: Some(tpm2(device)), ..file::Custodian::default() },
+        Means::Pkcs11(device) => file::Custodian { pkcs11: Some(pkcs11(device)), ..shared },
+        Means::Tpm2(device) => file::Custodian { tpm2: Some(tpm2(device)), ..shared },
+        Means::Age(recipient) => file::Custodian { age: Some(file::Age { recipient: Some(recipient.to_string()) }), ..shared },
         Means::Shamir(shamir) => {
             let keepers = Some(file::OneOrMore::More(shamir.keepers.clone()));
             let shamir = file::Shamir { threshold: Some(shamir.threshold.into()), keepers };
-            file::Custodian { name, shamir: Some(shamir), ..file::Custodian::default() }
+            file::Custodian { shamir: Some(shamir), ..shared }
         }
     }
 }

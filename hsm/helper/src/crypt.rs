@@ -22,7 +22,7 @@ const DIGEST_BYTES: usize = 32;
 /// Protected and opened again to see whether the device works; not a secret, and its own AAD.
 const CANARY: &[u8] = b"strongroom canary";
 
-/// Protects 1 to 64 bytes.
+/// Protects 1 to 96 bytes.
 pub(crate) fn protect(session: &Session, key: &Key, offered: &[MechanismType], aad: &[u8], secret: &Bytes) -> Result<Protected, Refusal> {
     if secret.is_empty() || secret.len() > SECRET_BYTES_MAX {
         return Err(Refusal::BadJob { reason: format!("a secret of {} bytes; it must have 1 to {SECRET_BYTES_MAX}", secret.len()) });

@@ -24,7 +24,7 @@ use uuid::Uuid;
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Consent to make the token's key, as `init` gives it.
-pub(crate) const MAKE: Consent<'_> = Consent { pin: None, retry_pin: false, make_key: true };
+pub(crate) const MAKE: Consent<'_> = Consent { pin: None, retry_pin: false, make_key: true, shards: &[] };
 
 /// A SoftHSM, and a directory for slots.
 pub(crate) struct Bench {
@@ -92,7 +92,7 @@ impl Bench {
 pub(crate) fn custodian(name: &str, token: &str, pin: PinSource) -> CustodianSettings {
     let key = KeyName { label: "slot-key".to_owned(), id: Some(vec![0x51]) };
     let settings = Pkcs11Settings { module: MODULE.into(), token: TokenName::Label(token.to_owned()), key, pin };
-    CustodianSettings { name: label(name), means: Means::Pkcs11(settings) }
+    CustodianSettings { name: label(name), region: None, means: Means::Pkcs11(settings) }
 }
 
 pub(crate) fn label(text: &str) -> Label {

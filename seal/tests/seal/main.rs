@@ -5,6 +5,7 @@ mod damage;
 mod fake;
 mod faults;
 mod fixture;
+mod people;
 mod pin;
 mod round_trip;
 mod shamir;

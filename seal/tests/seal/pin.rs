@@ -9,7 +9,7 @@ use softhsm_test::PIN;
 
 use crate::fixture::{Bench, add, expected, failure, failures, is_master, opened, refusal};
 
-const RETRY: Consent<'_> = Consent { pin: None, retry_pin: true, make_key: false };
+const RETRY: Consent<'_> = Consent { pin: None, retry_pin: true, make_key: false, shards: &[] };
 const WRONG: &str = "1111-bad";
 
 #[test]

@@ -17,7 +17,7 @@ const OTHERS: [&str; 2] = ["second", "third"];
 
 fn shards(threshold: u8, keepers: &[&str]) -> CustodianSettings {
     let keepers = keepers.iter().map(|keeper| label(keeper)).collect();
-    CustodianSettings { name: label("shards"), means: Means::Shamir(ShamirSettings { threshold, keepers }) }
+    CustodianSettings { name: label("shards"), region: None, means: Means::Shamir(ShamirSettings { threshold, keepers }) }
 }
 
 fn tokens(bench: &Bench) -> Vec<CustodianSettings> {
@@ -84,7 +84,7 @@ fn a_tpm_keeps_a_shard_beside_tokens() {
     let custodians = vec![
         bench.custodian("a", LABEL),
         bench.custodian("b", OTHERS[0]),
-        CustodianSettings { name: label("tpm"), means: Means::Tpm2(settings) },
+        CustodianSettings { name: label("tpm"), region: None, means: Means::Tpm2(settings) },
         shards(2, &["a", "b", "tpm"]),
     ];
     let mut seal = bench.seal_with(custodians);

@@ -27,7 +27,7 @@ fn custodian(tpm: &Swtpm) -> CustodianSettings {
 
 fn with_pin(tpm: &Swtpm, pin: Option<PinSource>) -> CustodianSettings {
     let settings = Tpm2Settings { tpm: Tpm { tcti: tpm.tcti() }, pcrs: vec![PCR], pin };
-    CustodianSettings { name: label("tpm"), means: Means::Tpm2(settings) }
+    CustodianSettings { name: label("tpm"), region: None, means: Means::Tpm2(settings) }
 }
 
 fn both(bench: &Bench, tpm: &Swtpm) -> Seal {

@@ -80,7 +80,7 @@ fn open_master(core: &Core, config: &Config, layout: &Layout, needles: &mut Need
         key: pkcs11.key.clone(),
         pin: PinSource::Credential(core.dir().join("softhsm/credentials/hsm-pin")),
     });
-    let settings = CustodianSettings { name: custodian.name.parse().expect("dev chose it"), means };
+    let settings = CustodianSettings { name: custodian.name.parse().expect("dev chose it"), region: None, means };
     let device: Arc<dyn Device> = Arc::<Listener>::clone(&listener);
     let seal =
         Seal::new(SealSettings { slots_dir: layout.slots(), custodians: vec![settings] }, &device).expect("dev's settings are sound");

@@ -362,7 +362,7 @@ fn open_seal(config: &Config, layout: &Layout, core: &Core) -> Seal {
         let config::Means::Pkcs11(config::Pkcs11 { token, key, .. }) = custodian.means.clone() else { panic!("sealed by a token") };
         let pin = PinSource::Credential(core.credentials().join("hsm-pin"));
         let means = Means::Pkcs11(Pkcs11Settings { module: token.module, token: token.name, key, pin });
-        CustodianSettings { name: custodian.name.parse().expect("dev's own name"), means }
+        CustodianSettings { name: custodian.name.parse().expect("dev's own name"), region: None, means }
     };
     let settings = SealSettings { slots_dir: layout.slots(), custodians: config.seal.custodians.iter().map(settings).collect() };
     Seal::new(settings, &device).expect("dev's seal is good")

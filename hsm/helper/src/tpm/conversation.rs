@@ -140,7 +140,7 @@ impl Conversation<'_> {
     /// Seals: the public area as the TPM completed it, and the contents of the TPM2B_PRIVATE.
     pub(crate) fn create(&mut self, wanted: Public, auth: Option<Auth>, payload: &Bytes) -> Result<(Public, Vec<u8>), Refusal> {
         // A copy on the heap, wiped when it is dropped: the binding takes nothing else.
-        let secret = payload.expose(|bytes| SensitiveData::try_from(bytes)).expect("at most 64 bytes, which fit");
+        let secret = payload.expose(|bytes| SensitiveData::try_from(bytes)).expect("at most 96 bytes, which fit");
         let root = self.root;
         let made = self.send(Encrypts::Both, |context| context.create(root, wanted, auth, Some(secret), None, None));
         let made = made.map_err(|error| self.fault("TPM2_Create", error))?;
