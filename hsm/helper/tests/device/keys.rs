@@ -156,7 +156,7 @@ fn a_key_that_came_from_outside_is_not_used() {
 #[test]
 fn secrets_of_no_byte_or_too_many_are_refused() {
     let (hsm, _) = SoftHsm::with_protected();
-    let long = Bytes::init_with(65, |_| ()).expect("the arena has room");
+    let long = Bytes::init_with(hsm::SECRET_BYTES_MAX + 1, |_| ()).expect("the arena has room");
     let protect = |payload: Option<&Bytes>| {
         let job = Job { work: Work::Token { token: token(), task: Task::Protect { key: key(), aad: AAD.to_vec() } }, retry_pin: false };
         hsm.device.run(&job, Secrets { pin: Some(&pin(PIN)), payload })

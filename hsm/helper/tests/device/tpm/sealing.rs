@@ -44,12 +44,12 @@ fn every_length_of_secret_is_sealed_and_no_other() {
         let secret = Bytes::init_with(bytes, |place| place.fill(0x5A)).expect("the arena has room");
         (platform.tpm().protect(&platform.device, None, &platform.policy(false), &secret), secret)
     };
-    for bytes in [1, 32, 63, 64] {
+    for bytes in [1, 32, 64, hsm::SECRET_BYTES_MAX] {
         let (sealed, secret) = protect(bytes);
         let opened = platform.open(std::slice::from_ref(&approval), &sealed.expect("the TPM seals"));
         assert!(opened.expect("it opens").ct_eq(&secret), "{bytes} bytes");
     }
-    assert!(matches!(refusal(protect(65).0), Refusal::BadJob { .. }));
+    assert!(matches!(refusal(protect(hsm::SECRET_BYTES_MAX + 1).0), Refusal::BadJob { .. }));
 }
 
 #[test]
