@@ -2,8 +2,10 @@
 
 mod edge;
 mod figures;
+mod shards;
 
 pub(crate) use edge::edge_parts;
+pub use shards::{Progress, ShardError, Taken};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -32,6 +34,7 @@ use tokio::time::timeout;
 use crate::config::Config;
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
+use crate::node::shards::Collecting;
 use crate::notices::Notices;
 use crate::refusals::Refusals;
 use crate::role::upstream::Cores;
@@ -79,6 +82,7 @@ pub struct Node {
     /// Told when it opens or is sealed.
     changed: Notify,
     slots: Mutex<Slots>,
+    collecting: Mutex<Collecting>,
     /// The domain's clock never shows less, also after a seal or a restart.
     newest_millis: AtomicI64,
     /// No outbox number up to this one is used again.
@@ -233,6 +237,7 @@ impl Node {
             refusals: Refusals::default(),
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
             slots: Mutex::new(Slots { attempts: Vec::new(), tried: None, residency: Residency::of(&[]), master: None, table: None }),
+            collecting: Mutex::default(),
             newest_millis: AtomicI64::new(parts.last_time.millis()),
             last_outbox: Mutex::new(parts.last_outbox),
             writer: tokio::sync::Mutex::new(None),
@@ -345,7 +350,8 @@ impl Node {
             *writer = None;
         }
         self.by_request.store(false, Ordering::Relaxed);
-        let was_typed = typed.is_some();
+        // A person had a part in it, by a PIN or by shards.
+        let by_hand = typed.is_some() || !self.given_shards().is_empty();
         let unsealed = match self.try_open(typed).await {
             Ok(unsealed) => self.note_own(session, Action::Unseal, Outcome::Success).map(|()| unsealed),
             Err(error) => Err(self.note_own(session, Action::Unseal, Outcome::Unavailable).err().unwrap_or(error)),
@@ -354,6 +360,7 @@ impl Node {
             Ok((open, running)) => {
                 *writer = Some(running);
                 self.become_state(State::Open(Arc::new(open)));
+                self.drop_shards(false);
             }
             Err(error) => {
                 self.forget();
@@ -362,7 +369,7 @@ impl Node {
             }
         }
         drop(writer);
-        if was_typed {
+        if by_hand {
             // A person opened one slot; whether another opens without one decides what becomes of the MasterKey.
             self.probe_slots().await;
         }
@@ -402,10 +409,10 @@ impl Node {
     async fn try_unseal(&self, seal: &Arc<Seal>, typed: Option<Typed>) -> Result<(Open, JoinHandle<()>), UnsealError> {
         let started = Instant::now();
         let (checked, seal) = (Arc::clone(seal), Arc::clone(seal));
-        let expected = self.expected();
+        let (expected, shards) = (self.expected(), self.given_shards());
         let opened = blocking(move || {
             let typed = typed.as_ref().map(|Typed { custodian, pin, retry_pin }| TypedPin { custodian, pin, retry_pin: *retry_pin });
-            seal.unseal(expected, typed)
+            seal.unseal_by(expected, typed, &shards)
         })
         .await?;
         let roots = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
@@ -603,6 +610,7 @@ impl Node {
     pub async fn seal(&self, session: SessionId) -> Result<(), UnsealError> {
         let mut writer = self.writer.lock().await;
         self.by_request.store(true, Ordering::Relaxed);
+        self.drop_shards(true);
         let Some(open) = self.open() else {
             self.forget();
             return Ok(());

@@ -1,6 +1,7 @@
 //! What keeps a slot key: the port that every kind of seal device, group of people or external service implements.
 
 use std::fmt;
+use std::sync::Arc;
 
 use keys::entropy::Randomness;
 use secret::{Bytes, Key};
@@ -90,7 +91,7 @@ pub struct Consent<'a> {
     /// Make the custodian's own key if it has none of that name.
     pub make_key: bool,
     /// Shards that people have opened.
-    pub shards: &'a [PlainShard],
+    pub shards: &'a [Arc<PlainShard>],
 }
 
 /// A slot key as its custodian protected it; not secret.

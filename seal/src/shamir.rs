@@ -160,7 +160,7 @@ impl Custodian for Shamir {
         let Split { threshold, mut shards, id } = Split::decode(at.guarded)?;
         let wants = usize::from(threshold);
         let given = |shard: &Shard| consent.shards.iter().find(|plain| plain.head().split == id && shard.is_of(plain));
-        let mut opened: Vec<&PlainShard> = shards.iter().filter_map(given).take(wants).collect();
+        let mut opened: Vec<&PlainShard> = shards.iter().filter_map(given).map(|plain| &**plain).take(wants).collect();
         let (mut by_devices, mut why) = (Vec::new(), Vec::new());
         shards.retain(|shard| given(shard).is_none());
         shards.sort_by_key(|shard| !self.keeper(shard).is_ok_and(Custodian::unattended));

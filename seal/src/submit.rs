@@ -1,6 +1,7 @@
 //! Shards that people give back: to prove a new slot, to open one, or to show that they still have them (C11).
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use keys::id::ClusterId;
 
@@ -55,6 +56,8 @@ pub struct Weighed {
     pub threshold: u8,
     /// The people who keep a shard of it.
     pub people: Vec<Label>,
+    /// How many other keepers it has.
+    pub devices: usize,
     /// Does the slot wait for its shards to be read back?
     pub is_pending: bool,
 }
@@ -114,11 +117,20 @@ impl Seal {
                 continue;
             }
             let people = people(&shards);
+            let devices = shards.len() - people.len();
             let at = shards.into_iter().find(|at| at.x == head.x).ok_or(Error::ShardOld)?;
             if !at.is_of(shard) {
                 return Err(at.unfit());
             }
-            return Ok(Weighed { slot: slot.header.id, label: slot.header.label, keeper: at.keeper, threshold, people, is_pending });
+            return Ok(Weighed {
+                slot: slot.header.id,
+                label: slot.header.label,
+                keeper: at.keeper,
+                threshold,
+                people,
+                devices,
+                is_pending,
+            });
         }
         Err(Error::ShardOld)
     }
@@ -127,7 +139,7 @@ impl Seal {
     ///
     /// # Errors
     /// `NoSuchSlot`, `ShardsNotReadBack`, or why it does not open; it waits on then.
-    pub fn admit(&mut self, id: SlotId, given: &[PlainShard]) -> Result<Slot, Error> {
+    pub fn admit(&self, id: SlotId, given: &[Arc<PlainShard>]) -> Result<Slot, Error> {
         let slot = self.pending()?.into_iter().find(|slot| slot.header.id == id);
         let slot = slot.ok_or_else(|| Error::NoSuchSlot { name: id.to_string() })?;
         let split = Split::decode(&slot.guarded)?;

@@ -1,5 +1,7 @@
 //! Opening slots: to unseal, to verify one, and to probe that they still can be opened.
 
+use std::sync::Arc;
+
 use keys::hierarchy::MasterKey;
 use keys::id::ClusterId;
 use secret::Bytes;
@@ -69,7 +71,7 @@ impl Seal {
     ///
     /// # Errors
     /// As [`Seal::unseal`].
-    pub fn unseal_by(&self, expected: Expected, typed: Option<TypedPin<'_>>, shards: &[PlainShard]) -> Result<Opened, Error> {
+    pub fn unseal_by(&self, expected: Expected, typed: Option<TypedPin<'_>>, shards: &[Arc<PlainShard>]) -> Result<Opened, Error> {
         let mut listing = self.list()?;
         if listing.slots.is_empty() && listing.unreadable.is_empty() {
             return Err(Error::NoSlots { dir: self.dir.path().to_owned() });

@@ -1,6 +1,7 @@
 //! Slots whose shards people keep, who open them by the `age` program.
 
 use std::fs;
+use std::sync::Arc;
 
 use seal::{CustodianSettings, Error, Keepers, Means, PlainShard, Seal, ShamirSettings, SlotId};
 use softhsm_test::{LABEL, People, altered_shard};
@@ -18,9 +19,9 @@ fn all(people: &People) -> Vec<CustodianSettings> {
     NAMES.iter().map(|name| person(people, name)).collect()
 }
 
-fn shard(people: &People, name: &str, keepers: &Keepers) -> PlainShard {
+fn shard(people: &People, name: &str, keepers: &Keepers) -> Arc<PlainShard> {
     let kept = keepers.shards.iter().find(|shard| shard.keeper == label(name)).expect("it keeps one");
-    PlainShard::parse(&people.decrypted(name, &kept.protected)).expect("a whole shard")
+    Arc::new(PlainShard::parse(&people.decrypted(name, &kept.protected)).expect("a whole shard"))
 }
 
 fn several(threshold: u8, keepers: &[&str]) -> CustodianSettings {
@@ -39,12 +40,12 @@ fn waiting() -> (Bench, People, Seal, SlotId, Keepers) {
 
 #[test]
 fn a_slot_of_people_counts_once_all_have_read_their_shards_back() {
-    let (bench, people, mut seal, id, keepers) = waiting();
+    let (bench, people, seal, id, keepers) = waiting();
     assert!(keepers.is_pending && keepers.threshold == 2 && keepers.shards.len() == 3);
     assert!(keepers.shards.iter().all(|shard| shard.region == Some(label("vault"))));
     assert!(seal.list().expect("readable").slots.is_empty() && bench.files(".pending").len() == 1);
     assert!(matches!(seal.unseal(expected(), None), Err(Error::NoSlots { .. })), "it does not count");
-    let mut given: Vec<PlainShard> = NAMES[..2].iter().map(|name| shard(&people, name, &keepers)).collect();
+    let mut given: Vec<Arc<PlainShard>> = NAMES[..2].iter().map(|name| shard(&people, name, &keepers)).collect();
     let missing = seal.admit(id, &given).expect_err("one is missing");
     assert!(matches!(&missing, Error::ShardsNotReadBack { missing, .. } if missing[..] == [label("clara")]), "{missing}");
     given.push(shard(&people, "clara", &keepers));
@@ -52,7 +53,7 @@ fn a_slot_of_people_counts_once_all_have_read_their_shards_back() {
     assert!(bench.files(".pending").is_empty() && bench.files(".slot").len() == 1);
 
     for pair in [[0, 1], [1, 2], [2, 0]] {
-        let two: Vec<PlainShard> = pair.iter().map(|at| shard(&people, NAMES[*at], &keepers)).collect();
+        let two: Vec<Arc<PlainShard>> = pair.iter().map(|at| shard(&people, NAMES[*at], &keepers)).collect();
         assert!(is_master(&seal.unseal_by(expected(), None, &two).expect("two open").master), "{pair:?}");
     }
     let one = [shard(&people, "ben", &keepers)];
