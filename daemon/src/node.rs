@@ -410,7 +410,7 @@ impl Node {
         .await?;
         let roots = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
         self.audit.set_key(roots.audit_seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
-        let table = checked.check_table(roots.registry.integrity()).err().map(|error| error.to_string());
+        let table = checked.settle_table(roots.registry.integrity()).err().map(|error| error.to_string());
         let next_outbox = self.reconcile().await?;
         let (vault, writer) = Vault::core(self.parts(roots.registry, next_outbox))?;
         self.raise_floors(&vault).await?;

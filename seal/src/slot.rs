@@ -176,6 +176,11 @@ impl Slot {
         bytes
     }
 
+    /// SHA-256 of its file.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        cipher::mac::sha256(&[&self.encode()])
+    }
+
     /// Reads the stored form; `Slot::encode` gives the same bytes again.
     ///
     /// # Errors
