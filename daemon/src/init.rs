@@ -120,13 +120,12 @@ pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, In
 
     let master = MasterKey::generate(&randomness).map_err(keys::Error::from)?;
     let genesis = cluster::found(cluster, &master, &randomness, now, options.roster.hash())?;
-    let mut seal = boot::open_seal(config, &layout)?;
+    let seal = boot::open_seal(config, &layout)?;
     let consent = Consent { pin: options.pin.as_ref(), make_key: options.make_key, ..Consent::default() };
     let InitOptions { approval, roster, .. } = options;
     let new = NewSlot { label: custodian.clone(), custodian, cluster, generation: 1, roster, approval, created: now };
-    let slot = seal.add(new, &master, &randomness, consent)?;
+    let slot = seal.add(new, (&master, genesis.registry.integrity()), &randomness, consent)?;
     drop(master);
-    seal.write_table(genesis.registry.integrity())?;
 
     let audit_key = genesis.cluster.audit_keys[0];
     let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store()).map_err(BootError::from)?);

@@ -3,9 +3,11 @@
 mod edge;
 mod figures;
 mod shards;
+mod slots;
 
 pub(crate) use edge::edge_parts;
-pub use shards::{Progress, ShardError, Taken};
+pub(crate) use shards::{Progress, ShardError, Taken};
+pub(crate) use slots::{SlotError, SlotOrder};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -131,8 +133,8 @@ struct Slots {
     attempts: Vec<Attempt>,
     tried: Option<Instant>,
     residency: Residency,
-    /// Kept only while the residency rule says so.
-    master: Option<MasterKey>,
+    /// Kept only while the residency rule says so; a job holds it until it has ended.
+    master: Option<Arc<MasterKey>>,
     /// What is wrong with the table of slots, if anything.
     table: Option<String>,
 }
@@ -417,14 +419,14 @@ impl Node {
         .await?;
         let roots = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
         self.audit.set_key(roots.audit_seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
-        let table = checked.check_table(roots.registry.integrity()).err().map(|error| error.to_string());
+        let table = checked.settle_table(roots.registry.integrity()).err().map(|error| error.to_string());
         let next_outbox = self.reconcile().await?;
         let (vault, writer) = Vault::core(self.parts(roots.registry, next_outbox))?;
         self.raise_floors(&vault).await?;
         let running = spawn_writer(writer);
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
         let residency = Residency::of(&opened.attempts);
-        let master = (residency != Residency::WipedAfterJobs).then_some(opened.master);
+        let master = (residency != Residency::WipedAfterJobs).then(|| Arc::new(opened.master));
         *self.slots() = Slots { attempts: opened.attempts, tried: Some(Instant::now()), residency, master, table };
         Ok((Open { vault, since: SystemClock.now() }, running))
     }

@@ -1,13 +1,14 @@
 //! Adding a slot: it counts only when it has been opened again from the medium, by a fresh device process.
 
 use keys::entropy::Randomness;
-use keys::hierarchy::MasterKey;
+use keys::hierarchy::{IntegrityKeys, MasterKey};
 use keys::id::{ClusterId, Time};
 use secret::Key;
 
+use crate::change::Change;
 use crate::custodian::{Consent, Custodian, CustodianKind, New, SlotKey};
 use crate::slot::{Header, Slot};
-use crate::slots::{Listing, SLOTS_MAX, Staged};
+use crate::slots::{SLOTS_MAX, Staged};
 use crate::submit::PENDING;
 use crate::{Approval, Error, Label, Roster, Seal, SlotId};
 
@@ -31,32 +32,48 @@ pub struct NewSlot {
 }
 
 impl Seal {
-    /// Seals the MasterKey in a further slot, or in the first. One with people among its keepers does not count before [`Seal::admit`].
+    /// Seals the MasterKey in a further slot, or in the first, and puts it on record. One with people among its keepers waits for [`Seal::admit`].
     ///
-    /// Costs four device jobs, two more if the custodian's key is made. Write the table afterwards.
+    /// Costs four device jobs, two more if the custodian's key is made.
     ///
     /// # Errors
     /// [`Error`]; the slots are then as they were. A custodian's key that was made stays, and is used by the next try.
-    pub fn add(&mut self, new: NewSlot, master: &MasterKey, randomness: &Randomness, consent: Consent<'_>) -> Result<Slot, Error> {
+    pub fn add(
+        &self,
+        new: NewSlot,
+        keys: (&MasterKey, &IntegrityKeys),
+        randomness: &Randomness,
+        consent: Consent<'_>,
+    ) -> Result<Slot, Error> {
+        let (master, integrity) = keys;
         let custodian = self.custodian(&new.custodian)?;
         if custodian.kind() == CustodianKind::Age {
             return Err(Error::KeepsShardsOnly { name: new.custodian });
         }
-        self.dir.prepare()?;
-        let header = header(&new, custodian, &self.dir.list()?, &self.pending()?, randomness)?;
+        let mut change = self.begin_change(integrity)?;
+        let header = header(&new, custodian, &change, randomness)?;
         let slot_key = SlotKey(Key::try_init_with(|place| Ok::<_, Error>(randomness.fill(place)?))?);
         let guarded =
             custodian.protect(&slot_key.bytes()?, New { header: &header, approval: new.approval.as_ref(), randomness }, consent)?;
         let slot = Slot::seal(header, guarded, new.roster, &slot_key, master)?;
         drop(slot_key);
         let id = slot.header.id;
-        let made = self.publish(slot, new.approval.as_ref(), custodian, consent);
+        let made = self.publish(&mut change, slot, new.approval.as_ref(), custodian, consent);
         // The reason is the news; that the removal failed as well would only bury it.
-        made.inspect_err(|_| drop(self.dir.forget_approvals(id)))
+        let made = made.inspect_err(|_| drop(self.dir.forget_approvals(id)));
+        change.end();
+        made
     }
 
-    /// Lists a slot once it has opened from the medium; its approval is there before it.
-    fn publish(&self, slot: Slot, approval: Option<&Approval>, custodian: &dyn Custodian, consent: Consent<'_>) -> Result<Slot, Error> {
+    /// Lists a slot once it has opened from the medium and the table names it; its approval is there before it.
+    fn publish(
+        &self,
+        change: &mut Change<'_>,
+        slot: Slot,
+        approval: Option<&Approval>,
+        custodian: &dyn Custodian,
+        consent: Consent<'_>,
+    ) -> Result<Slot, Error> {
         approval.map_or(Ok(()), |approval| self.dir.keep(approval))?;
         let staged = self.dir.stage(&slot)?;
         let approvals = self.dir.approvals(slot.header.id)?;
@@ -67,18 +84,20 @@ impl Seal {
             };
         }
         // The PIN has just been accepted, so there is no latch left that a person would have to overrule.
-        match prove(&staged, &slot, &approvals, custodian, Consent { retry_pin: false, ..consent }) {
+        let proven = prove(&staged, &slot, &approvals, custodian, Consent { retry_pin: false, ..consent });
+        match proven.and_then(|()| change.announce((slot.header.id, slot.digest()))) {
             Ok(()) => staged.publish().map(|()| slot),
             Err(error) => Err(staged.discard(error)),
         }
     }
 }
 
-fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, pending: &[Slot], randomness: &Randomness) -> Result<Header, Error> {
-    if listing.slots.len() + listing.unreadable.len() + pending.len() >= SLOTS_MAX {
+fn header(new: &NewSlot, custodian: &dyn Custodian, change: &Change<'_>, randomness: &Randomness) -> Result<Header, Error> {
+    let Change { listing, waiting, .. } = change;
+    if listing.slots.len() + listing.unreadable.len() + waiting.len() >= SLOTS_MAX {
         return Err(Error::SlotsFull { max: SLOTS_MAX });
     }
-    for Slot { header, .. } in listing.slots.iter().chain(pending) {
+    for Slot { header, .. } in listing.slots.iter().chain(waiting) {
         if header.cluster != new.cluster {
             return Err(Error::WrongCluster { is: header.cluster, wants: new.cluster });
         }
@@ -99,7 +118,7 @@ fn header(new: &NewSlot, custodian: &dyn Custodian, listing: &Listing, pending: 
     if listing.digests.contains_key(&id) {
         return Err(Error::SlotExists { slot: id });
     }
-    let newest = listing.slots.iter().chain(pending).map(|slot| slot.header.slot_set).max().unwrap_or(0);
+    let newest = listing.slots.iter().chain(waiting).map(|slot| slot.header.slot_set).max().unwrap_or(0);
     Ok(Header {
         kind: custodian.kind(),
         id,

@@ -16,9 +16,10 @@ impl Seal {
     /// Takes in an approval of the slot that it names, and does not ask the TPM: whether the state is the present one shows when the slot opens.
     ///
     /// # Errors
-    /// `NoSuchSlot`, `ApprovalForged`, `ApprovalUnfit` if it is signed by another key or for another policy than the slot's; `Io`.
+    /// `Busy`, `NoSuchSlot`, `ApprovalForged`, `ApprovalUnfit` if it is signed by another key or for another policy than the slot's; `Io`.
     pub fn approve(&self, approval: &Approval) -> Result<(), Error> {
         approval.check()?;
+        let _claim = self.writer.claim()?;
         let id = approval.state.slot;
         let unfit = |why| Err(Error::ApprovalUnfit { slot: id, why });
         let listing = self.list()?;

@@ -50,7 +50,9 @@ pub enum Error {
         max: usize,
     },
     /// No custodian of that name is configured.
-    #[error("no custodian is called `{name}` in the configuration: add it under seal.custodians, by the name that the slot has")]
+    #[error(
+        "no custodian is called `{name}` in the configuration: add it under seal.custodians, by the name that the slot has, and restart strongroomd"
+    )]
     NoCustodian {
         /// What it is called in the slot or the command.
         name: Label,
@@ -112,6 +114,17 @@ pub enum Error {
         /// Which.
         slot: SlotId,
     },
+    /// No other slot would be left that opens.
+    #[error("slot {slot} stays: no other slot opens without a person, and with the last one every key is lost; add a slot, or mend another{}", describe(attempts, &[]))]
+    LastSlot {
+        /// The one that was to be removed.
+        slot: SlotId,
+        /// What happened at each of the others.
+        attempts: Vec<Attempt>,
+    },
+    /// Somebody else changes the slots now.
+    #[error("the slots are being changed already: try again when that has ended")]
+    Busy,
     /// The custodian knows of no platform whose state could be approved.
     #[error("custodian `{name}` is no TPM: only a TPM's slots follow the state of the platform")]
     NoPlatform {

@@ -8,6 +8,7 @@
 mod add;
 mod approval;
 mod approve;
+mod change;
 mod custodian;
 mod error;
 mod fields;
@@ -18,6 +19,7 @@ mod person;
 mod pin;
 mod pkcs11;
 mod release;
+mod remove;
 mod residency;
 mod roster;
 mod shamir;
@@ -38,6 +40,7 @@ pub use person::Recipient;
 pub use pin::{PIN_BYTES_MAX, PinSource};
 pub use pkcs11::Pkcs11Settings;
 pub use release::ReleaseSigner;
+pub use remove::Removed;
 pub use residency::{Residency, Why};
 pub use roster::{CustodianKey, Roster};
 pub use shamir::{KEEPERS_MAX, ShamirSettings};
@@ -52,8 +55,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use hsm::Device;
-use keys::hierarchy::IntegrityKeys;
 
+use crate::change::Writer;
 use crate::custodian::Custodian;
 use crate::person::Person;
 use crate::pkcs11::Pkcs11;
@@ -98,6 +101,7 @@ pub enum Means {
 pub struct Seal {
     dir: SlotDir,
     custodians: Vec<Arc<dyn Custodian>>,
+    writer: Writer,
 }
 
 impl Seal {
@@ -128,7 +132,7 @@ impl Seal {
             keepers.push(Keeper { custodian, region });
         }
         let custodians = keepers.into_iter().map(|keeper| keeper.custodian).collect();
-        Ok(Self { dir: SlotDir::new(settings.slots_dir), custodians })
+        Ok(Self { dir: SlotDir::new(settings.slots_dir), custodians, writer: Writer::default() })
     }
 
     /// What is in the directory of slots; nothing is opened.
@@ -137,22 +141,6 @@ impl Seal {
     /// `Io`, if the directory cannot be read.
     pub fn list(&self) -> Result<Listing, Error> {
         self.dir.list()
-    }
-
-    /// Records the slots that are there as those of this cluster: after the first slot, and after each change.
-    ///
-    /// # Errors
-    /// `Io`, `SlotsFull`; the earlier table stays then.
-    pub fn write_table(&mut self, integrity: &IntegrityKeys) -> Result<(), Error> {
-        table::write(self.dir.path(), &self.list()?, integrity)
-    }
-
-    /// Compares the slots that are there with those on record.
-    ///
-    /// # Errors
-    /// `TableMissing`, `TableForged`, `TableMismatch`, `NewerFormat`, `Corrupt`, `Io`. The MasterKey is not in doubt: warn, and go on.
-    pub fn check_table(&self, integrity: &IntegrityKeys) -> Result<(), Error> {
-        table::check(self.dir.path(), &self.list()?, integrity)
     }
 
     fn custodian(&self, name: &Label) -> Result<&dyn Custodian, Error> {

@@ -140,6 +140,11 @@ impl Slot {
         Ok(slot)
     }
 
+    /// Does a person who says this mean it?
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.header.id.to_string() == name || self.header.label.as_str() == name
+    }
+
     /// What its custodian opens.
     pub(crate) fn place<'a>(&'a self, approvals: &'a [Approval]) -> Place<'a> {
         Place { header: &self.header, guarded: &self.guarded, approvals }
@@ -170,6 +175,11 @@ impl Slot {
         bytes.extend_from_slice(&self.tag);
         bytes.extend_from_slice(&self.after_seal());
         bytes
+    }
+
+    /// SHA-256 of its file.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        cipher::mac::sha256(&[&self.encode()])
     }
 
     /// Reads the stored form; `Slot::encode` gives the same bytes again.

@@ -202,6 +202,25 @@ impl SlotDir {
         file::publish(&target.with_extension(extension), &target)
     }
 
+    /// Removes a slot that lies in a file of another extension, and its approvals.
+    pub(crate) fn withdraw(&self, id: SlotId, extension: &str) -> Result<(), Error> {
+        file::remove(&self.path.join(format!("{id}.{extension}")))?;
+        self.forget_approvals(id)
+    }
+
+    /// Removes a slot's file, durably; it may be absent.
+    pub(crate) fn remove(&self, slot: SlotId) -> Result<(), Error> {
+        file::remove(&self.path.join(format!("{slot}.{SLOT}")))
+    }
+
+    /// Removes the approvals whose slot nobody knows: an interrupted writer has left them.
+    pub(crate) fn forget_stray_approvals(&self, is_known: impl Fn(SlotId) -> bool) -> Result<(), Error> {
+        let slot = |path: &Path| path.file_name()?.to_str()?.split('.').next()?.parse::<SlotId>().ok();
+        let mut paths = self.files(APPROVAL)?;
+        paths.retain(|path| slot(path).is_some_and(|slot| !is_known(slot)));
+        paths.iter().try_for_each(|path| file::remove(path))
+    }
+
     /// Removes all approvals of a slot.
     pub(crate) fn forget_approvals(&self, slot: SlotId) -> Result<(), Error> {
         self.approval_files(slot)?.iter().try_for_each(|path| file::remove(path))

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use keys::hierarchy::IntegrityKeys;
 use keys::id::ClusterId;
 
 use crate::custodian::{Consent, CustodianKind, SlotKey};
@@ -77,7 +78,7 @@ impl Seal {
     /// # Errors
     /// `NoSuchSlot`, `LabelAmbiguous`, `Io`, `Corrupt`.
     pub fn keepers(&self, name: &str) -> Result<Option<(Slot, Keepers)>, Error> {
-        let pending = self.pending()?.into_iter().find(|slot| is_called(slot, name));
+        let pending = self.pending()?.into_iter().find(|slot| slot.is_called(name));
         let is_pending = pending.is_some();
         let slot = pending.map_or_else(|| Ok(self.list()?.find(name)?.clone()), Ok::<_, Error>)?;
         if slot.header.kind != CustodianKind::Shamir {
@@ -135,12 +136,13 @@ impl Seal {
         Err(Error::ShardOld)
     }
 
-    /// Has a slot count from now on, by all shards of its people: what is on the medium opens by them, and by its devices. Write the table afterwards.
+    /// Has a slot count from now on, by all shards of its people: what is on the medium opens by them, and by its devices.
     ///
     /// # Errors
-    /// `NoSuchSlot`, `ShardsNotReadBack`, or why it does not open; it waits on then.
-    pub fn admit(&self, id: SlotId, given: &[Arc<PlainShard>]) -> Result<Slot, Error> {
-        let slot = self.pending()?.into_iter().find(|slot| slot.header.id == id);
+    /// `NoSuchSlot`, `Busy`, `ShardsNotReadBack`, or why it does not open; it waits on then.
+    pub fn admit(&self, id: SlotId, given: &[Arc<PlainShard>], integrity: &IntegrityKeys) -> Result<Slot, Error> {
+        let mut change = self.begin_change(integrity)?;
+        let slot = change.waiting.iter().find(|slot| slot.header.id == id).cloned();
         let slot = slot.ok_or_else(|| Error::NoSuchSlot { name: id.to_string() })?;
         let split = Split::decode(&slot.guarded)?;
         let is_given = |shard: &&Shard| given.iter().any(|plain| shard.is_of(plain));
@@ -153,14 +155,11 @@ impl Seal {
         let consent = Consent { shards: given, ..Consent::default() };
         let custodian = self.custodian(&slot.header.custodian)?;
         slot.open(&SlotKey::from_opened(&custodian.open(slot.place(&approvals), consent)?)?)?;
-        self.dir.admit(id, PENDING)?;
-        Ok(slot)
+        change.announce((id, slot.digest()))?;
+        let admitted = self.dir.admit(id, PENDING);
+        change.end();
+        admitted.map(|()| slot)
     }
-}
-
-/// Does a person mean this slot?
-fn is_called(slot: &Slot, name: &str) -> bool {
-    slot.header.id.to_string() == name || slot.header.label.as_str() == name
 }
 
 /// Those whose shards come by hand.

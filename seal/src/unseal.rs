@@ -122,7 +122,7 @@ impl Seal {
         Ok(slots.filter(needs_nobody).map(probe).collect())
     }
 
-    fn open(&self, slot: &Slot, expected: Expected, consent: Consent<'_>) -> Result<MasterKey, Error> {
+    pub(crate) fn open(&self, slot: &Slot, expected: Expected, consent: Consent<'_>) -> Result<MasterKey, Error> {
         let header = &slot.header;
         if let Some(wants) = expected.cluster.filter(|wants| *wants != header.cluster) {
             return Err(Error::WrongCluster { is: header.cluster, wants });
@@ -144,7 +144,7 @@ impl Seal {
         custodian.map_or_else(|_| Vec::new(), |custodian| custodian.ailing(slot.place(&approvals), Consent::default()))
     }
 
-    fn attempt(&self, slot: &Slot, consent: Consent<'_>, failure: Option<Error>) -> Attempt {
+    pub(crate) fn attempt(&self, slot: &Slot, consent: Consent<'_>, failure: Option<Error>) -> Attempt {
         let unattended = consent.pin.is_none() && self.unattended(slot);
         Attempt { slot: slot.header.id, label: slot.header.label.clone(), unattended, failure, ailing: Vec::new() }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use keys::id::SessionId;
 use seal::{Label, PlainShard, SlotId, Weighed};
 
-use crate::node::{Node, UnsealError, blocking};
+use crate::node::{Node, SlotError, UnsealError, blocking};
 
 /// Shards of one slot are dropped so long after the first of them.
 const COLLECT_WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -35,7 +35,7 @@ struct Collection {
 
 /// What became of a shard.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Taken {
+pub(crate) enum Taken {
     /// More are wanted.
     Collecting,
     /// The node is open.
@@ -48,7 +48,7 @@ pub enum Taken {
 
 /// How far a slot is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// What the shard is of.
     pub of: Weighed,
     /// What became of it.
@@ -61,7 +61,7 @@ pub struct Progress {
 
 /// Why a shard was not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum ShardError {
+pub(crate) enum ShardError {
     /// It is not one, or not of a slot that is here.
     #[error(transparent)]
     Wrong(#[from] seal::Error),
@@ -74,6 +74,12 @@ pub enum ShardError {
     /// Enough were given, but the node does not open.
     #[error(transparent)]
     Unseal(#[from] UnsealError),
+    /// All were given, but the slot does not count.
+    #[error(transparent)]
+    Slots(#[from] SlotError),
+    /// A new slot is put on record under a key of the open node.
+    #[error("the slot is new, and the node is sealed: unseal it first, by the shards or devices of another slot")]
+    Sealed,
     /// This node has no slots.
     #[error("an edge has no slots: give the shard to its core")]
     NoSlots,
@@ -128,7 +134,7 @@ impl Node {
 
     /// What slots wait for, by their collections.
     #[must_use]
-    pub fn progress(&self) -> Vec<Progress> {
+    pub(crate) fn progress(&self) -> Vec<Progress> {
         let collecting = self.collecting();
         let each = collecting.slots.values().map(|Collection { of, given, .. }| {
             let given = given.iter().map(|(keeper, _)| keeper.clone()).collect();
@@ -141,7 +147,7 @@ impl Node {
     ///
     /// # Errors
     /// [`ShardError`]; a wrong shard takes a second to be told, and after five within a minute none is looked at.
-    pub async fn submit_shard(self: Arc<Self>, session: SessionId, text: &[u8]) -> Result<Progress, ShardError> {
+    pub(crate) async fn submit_shard(self: Arc<Self>, session: SessionId, text: &[u8]) -> Result<Progress, ShardError> {
         let Some(seal) = self.seal_slots().cloned() else { return Err(ShardError::NoSlots) };
         if let Some(pause) = self.collecting().pause(Instant::now()) {
             return Err(ShardError::TooMany { seconds: pause.as_secs() + 1 });
@@ -155,6 +161,9 @@ impl Node {
             }
         };
         let wants = wants(&of);
+        if of.is_pending && self.open().is_none() {
+            return Err(ShardError::Sealed);
+        }
         if !of.is_pending && self.open().is_some() {
             return Ok(Progress { taken: Taken::Fits, given: Vec::new(), wants, of });
         }
@@ -174,6 +183,14 @@ impl Node {
             }
         };
         Ok(Progress { of, taken, given, wants })
+    }
+
+    /// Has a slot count that waited for its shards.
+    async fn admit(&self, slot: SlotId) -> Result<(), ShardError> {
+        let shards = self.collecting().shards(slot);
+        self.change_slots(move |job| job.seal.admit(slot, &shards, job.registry.integrity())).await?;
+        self.collecting().slots.remove(&slot);
+        Ok(())
     }
 
     async fn weigh(&self, seal: &Arc<seal::Seal>, text: &[u8]) -> Result<(Weighed, PlainShard), seal::Error> {

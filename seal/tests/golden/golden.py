@@ -1,4 +1,4 @@
-"""Writes slot-v1.bin and table-v1.bin from the layouts in src/slot.rs and src/table.rs, independently of our code: python3 golden.py"""
+"""Writes slot-v1.bin, table-v1.bin and table-v2.bin from the layouts in src/slot.rs and src/table.rs, independently of our code: python3 golden.py"""
 import hashlib, hmac, struct
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,3 +29,6 @@ entries = slot_id + hashlib.sha256(slot).digest() + bytes([0x33]) * 16 + bytes([
 table = b"SRT1" + struct.pack(">HB", 1, 2) + entries
 mac_key = hkdf(cluster, bytes([0x1C]) * 32, b"strongroom/ik/slots/1")
 open("table-v1.bin", "wb").write(table + hmac.new(mac_key, table, hashlib.sha256).digest())
+
+table = b"SRT1" + struct.pack(">HB", 2, 2) + entries + b"\x01" + bytes([0x55]) * 16 + bytes([0x66]) * 32
+open("table-v2.bin", "wb").write(table + hmac.new(mac_key, table, hashlib.sha256).digest())

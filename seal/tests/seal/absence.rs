@@ -24,8 +24,8 @@ fn a_token_that_was_taken_away_is_named_and_opens_after_its_return() {
 fn when_a_token_is_destroyed_the_probe_tells_and_the_other_slot_opens() {
     let bench = Bench::with_slot();
     bench.hsm.add_token("second");
-    let mut seal = bench.seal_with(vec![bench.custodian("hsm", LABEL), bench.custodian("spare", "second")]);
-    add(&mut seal, "spare", "spare").expect("the slot is made");
+    let seal = bench.seal_with(vec![bench.custodian("hsm", LABEL), bench.custodian("spare", "second")]);
+    add(&seal, "spare", "spare").expect("the slot is made");
     assert!(seal.probe(expected()).expect("the directory is there").iter().all(opened));
     bench.hsm.delete_token(LABEL);
     let probes = seal.probe(expected()).expect("the directory is there");
@@ -57,7 +57,7 @@ fn a_slot_whose_custodian_is_not_configured_names_it_and_is_probed() {
     let probes = renamed.probe(expected()).expect("the directory is there");
     assert!(matches!(&probes[..], [probe] if !opened(probe)));
     assert!(matches!(renamed.verify("primary", expected(), Consent::default()), Err(Error::NoCustodian { .. })));
-    assert!(matches!(add(&mut bench.seal(), "other", "unknown"), Err(Error::NoCustodian { .. })));
+    assert!(matches!(add(&bench.seal(), "other", "unknown"), Err(Error::NoCustodian { .. })));
 }
 
 #[test]

@@ -8,14 +8,16 @@ use keys::hierarchy::MasterKey;
 use seal::{Error, Expected, NewSlot, Seal, SlotId};
 
 use crate::fake::FakeToken;
-use crate::fixture::{Bench, MAKE, add, expected, failure, is_master, master, new_slot, opened, other_cluster, randomness, refusal};
+use crate::fixture::{
+    Bench, MAKE, add, expected, failure, integrity, is_master, master, new_slot, opened, other_cluster, randomness, refusal,
+};
 
 /// A slot on a fake token, which bears the thousands of tries.
 fn on_fake_token() -> (Bench, Arc<FakeToken>, Seal) {
     let (bench, token) = (Bench::new(), Arc::new(FakeToken::default()));
     let device: Arc<dyn Device> = Arc::clone(&token) as Arc<dyn Device>;
-    let mut seal = bench.seal_on(&device);
-    add(&mut seal, "primary", "hsm").expect("the slot is made");
+    let seal = bench.seal_on(&device);
+    add(&seal, "primary", "hsm").expect("the slot is made");
     (bench, token, seal)
 }
 
@@ -69,7 +71,7 @@ fn a_file_cut_anywhere_is_refused() {
 fn a_broken_first_slot_does_not_keep_the_second_from_opening() {
     let bench = Bench::with_slot();
     let first = bench.slot_file();
-    add(&mut bench.seal(), "spare", "hsm").expect("the slot is made");
+    add(&bench.seal(), "spare", "hsm").expect("the slot is made");
     let good = fs::read(&first).expect("readable");
     // In the manifest hash, so that only the MasterKey's own seal shows it.
     let mut altered = good.clone();
@@ -98,22 +100,22 @@ fn slots_of_another_cluster_or_generation_are_refused_without_asking_a_device() 
 
 #[test]
 fn a_slot_is_not_added_among_those_of_another_cluster() {
-    let (bench, _, mut seal) = on_fake_token();
+    let (bench, _, seal) = on_fake_token();
     let foreign = NewSlot { cluster: other_cluster(), ..new_slot("foreign", "hsm") };
-    assert!(matches!(seal.add(foreign, &master(), &randomness(), MAKE), Err(Error::WrongCluster { .. })));
-    assert_eq!(bench.files("").len(), 1);
+    assert!(matches!(seal.add(foreign, (&master(), &integrity()), &randomness(), MAKE), Err(Error::WrongCluster { .. })));
+    assert_eq!(bench.files("").len(), 2, "the slot and the table");
 }
 
 #[test]
 fn a_slot_of_a_later_release_is_named_and_left_untouched() {
-    let (bench, _, mut seal) = on_fake_token();
+    let (bench, _, seal) = on_fake_token();
     let (file, mut later) = (bench.slot_file(), fs::read(bench.slot_file()).expect("readable"));
     later[5] = 2;
     later.extend_from_slice(b"fields of the future");
     fs::write(&file, &later).expect("writable");
     let error = seal.unseal(expected(), None).expect_err("this release cannot read it").to_string();
     assert!(error.contains("format 2 is newer"), "{error}");
-    add(&mut seal, "primary", "hsm").expect("the slot is made");
+    add(&seal, "primary", "hsm").expect("the slot is made");
     let listing = seal.list().expect("readable");
     assert_eq!((listing.slots.len(), listing.unreadable.len()), (1, 1));
     assert_eq!(fs::read(&file).expect("readable"), later);
@@ -148,11 +150,11 @@ fn what_is_no_slot_file_is_ignored_or_named_and_never_read_whole() {
 
 #[test]
 fn the_generation_that_is_asked_for_decides_which_slot_opens() {
-    let (_bench, _, mut seal) = on_fake_token();
+    let (_bench, _, seal) = on_fake_token();
     let other = randomness();
     let fresh = MasterKey::generate(&other).expect("there is randomness");
     let later = NewSlot { generation: 2, ..new_slot("rekeyed", "hsm") };
-    seal.add(later, &fresh, &other, MAKE).expect("the slot is made");
+    seal.add(later, (&fresh, &integrity()), &other, MAKE).expect("the slot is made");
     let back = seal.unseal(Expected { generation: Some(2), ..expected() }, None).expect("the new slot opens");
     assert!(!is_master(&back.master));
     assert_eq!(back.slot.header.label.as_str(), "rekeyed");

@@ -15,8 +15,8 @@ use crate::fixture::{Bench, add, expected, is_master};
 fn fail_at_each_job(bench: &Bench, fault: Fault) -> usize {
     for jobs in 0.. {
         let device: Arc<dyn Device> = Arc::new(Faulty { inner: Arc::clone(&bench.device), left: AtomicUsize::new(jobs), fault });
-        let mut seal = bench.seal_on(&device);
-        let added = catch_unwind(AssertUnwindSafe(|| add(&mut seal, "spare", "hsm")));
+        let seal = bench.seal_on(&device);
+        let added = catch_unwind(AssertUnwindSafe(|| add(&seal, "spare", "hsm")));
         if matches!(added, Ok(Ok(_))) {
             return jobs;
         }
@@ -50,7 +50,7 @@ fn a_failed_first_slot_leaves_none_and_the_key_that_was_made_is_used() {
     for jobs in 0..6 {
         let device: Arc<dyn Device> =
             Arc::new(Faulty { inner: Arc::clone(&bench.device), left: AtomicUsize::new(jobs), fault: Fault::TimesOut });
-        let failed = add(&mut bench.seal_on(&device), "primary", "hsm");
+        let failed = add(&bench.seal_on(&device), "primary", "hsm");
         if failed.is_ok() {
             break;
         }
@@ -68,7 +68,7 @@ fn what_an_interrupted_writer_left_is_ignored_and_then_removed() {
         assert_eq!(bench.seal().list().expect("readable").slots.len(), 1);
         assert!(is_master(&bench.seal().unseal(expected(), None).expect("it opens").master));
     }
-    add(&mut bench.seal(), "spare", "hsm").expect("the slot is made");
+    add(&bench.seal(), "spare", "hsm").expect("the slot is made");
     assert!(!left.exists());
 }
 
@@ -76,7 +76,7 @@ fn what_an_interrupted_writer_left_is_ignored_and_then_removed() {
 fn a_place_where_slots_cannot_be_written_is_named() {
     let bench = Bench::new();
     fs::write(bench.slots_dir(), "not a directory").expect("writable");
-    let error = add(&mut bench.seal(), "primary", "hsm").expect_err("there is no directory");
+    let error = add(&bench.seal(), "primary", "hsm").expect_err("there is no directory");
     assert!(matches!(&error, Error::Io { path, .. } if *path == bench.slots_dir()), "{error}");
     assert!(matches!(bench.seal().unseal(expected(), None), Err(Error::Io { .. })));
 }

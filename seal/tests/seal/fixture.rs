@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use hsm::{Device, DeviceError, DeviceProcess, KeyName, ProcessSettings, Refusal, TokenName};
 use keys::entropy::Randomness;
-use keys::hierarchy::MasterKey;
+use keys::hierarchy::{IntegrityKeys, MasterKey};
 use keys::id::{ClusterId, Time};
 use keys::port::{Entropy, EntropyError};
 use seal::{
@@ -49,7 +49,7 @@ impl Bench {
     /// With one slot, `primary`, of custodian `hsm`.
     pub(crate) fn with_slot() -> Self {
         let this = Self::new();
-        add(&mut this.seal(), "primary", "hsm").expect("the slot is made");
+        add(&this.seal(), "primary", "hsm").expect("the slot is made");
         this
     }
 
@@ -115,6 +115,10 @@ pub(crate) fn master() -> MasterKey {
     MasterKey::from_key(Key::init_with(|place| place.fill(0x4D)).expect("the arena has room"))
 }
 
+pub(crate) fn integrity() -> IntegrityKeys {
+    IntegrityKeys::new(cluster(), &[0x1C; 32]).expect("the arena has room")
+}
+
 pub(crate) fn is_master(opened: &MasterKey) -> bool {
     opened.expose(|opened| *opened == [0x4D; 32])
 }
@@ -137,8 +141,8 @@ pub(crate) fn new_slot(label_text: &str, custodian: &str) -> NewSlot {
 }
 
 /// Adds a slot as `init` does.
-pub(crate) fn add(seal: &mut Seal, label_text: &str, custodian: &str) -> Result<Slot, Error> {
-    seal.add(new_slot(label_text, custodian), &master(), &randomness(), MAKE)
+pub(crate) fn add(seal: &Seal, label_text: &str, custodian: &str) -> Result<Slot, Error> {
+    seal.add(new_slot(label_text, custodian), (&master(), &integrity()), &randomness(), MAKE)
 }
 
 /// Numbers that differ in every draw of the process.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use seal::{CustodianSettings, Error, Keepers, Means, PlainShard, Seal, ShamirSettings, SlotId};
 use softhsm_test::{LABEL, People, altered_shard};
 
-use crate::fixture::{Bench, add, cluster, expected, is_master, label, other_cluster};
+use crate::fixture::{Bench, add, cluster, expected, integrity, is_master, label, master, other_cluster};
 
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
 
@@ -32,8 +32,8 @@ fn several(threshold: u8, keepers: &[&str]) -> CustodianSettings {
 /// A slot of which two of three people open; it waits for their shards.
 fn waiting() -> (Bench, People, Seal, SlotId, Keepers) {
     let (bench, people) = (Bench::new(), People::new(&NAMES));
-    let mut seal = bench.seal_with([all(&people), vec![several(2, &NAMES)]].concat());
-    let id = add(&mut seal, "recovery", "board").expect("the slot is made").header.id;
+    let seal = bench.seal_with([all(&people), vec![several(2, &NAMES)]].concat());
+    let id = add(&seal, "recovery", "board").expect("the slot is made").header.id;
     let (_, keepers) = seal.keepers("recovery").expect("readable").expect("it is split");
     (bench, people, seal, id, keepers)
 }
@@ -46,10 +46,10 @@ fn a_slot_of_people_counts_once_all_have_read_their_shards_back() {
     assert!(seal.list().expect("readable").slots.is_empty() && bench.files(".pending").len() == 1);
     assert!(matches!(seal.unseal(expected(), None), Err(Error::NoSlots { .. })), "it does not count");
     let mut given: Vec<Arc<PlainShard>> = NAMES[..2].iter().map(|name| shard(&people, name, &keepers)).collect();
-    let missing = seal.admit(id, &given).expect_err("one is missing");
+    let missing = seal.admit(id, &given, &integrity()).expect_err("one is missing");
     assert!(matches!(&missing, Error::ShardsNotReadBack { missing, .. } if missing[..] == [label("clara")]), "{missing}");
     given.push(shard(&people, "clara", &keepers));
-    assert_eq!(seal.admit(id, &given).expect("all are there").header.id, id);
+    assert_eq!(seal.admit(id, &given, &integrity()).expect("all are there").header.id, id);
     assert!(bench.files(".pending").is_empty() && bench.files(".slot").len() == 1);
 
     for pair in [[0, 1], [1, 2], [2, 0]] {
@@ -94,11 +94,12 @@ fn an_altered_shard_with_a_right_checksum_is_named_by_its_keeper() {
 fn people_and_a_token_keep_shards_together() {
     let (bench, people) = (Bench::new(), People::new(&NAMES));
     let custodians = [all(&people), vec![bench.custodian("hsm", LABEL), several(2, &["anna", "hsm", "ben"])]].concat();
-    let mut seal = bench.seal_with(custodians);
-    let id = add(&mut seal, "recovery", "board").expect("the slot is made").header.id;
+    let seal = bench.seal_with(custodians);
+    let id = add(&seal, "recovery", "board").expect("the slot is made").header.id;
     let (_, keepers) = seal.keepers("recovery").expect("readable").expect("it is split");
     let given = ["anna", "ben"].map(|name| shard(&people, name, &keepers));
-    seal.admit(id, &given).expect("the token opens its own");
+    seal.admit(id, &given, &integrity()).expect("the token opens its own");
+    seal.check_table(&integrity()).expect("it is on record");
     let one = [shard(&people, "ben", &keepers)];
     assert!(is_master(&seal.unseal_by(expected(), None, &one).expect("a person and the token").master));
     bench.hsm.delete_token(LABEL);
@@ -125,10 +126,18 @@ fn the_manifest_tells_who_got_what_and_is_bound_to_the_slot() {
 #[test]
 fn a_person_keeps_no_whole_slot_and_no_two_shards() {
     let (bench, people) = (Bench::new(), People::new(&NAMES));
-    let mut seal = bench.seal_with(all(&people));
-    assert!(matches!(add(&mut seal, "recovery", "anna"), Err(Error::KeepsShardsOnly { name }) if name == label("anna")));
+    let seal = bench.seal_with(all(&people));
+    assert!(matches!(add(&seal, "recovery", "anna"), Err(Error::KeepsShardsOnly { name }) if name == label("anna")));
     let twin = CustodianSettings { name: label("twin"), ..person(&people, "anna") };
-    let mut seal = bench.seal_with(vec![person(&people, "anna"), twin, several(2, &["anna", "twin"])]);
-    assert!(matches!(add(&mut seal, "recovery", "board"), Err(Error::Invalid { field: "keepers of shards", .. })));
+    let seal = bench.seal_with(vec![person(&people, "anna"), twin, several(2, &["anna", "twin"])]);
+    assert!(matches!(add(&seal, "recovery", "board"), Err(Error::Invalid { field: "keepers of shards", .. })));
     assert!(bench.files(".pending").is_empty() && bench.files(".new").is_empty());
+}
+
+#[test]
+fn a_slot_that_waits_is_removed_by_nobody_having_to_open_another() {
+    let (bench, people, seal, id, keepers) = waiting();
+    let removed = seal.remove("recovery", expected(), (&master(), &integrity()), None).expect("nobody relies on it");
+    assert_eq!((removed.id, bench.files(".pending").len()), (id, 0));
+    assert!(matches!(seal.weigh(&shard(&people, "anna", &keepers), cluster()), Err(Error::ShardOld)));
 }

@@ -10,7 +10,7 @@ use seal::{
 };
 use softhsm_test::{LABEL, Swtpm};
 
-use crate::fixture::{Bench, MAKE, add, expected, failure, is_master, label, master, new_slot, opened, randomness};
+use crate::fixture::{Bench, MAKE, add, expected, failure, integrity, is_master, label, master, new_slot, opened, randomness};
 
 /// Tokens that keep a shard each, beside the first.
 const OTHERS: [&str; 2] = ["second", "third"];
@@ -30,8 +30,8 @@ fn two_of_three() -> (Bench, Seal) {
     OTHERS.into_iter().for_each(|token| bench.hsm.add_token(token));
     let mut custodians = vec![shards(2, &["a", "b", "c"])];
     custodians.extend(tokens(&bench));
-    let mut seal = bench.seal_with(custodians);
-    add(&mut seal, "recovery", "shards").expect("the slot is made");
+    let seal = bench.seal_with(custodians);
+    add(&seal, "recovery", "shards").expect("the slot is made");
     (bench, seal)
 }
 
@@ -59,8 +59,8 @@ fn any_two_of_three_tokens_open_and_one_does_not() {
 
 #[test]
 fn a_shard_of_another_split_is_named_and_the_others_open() {
-    let (bench, mut seal) = two_of_three();
-    add(&mut seal, "recoverz", "shards").expect("the slot is made");
+    let (bench, seal) = two_of_three();
+    add(&seal, "recoverz", "shards").expect("the slot is made");
     let files = bench.files(".slot");
     let [one, other] = [&files[0], &files[1]].map(|file| fs::read(file).expect("readable"));
     assert_eq!(one.len(), other.len());
@@ -87,15 +87,15 @@ fn a_tpm_keeps_a_shard_beside_tokens() {
         CustodianSettings { name: label("tpm"), region: None, means: Means::Tpm2(settings) },
         shards(2, &["a", "b", "tpm"]),
     ];
-    let mut seal = bench.seal_with(custodians);
-    assert!(matches!(add(&mut seal, "recovery", "shards"), Err(Error::ApprovalNeeded { name }) if name == label("tpm")));
+    let seal = bench.seal_with(custodians);
+    assert!(matches!(add(&seal, "recovery", "shards"), Err(Error::ApprovalNeeded { name }) if name == label("tpm")));
     assert_eq!((bench.files(".slot").len(), bench.files(".approval").len()), (0, 0));
     let signer = ReleaseSigner::from_pkcs8(include_bytes!("../golden/release-key.der")).expect("a key on P-256");
     let Platform { pcrs, digest } = seal.platform(&label("tpm"), None).expect("the TPM answers");
     let state = State { slot: SlotId::from_bytes([7; 16]), policy_gen: 1, pcrs, digest };
     let approval = Approval::sign(&signer, state, Time::from_seconds(0), label("state")).expect("it signs");
     let new = NewSlot { approval: Some(approval), ..new_slot("recovery", "shards") };
-    seal.add(new, &master(), &randomness(), MAKE).expect("the slot is made");
+    seal.add(new, (&master(), &integrity()), &randomness(), MAKE).expect("the slot is made");
     bench.hsm.delete_token(LABEL);
     assert!(is_master(&seal.unseal(expected(), None).expect("a token and the TPM are left").master));
     tpm.stop();
@@ -108,8 +108,8 @@ fn shards_that_would_be_lost_together_are_refused_and_leave_nothing() {
     bench.hsm.add_token(OTHERS[0]);
     // Two names of one token.
     let custodians = vec![bench.custodian("a", LABEL), bench.custodian("same", LABEL), shards(2, &["a", "same"])];
-    let mut seal = bench.seal_with(custodians);
-    assert!(matches!(add(&mut seal, "recovery", "shards"), Err(Error::Invalid { field: "keepers of shards", .. })));
+    let seal = bench.seal_with(custodians);
+    assert!(matches!(add(&seal, "recovery", "shards"), Err(Error::Invalid { field: "keepers of shards", .. })));
     assert!(bench.files(".slot").is_empty() && bench.files(".new").is_empty());
     let made = |custodians| {
         let settings = seal::SealSettings { slots_dir: bench.slots_dir(), custodians };

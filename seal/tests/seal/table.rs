@@ -8,20 +8,15 @@ use keys::hierarchy::IntegrityKeys;
 use seal::{Error, Seal, SlotId};
 
 use crate::fake::FakeToken;
-use crate::fixture::{Bench, add, cluster, other_cluster};
-
-fn integrity() -> IntegrityKeys {
-    IntegrityKeys::new(cluster(), &[0x1C; 32]).expect("the arena has room")
-}
+use crate::fixture::{Bench, MAKE, add, expected, integrity, master, new_slot, other_cluster, randomness};
 
 /// Two slots, on record.
 fn with_table() -> (Bench, Seal, SlotId) {
     let bench = Bench::new();
     let device: Arc<dyn Device> = Arc::new(FakeToken::default());
-    let mut seal = bench.seal_on(&device);
-    add(&mut seal, "primary", "hsm").expect("the slot is made");
-    let spare = add(&mut seal, "spare", "hsm").expect("the slot is made");
-    seal.write_table(&integrity()).expect("writable");
+    let seal = bench.seal_on(&device);
+    add(&seal, "primary", "hsm").expect("the slot is made");
+    let spare = add(&seal, "spare", "hsm").expect("the slot is made");
     seal.check_table(&integrity()).expect("nothing has changed");
     (bench, seal, spare.header.id)
 }
@@ -66,17 +61,20 @@ fn a_slot_that_was_exchanged_is_named() {
 }
 
 #[test]
-fn a_slot_that_was_added_by_us_is_on_record_when_the_table_is_written_again() {
-    let (_bench, mut seal, _) = with_table();
-    let third = add(&mut seal, "third", "hsm").expect("the slot is made").header.id;
-    assert_eq!(mismatch(&seal), (vec![third], vec![], vec![]));
-    seal.write_table(&integrity()).expect("writable");
+fn a_slot_that_is_added_or_removed_is_on_record() {
+    let (_bench, seal, spare) = with_table();
+    add(&seal, "third", "hsm").expect("the slot is made");
     seal.check_table(&integrity()).expect("it is on record");
+    let removed = seal.remove("spare", expected(), (&master(), &integrity()), None).expect("others open");
+    assert_eq!((removed.id, removed.slot.map(|slot| slot.header.id)), (spare, Some(spare)));
+    seal.check_table(&integrity()).expect("it is on record");
+    let labels: Vec<String> = seal.list().expect("readable").slots.iter().map(|slot| slot.header.label.to_string()).collect();
+    assert_eq!(labels, ["primary", "third"]);
 }
 
 #[test]
 fn a_table_that_is_missing_altered_or_another_clusters_is_not_believed() {
-    let (bench, mut seal, _) = with_table();
+    let (bench, seal, _) = with_table();
     let table = bench.slots_dir().join("table.mac");
     let good = fs::read(&table).expect("readable");
     for altered in [&good[..good.len() - 1], &good[..3], &[], &[&good[..], &[0]].concat()] {
@@ -86,14 +84,16 @@ fn a_table_that_is_missing_altered_or_another_clusters_is_not_believed() {
     fs::remove_file(&table).expect("it is there");
     assert!(matches!(seal.check_table(&integrity()), Err(Error::TableMissing { .. })));
     let foreign = IntegrityKeys::new(other_cluster(), &[0x1C; 32]).expect("the arena has room");
-    seal.write_table(&foreign).expect("writable");
+    seal.add(new_slot("third", "hsm"), (&master(), &foreign), &randomness(), MAKE).expect("the slot is made");
     assert!(matches!(seal.check_table(&integrity()), Err(Error::TableForged { .. })));
 }
 
 #[test]
 fn a_table_that_cannot_be_written_leaves_the_earlier_one() {
-    let (bench, mut seal, _) = with_table();
+    let (bench, seal, _) = with_table();
     fs::create_dir(bench.slots_dir().join("table.new")).expect("writable");
-    assert!(matches!(seal.write_table(&integrity()), Err(Error::Io { .. })));
+    assert!(matches!(add(&seal, "third", "hsm"), Err(Error::Io { .. })));
+    assert!(matches!(seal.remove("spare", expected(), (&master(), &integrity()), None), Err(Error::Io { .. })));
     seal.check_table(&integrity()).expect("the earlier table is there");
+    assert_eq!(seal.list().expect("readable").slots.len(), 2);
 }

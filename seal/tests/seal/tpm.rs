@@ -8,7 +8,9 @@ use seal::{
 };
 use softhsm_test::{LABEL, PIN, Swtpm};
 
-use crate::fixture::{Bench, MAKE, add, expected, failure, failures, is_master, label, master, new_slot, opened, pin, randomness, refusal};
+use crate::fixture::{
+    Bench, MAKE, add, expected, failure, failures, integrity, is_master, label, master, new_slot, opened, pin, randomness, refusal,
+};
 
 /// ECDSA keys on P-256 that are not secret: of these tests. PKCS #8 in DER, made by openssl.
 const RELEASE_KEY: &[u8] = include_bytes!("../golden/release-key.der");
@@ -40,9 +42,9 @@ fn approval(seal: &Seal, signer: &ReleaseSigner, slot: SlotId, at: i64) -> Appro
     Approval::sign(signer, State { slot, policy_gen: 1, pcrs, digest }, Time::from_seconds(at), label("state")).expect("it signs")
 }
 
-fn add_tpm(seal: &mut Seal, approval: Approval) -> Result<Slot, Error> {
+fn add_tpm(seal: &Seal, approval: Approval) -> Result<Slot, Error> {
     let new = NewSlot { approval: Some(approval), ..new_slot("platform", "tpm") };
-    seal.add(new, &master(), &randomness(), MAKE)
+    seal.add(new, (&master(), &integrity()), &randomness(), MAKE)
 }
 
 fn slot_id(byte: u8) -> SlotId {
@@ -52,9 +54,9 @@ fn slot_id(byte: u8) -> SlotId {
 /// A bench with a slot on its token and one on a TPM, which outlives it.
 fn with_both(tpm: &Swtpm) -> (Bench, Seal) {
     let bench = Bench::with_slot();
-    let mut seal = both(&bench, tpm);
+    let seal = both(&bench, tpm);
     let first = approval(&seal, &signer(), slot_id(7), 0);
-    assert_eq!(add_tpm(&mut seal, first).expect("the slot is made").header.id, slot_id(7));
+    assert_eq!(add_tpm(&seal, first).expect("the slot is made").header.id, slot_id(7));
     (bench, seal)
 }
 
@@ -84,12 +86,12 @@ fn each_of_two_devices_opens_when_the_other_is_gone() {
 fn two_slots_of_one_tpm_are_lost_together() {
     let tpm = Swtpm::new();
     let bench = Bench::new();
-    let mut seal = bench.seal_with(vec![custodian(&tpm)]);
+    let seal = bench.seal_with(vec![custodian(&tpm)]);
     let one = approval(&seal, &signer(), slot_id(1), 0);
-    add_tpm(&mut seal, one).expect("the slot is made");
+    add_tpm(&seal, one).expect("the slot is made");
     let two = approval(&seal, &signer(), slot_id(2), 0);
     let new = NewSlot { approval: Some(two), ..new_slot("the same again", "tpm") };
-    seal.add(new, &master(), &randomness(), MAKE).expect("the slot is made");
+    seal.add(new, (&master(), &integrity()), &randomness(), MAKE).expect("the slot is made");
     assert_eq!(seal.list().expect("readable").too_few().map(|few| few.independent), Some(1));
 }
 
@@ -97,23 +99,25 @@ fn two_slots_of_one_tpm_are_lost_together() {
 fn a_slot_that_would_not_open_is_not_made_and_leaves_nothing() {
     let tpm = Swtpm::new();
     let bench = Bench::with_slot();
-    let mut seal = both(&bench, &tpm);
+    let seal = both(&bench, &tpm);
     let good = approval(&seal, &signer(), slot_id(7), 0);
     let left = || (bench.files(".slot").len(), bench.files(".approval").len(), bench.files(".new").len());
 
-    assert!(matches!(add(&mut seal, "platform", "tpm"), Err(Error::ApprovalNeeded { .. })));
+    assert!(matches!(add(&seal, "platform", "tpm"), Err(Error::ApprovalNeeded { .. })));
     let of_another_state = State { digest: [9; 32], ..good.state.clone() };
     let of_another_state = Approval::sign(&signer(), of_another_state, good.created, good.note.clone()).expect("it signs");
-    let refused = add_tpm(&mut seal, of_another_state).expect_err("the platform is in another state");
+    let refused = add_tpm(&seal, of_another_state).expect_err("the platform is in another state");
     assert!(matches!(refusal(refused), Refusal::NotApproved { states } if states == [(vec![PCR], good.state.digest)]));
     let misused = NewSlot { approval: Some(good.clone()), ..new_slot("second", "hsm") };
-    assert!(matches!(seal.add(misused, &master(), &randomness(), MAKE), Err(Error::Invalid { field: "approval", .. })));
+    assert!(matches!(seal.add(misused, (&master(), &integrity()), &randomness(), MAKE), Err(Error::Invalid { field: "approval", .. })));
     assert_eq!(left(), (1, 0, 0));
 
-    add_tpm(&mut seal, good.clone()).expect("the slot is made");
+    add_tpm(&seal, good.clone()).expect("the slot is made");
     assert_eq!(left(), (2, 1, 0));
     let again = NewSlot { approval: Some(good), ..new_slot("again", "tpm") };
-    assert!(matches!(seal.add(again, &master(), &randomness(), MAKE), Err(Error::SlotExists { slot }) if slot == slot_id(7)));
+    assert!(
+        matches!(seal.add(again, (&master(), &integrity()), &randomness(), MAKE), Err(Error::SlotExists { slot }) if slot == slot_id(7))
+    );
     assert_eq!(left(), (2, 1, 0), "the first one's approval stays");
     assert!(matches!(seal.platform(&label("hsm"), None), Err(Error::NoPlatform { .. })));
 }
@@ -171,9 +175,9 @@ fn a_pin_is_asked_for_in_an_approved_state_too_and_a_wrong_one_is_tried_once() {
     let tpm = Swtpm::new();
     let bench = Bench::new();
     let credential = || PinSource::Credential(bench.hsm.pin_file());
-    let mut seal = bench.seal_with(vec![with_pin(&tpm, Some(credential()))]);
+    let seal = bench.seal_with(vec![with_pin(&tpm, Some(credential()))]);
     let first = approval(&seal, &signer(), slot_id(7), 0);
-    add_tpm(&mut seal, first).expect("the slot is made");
+    add_tpm(&seal, first).expect("the slot is made");
     let probes = seal.probe(expected()).expect("readable");
     assert!(matches!(&probes[..], [probe] if opened(probe) && probe.unattended));
 
