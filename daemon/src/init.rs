@@ -11,7 +11,7 @@ use audit::{Log, LogId};
 use keys::cluster::{self, Genesis};
 use keys::edge::{self, EdgeRoot};
 use keys::entropy::Randomness;
-use keys::hierarchy::{MasterKey, ROOT_KEY_BYTES};
+use keys::hierarchy::{IntegrityKeys, MasterKey, ROOT_KEY_BYTES};
 use keys::id::{ClusterId, OutboxSeq, ScopeName, SessionId, Time};
 use keys::lease::Lease;
 use keys::policy::Action;
@@ -20,11 +20,13 @@ use keys::record::{Origin, Outcome, Record, SessionRecord};
 use keys::registry::Registry;
 use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
-use seal::{Approval, Consent, Expected, Label, NewSlot, Roster, Seal};
+use seal::{Approval, Consent, Expected, Label, NewSlot, PlainShard, Roster, Seal};
 use secret::{Bytes, Key};
 use storage::embedded::Embedded;
 use uuid::Uuid;
 
+use crate::admin::shard_routes::split_info;
+use crate::admin::types::SplitInfo;
 use crate::boot::{self, BootError};
 use crate::config::{self, Config};
 use crate::layout::{EdgeIdentity, Identity, Layout};
@@ -37,7 +39,7 @@ const INIT_SESSION: SessionId = SessionId(1);
 
 /// What the operator decides.
 pub struct InitOptions {
-    /// The custodian of the first slot; the only one if none is named.
+    /// The custodian of the first slot; if none is named, the only one but for people.
     pub custodian: Option<Label>,
     /// Make the key on the token if it has none of that name.
     pub make_key: bool,
@@ -47,6 +49,26 @@ pub struct InitOptions {
     pub approval: Option<Approval>,
     /// Who approves ceremonies.
     pub roster: Roster,
+    /// Where people get their shards and give them back; needed if they keep some of the first slot.
+    pub desk: Option<Box<dyn ShardDesk>>,
+}
+
+/// Where people get their shards of the first slot, and show that they can open them.
+pub trait ShardDesk {
+    /// Hands the shards out.
+    ///
+    /// # Errors
+    /// Why it cannot; nothing is initialised then.
+    fn hand_out(&mut self, split: &SplitInfo) -> Result<(), String>;
+
+    /// A shard that a person has opened, of those whose are missing.
+    ///
+    /// # Errors
+    /// Nobody gives any more; nothing is initialised then.
+    fn next(&mut self, missing: &[Label]) -> Result<Bytes, String>;
+
+    /// The last one was wrong.
+    fn refuse(&mut self, why: &seal::Error);
 }
 
 /// What was made.
@@ -87,6 +109,18 @@ pub enum InitError {
         /// What the core calls the group.
         group: ScopeName,
     },
+    /// People keep shards, and there is nowhere to give them.
+    #[error("people keep shards of slot {label}: say with --shards-dir DIR where they get them; they give them back here")]
+    NoDesk {
+        /// The slot.
+        label: Label,
+    },
+    /// Their shards were not handed out, or not read back.
+    #[error("the shards were not read back ({what}): nothing was initialised")]
+    Desk {
+        /// What happened.
+        what: String,
+    },
     /// What was just stored does not open again.
     #[error("what was just stored does not open again: {what}; nothing was initialised")]
     ReadBack {
@@ -122,15 +156,16 @@ pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, In
     let genesis = cluster::found(cluster, &master, &randomness, now, options.roster.hash())?;
     let seal = boot::open_seal(config, &layout)?;
     let consent = Consent { pin: options.pin.as_ref(), make_key: options.make_key, ..Consent::default() };
-    let InitOptions { approval, roster, .. } = options;
+    let InitOptions { approval, roster, desk, .. } = options;
     let new = NewSlot { label: custodian.clone(), custodian, cluster, generation: 1, roster, approval, created: now };
     let slot = seal.add(new, (&master, genesis.registry.integrity()), &randomness, consent)?;
     drop(master);
+    let shards = shards_back(&seal, &slot, desk, genesis.registry.integrity())?;
 
     let audit_key = genesis.cluster.audit_keys[0];
     let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store()).map_err(BootError::from)?);
     store_roots(&layout, log_id, genesis, &store, now).await?;
-    read_back(&seal, &store, cluster, options.pin.as_ref(), &slot).await?;
+    read_back(&seal, &store, options.pin.as_ref(), &shards, &slot).await?;
     layout.write_identity(&Identity { cluster, log: log_id, edge: None }).map_err(BootError::from)?;
     Ok(InitReport { cluster, slot: Some(slot.header.label.to_string()), group: None, aside, delegation_key: None, audit_key })
 }
@@ -184,12 +219,47 @@ pub async fn run_edge(config: &Config, settings: &config::Edge) -> Result<InitRe
     })
 }
 
+/// People keep shards only.
 fn which_custodian(config: &Config, named: Option<&Label>) -> Result<Label, InitError> {
-    match (named, &*config.seal.custodians) {
+    let keeps_slots = |custodian: &&config::Custodian| !matches!(custodian.means, config::Means::Age(_));
+    let all: Vec<&config::Custodian> = config.seal.custodians.iter().filter(keeps_slots).collect();
+    match (named, &all[..]) {
         (Some(named), _) => Ok(named.clone()),
         (None, [only]) => Ok(only.name.parse()?),
         (None, several) => Err(InitError::WhichCustodian { count: several.len() }),
     }
+}
+
+/// Hands the shards of people out, and has them all back before the slot counts (C11); none if nobody keeps any.
+fn shards_back(
+    seal: &Seal,
+    slot: &seal::Slot,
+    desk: Option<Box<dyn ShardDesk>>,
+    integrity: &IntegrityKeys,
+) -> Result<Vec<Arc<PlainShard>>, InitError> {
+    let Some((_, keepers)) = seal.keepers(&slot.header.id.to_string())?.filter(|(_, keepers)| keepers.is_pending) else {
+        return Ok(Vec::new());
+    };
+    let mut desk = desk.ok_or_else(|| InitError::NoDesk { label: slot.header.label.clone() })?;
+    let told = |what: String| InitError::Desk { what };
+    let people = keepers.shards.iter().filter(|shard| shard.recipient.is_some());
+    let mut missing: Vec<Label> = people.map(|shard| shard.keeper.clone()).collect();
+    desk.hand_out(&split_info(slot, keepers)).map_err(told)?;
+    let mut given = Vec::new();
+    while !missing.is_empty() {
+        let text = desk.next(&missing).map_err(told)?;
+        let weighed = text.expose(PlainShard::parse).and_then(|shard| seal.weigh(&shard, slot.header.cluster).map(|of| (of.keeper, shard)));
+        match weighed {
+            Err(why) => desk.refuse(&why),
+            Ok((keeper, _)) if !missing.contains(&keeper) => desk.refuse(&seal::Error::ShardTwice { keeper }),
+            Ok((keeper, shard)) => {
+                missing.retain(|other| *other != keeper);
+                given.push(Arc::new(shard));
+            }
+        }
+    }
+    seal.admit(slot.header.id, &given, integrity)?;
+    Ok(given)
 }
 
 fn random_uuid(randomness: &Randomness) -> Result<Uuid, InitError> {
@@ -272,13 +342,15 @@ async fn commit(vault: Arc<Vault>, writer: Writer, stage: impl FnOnce(&Vault, &m
 async fn read_back(
     seal: &Seal,
     store: &Arc<dyn Keystore>,
-    cluster: ClusterId,
     pin: Option<&Bytes>,
+    shards: &[Arc<PlainShard>],
     slot: &seal::Slot,
 ) -> Result<(), InitError> {
+    let cluster = slot.header.cluster;
     let typed = pin.map(|pin| seal::TypedPin { custodian: &slot.header.custodian, pin, retry_pin: false });
     let failed = |what: String| InitError::ReadBack { what };
-    let opened = seal.unseal(Expected { cluster: Some(cluster), generation: Some(1) }, typed).map_err(|error| failed(error.to_string()))?;
+    let expected = Expected { cluster: Some(cluster), generation: Some(1) };
+    let opened = seal.unseal_by(expected, typed, shards).map_err(|error| failed(error.to_string()))?;
     let roots = cluster::load(store, cluster, &opened.master).await.map_err(|error| failed(error.to_string()))?;
     seal.check_table(roots.registry.integrity()).map_err(|error| failed(error.to_string()))
 }

@@ -138,6 +138,10 @@ pub enum Action {
     EnableTenant = 118,
     /// A state of the platform was approved for a TPM's slot.
     ApproveState = 119,
+    /// Somebody looked who keeps the shards of a slot.
+    ListShards = 123,
+    /// A person gave a shard of a slot.
+    GiveShard = 124,
     /// A peer without a rule, or a certificate that does not hold.
     Connect = 120,
     /// A block of random IVs was reserved for a key.
@@ -166,7 +170,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -202,6 +206,8 @@ impl Action {
         Self::DisableTenant,
         Self::EnableTenant,
         Self::ApproveState,
+        Self::ListShards,
+        Self::GiveShard,
         Self::Connect,
         Self::ReserveIvs,
         Self::ReloadTrust,
@@ -267,6 +273,8 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState, None) => role == Role::Operator,
+        (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
+        (NodeRole::Core, A::GiveShard, None) => matches!(role, Role::Operator | Role::Custodian),
         (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,
         (NodeRole::Core, A::RenewLease, None) => role == Role::Edge,
         (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),

@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use crate::admin::types::{
     ApprovalInfo, Approve, EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem, RevokeKey,
-    ServiceInfo, SlotInfo, SlotVerified, Status, TenantInfo, VerifySlot,
+    ServiceInfo, ShardProgress, SlotInfo, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -181,6 +181,23 @@ impl Client {
         let body = pin.expose(|pin| Bytes::from_owner(Zeroizing::new(pin.to_vec())));
         let retry = if retry_pin { "&retry_pin=true" } else { "" };
         self.call(Method::POST, &format!("unseal?custodian={}{retry}", segment(custodian)), "application/octet-stream", body).await
+    }
+
+    /// Who keeps the shards of a slot.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn shards(&self, slot: &str) -> Result<SplitInfo, ClientError> {
+        self.get(&format!("slots/{}/shards", segment(slot))).await
+    }
+
+    /// Gives a person's shard. Its one copy outside the arena is wiped when it has been written to the socket.
+    ///
+    /// # Errors
+    /// `Refused` with what is wrong with it.
+    pub async fn give_shard(&self, text: &secret::Bytes) -> Result<ShardProgress, ClientError> {
+        let body = text.expose(|text| Bytes::from_owner(Zeroizing::new(text.to_vec())));
+        self.call(Method::POST, "shards", "application/octet-stream", body).await
     }
 
     /// Seals: the node forgets its keys.

@@ -9,6 +9,7 @@ pub mod peer;
 pub mod routes;
 pub mod sent;
 pub mod server;
+pub(crate) mod shard_routes;
 mod slot_routes;
 pub mod status;
 pub mod types;

@@ -22,7 +22,7 @@ use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{IvkInfo, Memory, NewService, NewTenant, ServiceInfo, Status, TenantInfo, UnsealBy};
-use crate::admin::{edge_routes, key_routes, slot_routes};
+use crate::admin::{edge_routes, key_routes, shard_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
@@ -53,6 +53,8 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(slot_routes::verify_slot))
         .routes(routes!(slot_routes::approvals))
         .routes(routes!(slot_routes::approve))
+        .routes(routes!(shard_routes::shards))
+        .routes(routes!(shard_routes::give_shard))
         .routes(routes!(ivk))
         .routes(routes!(openapi))
 }
@@ -352,6 +354,7 @@ impl Node {
             memory: Memory { backing: format!("{:?}", self.memory.backing).to_lowercase(), arena_bytes: self.memory.arena_bytes },
             kmip: self.config.listeners.kmip.as_ref().map(|listener| listener.bind.to_string()),
             audit: self.audit.ready().map_or_else(|error| error.to_string(), |()| "writable".to_owned()),
+            shards: self.progress().iter().map(shard_routes::shard_progress).collect(),
             swept: self.metrics.sweep.ended_at().map(rfc3339),
             warnings: self.warnings(),
             pid: std::process::id(),

@@ -72,6 +72,18 @@ impl Refused {
         Self { status: StatusCode::NOT_FOUND, detail, outcome: Outcome::NotFound }
     }
 
+    /// It clashes with what is there already.
+    #[must_use]
+    pub fn conflict(detail: String) -> Self {
+        Self { status: StatusCode::CONFLICT, detail, outcome: Outcome::Invalid }
+    }
+
+    /// Too much of it was wrong of late.
+    #[must_use]
+    pub fn too_many(detail: String) -> Self {
+        Self { status: StatusCode::TOO_MANY_REQUESTS, detail, outcome: Outcome::Denied }
+    }
+
     /// The body is not of the kind that is understood.
     #[must_use]
     pub fn media_type(wants: &str) -> Self {

@@ -27,6 +27,9 @@ pub struct Status {
     pub kmip: Option<String>,
     /// Can the audit log be written?
     pub audit: String,
+    /// What slots are waiting for, of those whose shards are being given.
+    #[serde(default)]
+    pub shards: Vec<ShardProgress>,
     /// When the last whole sweep of the keystore ended, in RFC 3339; absent before the first since the start. What it found is in `warnings`.
     #[serde(default)]
     pub swept: Option<String>,
@@ -115,6 +118,63 @@ pub struct EdgeGroupInfo {
     pub keys: Vec<String>,
     /// `enrolled` or `revoked`.
     pub status: String,
+}
+
+/// `GET /api/v1/slots/{slot}/shards`: how a slot's key is split.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SplitInfo {
+    /// The slot's id.
+    pub slot: String,
+    /// Its label.
+    pub label: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// When it was made, in RFC 3339.
+    pub created: String,
+    /// How many shards open it.
+    pub threshold: u8,
+    /// Does it wait for its shards to be read back? It does not count before.
+    pub is_pending: bool,
+    /// All shards.
+    pub shards: Vec<ShardInfo>,
+}
+
+/// Part of [`SplitInfo`]: one shard, as everybody may see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShardInfo {
+    /// Its number.
+    pub point: u8,
+    /// The custodian that keeps it.
+    pub keeper: String,
+    /// Where, if the configuration said so.
+    pub region: Option<String>,
+    /// `age` for a person, else the kind of the device.
+    pub kind: String,
+    /// The recipient that it is encrypted to, of a person.
+    pub recipient: Option<String>,
+    /// SHA3-256 of the open shard in hex.
+    pub plain_sha3_256: String,
+    /// The encrypted shard as an age file in Base64, of a person.
+    pub age_file: Option<String>,
+}
+
+/// `POST /api/v1/shards`: what became of a shard, and how far its slot is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShardProgress {
+    /// The slot's id.
+    pub slot: String,
+    /// Its label.
+    pub label: String,
+    /// Whose shard it was.
+    pub keeper: String,
+    /// `collecting`: more are wanted; `unsealed`: the node is open; `listed`: the new slot counts; `fits`: it is good, and nothing waits for it.
+    pub outcome: String,
+    /// Whose shards were given.
+    pub given: Vec<String>,
+    /// How many people's shards it takes.
+    pub wants: usize,
+    /// Whose were not.
+    pub missing: Vec<String>,
 }
 
 /// Query of `POST /api/v1/unseal`, whose body is empty or a PIN.

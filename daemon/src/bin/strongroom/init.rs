@@ -1,16 +1,22 @@
 //! `strongroom init`: makes the cluster that the configuration describes, or the edge.
 
-use std::path::PathBuf;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use daemon::admin::types::SplitInfo;
 use daemon::config::Config;
+use daemon::init::ShardDesk;
 use daemon::{boot, init};
 use data_encoding::HEXLOWER_PERMISSIVE;
 use seal::{CustodianKey, Label, Roster};
+use secret::Bytes;
 
 use crate::dev::told;
 use crate::failure::{Failure, Kind};
+use crate::output::clean;
 use crate::pin;
+use crate::slot::shards::hand_out;
 use crate::slot::tpm_policy;
 
 /// Makes a cluster: MasterKey, first seal slot, IVK version 1, audit key. With the role `edge`: an edge, whose core has to answer.
@@ -28,6 +34,9 @@ pub(crate) struct InitArgs {
     /// File with the first approval of a TPM's slot, by `strongroom slot tpm-policy sign`.
     #[arg(long, value_name = "FILE")]
     approval: Option<PathBuf>,
+    /// Folder for the encrypted shards of people and their sheets; they give the opened ones back on the terminal, or on standard input, line by line.
+    #[arg(long, value_name = "DIR")]
+    shards_dir: Option<PathBuf>,
     /// SHA-256 of a custodian's public key (SPKI) in hex; repeat for each person of the roster.
     #[arg(long = "roster", value_name = "SPKI_SHA256", value_parser = custodian_key)]
     roster: Vec<CustodianKey>,
@@ -45,15 +54,47 @@ pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, F
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"));
     boot::prepare_process(config).map_err(|error| Failure::of(Kind::Failed, &error))?;
     if let Some(edge) = &config.edge {
-        if args.custodian.is_some() || args.make_key || args.pin_file.is_some() || args.approval.is_some() {
-            return Err(Failure::usage("an edge has no slots: leave --custodian, --make-key, --pin-file and --approval out"));
+        if args.custodian.is_some() || args.make_key || args.pin_file.is_some() || args.approval.is_some() || args.shards_dir.is_some() {
+            return Err(Failure::usage("an edge has no slots: leave --custodian, --make-key, --pin-file, --approval and --shards-dir out"));
         }
         return runtime()?.block_on(init::run_edge(config, edge)).map_err(|error| Failure::of(Kind::Failed, &error));
     }
     let pin = args.pin_file.map(|path| pin::from_file(&path)).transpose()?;
     let approval = args.approval.map(|path| tpm_policy::read(&path)).transpose()?;
-    let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, approval, roster };
+    let desk = args.shards_dir.map(|dir| Box::new(Desk { dir }) as Box<dyn ShardDesk>);
+    let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, approval, roster, desk };
     runtime()?.block_on(init::run(config, options)).map_err(|error| Failure::of(Kind::Failed, &error))
+}
+
+/// People who come to this terminal.
+struct Desk {
+    dir: PathBuf,
+}
+
+impl ShardDesk for Desk {
+    fn hand_out(&mut self, split: &SplitInfo) -> Result<(), String> {
+        let files = hand_out(&self.dir, split).map_err(|failure| failure.message)?;
+        eprintln!("The shards of slot {} are in {}, each for its keeper alone:", clean(&split.label), self.dir.display());
+        files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|extension| extension == "age"))
+            .for_each(|file| eprintln!("  {}", file.display()));
+        eprintln!("Each opens theirs with `age --decrypt --identity KEY FILE`, and enters the line that it prints here.");
+        Ok(())
+    }
+
+    fn next(&mut self, missing: &[Label]) -> Result<Bytes, String> {
+        let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let line = match std::io::stdin().is_terminal() {
+            true => pin::typed(&format!("Shard (of {names}): "), pin::SHARD),
+            false => pin::first_line(Path::new("-"), pin::SHARD),
+        };
+        line.map_err(|failure| format!("{}; missing: {names}", failure.message))
+    }
+
+    fn refuse(&mut self, why: &seal::Error) {
+        eprintln!("not taken: {why}");
+    }
 }
 
 fn custodian_key(text: &str) -> Result<CustodianKey, String> {

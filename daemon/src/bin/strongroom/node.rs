@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use daemon::admin::client::Client;
-use daemon::admin::types::{SlotInfo, Status};
+use daemon::admin::types::{ShardProgress, SlotInfo, Status};
 use secret::Bytes;
 
 use crate::context::{Context, wait};
@@ -29,6 +29,12 @@ pub(crate) struct Unseal {
     /// Try the PIN once although an earlier one was refused
     #[arg(long)]
     retry_pin: bool,
+    /// Give a shard: the first line of this file, `-` for standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["custodian", "pin_prompt", "pin_file", "retry_pin"])]
+    shard: Option<PathBuf>,
+    /// Give a shard: ask for it on the terminal
+    #[arg(long, conflicts_with_all = ["shard", "custodian", "pin_prompt", "pin_file", "retry_pin"])]
+    shard_prompt: bool,
 }
 
 /// Shows the node's state; a sealed one is exit code 3.
@@ -46,6 +52,10 @@ pub(crate) fn status(context: &Context) -> Result<(), Failure> {
 /// Unseals by whatever opens; asks for a PIN where a person is needed.
 pub(crate) fn unseal(context: &Context, args: &Unseal) -> Result<(), Failure> {
     let client = context.client()?;
+    if args.shard_prompt || args.shard.is_some() {
+        let shard = args.shard.as_ref().map_or_else(|| pin::typed("Shard: ", pin::SHARD), |file| pin::first_line(file, pin::SHARD))?;
+        return context.out.show(&wait(client.give_shard(&shard))?, progress_text);
+    }
     let status = match (&args.pin_file, args.pin_prompt || args.retry_pin || args.custodian.is_some()) {
         (None, false) => match wait(client.unseal(None, false)) {
             Err(refused) => with_asked_pin(context, &client, refused.into())?,
@@ -89,6 +99,22 @@ pub(crate) fn seal(context: &Context) -> Result<(), Failure> {
     context.out.show(&status, status_text)
 }
 
+fn progress_text(progress: &ShardProgress) -> String {
+    let ShardProgress { label, keeper, outcome, given, wants, missing, .. } = progress;
+    let (label, keeper) = (clean(label), clean(keeper));
+    match outcome.as_str() {
+        "unsealed" => format!("the shard of {keeper} was taken: slot {label} opens, the node is unsealed\n"),
+        "listed" => format!("the shard of {keeper} was taken: all were read back, slot {label} counts from now on\n"),
+        "fits" => format!("the shard of {keeper} fits slot {label}; the node is open and does not need it\n"),
+        _ => format!("the shard of {keeper} was taken: {}\n", waits(&label, given.len(), *wants, missing)),
+    }
+}
+
+/// What a slot waits for.
+fn waits(label: &str, given: usize, wants: usize, missing: &[String]) -> String {
+    format!("slot {label} has {given} of {wants}; not given yet: {}", clean(&missing.join(", ")))
+}
+
 fn status_text(status: &Status) -> String {
     let mut rows = vec![("state", format!("{} since {}", status.state, status.since))];
     rows.extend(status.reason.iter().map(|reason| ("reason", reason.clone())));
@@ -100,6 +126,8 @@ fn status_text(status: &Status) -> String {
     ]);
     rows.extend(status.masterkey.iter().map(|masterkey| ("masterkey", masterkey.clone())));
     rows.extend(status.kmip.iter().map(|address| ("kmip", address.clone())));
+    let shards = status.shards.iter().map(|of| ("shards", waits(&clean(&of.label), of.given.len(), of.wants, &of.missing)));
+    rows.extend(shards);
     rows.push(("audit", status.audit.clone()));
     rows.extend(status.swept.iter().map(|time| ("swept", time.clone())));
     rows.extend(status.warnings.iter().map(|warning| ("warning", warning.clone())));
@@ -125,6 +153,7 @@ pub(crate) mod tests {
             memory: Memory { backing: "secretmem".to_owned(), arena_bytes: 2_097_152 },
             kmip: None,
             audit: "writable".to_owned(),
+            shards: vec![],
             swept: None,
             warnings: vec!["fewer than two slots".to_owned()],
             pid: 7,

@@ -1,5 +1,7 @@
 //! `slot`: what keeps the MasterKey while the node is off.
 
+pub(crate) mod shards;
+mod sheet;
 pub(crate) mod tpm_policy;
 
 use clap::Subcommand;
@@ -22,6 +24,8 @@ pub(crate) enum Slot {
         #[arg(long)]
         retry_pin: bool,
     },
+    /// Show who keeps the shards of a slot; write the files and sheets of the people among them
+    Shards(shards::Shards),
     /// States of the platform in which a TPM's slot may open
     #[command(subcommand)]
     TpmPolicy(tpm_policy::TpmPolicy),
@@ -30,6 +34,7 @@ pub(crate) enum Slot {
 /// Runs `slot ...`.
 pub(crate) fn run(context: &Context, command: &Slot) -> Result<(), Failure> {
     let (only, retry_pin) = match command {
+        Slot::Shards(args) => return shards::run(context, args),
         Slot::TpmPolicy(command) => return tpm_policy::run(context, command),
         Slot::List => return context.out.show(&wait(context.client()?.slots())?, |slots| slots_text(slots)),
         Slot::Verify { slot, retry_pin } => (slot, *retry_pin),
