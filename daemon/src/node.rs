@@ -2,8 +2,10 @@
 
 mod edge;
 mod figures;
+mod slots;
 
 pub(crate) use edge::edge_parts;
+pub(crate) use slots::{SlotError, SlotOrder};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -127,8 +129,8 @@ struct Slots {
     attempts: Vec<Attempt>,
     tried: Option<Instant>,
     residency: Residency,
-    /// Kept only while the residency rule says so.
-    master: Option<MasterKey>,
+    /// Kept only while the residency rule says so; a job holds it until it has ended.
+    master: Option<Arc<MasterKey>>,
     /// What is wrong with the table of slots, if anything.
     table: Option<String>,
 }
@@ -417,7 +419,7 @@ impl Node {
         let running = spawn_writer(writer);
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
         let residency = Residency::of(&opened.attempts);
-        let master = (residency != Residency::WipedAfterJobs).then_some(opened.master);
+        let master = (residency != Residency::WipedAfterJobs).then(|| Arc::new(opened.master));
         *self.slots() = Slots { attempts: opened.attempts, tried: Some(Instant::now()), residency, master, table };
         Ok((Open { vault, since: SystemClock.now() }, running))
     }

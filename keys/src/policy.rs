@@ -140,6 +140,10 @@ pub enum Action {
     ApproveState = 119,
     /// A peer without a rule, or a certificate that does not hold.
     Connect = 120,
+    /// The MasterKey was sealed in a further slot.
+    AddSlot = 123,
+    /// A seal slot was removed.
+    RemoveSlot = 124,
     /// A block of random IVs was reserved for a key.
     ReserveIvs = 121,
     /// Certificates, CAs, revocation lists or identity rules were read anew, and taken or refused.
@@ -166,7 +170,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 49] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -202,6 +206,8 @@ impl Action {
         Self::DisableTenant,
         Self::EnableTenant,
         Self::ApproveState,
+        Self::AddSlot,
+        Self::RemoveSlot,
         Self::Connect,
         Self::ReserveIvs,
         Self::ReloadTrust,
@@ -266,7 +272,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
-        (NodeRole::Core, A::VerifySlot | A::ApproveState, None) => role == Role::Operator,
+        (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
         (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,
         (NodeRole::Core, A::RenewLease, None) => role == Role::Edge,
         (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),

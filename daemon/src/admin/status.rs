@@ -8,7 +8,7 @@ use keys::policy::Role;
 use keys::record::Outcome;
 
 use crate::admin::types::Problem;
-use crate::node::UnsealError;
+use crate::node::{SlotError, UnsealError};
 
 /// Problem details (RFC 9457) as a response; every refusal over HTTP that has a body has this one.
 #[must_use]
@@ -93,6 +93,12 @@ impl Refused {
         Self { status: StatusCode::METHOD_NOT_ALLOWED, detail, outcome: Outcome::Invalid }
     }
 
+    /// It does not go with how things stand.
+    #[must_use]
+    pub fn conflict(detail: String) -> Self {
+        Self { status: StatusCode::CONFLICT, detail, outcome: Outcome::WrongState }
+    }
+
     /// The node is sealed.
     #[must_use]
     pub fn sealed(reason: &str) -> Self {
@@ -127,10 +133,29 @@ impl From<seal::Error> for Refused {
     fn from(error: seal::Error) -> Self {
         match error {
             seal::Error::NoSuchSlot { .. } => Self::not_found(error.to_string()),
-            seal::Error::ApprovalForged | seal::Error::ApprovalUnfit { .. } | seal::Error::LabelAmbiguous { .. } => {
-                Self::invalid(error.to_string())
-            }
+            seal::Error::ApprovalForged
+            | seal::Error::ApprovalUnfit { .. }
+            | seal::Error::ApprovalNeeded { .. }
+            | seal::Error::Invalid { .. }
+            | seal::Error::NoCustodian { .. }
+            | seal::Error::LabelAmbiguous { .. } => Self::invalid(error.to_string()),
+            seal::Error::LabelTaken { .. }
+            | seal::Error::SlotExists { .. }
+            | seal::Error::SlotsFull { .. }
+            | seal::Error::LastSlot { .. }
+            | seal::Error::Busy => Self::conflict(error.to_string()),
             other => Self::unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<SlotError> for Refused {
+    fn from(error: SlotError) -> Self {
+        match error {
+            SlotError::Slots(error) => Self::from(error),
+            SlotError::Roots(error) => Self::from(error),
+            SlotError::NeedsCredential { .. } => Self::invalid(error.to_string()),
+            SlotError::Edge | SlotError::NeedsCeremony => Self::conflict(error.to_string()),
         }
     }
 }

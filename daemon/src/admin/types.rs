@@ -149,6 +149,34 @@ pub struct SlotInfo {
     pub probe: String,
 }
 
+/// `POST /api/v1/slots`: seals the MasterKey in a further slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddSlot {
+    /// Name of the custodian that is to keep its key, of `seal.custodians`.
+    pub custodian: String,
+    /// What people will call it; the custodian's name if left out.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Make the key on the token if it has none of the configured name.
+    #[serde(default)]
+    pub make_key: bool,
+    /// For a TPM: the file that `strongroom slot tpm-policy sign` has written, in Base64.
+    #[serde(default)]
+    pub approval: Option<String>,
+}
+
+/// Answer to `DELETE /api/v1/slots/{slot}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlotRemoved {
+    /// The slot that is gone.
+    pub id: String,
+    /// Its label; empty if it could not be read.
+    pub label: String,
+    /// What is left of it at its custodian, and what to do about that.
+    pub stays: String,
+}
+
 /// `POST /api/v1/slots/{slot}/verify`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -48,6 +48,8 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::CreateService, &[None], "o"),
     (Action::VerifySlot, &[None], "o"),
     (Action::ApproveState, &[None], "o"),
+    (Action::AddSlot, &[None], "o"),
+    (Action::RemoveSlot, &[None], "o"),
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),
     (Action::ListKeys, &[None], "toa"),

@@ -1,0 +1,137 @@
+//! Slots that come and go while the node serves.
+
+use std::sync::Arc;
+
+use keys::cluster::{self, Roots};
+use keys::entropy::Randomness;
+use keys::hierarchy::MasterKey;
+use keys::id::ClusterId;
+use keys::port::Clock;
+use keys::registry::Registry;
+use seal::{Approval, Consent, Expected, Label, NewSlot, Removed, Roster, Seal};
+
+use super::{Node, blocking};
+use crate::system::{SystemClock, SystemEntropy};
+
+/// A slot that is to be made.
+pub(crate) struct SlotOrder {
+    /// The custodian that is to keep its key.
+    pub(crate) custodian: Label,
+    /// What people will call it.
+    pub(crate) label: Label,
+    /// Make the key on the token if it has none of that name.
+    pub(crate) make_key: bool,
+    /// The first state of the platform in which a TPM's slot may open.
+    pub(crate) approval: Option<Approval>,
+}
+
+/// Why the slots are as they were.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SlotError {
+    /// An edge.
+    #[error("an edge has no slots: its core opens it; run this at the core")]
+    Edge,
+    /// The cluster's custodians have to approve it.
+    #[error("the custodians of this cluster have to approve a change of its slots in a ceremony, which this release does not have yet")]
+    NeedsCeremony,
+    /// The custodian opens only with a person.
+    #[error(
+        "custodian `{name}` needs a PIN, which the node has to have itself: name a credential for it under seal.custodians, and restart strongroomd"
+    )]
+    NeedsCredential {
+        /// The custodian.
+        name: Label,
+    },
+    /// The slots, or their devices.
+    #[error(transparent)]
+    Slots(seal::Error),
+    /// The cluster's roots.
+    #[error(transparent)]
+    Roots(#[from] keys::Error),
+}
+
+impl From<seal::Error> for SlotError {
+    fn from(error: seal::Error) -> Self {
+        match error {
+            seal::Error::NeedsPin { name } => Self::NeedsCredential { name },
+            other => Self::Slots(other),
+        }
+    }
+}
+
+/// What a change of the slots needs, for as long as it takes: a node that is sealed meanwhile keeps this copy until the change has ended.
+struct Job {
+    seal: Arc<Seal>,
+    master: Arc<MasterKey>,
+    registry: Registry,
+    cluster: ClusterId,
+    generation: u32,
+}
+
+impl Job {
+    fn expected(&self) -> Expected {
+        Expected { cluster: Some(self.cluster), generation: Some(self.generation) }
+    }
+}
+
+impl Node {
+    /// Seals the MasterKey in a further slot.
+    ///
+    /// # Errors
+    /// [`SlotError`]; the slots are then as they were.
+    pub(crate) async fn add_slot(&self, order: SlotOrder) -> Result<seal::Slot, SlotError> {
+        self.change_slots(move |job| {
+            let SlotOrder { custodian, label, make_key, approval } = order;
+            let (cluster, generation, created) = (job.cluster, job.generation, SystemClock.now());
+            let new = NewSlot { custodian, label, cluster, generation, roster: Roster::empty(), approval, created };
+            let consent = Consent { make_key, ..Consent::default() };
+            let keys = (&*job.master, job.registry.integrity());
+            job.seal.add(new, keys, &Randomness::new(Arc::new(SystemEntropy)), consent)
+        })
+        .await
+    }
+
+    /// Removes a slot, by id or label, after another one has opened without a person.
+    ///
+    /// # Errors
+    /// [`SlotError`]; unless the disk has failed, the slots are then as they were.
+    pub(crate) async fn remove_slot(&self, name: String) -> Result<Removed, SlotError> {
+        self.change_slots(move |job| job.seal.remove(&name, job.expected(), (&job.master, job.registry.integrity()), None)).await
+    }
+
+    /// Does `work` with the MasterKey in hand, then looks how the slots stand.
+    async fn change_slots<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Job) -> Result<T, seal::Error> + Send + 'static,
+    ) -> Result<T, SlotError> {
+        let job = self.begin_job().await?;
+        let (done, table) = blocking(move || {
+            let done = work(&job);
+            let table = job.seal.settle_table(job.registry.integrity());
+            (done, table.err().map(|error| error.to_string()))
+        })
+        .await;
+        self.slots().table = table;
+        let done = done?;
+        self.probe_slots().await;
+        Ok(done)
+    }
+
+    /// The MasterKey that is in memory, or else what a slot yields now.
+    async fn begin_job(&self) -> Result<Job, SlotError> {
+        let seal = Arc::clone(self.seal_slots().ok_or(SlotError::Edge)?);
+        let resident = self.slots().master.clone();
+        let master = match resident {
+            Some(master) => master,
+            None => {
+                let (seal, expected) = (Arc::clone(&seal), self.expected());
+                Arc::new(blocking(move || seal.unseal(expected, None)).await?.master)
+            }
+        };
+        let Roots { registry, cluster, .. } = cluster::load(&self.store, self.identity.cluster, &master).await?;
+        if cluster.roster_hash != Roster::empty().hash() {
+            return Err(SlotError::NeedsCeremony);
+        }
+        Ok(Job { seal, master, registry, cluster: cluster.id, generation: cluster.master_generation })
+    }
+}
