@@ -46,7 +46,7 @@ pub(crate) struct Sign {
     /// The release key: ECDSA on P-256, PKCS #8 in PEM
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The slot, by its id; left out: a new one, which `strongroom init --approval` then makes
+    /// The slot, by its id; left out: a new one, which `strongroom init` or `slot add` then makes by --approval
     #[arg(long, value_name = "ID")]
     slot: Option<SlotId>,
     /// Which policy of the slot is meant
@@ -134,7 +134,7 @@ fn sign(context: &Context, args: &Sign) -> Result<(), Failure> {
     context.out.show(&value, |_| {
         let next = match args.slot {
             Some(_) => format!("strongroom slot tpm-policy approve {}", args.out.display()),
-            None => format!("strongroom init --approval {}", args.out.display()),
+            None => format!("strongroom init --approval {0}, or strongroom slot add --custodian NAME --approval {0}", args.out.display()),
         };
         pairs(&[
             ("slot", slot.to_string()),
