@@ -146,7 +146,7 @@ fn sign(context: &Context, args: &Sign) -> Result<(), Failure> {
 
 /// How this host's platform stands.
 fn platform(context: &Context, custodian: Option<&Label>, pcrs: Option<Vec<u8>>) -> Result<Platform, Failure> {
-    let config = context.config()?;
+    let mut config = context.config()?;
     let mut tpms = config.seal.custodians.iter().filter(|custodian| matches!(custodian.means, config::Means::Tpm2(_)));
     let named = match (custodian, tpms.next(), tpms.next()) {
         (Some(named), _, _) => named.clone(),
@@ -155,6 +155,8 @@ fn platform(context: &Context, custodian: Option<&Label>, pcrs: Option<Vec<u8>>)
     };
     boot::prepare_process(&config).map_err(|error| Failure::of(Kind::Failed, &error))?;
     let layout = Layout::new(&config.data_dir);
+    // The credentials of the others are none of its business, and are not there for an operator.
+    config.seal.custodians.retain(|custodian| custodian.name == named.as_str());
     if layout.identity().is_err() {
         // Where a node is to be made: devices keep their latches there.
         layout.prepare().map_err(|error| Failure::of(Kind::Failed, &error))?;
