@@ -138,12 +138,16 @@ pub enum Action {
     EnableTenant = 118,
     /// A state of the platform was approved for a TPM's slot.
     ApproveState = 119,
-    /// Somebody looked who keeps the shards of a slot.
-    ListShards = 123,
-    /// A person gave a shard of a slot.
-    GiveShard = 124,
     /// A peer without a rule, or a certificate that does not hold.
     Connect = 120,
+    /// The MasterKey was sealed in a further slot.
+    AddSlot = 123,
+    /// A seal slot was removed.
+    RemoveSlot = 124,
+    /// Somebody looked who keeps the shards of a slot.
+    ListShards = 125,
+    /// A person gave a shard of a slot.
+    GiveShard = 126,
     /// A block of random IVs was reserved for a key.
     ReserveIvs = 121,
     /// Certificates, CAs, revocation lists or identity rules were read anew, and taken or refused.
@@ -170,7 +174,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 51] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -208,6 +212,8 @@ impl Action {
         Self::ApproveState,
         Self::ListShards,
         Self::GiveShard,
+        Self::AddSlot,
+        Self::RemoveSlot,
         Self::Connect,
         Self::ReserveIvs,
         Self::ReloadTrust,
@@ -272,7 +278,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
-        (NodeRole::Core, A::VerifySlot | A::ApproveState, None) => role == Role::Operator,
+        (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::GiveShard, None) => matches!(role, Role::Operator | Role::Custodian),
         (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,

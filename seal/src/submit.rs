@@ -63,6 +63,15 @@ pub struct Weighed {
     pub is_pending: bool,
 }
 
+impl Keepers {
+    /// Does it take a person to open the slot, or to have it count?
+    #[must_use]
+    pub fn need_people(&self) -> bool {
+        let devices = self.shards.iter().filter(|shard| shard.recipient.is_none()).count();
+        self.is_pending || devices < usize::from(self.threshold)
+    }
+}
+
 impl Seal {
     /// The slots that do not count yet, because people's shards were not read back.
     ///

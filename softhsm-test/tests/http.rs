@@ -149,14 +149,18 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let post = |path: &str, body: &str| {
         format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     };
+    let delete = |path: &str| format!("DELETE {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let roles = ["OPERATOR", "AUDITOR", "TENANT_ADMIN", "CUSTODIAN1", "CLIENT"];
     let (own, theirs) = (format!("/api/v1/keys/{}", appliance.value("L3_ID")), format!("/api/v1/keys/{}", appliance.value("L3_ID2")));
     let l2 = send(&mut connect(&appliance, "ADMIN_CORE", "OPERATOR"), &get("/api/v1/tenants/acme"), b"").expect("an answer").json();
     let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
     let superseded = "{\"reason\":\"Superseded\"}";
-    let cells: [(String, [u16; 5]); 32] = [
+    let cells: [(String, [u16; 5]); 35] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
+        (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
+        (delete("/api/v1/slots/none"), [404, 403, 403, 403, 403]),
+        (delete("/api/v1/slots/softhsm"), [409, 403, 403, 403, 403]),
         (get("/api/v1/ivk"), [200, 200, 403, 403, 403]),
         (get("/api/v1/tenants"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/acme"), [200, 200, 200, 403, 403]),

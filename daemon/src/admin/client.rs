@@ -19,8 +19,8 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{
-    ApprovalInfo, Approve, EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem, RevokeKey,
-    ServiceInfo, ShardProgress, SlotInfo, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
+    AddSlot, ApprovalInfo, Approve, EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem,
+    RevokeKey, ServiceInfo, ShardProgress, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -287,6 +287,22 @@ impl Client {
     /// [`ClientError`], as for every call.
     pub async fn slots(&self) -> Result<Vec<SlotInfo>, ClientError> {
         self.get("slots").await
+    }
+
+    /// Seals the MasterKey in a further slot.
+    ///
+    /// # Errors
+    /// `Refused` if the slot was not made; the slots are then as they were.
+    pub async fn add_slot(&self, slot: &AddSlot) -> Result<SlotInfo, ClientError> {
+        self.post("slots", slot).await
+    }
+
+    /// Removes a slot.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 if no other slot opens.
+    pub async fn remove_slot(&self, slot: &str) -> Result<SlotRemoved, ClientError> {
+        self.call(Method::DELETE, &format!("slots/{}", segment(slot)), "application/json", Bytes::new()).await
     }
 
     /// Test-opens a slot.

@@ -35,7 +35,8 @@ pub(super) async fn shards(State(node): State<Arc<Node>>, Extension(call): Exten
     tend(&node, &call, Deed::new(Action::ListShards, None), look).await.map(Json)
 }
 
-/// Takes a shard that a person has opened: to unseal the node, to have a new slot count, or to see that it fits. For operators and custodians.
+/// Takes a shard that a person has opened: to unseal the node, to have a new slot count, or, while the node is open, to see
+/// that it would open. For operators and custodians.
 #[utoipa::path(
     post, path = "/api/v1/shards", tag = "node",
     request_body(content = String, content_type = "application/octet-stream", description = "The line that begins with SRSHARD1"),
@@ -93,7 +94,7 @@ pub(super) fn shard_progress(progress: &Progress) -> ShardProgress {
             Taken::Collecting => "collecting",
             Taken::Unsealed => "unsealed",
             Taken::Listed => "listed",
-            Taken::Fits => "fits",
+            Taken::Verified => "verified",
         }
         .to_owned(),
         given: given.iter().map(ToString::to_string).collect(),

@@ -8,7 +8,7 @@ use keys::policy::Role;
 use keys::record::Outcome;
 
 use crate::admin::types::Problem;
-use crate::node::UnsealError;
+use crate::node::{SlotError, UnsealError};
 
 /// Problem details (RFC 9457) as a response; every refusal over HTTP that has a body has this one.
 #[must_use]
@@ -72,12 +72,6 @@ impl Refused {
         Self { status: StatusCode::NOT_FOUND, detail, outcome: Outcome::NotFound }
     }
 
-    /// It clashes with what is there already.
-    #[must_use]
-    pub fn conflict(detail: String) -> Self {
-        Self { status: StatusCode::CONFLICT, detail, outcome: Outcome::Invalid }
-    }
-
     /// Too much of it was wrong of late.
     #[must_use]
     pub fn too_many(detail: String) -> Self {
@@ -103,6 +97,12 @@ impl Refused {
     pub fn method() -> Self {
         let detail = "use a method of the Allow header; /api/v1/openapi.json tells what there is".to_owned();
         Self { status: StatusCode::METHOD_NOT_ALLOWED, detail, outcome: Outcome::Invalid }
+    }
+
+    /// It does not go with how things stand.
+    #[must_use]
+    pub fn conflict(detail: String) -> Self {
+        Self { status: StatusCode::CONFLICT, detail, outcome: Outcome::WrongState }
     }
 
     /// The node is sealed.
@@ -139,10 +139,29 @@ impl From<seal::Error> for Refused {
     fn from(error: seal::Error) -> Self {
         match error {
             seal::Error::NoSuchSlot { .. } => Self::not_found(error.to_string()),
-            seal::Error::ApprovalForged | seal::Error::ApprovalUnfit { .. } | seal::Error::LabelAmbiguous { .. } => {
-                Self::invalid(error.to_string())
-            }
+            seal::Error::ApprovalForged
+            | seal::Error::ApprovalUnfit { .. }
+            | seal::Error::ApprovalNeeded { .. }
+            | seal::Error::Invalid { .. }
+            | seal::Error::NoCustodian { .. }
+            | seal::Error::LabelAmbiguous { .. } => Self::invalid(error.to_string()),
+            seal::Error::LabelTaken { .. }
+            | seal::Error::SlotExists { .. }
+            | seal::Error::SlotsFull { .. }
+            | seal::Error::LastSlot { .. }
+            | seal::Error::Busy => Self::conflict(error.to_string()),
             other => Self::unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<SlotError> for Refused {
+    fn from(error: SlotError) -> Self {
+        match error {
+            SlotError::Slots(error) => Self::from(error),
+            SlotError::Roots(error) => Self::from(error),
+            SlotError::NeedsCredential { .. } => Self::invalid(error.to_string()),
+            SlotError::Edge | SlotError::NeedsCeremony => Self::conflict(error.to_string()),
         }
     }
 }

@@ -167,7 +167,8 @@ pub struct ShardProgress {
     pub label: String,
     /// Whose shard it was.
     pub keeper: String,
-    /// `collecting`: more are wanted; `unsealed`: the node is open; `listed`: the new slot counts; `fits`: it is good, and nothing waits for it.
+    /// `collecting`: more are wanted; `unsealed`: the node is open; `listed`: the new slot counts; `verified`: the node is open,
+    /// and would open by these shards.
     pub outcome: String,
     /// Whose shards were given.
     pub given: Vec<String>,
@@ -205,8 +206,39 @@ pub struct SlotInfo {
     pub created: Option<String>,
     /// MasterKey generation.
     pub generation: Option<u32>,
-    /// `good`, `failed: why` or `not probed`; why it could not be read.
+    /// `good`, `failed: why` or `not probed`; why it could not be read; what it waits for.
     pub probe: String,
+    /// Does it take people to open or to prove it?
+    #[serde(default)]
+    pub by_hand: bool,
+}
+
+/// `POST /api/v1/slots`: seals the MasterKey in a further slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddSlot {
+    /// Name of the custodian that is to keep its key, of `seal.custodians`.
+    pub custodian: String,
+    /// What people will call it; the custodian's name if left out.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Make the key on the token if it has none of the configured name.
+    #[serde(default)]
+    pub make_key: bool,
+    /// For a TPM: the file that `strongroom slot tpm-policy sign` has written, in Base64.
+    #[serde(default)]
+    pub approval: Option<String>,
+}
+
+/// Answer to `DELETE /api/v1/slots/{slot}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlotRemoved {
+    /// The slot that is gone.
+    pub id: String,
+    /// Its label; empty if it could not be read.
+    pub label: String,
+    /// What is left of it at its custodian, and what to do about that.
+    pub stays: String,
 }
 
 /// `POST /api/v1/slots/{slot}/verify`.

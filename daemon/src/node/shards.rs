@@ -7,7 +7,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use keys::id::SessionId;
-use seal::{Label, PlainShard, SlotId, Weighed};
+use seal::{Consent, Label, PlainShard, SlotId, Weighed};
 
 use crate::node::{Node, SlotError, UnsealError, blocking};
 
@@ -42,8 +42,8 @@ pub(crate) enum Taken {
     Unsealed,
     /// The slot counts from now on.
     Listed,
-    /// It fits; nothing waits for it.
-    Fits,
+    /// The node is open, and would open by these.
+    Verified,
 }
 
 /// How far a slot is.
@@ -143,7 +143,7 @@ impl Node {
         each.collect()
     }
 
-    /// Takes a person's shard: to open the node, to have a new slot count, or else only to see that it fits.
+    /// Takes a person's shard: to open the node, to have a new slot count, or, while the node is open, to see that it would open.
     ///
     /// # Errors
     /// [`ShardError`]; a wrong shard takes a second to be told, and after five within a minute none is looked at.
@@ -164,9 +164,6 @@ impl Node {
         if of.is_pending && self.open().is_none() {
             return Err(ShardError::Sealed);
         }
-        if !of.is_pending && self.open().is_some() {
-            return Ok(Progress { taken: Taken::Fits, given: Vec::new(), wants, of });
-        }
         let given = self.collecting().take(&of, shard)?;
         if given.len() == 1 {
             tokio::spawn(Arc::clone(&self).drop_late(of.slot));
@@ -176,6 +173,12 @@ impl Node {
             false if of.is_pending => {
                 self.admit(of.slot).await?;
                 Taken::Listed
+            }
+            false if self.open().is_some() => {
+                let (name, expected, shards) = (of.slot.to_string(), self.expected(), self.collecting().shards(of.slot));
+                blocking(move || seal.verify(&name, expected, Consent { shards: &shards, ..Consent::default() })).await?;
+                self.collecting().slots.remove(&of.slot);
+                Taken::Verified
             }
             false => {
                 self.unseal(session, None).await?;

@@ -50,6 +50,8 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::ApproveState, &[None], "o"),
     (Action::ListShards, &[None], "oac"),
     (Action::GiveShard, &[None], "oc"),
+    (Action::AddSlot, &[None], "o"),
+    (Action::RemoveSlot, &[None], "o"),
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),
     (Action::ListKeys, &[None], "toa"),

@@ -4,18 +4,34 @@ pub(crate) mod shards;
 mod sheet;
 pub(crate) mod tpm_policy;
 
-use clap::Subcommand;
-use daemon::admin::types::{SlotInfo, SlotVerified, VerifySlot};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use daemon::admin::types::{AddSlot, SlotInfo, SlotRemoved, SlotVerified, VerifySlot};
+use data_encoding::BASE64;
+use seal::Label;
 
 use crate::context::{Context, wait};
+use crate::dev::told;
 use crate::failure::Failure;
-use crate::output::table;
+use crate::output::{pairs, table};
 
 /// `slot ...`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Slot {
     /// List the seal slots
     List,
+    /// Seal the MasterKey in a further slot, while the node serves
+    Add(Add),
+    /// Remove a slot; refused unless another one opens without a person
+    Remove {
+        /// Its id or label; see `strongroom slot list`
+        slot: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Test-open one slot, or every slot, by a real round trip through its device
     Verify {
         /// Its id; all slots if left out, which --retry-pin allows if there is only one
@@ -31,18 +47,43 @@ pub(crate) enum Slot {
     TpmPolicy(tpm_policy::TpmPolicy),
 }
 
+/// `slot add`.
+#[derive(Debug, Args)]
+pub(crate) struct Add {
+    /// The custodian that is to keep its key, of seal.custodians
+    #[arg(long, value_name = "NAME")]
+    custodian: Label,
+    /// What people will call it [default: the custodian's name]
+    #[arg(long)]
+    label: Option<Label>,
+    /// Make the key on the token if it has none of the configured name
+    #[arg(long)]
+    make_key: bool,
+    /// File with the first approval of a TPM's slot, by `strongroom slot tpm-policy sign`
+    #[arg(long, value_name = "FILE")]
+    approval: Option<PathBuf>,
+}
+
 /// Runs `slot ...`.
 pub(crate) fn run(context: &Context, command: &Slot) -> Result<(), Failure> {
     let (only, retry_pin) = match command {
         Slot::Shards(args) => return shards::run(context, args),
         Slot::TpmPolicy(command) => return tpm_policy::run(context, command),
+        Slot::Add(args) => return add(context, args),
+        Slot::Remove { slot, yes } => return remove(context, slot, *yes),
         Slot::List => return context.out.show(&wait(context.client()?.slots())?, |slots| slots_text(slots)),
         Slot::Verify { slot, retry_pin } => (slot, *retry_pin),
     };
     let client = context.client()?;
     let ids: Vec<String> = match only {
         Some(slot) => vec![slot.clone()],
-        None => wait(client.slots())?.into_iter().map(|slot| slot.id).collect(),
+        None => {
+            let (by_hand, others): (Vec<_>, Vec<_>) = wait(client.slots())?.into_iter().partition(|slot| slot.by_hand);
+            by_hand.iter().for_each(|slot| {
+                eprintln!("slot {}: its people verify it, by `strongroom unseal --shard-prompt` while the node is open", slot.id)
+            });
+            others.into_iter().map(|slot| slot.id).collect()
+        }
     };
     if retry_pin && ids.len() > 1 {
         return Err(Failure::usage("a retried PIN can lock its device: name the slot, see `strongroom slot list`"));
@@ -62,6 +103,35 @@ pub(crate) fn run(context: &Context, command: &Slot) -> Result<(), Failure> {
     all_or_failure(failures)
 }
 
+fn add(context: &Context, args: &Add) -> Result<(), Failure> {
+    let approval = args.approval.as_deref().map(tpm_policy::read).transpose()?;
+    let slot = AddSlot {
+        custodian: args.custodian.to_string(),
+        label: args.label.as_ref().map(Label::to_string),
+        make_key: args.make_key,
+        approval: approval.map(|approval| BASE64.encode(&approval.encode())),
+    };
+    context.out.show(&wait(context.client()?.add_slot(&slot))?, added_text)
+}
+
+fn remove(context: &Context, slot: &str, yes: bool) -> Result<(), Failure> {
+    if !yes && !confirmed(slot)? {
+        return Err(Failure::failed("nothing was removed"));
+    }
+    context.out.show(&wait(context.client()?.remove_slot(slot))?, removed_text)
+}
+
+/// Asks the person at the terminal.
+fn confirmed(slot: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked: give --yes to remove the slot"));
+    }
+    let mut answer = String::new();
+    write!(io::stderr(), "Remove slot {slot}? It cannot be brought back. Type yes: ").map_err(told("standard error"))?;
+    io::stdin().read_line(&mut answer).map_err(told("standard input"))?;
+    Ok(answer.trim() == "yes")
+}
+
 /// The failures as one.
 fn all_or_failure(failures: Vec<Failure>) -> Result<(), Failure> {
     let message = failures.iter().map(|failure| failure.message.as_str()).collect::<Vec<_>>().join("; ");
@@ -75,6 +145,19 @@ fn slots_text(slots: &[SlotInfo]) -> String {
     };
     let nothing = "no slots: nothing can unseal this node; restore data_dir/slots from a copy";
     table(&["slot", "label", "custodian", "kind", "created", "last probe"], slots.iter().map(row).collect(), nothing)
+}
+
+fn added_text(slot: &SlotInfo) -> String {
+    pairs(&[
+        ("slot", slot.id.clone()),
+        ("label", slot.label.clone()),
+        ("custodian", format!("{} ({})", slot.custodian, slot.kind)),
+        ("last probe", slot.probe.clone()),
+    ])
+}
+
+fn removed_text(slot: &SlotRemoved) -> String {
+    format!("slot {} ({}) is removed; {}\n", slot.id, slot.label, slot.stays)
 }
 
 fn verified_text(verified: &[SlotVerified]) -> String {
@@ -95,6 +178,7 @@ mod tests {
             generation: None,
             custodian: "token".to_owned(),
             probe: "failed: no token".to_owned(),
+            by_hand: false,
         };
         let opened = SlotInfo { created: Some("2026".to_owned()), probe: "good".to_owned(), ..slot.clone() };
         let text = slots_text(&[slot, opened]);

@@ -99,6 +99,7 @@ mod tests {
             generation: Some(1),
             custodian: "hsm".to_owned(),
             probe: "good".to_owned(),
+            by_hand: false,
         }
     }
 

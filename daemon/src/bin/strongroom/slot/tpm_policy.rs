@@ -46,7 +46,7 @@ pub(crate) struct Sign {
     /// The release key: ECDSA on P-256, PKCS #8 in PEM
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
-    /// The slot, by its id; left out: a new one, which `strongroom init --approval` then makes
+    /// The slot, by its id; left out: a new one, which `strongroom init` or `slot add` then makes by --approval
     #[arg(long, value_name = "ID")]
     slot: Option<SlotId>,
     /// Which policy of the slot is meant
@@ -134,7 +134,7 @@ fn sign(context: &Context, args: &Sign) -> Result<(), Failure> {
     context.out.show(&value, |_| {
         let next = match args.slot {
             Some(_) => format!("strongroom slot tpm-policy approve {}", args.out.display()),
-            None => format!("strongroom init --approval {}", args.out.display()),
+            None => format!("strongroom init --approval {0}, or strongroom slot add --custodian NAME --approval {0}", args.out.display()),
         };
         pairs(&[
             ("slot", slot.to_string()),
@@ -146,7 +146,7 @@ fn sign(context: &Context, args: &Sign) -> Result<(), Failure> {
 
 /// How this host's platform stands.
 fn platform(context: &Context, custodian: Option<&Label>, pcrs: Option<Vec<u8>>) -> Result<Platform, Failure> {
-    let config = context.config()?;
+    let mut config = context.config()?;
     let mut tpms = config.seal.custodians.iter().filter(|custodian| matches!(custodian.means, config::Means::Tpm2(_)));
     let named = match (custodian, tpms.next(), tpms.next()) {
         (Some(named), _, _) => named.clone(),
@@ -155,6 +155,8 @@ fn platform(context: &Context, custodian: Option<&Label>, pcrs: Option<Vec<u8>>)
     };
     boot::prepare_process(&config).map_err(|error| Failure::of(Kind::Failed, &error))?;
     let layout = Layout::new(&config.data_dir);
+    // The credentials of the others are none of its business, and are not there for an operator.
+    config.seal.custodians.retain(|custodian| custodian.name == named.as_str());
     if layout.identity().is_err() {
         // Where a node is to be made: devices keep their latches there.
         layout.prepare().map_err(|error| Failure::of(Kind::Failed, &error))?;
