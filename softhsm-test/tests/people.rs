@@ -1,0 +1,186 @@
+//! A core whose slot people open by shards, which they keep by the real `age`.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+use data_encoding::BASE64;
+use serde_json::Value;
+use softhsm_test::{Core, People, Who, altered_shard, requests, wait_for};
+
+const NAMES: [&str; 5] = ["anna", "ben", "clara", "dora", "emil"];
+
+/// The people as custodians, and a board of which three of five open.
+fn custodians(people: &People) -> String {
+    let person = |name: &&str| format!("    - name: {name}\n      region: vault\n      age: {{recipient: {:?}}}\n", people.recipient(name));
+    let each: String = NAMES.iter().map(person).collect();
+    format!("{each}    - name: board\n      shamir:\n        threshold: 3\n        keepers: [{}]\n", NAMES.join(", "))
+}
+
+fn json(core: &Core, arguments: &[&str]) -> Value {
+    serde_json::from_str(&core.ask(&[&["--json"], arguments].concat())).expect("JSON")
+}
+
+fn status(core: &Core) -> Value {
+    serde_json::from_str(&core.status()).expect("JSON")
+}
+
+/// What the person of that name reads who opens the file that the node has for them.
+fn shard(core: &Core, people: &People, slot: &str, name: &str) -> Vec<u8> {
+    let split = json(core, &["slot", "shards", slot]);
+    let shards = split["shards"].as_array().expect("a list");
+    let own = shards.iter().find(|shard| shard["keeper"] == name).expect("they keep one");
+    people.decrypted(name, &BASE64.decode(own["age_file"].as_str().expect("a person's").as_bytes()).expect("Base64"))
+}
+
+/// Gives a shard as its keeper would.
+fn give(core: &Core, text: &[u8]) -> Output {
+    let mut command = core.cli_command(&["--json", "unseal", "--shard", "-"]);
+    let mut cli = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strongroom runs");
+    cli.stdin.take().expect("it is piped").write_all(text).expect("it reads");
+    cli.wait_with_output().expect("it ends")
+}
+
+fn taken(core: &Core, text: &[u8]) -> Value {
+    let Output { status, stdout, stderr } = give(core, text);
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    serde_json::from_slice(&stdout).expect("JSON")
+}
+
+fn refused(core: &Core, text: &[u8]) -> String {
+    let Output { status, stderr, .. } = give(core, text);
+    assert!(!status.success(), "it was taken");
+    String::from_utf8_lossy(&stderr).into_owned()
+}
+
+fn destroy_token(core: &Core) {
+    let conf = core.dir().join("softhsm/softhsm2.conf");
+    let run = Command::new("softhsm2-util").args(["--delete-token", "--token", "strongroom-dev"]).env("SOFTHSM2_CONF", conf).output();
+    assert!(run.expect("softhsm2 is installed").status.success());
+}
+
+#[test]
+fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() {
+    let people = People::new(&NAMES);
+    let mut core = Core::prepared();
+    let config = fs::read_to_string(core.config()).expect("dev has written it");
+    fs::write(core.config(), config + &custodians(&people)).expect("the folder is ours");
+    core.start();
+    let l3 = core.value("L3_ID");
+    let secret = requests::encrypt(&mut core.connect(Who::Service), &l3, b"kept by five".to_vec()).expect("the core is well");
+
+    // The slot is made, and waits for all five.
+    let added = json(&core, &["slot", "add", "--custodian", "board", "--label", "recovery"]);
+    assert!(added["probe"].as_str().is_some_and(|probe| probe.contains("waits for its shards")), "{added}");
+    assert!(status(&core)["warnings"].to_string().contains("independent slots: 1"), "it does not count yet");
+    let out = core.dir().join("out");
+    let _told = core.ask(&["slot", "shards", "recovery", "--out", &out.display().to_string()]);
+    let armored = fs::read(out.join("2-ben.age")).expect("it was written");
+    let ben = people.decrypted("ben", &armored);
+    assert!(ben.starts_with(b"SRSHARD1-"));
+    let sheet = fs::read_to_string(out.join("2-ben.txt")).expect("it was written");
+    assert!(sheet.contains("2 of 5; any 3 open") && !sheet.contains(&String::from_utf8_lossy(&ben)[9..40]), "{sheet}");
+    assert_eq!(fs::read_dir(&out).expect("readable").count(), 15);
+
+    assert_eq!(taken(&core, &ben)["outcome"], "collecting");
+    assert!(refused(&core, &ben).contains("the shard of `ben` was given already"));
+    for name in ["anna", "clara", "dora"] {
+        assert_eq!(taken(&core, &shard(&core, &people, "recovery", name))["outcome"], "collecting");
+    }
+    let waits = status(&core)["shards"].clone();
+    assert_eq!((waits[0]["given"].as_array().map(Vec::len), &waits[0]["missing"]), (Some(4), &serde_json::json!(["emil"])), "{waits}");
+    assert_eq!(taken(&core, &shard(&core, &people, "recovery", "emil"))["outcome"], "listed");
+    assert!(!status(&core)["warnings"].to_string().contains("independent"), "{}", status(&core));
+    assert!(!status(&core)["warnings"].to_string().contains("outside"), "{}", status(&core));
+
+    // While the node is open, three show that they would open it.
+    for (name, outcome) in [("emil", "collecting"), ("dora", "collecting"), ("anna", "verified")] {
+        assert_eq!(taken(&core, &shard(&core, &people, "recovery", name))["outcome"], outcome);
+    }
+
+    // Every device is destroyed, and the process killed.
+    let [anna, clara, dora] = ["anna", "clara", "dora"].map(|name| shard(&core, &people, "recovery", name));
+    destroy_token(&core);
+    core.kill();
+    core.start();
+    assert!(wait_for(|| status(&core)["reason"].to_string().contains("0 of the 3 shards")), "{}", status(&core));
+    assert_eq!(taken(&core, &anna)["outcome"], "collecting");
+    assert_eq!(taken(&core, &clara)["wants"], 3);
+    // A restart drops what was given.
+    core.kill();
+    core.start();
+    assert!(wait_for(|| status(&core)["reason"].to_string().contains("0 of the 3 shards")), "{}", status(&core));
+    assert_eq!(taken(&core, &anna)["given"], serde_json::json!(["anna"]));
+    // One that is altered is named, others are told apart.
+    let told = refused(&core, &altered_shard(&clara));
+    assert!(told.contains("the shard of `clara` is not the one that was made"), "{told}");
+    let mut typo = clara.clone();
+    typo[20] = if typo[20] == b'A' { b'B' } else { b'A' };
+    assert!(refused(&core, &typo).contains("a character of it is wrong"));
+    assert_eq!(taken(&core, &clara)["outcome"], "collecting");
+    assert_eq!(status(&core)["state"], "sealed");
+    let last = taken(&core, &dora);
+    assert_eq!((last["outcome"].as_str(), last["keeper"].as_str()), (Some("unsealed"), Some("dora")));
+    assert_eq!(requests::decrypt(&mut core.connect(Who::Service), &secret).expect("the core is open"), b"kept by five");
+    assert!(core.ask(&["status"]).contains("resident ("), "no slot opens without people, so the MasterKey stays for jobs");
+    assert!(core.ask(&["audit", "verify"]).contains("verifies"));
+
+    // A shard of a split that is gone is told so.
+    let _told = core.ask(&["slot", "add", "--custodian", "board", "--label", "later"]);
+    let old = shard(&core, &people, "later", "anna");
+    let _told = core.ask(&["slot", "remove", "later", "--yes"]);
+    assert!(refused(&core, &old).contains("a slot that is not here any more"));
+    assert!(refused(&core, b"SRSHARD1-NONSENSE").contains("no shard"));
+    // With the two before it: four. The fifth is looked at, the sixth is not.
+    assert!(refused(&core, b"SRSHARD1-NONSENSE").contains("no shard"));
+    let told = refused(&core, &anna);
+    assert!(told.contains("5 shards were wrong within 60 s: wait"), "{told}");
+}
+
+#[test]
+fn a_cluster_is_founded_on_people_alone() {
+    let people = People::new(&NAMES);
+    let core = Core::prepared();
+    let (data, config) = (core.dir().join("people"), core.dir().join("people.yaml"));
+    let text = format!(
+        "role: core\ndata_dir: {:?}\nlisteners:\n  health: {{bind: none}}\nseal:\n  device: {:?}\n  custodians:\n{}",
+        data.display(),
+        softhsm_test::binary("strongroom-device", "hsm-helper").display(),
+        custodians(&people)
+    );
+    fs::write(&config, text).expect("the folder is ours");
+    let init = |more: &[&str]| {
+        let mut command = Command::new(softhsm_test::binary("strongroom", "daemon"));
+        command.arg("--config").arg(&config).arg("init").args(more);
+        command
+    };
+    let told = init(&[]).output().expect("strongroom runs");
+    assert!(String::from_utf8_lossy(&told.stderr).contains("--shards-dir"), "{}", String::from_utf8_lossy(&told.stderr));
+
+    let out = core.dir().join("out");
+    let mut command = init(&["--shards-dir", &out.display().to_string()]);
+    let mut founding = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strongroom runs");
+    let mut stdin = founding.stdin.take().expect("it is piped");
+    assert!(wait_for(|| fs::read_dir(&out).is_ok_and(|files| files.count() == 15)), "the shards are not handed out");
+    // One gives theirs twice, one mistypes theirs first.
+    let texts: Vec<Vec<u8>> = (1..)
+        .zip(NAMES)
+        .map(|(point, name)| people.decrypted(name, &fs::read(out.join(format!("{point}-{name}.age"))).expect("it was written")))
+        .collect();
+    for text in [&texts[0][..], &texts[0], b"SRSHARD1-TYPO", &texts[1], &texts[2], &texts[3], &texts[4]] {
+        stdin.write_all(text).and_then(|()| stdin.write_all(b"\n")).expect("it reads");
+    }
+    let said = founding.wait_with_output().expect("it ends");
+    let told = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{told}");
+    assert!(told.contains("`anna` was given already") && told.contains("a character of it is wrong"), "{told}");
+    assert!(!told.contains("SRSHARD1-A") && fs::read_dir(data.join("slots")).expect("readable").count() == 2, "a slot and the table");
+
+    // Nobody comes back: nothing is initialised.
+    fs::remove_dir_all(&data).expect("the folder is ours");
+    fs::remove_dir_all(&out).expect("the folder is ours");
+    let left = init(&["--shards-dir", &out.display().to_string()]).stdin(Stdio::null()).output().expect("strongroom runs");
+    let told = String::from_utf8_lossy(&left.stderr);
+    assert!(!left.status.success() && told.contains("nothing was initialised") && told.contains("anna, ben"), "{told}");
+    assert!(!data.join("node.json").exists());
+}
