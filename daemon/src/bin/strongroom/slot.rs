@@ -167,6 +167,8 @@ mod tests {
             generation: None,
             custodian: "token".to_owned(),
             probe: "failed: no token".to_owned(),
+            opens: Some(false),
+            devices: vec![],
         };
         let opened = SlotInfo { created: Some("2026".to_owned()), probe: "good".to_owned(), ..slot.clone() };
         let text = slots_text(&[slot, opened]);
