@@ -501,7 +501,11 @@ impl Node {
     pub async fn verify_slot(&self, name: String, retry_pin: bool) -> Result<seal::Slot, seal::Error> {
         let Some(seal) = self.seal_slots().cloned() else { return Err(seal::Error::NoSuchSlot { name }) };
         let expected = self.expected();
-        blocking(move || seal.verify(&name, expected, Consent { retry_pin, ..Consent::default() })).await
+        let verified = blocking(move || seal.verify(&name, expected, Consent { retry_pin, ..Consent::default() })).await?;
+        for attempt in self.slots().attempts.iter_mut().filter(|attempt| attempt.slot == verified.header.id) {
+            attempt.failure = None;
+        }
+        Ok(verified)
     }
 
     /// The approvals of a TPM's slot, oldest first.
@@ -534,6 +538,12 @@ impl Node {
         }
     }
 
+    /// Whether a slot opened when it was last tried, if it was tried since start.
+    #[must_use]
+    pub fn opens(&self, slot: seal::SlotId) -> Option<bool> {
+        self.slots().attempts.iter().find(|attempt| attempt.slot == slot).map(|last| last.failure.is_none())
+    }
+
     /// How the last try of a slot went, if it was tried since start.
     #[must_use]
     pub fn last_try(&self, slot: seal::SlotId) -> String {
@@ -560,10 +570,7 @@ impl Node {
             Some(Ok(listing)) => {
                 warnings.extend(listing.too_few().map(|few| few.to_string()));
                 warnings.extend(listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
-                for Attempt { label, ailing, .. } in &self.slots().attempts {
-                    warnings
-                        .extend(ailing.iter().map(|(keeper, why)| format!("slot `{label}`: the shard of `{keeper}` does not open: {why}")));
-                }
+                self.slots().attempts.iter().for_each(|attempt| warnings.extend(slots::warnings_of(attempt)));
             }
             Some(Err(error)) => warnings.push(error.to_string()),
             None => {}

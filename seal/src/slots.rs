@@ -21,7 +21,12 @@ use crate::{Approval, Error, SlotId, file, tpm2};
 /// Most slots of a cluster.
 pub const SLOTS_MAX: usize = 16;
 
+/// Independent slots that there should be.
+const ENOUGH: usize = 2;
+
 const SLOT: &str = "slot";
+/// So much of the name of a TPM's storage root key tells it from every other one.
+const ROOT_NAME_BYTES_SHOWN: usize = 18;
 const FRESH: &str = "new";
 const APPROVAL: &str = "approval";
 
@@ -78,15 +83,28 @@ impl Listing {
     /// The standing warning, if it is due: there is a device with which every slot is lost. Those on one token are lost together.
     #[must_use]
     pub fn too_few(&self) -> Option<TooFewSlots> {
+        Some(TooFewSlots { independent: self.independent() }).filter(|few| few.independent < ENOUGH)
+    }
+
+    /// How many slots are independent of one another: 0, 1, or 2, which stands for more as well. With 2 any one device may be lost.
+    #[must_use]
+    pub fn independent(&self) -> usize {
         let slots: Vec<Needs> = self.slots.iter().filter_map(needs).collect();
         let devices: BTreeSet<&String> = slots.iter().flat_map(|slot| &slot.devices).collect();
-        let opens_without =
-            |lost: &String| slots.iter().any(|slot| slot.devices.iter().filter(|device| *device != lost).count() >= slot.count);
-        match devices.into_iter().all(opens_without) {
-            _ if slots.is_empty() => Some(TooFewSlots { independent: 0 }),
-            true => None,
-            false => Some(TooFewSlots { independent: 1 }),
+        match devices.into_iter().all(|lost| slots.iter().any(|slot| slot.opens_without(lost))) {
+            _ if slots.is_empty() => 0,
+            true => ENOUGH,
+            false => 1,
         }
+    }
+}
+
+impl Slot {
+    /// The devices that it opens by, each with whether the loss of it alone loses the slot. What is on one device is lost at once.
+    #[must_use]
+    pub fn devices(&self) -> Vec<(String, bool)> {
+        let Some(needs) = needs(self) else { return Vec::new() };
+        needs.devices.iter().map(|device| (device.clone(), !needs.opens_without(device))).collect()
     }
 }
 
@@ -94,6 +112,12 @@ impl Listing {
 struct Needs {
     count: usize,
     devices: Vec<String>,
+}
+
+impl Needs {
+    fn opens_without(&self, lost: &String) -> bool {
+        self.devices.iter().filter(|device| *device != lost).count() >= self.count
+    }
 }
 
 fn needs(slot: &Slot) -> Option<Needs> {
@@ -108,10 +132,12 @@ fn needs(slot: &Slot) -> Option<Needs> {
 /// The device of which these are the parameters; what is on one is lost at once.
 pub(crate) fn device(kind: CustodianKind, parameters: &[u8]) -> Option<String> {
     match kind {
-        CustodianKind::Pkcs11 => Parameters::decode(parameters).ok().map(|parameters| format!("{kind} {}", parameters.serial)),
+        CustodianKind::Pkcs11 => Parameters::decode(parameters).ok().map(|parameters| format!("token {}", parameters.serial)),
         CustodianKind::Tpm2 => {
             let parameters = tpm2::Parameters::decode(parameters).ok()?;
-            Some(format!("{kind} {:02x?}", parameters.root_name))
+            // The name of a storage root key is a digest behind the number of its algorithm.
+            let digest: String = parameters.root_name.iter().take(ROOT_NAME_BYTES_SHOWN).map(|byte| format!("{byte:02x}")).collect();
+            Some(format!("TPM {digest}"))
         }
         CustodianKind::Age => Recipient::from_parameters(parameters).ok().map(|recipient| recipient.to_string()),
         // Several devices, or not decoded yet and so never listed.

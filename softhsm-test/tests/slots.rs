@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use softhsm_test::{Core, Swtpm, Who, requests};
+use softhsm_test::{Core, Swtpm, Who, requests, wait_for};
 
 /// A prepared core, and custodians to add slots with.
 struct Bench {
@@ -83,6 +83,11 @@ impl Bench {
         assert_eq!(plain, secret.plain);
         assert!(!self.warnings().contains("outside"), "{}", self.warnings());
     }
+}
+
+/// The value of a series on the core's page of metrics.
+fn metric(core: &Core, series: &str) -> Option<f64> {
+    core.metrics().lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 fn pin(core: &Core) -> String {
@@ -179,4 +184,32 @@ fn whichever_device_is_lost_another_slot_opens_and_the_last_one_stays() {
     bench.text(&["unseal"]);
     bench.must_serve(&secret);
     assert!(bench.text(&["audit", "verify"]).contains("verifies"));
+}
+
+#[test]
+fn a_device_that_fails_is_told_by_status_metrics_and_doctor_until_it_is_mended() {
+    let mut bench = Bench::new();
+    let tpm = bench.done(&["slot", "add", "--custodian", "tpm", "--approval", &bench.approval()]);
+    let series = format!("strongroom_slot_opens{{slot=\"{}\"}}", tpm["id"].as_str().expect("an id"));
+    let is = |value: f64, expected: f64| (value - expected).abs() < 0.1;
+    assert!(metric(&bench.core, &series).is_some_and(|value| is(value, 1.0)), "{}", bench.core.metrics());
+    assert!(metric(&bench.core, "strongroom_slots_independent").is_some_and(|value| is(value, 2.0)));
+    let doctor = |bench: &Bench| String::from_utf8_lossy(&bench.core.cli(&["doctor"]).stdout).into_owned();
+    let said = doctor(&bench);
+    assert!(said.contains("(softhsm) died: slots lost: softhsm; still open: tpm"), "{said}");
+    assert!(said.contains("(tpm) died: slots lost: tpm; still open: softhsm"), "{said}");
+
+    // So that the test need not wait for an hour.
+    let config = fs::read_to_string(bench.core.config()).expect("it is there");
+    fs::write(bench.core.config(), config.replace("seal:\n", "seal:\n  probe_interval: \"1s\"\n")).expect("the folder is ours");
+    bench.tpm.stop();
+    bench.crash();
+    assert!(wait_for(|| bench.warnings().contains("slot `tpm`")), "{}", bench.warnings());
+    assert!(bench.warnings().contains("mend its device and run `strongroom slot verify"), "{}", bench.warnings());
+    assert!(metric(&bench.core, &series).is_some_and(|value| is(value, 0.0)), "{}", bench.core.metrics());
+    let said = doctor(&bench);
+    assert!(said.contains("(softhsm) died, every key would be lost") && said.contains("strongroom slot add"), "{said}");
+    bench.tpm.start();
+    assert!(wait_for(|| !bench.warnings().contains("slot `tpm`")), "{}", bench.warnings());
+    assert!(metric(&bench.core, &series).is_some_and(|value| is(value, 1.0)), "{}", bench.core.metrics());
 }

@@ -16,7 +16,7 @@ use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{AddSlot, ApprovalInfo, Approve, SlotInfo, SlotRemoved, SlotVerified, VerifySlot};
+use crate::admin::types::{AddSlot, ApprovalInfo, Approve, SlotDevice, SlotInfo, SlotRemoved, SlotVerified, VerifySlot};
 use crate::config;
 use crate::node::{Node, SlotOrder};
 use crate::system::rfc3339;
@@ -40,6 +40,8 @@ pub(super) async fn slots(State(node): State<Arc<Node>>, Extension(call): Extens
         generation: None,
         probe: file.why.to_string(),
         by_hand: false,
+        opens: None,
+        devices: Vec::new(),
     });
     Ok(Json(good.chain(bad).collect()))
 }
@@ -199,5 +201,7 @@ fn slot_info(node: &Node, slot: &seal::Slot) -> SlotInfo {
         created: Some(rfc3339(header.created)),
         generation: Some(header.generation),
         probe: if waits { WAITS.to_owned() } else { node.last_try(header.id) },
+        opens: node.opens(header.id),
+        devices: slot.devices().into_iter().map(|(device, is_needed)| SlotDevice { device, is_needed }).collect(),
     }
 }

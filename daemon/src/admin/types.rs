@@ -211,6 +211,21 @@ pub struct SlotInfo {
     /// Does it take people to open or to prove it?
     #[serde(default)]
     pub by_hand: bool,
+    /// Whether it opened when it was last tried; absent if it was not tried since the start, or could not be read.
+    #[serde(default)]
+    pub opens: Option<bool>,
+    /// The devices that it opens by.
+    #[serde(default)]
+    pub devices: Vec<SlotDevice>,
+}
+
+/// Part of [`SlotInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SlotDevice {
+    /// Which, as `token` and its serial number: two slots with the same one fall together.
+    pub device: String,
+    /// Whether the slot is lost if only this device is.
+    pub is_needed: bool,
 }
 
 /// `POST /api/v1/slots`: seals the MasterKey in a further slot.

@@ -16,8 +16,8 @@ type Labels = Vec<(&'static str, String)>;
 /// The whole text.
 pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
     let mut page = Page(Registry::with_prefix("strongroom"));
-    page.node(figures);
-    page.edge(figures);
+    page.node(&figures);
+    page.edge(&figures);
     page.requests(metrics);
     page.doors(metrics);
     page.store(metrics);
@@ -31,13 +31,20 @@ pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
 struct Page(Registry);
 
 impl Page {
-    fn node(&mut self, now: Figures) {
+    fn node(&mut self, now: &Figures) {
         let role = if now.is_edge { "edge" } else { "core" };
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("role", role.to_owned())];
         self.gauge("build", "Always 1; says which program runs", vec![(version, 1.0)]);
         self.plain("unsealed", "1 while the node can use its keys, else 0", truth(now.unsealed));
         self.plain("slots", "Seal slots that can be read", count(now.slots));
         self.plain("slots_good", "Seal slots that opened when they were last tried", count(now.slots_good));
+        self.plain(
+            "slots_independent",
+            "Seal slots that do not fall with one device: 0, 1, or 2 for more as well",
+            count(now.slots_independent),
+        );
+        let opens = now.slot_opens.iter().map(|(slot, opens)| (vec![("slot", slot.clone())], truth(*opens)));
+        self.gauge("slot_opens", "1 if the seal slot opened when it was last tried, else 0", opens.collect());
         self.age("slot_probe_age", "Time since the seal slots were last tried", now.probe_age);
         self.plain("audit_writable", "1 while the audit log takes records, else 0: nothing is served then", truth(now.audit_writable));
         let unsigned = now.audit.map(|log| (vec![], count_of(log.unsigned)));
@@ -61,7 +68,7 @@ impl Page {
         self.bytes("arena_used", "Locked memory that holds keys now", now.arena_used_bytes);
     }
 
-    fn edge(&mut self, now: Figures) {
+    fn edge(&mut self, now: &Figures) {
         let edge = |value: fn(EdgeFigures) -> f64| now.edge.map(|edge| (vec![], value(edge))).into_iter().collect();
         self.gauge("edge_keys_pooled", "Wrapped keys that wait for what is made next", edge(|edge| count(edge.pooled)));
         self.gauge("edge_keys_open", "Keys that a core has opened and that are kept", edge(|edge| count(edge.opened)));
@@ -250,7 +257,8 @@ mod tests {
 
     #[test]
     fn a_series_has_its_labels_and_a_counter_its_suffix() {
-        let text = page(Figures { unsealed: true, arena_bytes: 2_097_152, ..Figures::default() });
+        let slot_opens = vec![("s1".to_owned(), true), ("s2".to_owned(), false)];
+        let text = page(Figures { unsealed: true, arena_bytes: 2_097_152, slot_opens, ..Figures::default() });
         for line in [
             "strongroom_requests_total{protocol=\"kmip\",operation=\"get_attributes\",outcome=\"not_found\"} 1",
             "strongroom_request_duration_seconds_bucket{le=\"0.0001\",protocol=\"https\"} 0",
@@ -258,6 +266,8 @@ mod tests {
             "strongroom_request_duration_seconds_bucket{le=\"+Inf\",protocol=\"https\"} 1",
             "strongroom_request_duration_seconds_count{protocol=\"https\"} 1",
             "strongroom_unsealed 1.0",
+            "strongroom_slot_opens{slot=\"s1\"} 1.0",
+            "strongroom_slot_opens{slot=\"s2\"} 0.0",
             "strongroom_arena_bytes 2097152.0",
             "strongroom_handshakes_failed_total{listener=\"admin\",reason=\"timeout\"} 0",
             "# UNIT strongroom_arena_bytes bytes",

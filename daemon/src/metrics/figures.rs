@@ -8,7 +8,7 @@ use keys::edge::EdgeFigures;
 use crate::role::upstream::CoreCalls;
 
 /// How a node stands; gathered when somebody asks.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Figures {
     /// It is an edge.
     pub is_edge: bool,
@@ -18,6 +18,10 @@ pub struct Figures {
     pub slots: usize,
     /// Slots that opened when they were last tried.
     pub slots_good: usize,
+    /// Slots that do not fall with one device: 0, 1, or 2 for more as well.
+    pub slots_independent: usize,
+    /// Each slot that was tried, by its id, and whether it opened then.
+    pub slot_opens: Vec<(String, bool)>,
     /// How long ago the slots were last tried; `None`: not since start.
     pub probe_age: Option<Duration>,
     /// The audit log takes records.

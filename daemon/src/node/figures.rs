@@ -17,16 +17,22 @@ impl Node {
 
     fn look(&self) -> Figures {
         let open = self.open();
-        let (slots_good, tried) = {
+        let listing = self.seal_slots().and_then(|seal| seal.list().ok()).unwrap_or_default();
+        let (slot_opens, tried) = {
             let slots = self.slots();
-            (slots.attempts.iter().filter(|attempt| attempt.failure.is_none()).count(), slots.tried)
+            // That nobody has typed a PIN says nothing of the slot.
+            let told = slots.attempts.iter().filter(|attempt| !matches!(attempt.failure, Some(seal::Error::NeedsPin { .. })));
+            let opens = told.map(|attempt| (attempt.slot.to_string(), attempt.failure.is_none()));
+            (opens.collect::<Vec<_>>(), slots.tried)
         };
         let age = |then: Instant| then.elapsed();
         Figures {
             is_edge: self.config.edge.is_some(),
             unsealed: open.is_some(),
-            slots: self.seal_slots().and_then(|seal| seal.list().ok()).map_or(0, |listing| listing.slots.len()),
-            slots_good,
+            slots: listing.slots.len(),
+            slots_good: slot_opens.iter().filter(|(_, opens)| *opens).count(),
+            slots_independent: listing.independent(),
+            slot_opens,
             probe_age: tried.map(age),
             audit_writable: self.audit.ready().is_ok(),
             audit: self.audit.figures(),

@@ -8,7 +8,7 @@ use keys::hierarchy::MasterKey;
 use keys::id::ClusterId;
 use keys::port::Clock;
 use keys::registry::Registry;
-use seal::{Approval, Consent, Expected, Label, NewSlot, Removed, Roster, Seal};
+use seal::{Approval, Attempt, Consent, Expected, Label, NewSlot, Removed, Roster, Seal};
 
 use super::{Node, blocking};
 use crate::system::{SystemClock, SystemEntropy};
@@ -134,4 +134,17 @@ impl Node {
         }
         Ok(Job { seal, master, registry, cluster: cluster.id, generation: cluster.master_generation })
     }
+}
+
+/// What is to be done about a slot after its last try, if anything; that one needs a person is no fault.
+pub(super) fn warnings_of(Attempt { slot, label, failure, ailing, .. }: &Attempt) -> Vec<String> {
+    let fails = failure.iter().filter(|failure| !matches!(failure, seal::Error::NeedsPin { .. })).map(|why| {
+        format!(
+            "slot `{label}` ({slot}) does not open: {why}; mend its device and run `strongroom slot verify {slot}`, or remove the slot and add another"
+        )
+    });
+    let misses = ailing.iter().map(|(keeper, why)| {
+        format!("slot `{label}`: the shard of `{keeper}` does not open: {why}; mend its device, or add the slot anew with keepers that are there")
+    });
+    fails.chain(misses).collect()
 }

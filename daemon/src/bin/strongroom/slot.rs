@@ -179,6 +179,8 @@ mod tests {
             custodian: "token".to_owned(),
             probe: "failed: no token".to_owned(),
             by_hand: false,
+            opens: Some(false),
+            devices: vec![],
         };
         let opened = SlotInfo { created: Some("2026".to_owned()), probe: "good".to_owned(), ..slot.clone() };
         let text = slots_text(&[slot, opened]);

@@ -1,5 +1,7 @@
 //! The running node: does it answer, is it open, is its memory safe, do its slots open?
 
+use std::collections::BTreeMap;
+
 use daemon::admin::types::{SlotInfo, Status};
 use daemon::config::Config;
 use nix::sys::resource::{Resource, getrlimit};
@@ -77,11 +79,51 @@ pub(super) fn slots(slots: &[SlotInfo]) -> Vec<Finding> {
         // Whether they are enough, the node itself knows: two on one device are one.
         count => Finding::good("slots", format!("{count} that can be read")),
     });
+    findings.extend(losses(slots));
     findings
+}
+
+/// What the loss of each device alone would lose, and what would open then.
+fn losses(slots: &[SlotInfo]) -> Vec<Finding> {
+    let mut devices: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for slot in slots {
+        for used in &slot.devices {
+            let custodians = devices.entry(&used.device).or_default();
+            // The custodian of a slot on several devices is none of them.
+            if slot.devices.len() == 1 && !custodians.contains(&&*slot.custodian) {
+                custodians.push(&slot.custodian);
+            }
+        }
+    }
+    devices.into_iter().map(|(device, custodians)| loss(device, &custodians, slots)).collect()
+}
+
+fn loss(device: &str, custodians: &[&str], slots: &[SlotInfo]) -> Finding {
+    let is_lost = |slot: &SlotInfo| slot.devices.iter().any(|used| used.device == device && used.is_needed);
+    let (lost, left): (Vec<&SlotInfo>, Vec<&SlotInfo>) =
+        slots.iter().filter(|slot| slot.generation.is_some() && !slot.devices.is_empty()).partition(|slot| is_lost(slot));
+    let open: Vec<&SlotInfo> = left.into_iter().filter(|slot| slot.opens != Some(false)).collect();
+    let named = if custodians.is_empty() { device.to_owned() } else { format!("{device} ({})", custodians.join(", ")) };
+    let list = |slots: &[&SlotInfo]| match slots {
+        [] => "none".to_owned(),
+        slots => slots.iter().map(|slot| label(slot)).collect::<Vec<_>>().join(", "),
+    };
+    if open.is_empty() {
+        let detail = format!("if {named} died, every key would be lost: no other slot opens");
+        return Finding::warning("devices", detail, "seal the MasterKey on another device by `strongroom slot add`");
+    }
+    Finding::good("devices", format!("if {named} died: slots lost: {}; still open: {}", list(&lost), list(&open)))
+}
+
+fn label(slot: &SlotInfo) -> String {
+    let SlotInfo { label, opens, .. } = slot;
+    if opens.is_none() { format!("{label} (not probed yet)") } else { label.clone() }
 }
 
 #[cfg(test)]
 mod tests {
+    use daemon::admin::types::SlotDevice;
+
     use super::*;
     use crate::doctor::Verdict;
     use crate::node::tests::sealed;
@@ -100,7 +142,34 @@ mod tests {
             custodian: "hsm".to_owned(),
             probe: "good".to_owned(),
             by_hand: false,
+            opens: Some(true),
+            devices: vec![],
         }
+    }
+
+    fn on(label: &str, devices: &[(&str, bool)]) -> SlotInfo {
+        let device = |(device, is_needed): &(&str, bool)| SlotDevice { device: (*device).to_owned(), is_needed: *is_needed };
+        SlotInfo { label: label.to_owned(), devices: devices.iter().map(device).collect(), ..slot() }
+    }
+
+    #[test]
+    fn each_device_says_what_would_be_lost_with_it_and_what_would_open() {
+        let shards = SlotInfo { custodian: "shards".to_owned(), opens: None, ..on("recovery", &[("token B", true), ("TPM C", true)]) };
+        let slots = [on("first", &[("token A", true)]), on("twin", &[("token A", true)]), shards.clone()];
+        let details: Vec<String> = losses(&slots).into_iter().map(|finding| finding.detail).collect();
+        let others = "slots lost: recovery (not probed yet); still open: first, twin";
+        let expected = [
+            format!("if TPM C died: {others}"),
+            "if token A (hsm) died: slots lost: first, twin; still open: recovery (not probed yet)".to_owned(),
+            format!("if token B died: {others}"),
+        ];
+        assert_eq!(details, expected);
+        // A slot that does not open is no help.
+        let broken = [on("first", &[("token A", true)]), SlotInfo { opens: Some(false), ..shards }];
+        assert_eq!(verdicts(&losses(&broken)), [("devices", Verdict::Good), ("devices", Verdict::Warning), ("devices", Verdict::Good)]);
+        // Any two of three.
+        let spread = [on("first", &[("token A", false), ("token B", false), ("token D", false)])];
+        assert!(losses(&spread).iter().all(|finding| finding.verdict == Verdict::Good && finding.detail.contains("lost: none")));
     }
 
     #[test]
