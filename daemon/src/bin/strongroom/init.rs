@@ -14,7 +14,7 @@ use secret::Bytes;
 
 use crate::dev::told;
 use crate::failure::{Failure, Kind};
-use crate::output::clean;
+use crate::output::{clean, tell};
 use crate::pin;
 use crate::slot::shards::hand_out;
 use crate::slot::tpm_policy;
@@ -74,12 +74,12 @@ struct Desk {
 impl ShardDesk for Desk {
     fn hand_out(&mut self, split: &SplitInfo) -> Result<(), String> {
         let files = hand_out(&self.dir, split).map_err(|failure| failure.message)?;
-        eprintln!("The shards of slot {} are in {}, each for its keeper alone:", clean(&split.label), self.dir.display());
+        tell(&format!("The shards of slot {} are in {}, each for its keeper alone:", clean(&split.label), self.dir.display()));
         files
             .iter()
             .filter(|file| file.extension().is_some_and(|extension| extension == "age"))
-            .for_each(|file| eprintln!("  {}", file.display()));
-        eprintln!("Each opens theirs with `age --decrypt --identity KEY FILE`, and enters the line that it prints here.");
+            .for_each(|file| tell(&format!("  {}", file.display())));
+        tell("Each opens theirs with `age --decrypt --identity KEY FILE`, and enters the line that it prints here.");
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl ShardDesk for Desk {
     }
 
     fn refuse(&mut self, why: &seal::Error) {
-        eprintln!("not taken: {why}");
+        tell(&format!("not taken: {why}"));
     }
 }
 

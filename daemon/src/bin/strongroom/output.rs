@@ -41,6 +41,11 @@ impl Output {
     }
 }
 
+/// Tells whoever watches something that is no result. If nobody can read it, nothing is lost.
+pub(crate) fn tell(text: &str) {
+    let _unread = writeln!(io::stderr().lock(), "{text}");
+}
+
 /// Text on one line that moves no cursor: lines are joined by semicolons, other control characters are spelt out.
 pub(crate) fn clean(text: &str) -> String {
     let spelt = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };

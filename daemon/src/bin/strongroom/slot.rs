@@ -15,7 +15,7 @@ use seal::Label;
 use crate::context::{Context, wait};
 use crate::dev::told;
 use crate::failure::Failure;
-use crate::output::{pairs, table};
+use crate::output::{pairs, table, tell};
 
 /// `slot ...`.
 #[derive(Debug, Subcommand)]
@@ -80,7 +80,7 @@ pub(crate) fn run(context: &Context, command: &Slot) -> Result<(), Failure> {
         None => {
             let (by_hand, others): (Vec<_>, Vec<_>) = wait(client.slots())?.into_iter().partition(|slot| slot.by_hand);
             by_hand.iter().for_each(|slot| {
-                eprintln!("slot {}: its people verify it, by `strongroom unseal --shard-prompt` while the node is open", slot.id)
+                tell(&format!("slot {}: its people verify it, by `strongroom unseal --shard-prompt` while the node is open", slot.id))
             });
             others.into_iter().map(|slot| slot.id).collect()
         }
