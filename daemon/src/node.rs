@@ -1,13 +1,15 @@
 //! One running node: its store, log and seal, and whether it is open or sealed.
 
+mod ceremony;
 mod edge;
 mod figures;
 mod shards;
 mod slots;
 
+pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
 pub(crate) use edge::edge_parts;
 pub(crate) use shards::{Progress, ShardError, Taken};
-pub(crate) use slots::{SlotError, SlotOrder};
+pub(crate) use slots::{Authority, SlotError, SlotOrder};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -85,6 +87,7 @@ pub struct Node {
     changed: Notify,
     slots: Mutex<Slots>,
     collecting: Mutex<Collecting>,
+    ceremony: Mutex<Option<Running>>,
     /// The domain's clock never shows less, also after a seal or a restart.
     newest_millis: AtomicI64,
     /// No outbox number up to this one is used again.
@@ -240,6 +243,7 @@ impl Node {
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
             slots: Mutex::new(Slots { attempts: Vec::new(), tried: None, residency: Residency::of(&[]), master: None, table: None }),
             collecting: Mutex::default(),
+            ceremony: Mutex::default(),
             newest_millis: AtomicI64::new(parts.last_time.millis()),
             last_outbox: Mutex::new(parts.last_outbox),
             writer: tokio::sync::Mutex::new(None),
