@@ -311,6 +311,22 @@ mod tests {
     }
 
     #[test]
+    fn a_start_that_settles_a_change_may_be_cut_off_as_well() {
+        let changes: [fn(&Seal) -> Result<(), Error>; 2] = [|seal| add(seal, 4), |seal| remove(seal, "slot 2")];
+        for (change, at) in changes.into_iter().flat_map(|change| (0..20).map(move |at| (change, at))) {
+            for step in 0.. {
+                let dir = with_slots(3);
+                let _cut = under(Fault::Dies(at), || change(&seal(&dir)));
+                let (_, has_struck) = under(Fault::Dies(step), || seal(&dir).settle_table(&integrity()));
+                must_start(&dir, &format!("cut at {at}, then at {step}"));
+                if !has_struck {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_last_slot_that_opens_stays() {
         let dir = with_slots(2);
         remove(&seal(&dir), "slot 1").expect("another opens");
