@@ -111,6 +111,7 @@ fn two_of_three_custodians_have_a_slot_made_and_one_removed() {
     let manifest: Value = serde_json::from_str(signed["manifest"].as_str().expect("a text")).expect("JSON");
     assert_eq!((manifest["outcome"].as_str(), manifest["votes"].as_array().map(Vec::len)), (Some("done"), Some(2)), "{manifest}");
     assert_eq!(manifest["slot"], done["slot"]["id"]);
+    assert_eq!((&manifest["split"]["threshold"], &manifest["split"]["shards"][1]["keeper"]), (&2.into(), &"ben".into()), "{manifest}");
     let bytes = |name: &str| data_encoding::HEXLOWER.decode(signed[name].as_str().expect("hex").as_bytes()).expect("hex");
     let log = fs::read_to_string(core.data_dir().join("node.json")).expect("it is there");
     let log: uuid::Uuid = serde_json::from_str::<Value>(&log).expect("JSON")["log"].as_str().expect("a text").parse().expect("a UUID");

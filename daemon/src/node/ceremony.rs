@@ -79,6 +79,8 @@ struct Manifest<'a> {
     votes: &'a [SignedVote],
     outcome: &'a str,
     slot: Option<String>,
+    /// How the slot's key is split, as the slot itself says.
+    split: Option<serde_json::Value>,
 }
 
 /// What comes of a vote.
@@ -316,7 +318,9 @@ impl Node {
         let layout = Layout::new(&self.config.data_dir);
         let Question { id, cluster, digest, .. } = running.ceremony.question;
         let roster = running.ceremony.roster();
+        let split = slot.as_ref().and_then(|slot| self.seal_slots()?.manifest(slot).ok()?);
         let manifest = Manifest {
+            split: split.and_then(|split| serde_json::from_str(&split).ok()),
             format: FORMAT,
             cluster: cluster.to_string(),
             ceremony: id,

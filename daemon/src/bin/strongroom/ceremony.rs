@@ -150,6 +150,7 @@ impl Table<'_> {
         }
         if let Some(slot) = now.slot.clone().filter(|slot| slot.by_hand) {
             self.read_back(&slot.label)?;
+            now.slot = wait(self.client.slots())?.into_iter().find(|now| now.id == slot.id);
         }
         tell(&format!("\nWhat was done: strongroom ceremony manifest {}\n", now.id));
         Ok(now)
