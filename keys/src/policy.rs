@@ -154,6 +154,8 @@ pub enum Action {
     ReloadTrust = 122,
     /// The background sweep found a damaged record.
     Sweep = 130,
+    /// The root records were wrapped under another MasterKey.
+    RekeyMaster = 131,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -174,7 +176,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 51] = [
+    pub const ALL: [Self; 52] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -218,6 +220,7 @@ impl Action {
         Self::ReserveIvs,
         Self::ReloadTrust,
         Self::Sweep,
+        Self::RekeyMaster,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
