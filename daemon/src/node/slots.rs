@@ -104,6 +104,7 @@ impl Node {
         &self,
         work: impl FnOnce(&Job) -> Result<T, seal::Error> + Send + 'static,
     ) -> Result<T, SlotError> {
+        let _nobody_else = self.jobs.try_lock().map_err(|_| seal::Error::Busy)?;
         let job = self.begin_job().await?;
         let (done, table) = blocking(move || {
             let done = work(&job);
@@ -118,16 +119,20 @@ impl Node {
     }
 
     /// The MasterKey that is in memory, or else what a slot yields now.
+    pub(super) async fn master(&self, seal: &Arc<Seal>) -> Result<Arc<MasterKey>, seal::Error> {
+        let resident = self.slots().master.clone();
+        match resident {
+            Some(master) => Ok(master),
+            None => {
+                let (seal, expected) = (Arc::clone(seal), self.expected().await);
+                Ok(Arc::new(blocking(move || seal.unseal(expected, None)).await?.master))
+            }
+        }
+    }
+
     async fn begin_job(&self) -> Result<Job, SlotError> {
         let seal = Arc::clone(self.seal_slots().ok_or(SlotError::Edge)?);
-        let resident = self.slots().master.clone();
-        let master = match resident {
-            Some(master) => master,
-            None => {
-                let (seal, expected) = (Arc::clone(&seal), self.expected());
-                Arc::new(blocking(move || seal.unseal(expected, None)).await?.master)
-            }
-        };
+        let master = self.master(&seal).await?;
         let Roots { registry, cluster, .. } = cluster::load(&self.store, self.identity.cluster, &master).await?;
         if cluster.roster_hash != Roster::empty().hash() {
             return Err(SlotError::NeedsCeremony);
@@ -136,9 +141,10 @@ impl Node {
     }
 }
 
-/// What is to be done about a slot after its last try, if anything; that one needs a person is no fault.
+/// What is to be done about a slot after its last try, if anything; that one needs a person is no fault, nor that it is of another generation.
 pub(super) fn warnings_of(Attempt { slot, label, failure, ailing, .. }: &Attempt) -> Vec<String> {
-    let fails = failure.iter().filter(|failure| !matches!(failure, seal::Error::NeedsPin { .. })).map(|why| {
+    let is_fault = |failure: &&seal::Error| !matches!(failure, seal::Error::NeedsPin { .. } | seal::Error::WrongGeneration { .. });
+    let fails = failure.iter().filter(is_fault).map(|why| {
         format!(
             "slot `{label}` ({slot}) does not open: {why}; mend its device and run `strongroom slot verify {slot}`, or remove the slot and add another"
         )
