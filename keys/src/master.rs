@@ -4,8 +4,8 @@
 //! cluster record names the new generation. Whatever hangs below the roots stays as it is, to the byte: no tenant's row is read.
 //!
 //! Every record that still has material is wrapped anew, whatever its state. A Retired version of the IVK is not open and wraps nothing any more, but
-//! left as it is, its key would be readable for whoever got hold of the old MasterKey, and unreadable for us, who may have to open what is found under
-//! it. One that is destroyed has no material and stays as it is.
+//! left as it is, its key would be readable for whoever got hold of the old MasterKey, and unreadable for us, who may have to open what is found
+//! under it. One that is destroyed has no material and stays as it is.
 //!
 //! What was stored before the switch (a copy of the keystore, freed pages of its file) opens under the old MasterKey for ever. A new IVK version and
 //! re-encryption end what that is worth; this does not.

@@ -1,7 +1,7 @@
 //! Slots of two generations of the MasterKey side by side, while one takes the place of the other (C8).
 //!
-//! The keystore says which generation is in force, and changes that in one transaction. Before it, the new slots open nothing that is stored; after it,
-//! the old ones do. So slots of a generation that is not in force may go at any time, once one that is in force is known to open.
+//! The keystore says which generation is in force, and changes that in one transaction: before it the new slots open nothing that is stored, after it
+//! the old ones open nothing. So slots of a generation that is not in force may go at any time, once one that is in force is known to open.
 
 use std::ops::RangeBounds;
 
@@ -51,15 +51,15 @@ impl Seal {
         is_same(&self.open(slot, expected, Consent::default())?, master, slot)
     }
 
-    /// Removes the slots of generations that are not in force, those that wait for shards too, with their approvals, each as [`Seal::remove`] does.
+    /// Removes the slots of generations that are not in force, and their approvals; those that wait for shards too. Each goes as in [`Seal::remove`].
     ///
     /// - `stale`: which generations; the one in force is not removed, whatever this says.
     /// - `in_force`: the cluster, and the generation that the keystore says.
     /// - `keys`: the MasterKey of that generation, and the integrity key.
     ///
     /// # Errors
-    /// `LastSlot` if no slot of the generation in force opens that MasterKey, with or without a person; `Busy`, `Io`: those that are left are removed by
-    /// the next call.
+    /// `LastSlot` if no slot of the generation in force opens that MasterKey, with or without a person; `Busy`, `Io`: the next call removes those that
+    /// are left.
     pub fn remove_generations(
         &self,
         stale: impl RangeBounds<u32>,
