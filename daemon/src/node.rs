@@ -555,11 +555,15 @@ impl Node {
     #[must_use]
     pub fn masterkey(&self) -> String {
         let slots = self.slots();
-        match (&slots.residency, &slots.master) {
+        let standing = match (&slots.residency, &slots.master) {
             (Residency::Resident { why }, Some(_)) => format!("resident ({why})"),
             // A probe failed after the key was wiped: it cannot be called back, only a slot can.
             (Residency::Resident { why }, None) => format!("wiped after each job, but {why}"),
             (Residency::WipedAfterJobs, _) => "wiped after each job".to_owned(),
+        };
+        match &slots.next {
+            Some(_) => format!("{standing}; the next one is resident until the re-key is switched or abandoned"),
+            None => standing,
         }
     }
 

@@ -51,15 +51,15 @@ impl Seal {
         is_same(&self.open(slot, expected, Consent::default())?, master, slot)
     }
 
-    /// Removes the slots of generations that are not in force, and their approvals; those that wait for shards too. Each goes as in [`Seal::remove`].
+    /// Removes the slots of generations that are not in force, and their approvals; those that wait for shards too. Each goes as by [`Seal::remove`].
     ///
     /// - `stale`: which generations; the one in force is not removed, whatever this says.
     /// - `in_force`: the cluster, and the generation that the keystore says.
     /// - `keys`: the MasterKey of that generation, and the integrity key.
     ///
     /// # Errors
-    /// `LastSlot` if no slot of the generation in force opens that MasterKey, with or without a person; `Busy`, `Io`: the next call removes those that
-    /// are left.
+    /// `LastSlot` if no slot of the generation in force opens that MasterKey, with or without a person; `Busy`, `Io`: the next call removes those
+    /// that are left.
     pub fn remove_generations(
         &self,
         stale: impl RangeBounds<u32>,
