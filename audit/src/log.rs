@@ -48,6 +48,9 @@ const CALL_RECORDS_MAX: usize = 100;
 /// More than one write of such entries takes, in bytes.
 const CALL_BYTES_MAX: u64 = 16 << 10;
 
+/// What a signed statement begins with, so that it is never taken for a group of records.
+const STATEMENT: &[u8] = b"strongroom-statement-v1\0";
+
 /// Who only looks waits no longer than this.
 const LOOK_WITHIN: Duration = Duration::from_millis(100);
 /// A caller is answered within this time, if need be with a refusal (F15).
@@ -112,9 +115,19 @@ pub struct Figures {
     pub unsigned: u64,
 }
 
+/// The signature of a statement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statement {
+    /// Public half of the audit signing key.
+    pub public: [u8; 32],
+    /// Ed25519 (RFC 8032).
+    pub signature: [u8; 64],
+}
+
 /// The node's log. One process at a time has it open.
 pub struct Log {
     dir: PathBuf,
+    log_id: LogId,
     settings: Settings,
     wrap: Box<dyn Fn(File) -> Arc<dyn SegmentFile> + Send + Sync>,
     keyring: Mutex<Keyring>,
@@ -176,6 +189,7 @@ impl Log {
         };
         let log = Self {
             dir: dir.to_owned(),
+            log_id,
             settings,
             wrap: Box::new(wrap),
             keyring: Mutex::new(Keyring { public: chain.signer, signer: None }),
@@ -214,6 +228,16 @@ impl Log {
     /// Forgets the key: call [`Log::flush`] before, so that only what follows stays unsigned. Never waits for a disk.
     pub fn clear_key(&self) {
         self.keyring.lock().signer = None;
+    }
+
+    /// Signs a statement of the node's, which is no part of the log; `None` without a key.
+    ///
+    /// The signed bytes are `strongroom-statement-v1`, a zero, the log's id, and the statement.
+    #[must_use]
+    pub fn sign_statement(&self, statement: &[u8]) -> Option<Statement> {
+        let signer = self.keyring.lock().signer.clone()?;
+        let message = [STATEMENT, &self.log_id.0, statement].concat();
+        Some(Statement { public: signer.public, signature: signer.seed.expose(|seed| sign::sign(seed, &message)) })
     }
 
     /// Ends the group, to be called every [`FLUSH_INTERVAL`], on a thread that may block: signs it, syncs it, moves [`AuditSink::settled`] and, where due, begins the next segment.

@@ -175,6 +175,18 @@ impl Layout {
         self.data_dir.join("slots")
     }
 
+    /// The ceremony that is under way.
+    #[must_use]
+    pub fn ceremony(&self) -> PathBuf {
+        self.data_dir.join("ceremony.json")
+    }
+
+    /// The manifest of a ceremony that has ended.
+    #[must_use]
+    pub fn manifest(&self, id: Uuid) -> PathBuf {
+        self.data_dir.join(format!("ceremony-{id}.manifest"))
+    }
+
     /// The PIN latches' folder.
     #[must_use]
     pub fn latch(&self) -> PathBuf {
@@ -301,7 +313,11 @@ impl Layout {
         self.replace(&path, &text).map_err(|source| LayoutError::Io { path, source })
     }
 
-    fn replace(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
+    /// Writes a file of the folder whole and durably, or not at all.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn replace(&self, path: &Path, text: &[u8]) -> std::io::Result<()> {
         let temporary = path.with_extension("new");
         let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(text)?;

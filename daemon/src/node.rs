@@ -1,15 +1,17 @@
 //! One running node: its store, log and seal, and whether it is open or sealed.
 
+mod ceremony;
 mod edge;
 mod figures;
 mod rekey;
 mod shards;
 mod slots;
 
+pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
 pub(crate) use edge::edge_parts;
 pub use rekey::{RekeyError, RekeyReport, RekeyStep};
 pub(crate) use shards::{Progress, ShardError, Taken};
-pub(crate) use slots::{SlotError, SlotOrder};
+pub(crate) use slots::{Authority, SlotError, SlotOrder};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -89,6 +91,7 @@ pub struct Node {
     collecting: Mutex<Collecting>,
     /// One at a time changes the slots or the MasterKey in them; the next one is refused.
     jobs: tokio::sync::Mutex<()>,
+    ceremony: Mutex<Option<Running>>,
     /// The domain's clock never shows less, also after a seal or a restart.
     newest_millis: AtomicI64,
     /// No outbox number up to this one is used again.
@@ -259,6 +262,7 @@ impl Node {
             slots: Mutex::new(Slots::new()),
             collecting: Mutex::default(),
             jobs: tokio::sync::Mutex::default(),
+            ceremony: Mutex::default(),
             newest_millis: AtomicI64::new(parts.last_time.millis()),
             last_outbox: Mutex::new(parts.last_outbox),
             writer: tokio::sync::Mutex::new(None),

@@ -32,6 +32,7 @@ mod sessions;
 mod shown;
 mod signature;
 mod trust;
+mod vote;
 
 pub use ca::CaId;
 pub use crl::{CRL_NUMBER_BYTES, Crl, CrlError, CrlNumber, Crls};
@@ -40,6 +41,7 @@ pub use pem::{TlsError, chain, dates};
 use sessions::Sessions;
 pub use shown::watching;
 pub use trust::{Trust, TrustKeeper, Trusted, trust};
+pub use vote::sign_vote;
 
 /// Sessions that a listener remembers for resumption; each keeps the client's chain, one to two KiB as a rule and never more than
 /// `judge` lets in.
@@ -241,7 +243,7 @@ pub fn seed() -> std::io::Result<()> {
 
 /// aws-lc-rs with its default suites and groups, all of which are forward-secret AEADs; the hybrid group comes first (its feature
 /// `prefer-post-quantum`).
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(aws_lc_rs::default_provider()));
     Arc::clone(&PROVIDER)
 }

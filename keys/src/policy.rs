@@ -152,6 +152,12 @@ pub enum Action {
     ReserveIvs = 121,
     /// Certificates, CAs, revocation lists or identity rules were read anew, and taken or refused.
     ReloadTrust = 122,
+    /// Custodians were asked to approve something.
+    StartCeremony = 127,
+    /// A custodian approved or cancelled a ceremony.
+    Vote = 128,
+    /// A ceremony ended: done, failed, cancelled or out of time.
+    EndCeremony = 129,
     /// The background sweep found a damaged record.
     Sweep = 130,
     /// The root records were wrapped under another MasterKey.
@@ -176,7 +182,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 55] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -212,6 +218,9 @@ impl Action {
         Self::DisableTenant,
         Self::EnableTenant,
         Self::ApproveState,
+        Self::StartCeremony,
+        Self::Vote,
+        Self::EndCeremony,
         Self::ListShards,
         Self::GiveShard,
         Self::AddSlot,
@@ -283,7 +292,9 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
-        (NodeRole::Core, A::GiveShard, None) => matches!(role, Role::Operator | Role::Custodian),
+        (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {
+            matches!(role, Role::Operator | Role::Custodian)
+        }
         (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,
         (NodeRole::Core, A::RenewLease, None) => role == Role::Edge,
         (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),

@@ -314,6 +314,26 @@ mod tests {
         assert_eq!((dies, fails), (14, 14));
     }
 
+    fn cut_off_twice(change: fn(&Seal) -> Result<(), Error>) {
+        for at in 0..20 {
+            for step in 0.. {
+                let dir = with_slots(3);
+                let _cut = under(Fault::Dies(at), || change(&seal(&dir)));
+                let (_, has_struck) = under(Fault::Dies(step), || seal(&dir).settle_table(&integrity()));
+                must_start(&dir, &format!("cut at {at}, then at {step}"));
+                if !has_struck {
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_start_that_settles_a_change_may_be_cut_off_as_well() {
+        cut_off_twice(|seal| add(seal, 4));
+        cut_off_twice(|seal| remove(seal, "slot 2"));
+    }
+
     #[test]
     fn the_last_slot_that_opens_stays() {
         let dir = with_slots(2);

@@ -9,7 +9,7 @@ use keys::id::ClusterId;
 use keys::port::EntropyError;
 use secret::Exhausted;
 
-use crate::{Attempt, CustodianKind, Label, SlotId, Unreadable};
+use crate::{Attempt, CustodianKey, CustodianKind, Label, SlotId, Unreadable};
 
 /// What went wrong at the seal.
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +155,21 @@ pub enum Error {
     KeepsShardsOnly {
         /// Who.
         name: Label,
+    },
+    /// The cluster has no custodians who could approve anything.
+    #[error("the cluster has no custodian roster, so nothing needs a ceremony: use the command itself, as `strongroom slot add`")]
+    NoRoster,
+    /// Somebody votes who is no custodian.
+    #[error("the key {} is not on the custodian roster, so it has no vote", data_encoding::HEXLOWER.encode(&key.0))]
+    NotOnRoster {
+        /// SHA-256 of the public key.
+        key: CustodianKey,
+    },
+    /// Somebody votes again.
+    #[error("the key {} has voted already: another custodian's vote is wanted", data_encoding::HEXLOWER.encode(&key.0))]
+    VotedTwice {
+        /// SHA-256 of the public key.
+        key: CustodianKey,
     },
     /// What was given is no shard, or not as it was written.
     #[error("this is no shard, or a character of it is wrong: give the whole line that begins with SRSHARD1")]

@@ -8,6 +8,7 @@
 mod add;
 mod approval;
 mod approve;
+mod ceremony;
 mod change;
 mod custodian;
 mod error;
@@ -34,6 +35,7 @@ mod unseal;
 
 pub use add::NewSlot;
 pub use approval::{Approval, State};
+pub use ceremony::{Approved, Ceremony, Question, Standing, Vote};
 pub use custodian::{Consent, CustodianKind, Guarded, Platform};
 pub use error::Error;
 pub use name::{Label, SlotId};

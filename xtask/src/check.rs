@@ -30,6 +30,7 @@ const CAMPAIGNS: &[(&str, u64)] = &[
     ("log-faults", 8),
     ("flips", 100),
     ("token", 3),
+    ("slots", 10),
     ("stop", 2),
     ("connections", 100),
 ];

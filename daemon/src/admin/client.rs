@@ -19,8 +19,9 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{
-    AddSlot, ApprovalInfo, Approve, EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewService, NewTenant, Problem,
-    RevokeKey, ServiceInfo, ShardProgress, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
+    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewCeremony,
+    NewService, NewTenant, Problem, RevokeKey, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo,
+    Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -198,6 +199,46 @@ impl Client {
     pub async fn give_shard(&self, text: &secret::Bytes) -> Result<ShardProgress, ClientError> {
         let body = text.expose(|text| Bytes::from_owner(Zeroizing::new(text.to_vec())));
         self.call(Method::POST, "shards", "application/octet-stream", body).await
+    }
+
+    /// The ceremony that is under way, if there is one.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn ceremonies(&self) -> Result<Vec<CeremonyInfo>, ClientError> {
+        self.get("ceremonies").await
+    }
+
+    /// Asks the custodians to approve something.
+    ///
+    /// # Errors
+    /// `Refused` if another ceremony is under way, or there are no custodians.
+    pub async fn start_ceremony(&self, asked: &NewCeremony) -> Result<CeremonyInfo, ClientError> {
+        self.post("ceremonies", asked).await
+    }
+
+    /// Brings a custodian's vote; with enough of them what was asked is done before this returns.
+    ///
+    /// # Errors
+    /// `Refused` if the vote does not count.
+    pub async fn cast_vote(&self, ceremony: &str, vote: &CastVote) -> Result<CeremonyInfo, ClientError> {
+        self.post(&format!("ceremonies/{}/votes", segment(ceremony)), vote).await
+    }
+
+    /// Cancels a ceremony, as who has started it.
+    ///
+    /// # Errors
+    /// `Refused` if somebody else has.
+    pub async fn cancel_ceremony(&self, ceremony: &str) -> Result<CeremonyInfo, ClientError> {
+        self.call(Method::DELETE, &format!("ceremonies/{}", segment(ceremony)), "application/json", Bytes::new()).await
+    }
+
+    /// What was done in a ceremony that has ended.
+    ///
+    /// # Errors
+    /// `Refused` if there was none of that id.
+    pub async fn ceremony_manifest(&self, ceremony: &str) -> Result<SignedManifest, ClientError> {
+        self.get(&format!("ceremonies/{}/manifest", segment(ceremony))).await
     }
 
     /// Seals: the node forgets its keys.

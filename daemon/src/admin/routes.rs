@@ -22,7 +22,7 @@ use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{IvkInfo, Memory, NewService, NewTenant, ServiceInfo, Status, TenantInfo, UnsealBy};
-use crate::admin::{edge_routes, key_routes, shard_routes, slot_routes};
+use crate::admin::{ceremony_routes, edge_routes, key_routes, shard_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
@@ -56,6 +56,10 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(slot_routes::approve))
         .routes(routes!(shard_routes::shards))
         .routes(routes!(shard_routes::give_shard))
+        .routes(routes!(ceremony_routes::ceremonies, ceremony_routes::start_ceremony))
+        .routes(routes!(ceremony_routes::cast_vote))
+        .routes(routes!(ceremony_routes::cancel_ceremony))
+        .routes(routes!(ceremony_routes::manifest))
         .routes(routes!(ivk))
         .routes(routes!(openapi))
 }

@@ -18,7 +18,7 @@ use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{AddSlot, ApprovalInfo, Approve, SlotDevice, SlotInfo, SlotRemoved, SlotVerified, VerifySlot};
 use crate::config;
-use crate::node::{Node, SlotOrder};
+use crate::node::{Authority, Node, SlotOrder};
 use crate::system::rfc3339;
 
 /// What is shown of a slot that does not count yet.
@@ -61,7 +61,7 @@ pub(super) async fn add_slot(
             let order = order(sent.json()?)?;
             let _is_open = node.unsealed()?;
             node.note_own(call.session, Action::AddSlot, Outcome::Intended)?;
-            let slot = node.add_slot(order).await?;
+            let slot = node.add_slot(order, Authority::Operator).await?;
             Ok(slot_info(&node, &slot))
         };
         tend(&node, &call, Deed::new(Action::AddSlot, None), work).await
@@ -71,7 +71,7 @@ pub(super) async fn add_slot(
     made.map(|slot| (StatusCode::CREATED, Json(slot)))
 }
 
-fn order(AddSlot { custodian, label, make_key, approval }: AddSlot) -> Answer<SlotOrder> {
+pub(super) fn order(AddSlot { custodian, label, make_key, approval }: AddSlot) -> Answer<SlotOrder> {
     let named = |field: &str, text: &str| text.parse::<Label>().map_err(|error| Refused::invalid(format!("{field}: {error}")));
     let label = named("label", label.as_deref().unwrap_or(&custodian))?;
     let approval = approval.map(|approval| approval_in(&approval)).transpose()?;
@@ -89,7 +89,7 @@ pub(super) async fn remove_slot(State(node): State<Arc<Node>>, Extension(call): 
             let name = slot.text()?.to_owned();
             let _is_open = node.unsealed()?;
             node.note_own(call.session, Action::RemoveSlot, Outcome::Intended)?;
-            Ok(removed_info(&node.remove_slot(name).await?))
+            Ok(removed_info(&node.remove_slot(name, Authority::Operator).await?))
         };
         tend(&node, &call, Deed::new(Action::RemoveSlot, None), work).await
     };
@@ -187,7 +187,7 @@ fn approval_info(approval: &Approval) -> ApprovalInfo {
     }
 }
 
-fn slot_info(node: &Node, slot: &seal::Slot) -> SlotInfo {
+pub(super) fn slot_info(node: &Node, slot: &seal::Slot) -> SlotInfo {
     let header = &slot.header;
     // One that was removed meanwhile is shown as what it was.
     let split = node.seal_slots().and_then(|seal| seal.keepers(&header.id.to_string()).ok().flatten());

@@ -66,6 +66,18 @@ impl Refused {
         Self { detail, ..Self::denied() }
     }
 
+    /// The caller may not, and why.
+    #[must_use]
+    pub fn forbidden(detail: String) -> Self {
+        Self { detail, ..Self::denied() }
+    }
+
+    /// What is told of it.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// There is no such thing.
     #[must_use]
     pub fn not_found(detail: String) -> Self {
@@ -161,7 +173,7 @@ impl From<SlotError> for Refused {
             SlotError::Slots(error) => Self::from(error),
             SlotError::Roots(error) => Self::from(error),
             SlotError::NeedsCredential { .. } => Self::invalid(error.to_string()),
-            SlotError::Edge | SlotError::NeedsCeremony => Self::conflict(error.to_string()),
+            SlotError::Edge | SlotError::NeedsCeremony | SlotError::OtherRoster => Self::conflict(error.to_string()),
         }
     }
 }

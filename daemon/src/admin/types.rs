@@ -120,6 +120,96 @@ pub struct EdgeGroupInfo {
     pub status: String,
 }
 
+/// `POST /api/v1/ceremonies`: what the custodians are asked to approve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "operation", rename_all = "kebab-case")]
+pub enum NewCeremony {
+    /// Seal the MasterKey in a further slot.
+    SlotAdd(AddSlot),
+    /// Remove a slot.
+    SlotRemove(RemoveSlot),
+}
+
+impl NewCeremony {
+    /// What it is called.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::SlotAdd(_) => "slot-add",
+            Self::SlotRemove(_) => "slot-remove",
+        }
+    }
+
+    /// SHA-256 of what is asked, as JSON in the order of the fields: a custodian signs it.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        cipher::mac::sha256(&[&serde_json::to_vec(self).expect("plain fields always print")])
+    }
+}
+
+/// Part of [`NewCeremony`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RemoveSlot {
+    /// Its id or label.
+    pub slot: String,
+}
+
+/// A ceremony, in answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CeremonyInfo {
+    /// Its id.
+    pub id: String,
+    /// The cluster's id.
+    pub cluster: String,
+    /// What is asked.
+    pub asked: NewCeremony,
+    /// Who started it.
+    pub starter: String,
+    /// When, in RFC 3339.
+    pub started: String,
+    /// How many seconds are left.
+    pub seconds_left: u64,
+    /// How many have to approve.
+    pub wants: u8,
+    /// SHA-256 of the public keys of all custodians, in hex.
+    pub custodians: Vec<String>,
+    /// Of those who have approved.
+    pub approved: Vec<String>,
+    /// Of those who have cancelled.
+    pub cancelled: Vec<String>,
+    /// `collecting`, `executing`, `done`, `failed: why` or `cancelled`.
+    pub state: String,
+    /// The slot that was made.
+    #[serde(default)]
+    pub slot: Option<SlotInfo>,
+}
+
+/// `POST /api/v1/ceremonies/{ceremony}/votes`: a custodian's signed vote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CastVote {
+    /// `approve` or `cancel`.
+    pub vote: String,
+    /// The custodian's public key: SubjectPublicKeyInfo in Base64.
+    pub public_key: String,
+    /// The signature's scheme by its number in TLS 1.3 (RFC 8446, 4.2.3).
+    pub scheme: u16,
+    /// The signature in Base64.
+    pub signature: String,
+}
+
+/// `GET /api/v1/ceremonies/{ceremony}/manifest`: what was done in a ceremony, signed by the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SignedManifest {
+    /// JSON, as it was signed.
+    pub manifest: String,
+    /// Public half of the audit signing key in hex; absent if the node was sealed when the ceremony ended.
+    pub public_key: Option<String>,
+    /// Ed25519 over `strongroom-statement-v1`, a zero, the id of the audit log, and the manifest; in hex.
+    pub signature: Option<String>,
+}
+
 /// `GET /api/v1/slots/{slot}/shards`: how a slot's key is split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct SplitInfo {

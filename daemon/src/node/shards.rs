@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use keys::id::SessionId;
 use seal::{Consent, Label, PlainShard, SlotId, Weighed};
 
-use crate::node::{Node, SlotError, UnsealError, blocking};
+use crate::node::{Authority, Node, SlotError, UnsealError, blocking};
 
 /// Shards of one slot are dropped so long after the first of them.
 const COLLECT_WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -191,7 +191,7 @@ impl Node {
     /// Has a slot count that waited for its shards.
     async fn admit(&self, slot: SlotId) -> Result<(), ShardError> {
         let shards = self.collecting().shards(slot);
-        self.change_slots(move |job| job.seal.admit(slot, &shards, job.registry.integrity())).await?;
+        self.change_slots(Authority::Before, move |job| job.seal.admit(slot, &shards, job.registry.integrity())).await?;
         self.collecting().slots.remove(&slot);
         Ok(())
     }

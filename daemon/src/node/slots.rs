@@ -8,7 +8,7 @@ use keys::hierarchy::MasterKey;
 use keys::id::ClusterId;
 use keys::port::Clock;
 use keys::registry::Registry;
-use seal::{Approval, Attempt, Consent, Expected, Label, NewSlot, Removed, Roster, Seal};
+use seal::{Approval, Approved, Attempt, Consent, Expected, Label, NewSlot, Removed, Roster, Seal};
 
 use super::{Node, blocking};
 use crate::system::{SystemClock, SystemEntropy};
@@ -32,8 +32,11 @@ pub(crate) enum SlotError {
     #[error("an edge has no slots: its core opens it; run this at the core")]
     Edge,
     /// The cluster's custodians have to approve it.
-    #[error("the custodians of this cluster have to approve a change of its slots in a ceremony, which this release does not have yet")]
+    #[error("the custodians of this cluster have to approve a change of its slots: run `strongroom ceremony start`")]
     NeedsCeremony,
+    /// Others than the cluster's custodians have approved it.
+    #[error("the approvals are of another roster than the cluster's: start the ceremony anew")]
+    OtherRoster,
     /// The custodian opens only with a person.
     #[error(
         "custodian `{name}` needs a PIN, which the node has to have itself: name a credential for it under seal.custodians, and restart strongroomd"
@@ -66,6 +69,17 @@ pub(super) struct Job {
     pub(super) registry: Registry,
     cluster: ClusterId,
     generation: u32,
+    roster: Roster,
+}
+
+/// By whose word the slots are changed.
+pub(crate) enum Authority {
+    /// An operator's alone: enough where there are no custodians.
+    Operator,
+    /// The custodians' too.
+    Custodians(Approved),
+    /// Of whoever had the slot made that is proven now.
+    Before,
 }
 
 impl Job {
@@ -79,11 +93,11 @@ impl Node {
     ///
     /// # Errors
     /// [`SlotError`]; the slots are then as they were.
-    pub(crate) async fn add_slot(&self, order: SlotOrder) -> Result<seal::Slot, SlotError> {
-        self.change_slots(move |job| {
+    pub(crate) async fn add_slot(&self, order: SlotOrder, authority: Authority) -> Result<seal::Slot, SlotError> {
+        self.change_slots(authority, move |job| {
             let SlotOrder { custodian, label, make_key, approval } = order;
             let (cluster, generation, created) = (job.cluster, job.generation, SystemClock.now());
-            let new = NewSlot { custodian, label, cluster, generation, roster: Roster::empty(), approval, created };
+            let new = NewSlot { custodian, label, cluster, generation, roster: job.roster.clone(), approval, created };
             let consent = Consent { make_key, ..Consent::default() };
             let keys = (&*job.master, job.registry.integrity());
             job.seal.add(new, keys, &Randomness::new(Arc::new(SystemEntropy)), consent)
@@ -95,17 +109,18 @@ impl Node {
     ///
     /// # Errors
     /// [`SlotError`]; unless the disk has failed, the slots are then as they were.
-    pub(crate) async fn remove_slot(&self, name: String) -> Result<Removed, SlotError> {
-        self.change_slots(move |job| job.seal.remove(&name, job.expected(), (&job.master, job.registry.integrity()), None)).await
+    pub(crate) async fn remove_slot(&self, name: String, authority: Authority) -> Result<Removed, SlotError> {
+        self.change_slots(authority, move |job| job.seal.remove(&name, job.expected(), (&job.master, job.registry.integrity()), None)).await
     }
 
     /// Does `work` with the MasterKey in hand, then looks how the slots stand.
     pub(super) async fn change_slots<T: Send + 'static>(
         &self,
+        authority: Authority,
         work: impl FnOnce(&Job) -> Result<T, seal::Error> + Send + 'static,
     ) -> Result<T, SlotError> {
         let _nobody_else = self.jobs.try_lock().map_err(|_| seal::Error::Busy)?;
-        let job = self.begin_job().await?;
+        let job = self.begin_job(authority).await?;
         let (done, table) = blocking(move || {
             let done = work(&job);
             let table = job.seal.settle_table(job.registry.integrity());
@@ -130,14 +145,18 @@ impl Node {
         }
     }
 
-    async fn begin_job(&self) -> Result<Job, SlotError> {
+    /// The MasterKey, and what else a change of the slots needs, if it may be made.
+    async fn begin_job(&self, authority: Authority) -> Result<Job, SlotError> {
         let seal = Arc::clone(self.seal_slots().ok_or(SlotError::Edge)?);
         let master = self.master(&seal).await?;
         let Roots { registry, cluster, .. } = cluster::load(&self.store, self.identity.cluster, &master).await?;
-        if cluster.roster_hash != Roster::empty().hash() {
-            return Err(SlotError::NeedsCeremony);
-        }
-        Ok(Job { seal, master, registry, cluster: cluster.id, generation: cluster.master_generation })
+        let roster = match authority {
+            Authority::Operator if cluster.roster_hash != Roster::empty().hash() => return Err(SlotError::NeedsCeremony),
+            Authority::Custodians(approved) if approved.roster().hash() != cluster.roster_hash => return Err(SlotError::OtherRoster),
+            Authority::Custodians(approved) => approved.roster().clone(),
+            Authority::Operator | Authority::Before => Roster::empty(),
+        };
+        Ok(Job { seal, master, registry, cluster: cluster.id, generation: cluster.master_generation, roster })
     }
 }
 

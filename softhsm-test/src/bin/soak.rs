@@ -35,6 +35,8 @@ enum Campaign {
     Flips,
     /// The token is pulled from a serving core and put back.
     Token,
+    /// A core is killed at each call by which a slot is added or removed, until there is no further one.
+    Slots,
     /// A core under load is stopped and continued; above five times for a minute each.
     Stop,
     /// The core's answers to an edge are cut while they arrive; nothing may be done twice.
@@ -59,6 +61,7 @@ fn main() {
         Campaign::Connections => Box::new(soak::connection_campaign(count)),
         Campaign::Flips => Box::new(soak::flip_campaign(count, seed)),
         Campaign::Token => Box::new(soak::token_campaign(count, seed)),
+        Campaign::Slots => Box::new(soak::slot_campaign(count)),
         Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
         Campaign::LostAnswers => Box::new(soak::lost_answer_campaign(count, seed)),
         Campaign::Outage => Box::new(soak::outage_campaign(count)),

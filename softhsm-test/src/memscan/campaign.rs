@@ -41,6 +41,7 @@ pub fn memory_campaign(samples: u64) -> Table {
 
     core.start();
     let key = core.value("L3_ID");
+    wait_for_sweep(&core, None);
     look.idle("unsealed", &core);
     look.under_load(UNDER_LOAD, samples, &core, &key, &Besides::Nothing);
     look.under_load(ADMINISTERED, samples / 5, &core, &key, &Besides::Operator);
@@ -66,12 +67,24 @@ pub fn memory_campaign(samples: u64) -> Table {
 /// A PIN that a person types takes another way in than one from a credential.
 fn typed_pin(core: &Core, look: &mut Look) {
     let pin = core.credential();
-    let before = descriptors(core);
+    let (before, swept) = (descriptors(core), swept(core));
     let _unsealed = core.ask(&["unseal", "--custodian", "softhsm", "--pin-file", &pin.display().to_string()]);
     assert!(wait_for(|| descriptors(core) <= before), "the connection that brought the PIN is still there");
+    wait_for_sweep(core, swept.as_deref());
     look.idle("unsealed by typed PIN", core);
     let _sealed = core.ask(&["seal"]);
     look.once("sealed again", core);
+}
+
+/// When the last sweep of the keystore ended.
+fn swept(core: &Core) -> Option<String> {
+    let status: serde_json::Value = serde_json::from_str(&core.status()).ok()?;
+    status["swept"].as_str().map(str::to_owned)
+}
+
+/// Each unseal is followed by a sweep, which is work: a core is idle once it has ended.
+fn wait_for_sweep(core: &Core, before: Option<&str>) {
+    assert!(wait_for(|| swept(core).is_some_and(|now| Some(&*now) != before)), "no sweep has ended since the unseal");
 }
 
 /// How many files, pipes and sockets the core has open.

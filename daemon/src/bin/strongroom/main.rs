@@ -1,6 +1,7 @@
 //! `strongroom`: the operator's command line.
 
 mod audit;
+mod ceremony;
 mod cert;
 mod configuration;
 mod context;
@@ -81,6 +82,9 @@ enum Command {
     /// Seal slots, each of which opens the MasterKey
     #[command(subcommand)]
     Slot(slot::Slot),
+    /// What the custodians have to approve
+    #[command(subcommand)]
+    Ceremony(ceremony::Ceremony),
     /// Internal versioned keys
     #[command(subcommand)]
     Ivk(ivk::Ivk),
@@ -133,6 +137,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Edge(command) => edge::run(context, &command),
         Command::Key(command) => key::run(context, &command),
         Command::Slot(command) => slot::run(context, &command),
+        Command::Ceremony(command) => ceremony::run(context, &command),
         Command::Ivk(command) => ivk::run(context, &command),
         Command::Audit(command) => audit::run(context, &command),
         Command::Cert(command) => cert::run(context, &command),

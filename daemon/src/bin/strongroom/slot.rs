@@ -52,16 +52,16 @@ pub(crate) enum Slot {
 pub(crate) struct Add {
     /// The custodian that is to keep its key, of seal.custodians
     #[arg(long, value_name = "NAME")]
-    custodian: Label,
+    pub(crate) custodian: Label,
     /// What people will call it [default: the custodian's name]
     #[arg(long)]
-    label: Option<Label>,
+    pub(crate) label: Option<Label>,
     /// Make the key on the token if it has none of the configured name
     #[arg(long)]
-    make_key: bool,
+    pub(crate) make_key: bool,
     /// File with the first approval of a TPM's slot, by `strongroom slot tpm-policy sign`
     #[arg(long, value_name = "FILE")]
-    approval: Option<PathBuf>,
+    pub(crate) approval: Option<PathBuf>,
 }
 
 /// Runs `slot ...`.

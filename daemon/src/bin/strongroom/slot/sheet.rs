@@ -10,11 +10,12 @@ use crate::output::{clean, pairs};
 
 /// Characters of a line of an armored age file.
 const LINE_CHARACTERS: usize = 64;
-/// Of the picture, in millimetres: a page of A4, its margin, a line of text, a module of the code.
+/// Of the picture, in millimetres: a page of A4, its margin, a line of text, a module of the code, a letter.
 const PAGE: (f64, f64) = (210.0, 297.0);
 const MARGIN: f64 = 18.0;
 const LINE: f64 = 4.6;
 const MODULE: f64 = 1.0;
+const FONT: f64 = 2.9;
 
 /// What a person gets.
 pub(crate) struct Sheet {
@@ -50,7 +51,8 @@ impl Sheet {
     fn text(&self) -> String {
         format!(
             "STRONGROOM SHARD\n\n{}\n{}\n\
-             To give it, put the block above into a file, from here or from the code below, and open it on a machine of your own:\n\
+             To give it, put the block above into a file, from here or from the code below,\n\
+             and open it on a machine of your own:\n\
              \x20   age --decrypt --identity YOUR-KEY FILE\n\
              Then enter the line that it prints, which begins with SRSHARD1, where you are asked by:\n\
              \x20   strongroom unseal --shard-prompt\n",
@@ -82,7 +84,7 @@ impl Sheet {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}mm\" height=\"{height}mm\" viewBox=\"0 0 {width} {height}\">\n\
              <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-             <g font-family=\"monospace\" font-size=\"2.9\">\n{lines}</g>\n\
+             <g font-family=\"monospace\" font-size=\"{FONT}\">\n{lines}</g>\n\
              <path transform=\"translate({MARGIN} {y:.1}) scale({MODULE})\" d=\"{modules}\"/>\n</svg>\n"
         )
     }
@@ -147,6 +149,8 @@ mod tests {
         // The code and the text above it fit.
         let code = sheet(None).code.width() as f64 * MODULE;
         let above = MARGIN + sheet(None).text().lines().count() as f64 * LINE;
+        // A character of a fixed pitch is 0.6 of its size wide.
+        assert!(sheet(None).text().lines().all(|line| line.chars().count() as f64 * FONT * 0.6 < PAGE.0 - 2.0 * MARGIN));
         assert!(above + code < PAGE.1 && 2.0 * MARGIN + code < PAGE.0, "{above} and {code}");
     }
 

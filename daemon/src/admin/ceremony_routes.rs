@@ -1,0 +1,205 @@
+//! The routes of ceremonies: what the custodians are asked, what they say, and what came of it.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use data_encoding::HEXLOWER;
+use keys::policy::Action;
+use keys::record::{Origin, Outcome};
+use seal::{CustodianKey, Vote};
+use uuid::Uuid;
+
+use crate::admin::act::{Answer, Deed, tend};
+use crate::admin::document::Refusals;
+use crate::admin::peer::Call;
+use crate::admin::sent::{Named, Sent};
+use crate::admin::slot_routes::{order, slot_info};
+use crate::admin::status::Refused;
+use crate::admin::types::{CastVote, CeremonyInfo, NewCeremony, RemoveSlot, SignedManifest, SlotInfo};
+use crate::node::{Authority, CeremonyError, Node, Running, Starter};
+use crate::system::rfc3339;
+
+/// The ceremony that is under way, if there is one.
+#[utoipa::path(
+    get, path = "/api/v1/ceremonies", tag = "node", responses((status = 200, description = "As asked", body = [CeremonyInfo]), Refusals)
+)]
+pub(super) async fn ceremonies(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<CeremonyInfo>>> {
+    let look = async { Ok(node.ceremony().iter().map(|running| info(running, "collecting")).collect()) };
+    tend(&node, &call, Deed::new(Action::ListShards, None), look).await.map(Json)
+}
+
+/// Asks the custodians to approve something; it waits for them for 15 minutes. For operators and custodians.
+#[utoipa::path(
+    post, path = "/api/v1/ceremonies", tag = "node", request_body = NewCeremony,
+    responses((status = 201, description = "They are asked", body = CeremonyInfo), Refusals)
+)]
+pub(super) async fn start_ceremony(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    sent: Sent,
+) -> Answer<(StatusCode, Json<CeremonyInfo>)> {
+    let work = async {
+        let asked: NewCeremony = sent.json()?;
+        check(&node, &asked)?;
+        Ok(info(&node.start_ceremony(asked, starter(&call)).await?, "collecting"))
+    };
+    tend(&node, &call, Deed::new(Action::StartCeremony, None), work).await.map(|started| (StatusCode::CREATED, Json(started)))
+}
+
+/// Takes a custodian's signed vote; with enough of them what was asked is done before this answers. For operators and custodians.
+#[utoipa::path(
+    post, path = "/api/v1/ceremonies/{ceremony}/votes", tag = "node", params(("ceremony" = String, Path, description = "Its id")),
+    request_body = CastVote, responses((status = 200, description = "It counts", body = CeremonyInfo), Refusals)
+)]
+pub(super) async fn cast_vote(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    ceremony: Named,
+    sent: Sent,
+) -> Answer<Json<CeremonyInfo>> {
+    // On a task of its own, so that a client that hangs up does not leave a ceremony half done.
+    let voting = async move {
+        let work = async { Ok(node.cast_vote(id(&ceremony)?, sent.json::<CastVote>()?.into()).await?) };
+        match tend(&node, &call, Deed::new(Action::Vote, None), work).await? {
+            crate::node::Next::Wait(running) => {
+                let is_cancelled = running.ceremony.standing() == seal::Standing::Cancelled;
+                Ok(info(&running, if is_cancelled { "cancelled" } else { "collecting" }))
+            }
+            crate::node::Next::Execute(running) => execute(&node, &call, &running).await,
+        }
+    };
+    tokio::spawn(voting).await.expect("a vote does not panic").map(Json)
+}
+
+/// Cancels a ceremony, for who has started it; others cancel it by votes.
+#[utoipa::path(
+    delete, path = "/api/v1/ceremonies/{ceremony}", tag = "node", params(("ceremony" = String, Path, description = "Its id")),
+    responses((status = 200, description = "It is cancelled", body = CeremonyInfo), Refusals)
+)]
+pub(super) async fn cancel_ceremony(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    ceremony: Named,
+) -> Answer<Json<CeremonyInfo>> {
+    let work = async { Ok(info(&node.cancel_ceremony(id(&ceremony)?, starter(&call)).await?, "cancelled")) };
+    tend(&node, &call, Deed::new(Action::EndCeremony, None), work).await.map(Json)
+}
+
+/// What was done in a ceremony, signed by the node.
+#[utoipa::path(
+    get, path = "/api/v1/ceremonies/{ceremony}/manifest", tag = "node", params(("ceremony" = String, Path, description = "Its id")),
+    responses((status = 200, description = "As asked", body = SignedManifest), Refusals)
+)]
+pub(super) async fn manifest(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    ceremony: Named,
+) -> Answer<Json<SignedManifest>> {
+    let look = async {
+        let id = id(&ceremony)?;
+        node.ceremony_manifest(id).ok_or_else(|| Refused::not_found(format!("no ceremony {id} has ended here")))
+    };
+    tend(&node, &call, Deed::new(Action::ListShards, None), look).await.map(Json)
+}
+
+/// Does what was approved, under the session of whoever brought the last vote, and ends the ceremony.
+async fn execute(node: &Arc<Node>, call: &Call, running: &Running) -> Answer<CeremonyInfo> {
+    let (action, done) = match running.asked.clone() {
+        NewCeremony::SlotAdd(slot) => (Action::AddSlot, add(node, call, running, slot).await),
+        NewCeremony::SlotRemove(RemoveSlot { slot }) => (Action::RemoveSlot, remove(node, call, running, slot).await),
+    };
+    let (outcome, told, slot) = match done {
+        Ok(slot) => (Outcome::Success, "done".to_owned(), slot),
+        Err(refused) => (refused.outcome, format!("failed: {}", refused.detail()), None),
+    };
+    node.end_ceremony(running, &told, slot.as_ref().map(|slot| slot.id.clone()));
+    call.note(node, action, outcome)?;
+    call.note(node, Action::EndCeremony, outcome)?;
+    Ok(CeremonyInfo { slot, ..info(running, &told) })
+}
+
+async fn add(node: &Node, call: &Call, running: &Running, slot: crate::admin::types::AddSlot) -> Answer<Option<SlotInfo>> {
+    node.note_own(call.session, Action::AddSlot, Outcome::Intended)?;
+    let slot = node.add_slot(order(slot)?, authority(running)).await?;
+    Ok(Some(slot_info(node, &slot)))
+}
+
+async fn remove(node: &Node, call: &Call, running: &Running, slot: String) -> Answer<Option<SlotInfo>> {
+    node.note_own(call.session, Action::RemoveSlot, Outcome::Intended)?;
+    node.remove_slot(slot, authority(running)).await?;
+    Ok(None)
+}
+
+fn authority(running: &Running) -> Authority {
+    running.ceremony.approval().map_or(Authority::Operator, Authority::Custodians)
+}
+
+/// What cannot be done is not asked for.
+fn check(node: &Node, asked: &NewCeremony) -> Answer<()> {
+    match asked {
+        NewCeremony::SlotAdd(slot) => {
+            let custodian = order(slot.clone())?.custodian.to_string();
+            if node.config.seal.custodians.iter().all(|known| known.name != custodian) {
+                return Err(seal::Error::NoCustodian { name: order(slot.clone())?.custodian }.into());
+            }
+            Ok(())
+        }
+        NewCeremony::SlotRemove(RemoveSlot { slot }) => {
+            let seal = node.seal_slots().ok_or(CeremonyError::Edge)?;
+            let is_pending =
+                seal.pending()?.iter().any(|pending| pending.header.label.as_str() == slot || pending.header.id.to_string() == *slot);
+            if is_pending { Ok(()) } else { Ok(seal.list()?.find(slot).map(drop)?) }
+        }
+    }
+}
+
+fn starter(call: &Call) -> Starter {
+    Starter(match call.origin {
+        Origin::Socket => "an operator at the node's socket".to_owned(),
+        _ => format!("the {} with certificate {}", call.principal.role.name(), HEXLOWER.encode(&call.principal.certificate)),
+    })
+}
+
+fn id(named: &Named) -> Answer<Uuid> {
+    let text = named.text()?;
+    text.parse().map_err(|_| Refused::invalid(format!("`{text}` is no id of a ceremony: see `strongroom ceremony status`")))
+}
+
+fn info(running: &Running, state: &str) -> CeremonyInfo {
+    let Running { ceremony, asked, starter, started, .. } = running;
+    let hex = |keys: &mut dyn Iterator<Item = CustodianKey>| keys.map(|key| HEXLOWER.encode(&key.0)).collect();
+    CeremonyInfo {
+        id: ceremony.question.id.to_string(),
+        cluster: ceremony.question.cluster.to_string(),
+        asked: asked.clone(),
+        starter: starter.0.clone(),
+        started: rfc3339(*started),
+        seconds_left: running.left().as_secs(),
+        wants: ceremony.roster().threshold(),
+        custodians: hex(&mut ceremony.roster().custodians().iter().copied()),
+        approved: hex(&mut ceremony.voters(Vote::Approve)),
+        cancelled: hex(&mut ceremony.voters(Vote::Cancel)),
+        state: if state == "collecting" && running.is_executing { "executing" } else { state }.to_owned(),
+        slot: None,
+    }
+}
+
+impl From<CeremonyError> for Refused {
+    fn from(error: CeremonyError) -> Self {
+        match error {
+            CeremonyError::NoSuch { .. } => Self::not_found(error.to_string()),
+            CeremonyError::UnderWay { .. } | CeremonyError::Executing => Self::conflict(error.to_string()),
+            CeremonyError::Votes(seal::Error::VotedTwice { .. }) => Self::conflict(error.to_string()),
+            CeremonyError::Votes(seal::Error::NotOnRoster { .. }) | CeremonyError::NotStarter => Self::forbidden(error.to_string()),
+            CeremonyError::Votes(seal::Error::NoRoster) | CeremonyError::Signature => Self::invalid(error.to_string()),
+            CeremonyError::Votes(_)
+            | CeremonyError::Sealed
+            | CeremonyError::Edge
+            | CeremonyError::Io { .. }
+            | CeremonyError::Entropy(_)
+            | CeremonyError::Log(_) => Self::unavailable(error.to_string()),
+        }
+    }
+}

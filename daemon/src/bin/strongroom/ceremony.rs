@@ -1,0 +1,307 @@
+//! `ceremony`: what the custodians have to approve, for people at one table and for people apart.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use daemon::admin::client::Client;
+use daemon::admin::types::{AddSlot, CeremonyInfo, NewCeremony, RemoveSlot, SignedManifest};
+use daemon::tls::sign_vote;
+use data_encoding::BASE64;
+use keys::id::ClusterId;
+use seal::{Label, Question, Vote};
+use uuid::Uuid;
+
+use crate::context::{Context, wait};
+use crate::dev::told;
+use crate::failure::Failure;
+use crate::output::{clean, pairs, tell};
+use crate::pin;
+use crate::slot::{Add, shards, tpm_policy};
+
+/// `ceremony ...`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ceremony {
+    /// Ask the custodians to approve something; on a terminal, see it through with those who are at the table
+    Start(Start),
+    /// Approve what is asked, with a custodian's private key, which stays here
+    Approve(Sign),
+    /// Show what is asked, who has approved and who is missing
+    Status,
+    /// Cancel what is asked: as who has started it, or with a custodian's key
+    Cancel {
+        /// File with the custodian's private key, in PEM
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+    },
+    /// Print what was done in a ceremony that has ended, signed by the node
+    Manifest {
+        /// The ceremony's id
+        ceremony: String,
+    },
+}
+
+/// `ceremony start`.
+#[derive(Debug, Args)]
+pub(crate) struct Start {
+    #[command(subcommand)]
+    asked: Asked,
+    /// Only ask; the custodians approve elsewhere
+    #[arg(long, global = true)]
+    no_wait: bool,
+}
+
+/// What is asked for.
+#[derive(Debug, Subcommand)]
+enum Asked {
+    /// Seal the MasterKey in a further slot
+    SlotAdd(Add),
+    /// Remove a slot
+    SlotRemove {
+        /// Its id or label
+        slot: String,
+    },
+}
+
+/// `ceremony approve`.
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// File with the custodian's private key, in PEM
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
+    /// Do not ask whether this is what is to be approved
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Runs `ceremony ...`.
+pub(crate) fn run(context: &Context, command: &Ceremony) -> Result<(), Failure> {
+    let client = context.client()?;
+    match command {
+        Ceremony::Start(Start { asked, no_wait }) => {
+            let started = wait(client.start_ceremony(&asked.request()?))?;
+            let at_table = !no_wait && !context.out.json && io::stdin().is_terminal();
+            let last = if at_table { Table { client: &client }.see_through(started)? } else { started };
+            context.out.show(&last, ceremony_text)
+        }
+        Ceremony::Approve(Sign { key, yes }) => {
+            let asked = under_way(&client)?;
+            if !yes && !confirmed(&asked)? {
+                return Err(Failure::failed("nothing was approved"));
+            }
+            context.out.show(&vote(&client, &asked, key, Vote::Approve)?, ceremony_text)
+        }
+        Ceremony::Status => context.out.show(&wait(client.ceremonies())?, |all| match &all[..] {
+            [] => "no ceremony is under way\n".to_owned(),
+            all => all.iter().map(ceremony_text).collect(),
+        }),
+        Ceremony::Cancel { key } => {
+            let asked = under_way(&client)?;
+            let cancelled = match key {
+                Some(key) => vote(&client, &asked, key, Vote::Cancel)?,
+                None => wait(client.cancel_ceremony(&asked.id))?,
+            };
+            context.out.show(&cancelled, ceremony_text)
+        }
+        Ceremony::Manifest { ceremony } => context.out.show(&wait(client.ceremony_manifest(ceremony))?, manifest_text),
+    }
+}
+
+impl Asked {
+    fn request(&self) -> Result<NewCeremony, Failure> {
+        Ok(match self {
+            Self::SlotAdd(Add { custodian, label, make_key, approval }) => {
+                let approval = approval.as_deref().map(tpm_policy::read).transpose()?;
+                NewCeremony::SlotAdd(AddSlot {
+                    custodian: custodian.to_string(),
+                    label: label.as_ref().map(Label::to_string),
+                    make_key: *make_key,
+                    approval: approval.map(|approval| BASE64.encode(&approval.encode())),
+                })
+            }
+            Self::SlotRemove { slot } => NewCeremony::SlotRemove(RemoveSlot { slot: slot.clone() }),
+        })
+    }
+}
+
+/// People at one terminal, who see a ceremony through from the question to the manifest.
+struct Table<'a> {
+    client: &'a Client,
+}
+
+impl Table<'_> {
+    fn see_through(&self, started: CeremonyInfo) -> Result<CeremonyInfo, Failure> {
+        tell(&format!("Step 1: the custodians approve.\n\n{}", ceremony_text(&started)));
+        let mut now = started;
+        while now.state == "collecting" {
+            let missing = usize::from(now.wants).saturating_sub(now.approved.len());
+            let question = format!("{missing} more. File with a custodian's private key (empty: look again, cancel: give up): ");
+            match ask(&question)?.trim() {
+                "" => now = self.look(now)?,
+                "cancel" => now = wait(self.client.cancel_ceremony(&now.id))?,
+                file => match vote(self.client, &now, Path::new(file), Vote::Approve) {
+                    Ok(next) => {
+                        now = next;
+                        tell(&format!("approved by {} of {}", now.approved.len(), now.wants));
+                    }
+                    Err(failure) => tell(&format!("not counted: {}", failure.message)),
+                },
+            }
+        }
+        if let Some(slot) = now.slot.clone().filter(|slot| slot.by_hand) {
+            self.read_back(&slot.label)?;
+            now.slot = wait(self.client.slots())?.into_iter().find(|now| now.id == slot.id);
+        }
+        tell(&format!("\nWhat was done: strongroom ceremony manifest {}\n", now.id));
+        Ok(now)
+    }
+
+    /// How it stands; one that is not under way any more was ended elsewhere.
+    fn look(&self, before: CeremonyInfo) -> Result<CeremonyInfo, Failure> {
+        let now = wait(self.client.ceremonies())?.into_iter().find(|now| now.id == before.id);
+        let now = now.unwrap_or_else(|| CeremonyInfo { state: "ended elsewhere, or out of time".to_owned(), ..before });
+        tell(&ceremony_text(&now));
+        Ok(now)
+    }
+
+    /// The people of a new slot get their shards, and show that they can open them.
+    fn read_back(&self, slot: &str) -> Result<(), Failure> {
+        tell("\nStep 2: the keepers get their shards, each encrypted to them alone.\n");
+        let folder = ask("Folder for the files and sheets: ")?;
+        let split = wait(self.client.shards(slot))?;
+        for file in shards::hand_out(Path::new(folder.trim()), &split)? {
+            tell(&format!("  {}", file.display()));
+        }
+        tell("\nStep 3: each keeper opens theirs by `age --decrypt --identity KEY FILE`, and gives the line that it prints.\n");
+        loop {
+            let shard = pin::typed("Shard (not shown): ", pin::SHARD)?;
+            match wait(self.client.give_shard(&shard)) {
+                Ok(progress) if progress.outcome == "listed" => {
+                    tell(&format!("{}: read back. All are; slot {} counts from now on.", clean(&progress.keeper), clean(slot)));
+                    return Ok(());
+                }
+                Ok(progress) => {
+                    let (keeper, missing) = (clean(&progress.keeper), clean(&progress.missing.join(", ")));
+                    tell(&format!("{keeper}: read back, {} of {}. Missing: {missing}", progress.given.len(), progress.wants));
+                }
+                Err(error) => tell(&format!("not taken: {error}")),
+            }
+        }
+    }
+}
+
+fn under_way(client: &Client) -> Result<CeremonyInfo, Failure> {
+    wait(client.ceremonies())?.pop().ok_or_else(|| Failure::failed("no ceremony is under way: start one by `strongroom ceremony start`"))
+}
+
+/// Signs what is shown, computed here: not what the node says that it is.
+fn vote(client: &Client, asked: &CeremonyInfo, key: &Path, vote: Vote) -> Result<CeremonyInfo, Failure> {
+    let uuid = |text: &str| text.parse::<Uuid>().map_err(|error| Failure::failed(format!("the node names the ceremony wrongly: {error}")));
+    let question = Question {
+        cluster: ClusterId::new(uuid(&asked.cluster)?),
+        id: uuid(&asked.id)?,
+        operation: asked.asked.operation().to_owned(),
+        digest: asked.asked.digest(),
+    };
+    let signed = sign_vote(key, &question, vote).map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(wait(client.cast_vote(&asked.id, &signed))?)
+}
+
+fn confirmed(asked: &CeremonyInfo) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked: look at `strongroom ceremony status`, and give --yes"));
+    }
+    tell(&ceremony_text(asked));
+    Ok(ask("Approve this? Type yes: ")?.trim() == "yes")
+}
+
+fn ask(question: &str) -> Result<String, Failure> {
+    write!(io::stderr(), "{question}").map_err(told("standard error"))?;
+    let mut answer = String::new();
+    match io::stdin().lock().read_line(&mut answer).map_err(told("standard input"))? {
+        0 => Err(Failure::failed("the terminal was closed: the ceremony goes on, see `strongroom ceremony status`")),
+        _ => Ok(answer),
+    }
+}
+
+fn ceremony_text(ceremony: &CeremonyInfo) -> String {
+    let who = |key: &String| {
+        let said = match (ceremony.approved.contains(key), ceremony.cancelled.contains(key)) {
+            (_, true) => "cancels",
+            (true, false) => "approves",
+            (false, false) => "has not said anything",
+        };
+        ("custodian", format!("{key} {said}"))
+    };
+    let mut rows = vec![
+        ("ceremony", ceremony.id.clone()),
+        ("asked", asked_text(&ceremony.asked)),
+        ("by", clean(&ceremony.starter)),
+        ("since", ceremony.started.clone()),
+        ("state", clean(&ceremony.state)),
+    ];
+    if ceremony.state == "collecting" {
+        rows.push(("left", format!("{} min {} s", ceremony.seconds_left / 60, ceremony.seconds_left % 60)));
+    }
+    rows.push(("approvals", format!("{} of {}", ceremony.approved.len(), ceremony.wants)));
+    rows.extend(ceremony.custodians.iter().map(who));
+    if let Some(slot) = &ceremony.slot {
+        rows.push(("slot", format!("{} ({}): {}", slot.id, clean(&slot.label), clean(&slot.probe))));
+    }
+    pairs(&rows)
+}
+
+fn asked_text(asked: &NewCeremony) -> String {
+    match asked {
+        NewCeremony::SlotAdd(AddSlot { custodian, label, make_key, approval }) => {
+            let label = label.as_deref().unwrap_or(custodian);
+            let makes = if *make_key { ", making its key" } else { "" };
+            let approval = if approval.is_some() { ", with an approval of the platform's state" } else { "" };
+            format!("add slot {} at custodian {}{makes}{approval}", clean(label), clean(custodian))
+        }
+        NewCeremony::SlotRemove(RemoveSlot { slot }) => format!("remove slot {}", clean(slot)),
+    }
+}
+
+fn manifest_text(signed: &SignedManifest) -> String {
+    let rows = [
+        ("public key", signed.public_key.clone().unwrap_or_else(|| "none: the node was sealed".to_owned())),
+        ("signature", signed.signature.clone().unwrap_or_else(|| "none".to_owned())),
+    ];
+    format!("{}\n{}", signed.manifest, pairs(&rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ceremony_shows_who_has_approved_and_who_is_missing() {
+        let ceremony = CeremonyInfo {
+            id: "c9".to_owned(),
+            cluster: "c1".to_owned(),
+            asked: NewCeremony::SlotRemove(RemoveSlot { slot: "old\u{1b}[2J".to_owned() }),
+            starter: "an operator at the node's socket".to_owned(),
+            started: "2026-01-02T03:04:05Z".to_owned(),
+            seconds_left: 61,
+            wants: 2,
+            custodians: vec!["aa".to_owned(), "bb".to_owned()],
+            approved: vec!["bb".to_owned()],
+            cancelled: vec![],
+            state: "collecting".to_owned(),
+            slot: None,
+        };
+        let expected = "\
+ceremony   c9
+asked      remove slot old\\u{1b}[2J
+by         an operator at the node's socket
+since      2026-01-02T03:04:05Z
+state      collecting
+left       1 min 1 s
+approvals  1 of 2
+custodian  aa has not said anything
+custodian  bb approves
+";
+        assert_eq!(ceremony_text(&ceremony), expected);
+    }
+}

@@ -1,0 +1,197 @@
+//! Ceremonies of a real core whose cluster has custodians: two of three approve a change of the slots.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use softhsm_test::{Core, People};
+
+const NAMES: [&str; 3] = ["anna", "ben", "clara"];
+
+/// A core that was founded with three custodians, two of whom approve; people who keep shards are configured.
+fn founded(people: &People) -> Core {
+    let mut core = Core::prepared();
+    let person = |name: &&str| format!("    - name: {name}\n      age: {{recipient: {:?}}}\n", people.recipient(name));
+    let each: String = NAMES.iter().map(person).collect();
+    let board = format!("    - name: board\n      shamir:\n        threshold: 2\n        keepers: [{}]\n", NAMES.join(", "));
+    let config = fs::read_to_string(core.config()).expect("dev has written it");
+    fs::write(core.config(), config + &each + &board).expect("the folder is ours");
+    fs::remove_dir_all(core.data_dir()).expect("the folder is ours");
+    let mut init = core.init_command();
+    init.args(["--custodian", "softhsm", "--approvals", "2"]);
+    for number in 1..=3 {
+        init.args(["--roster", &spki(&key(&core, number))]);
+    }
+    assert!(init.status().expect("strongroom runs").success());
+    core.start();
+    core
+}
+
+/// The private key of one of `dev`'s custodians.
+fn key(core: &Core, number: u8) -> String {
+    core.value(&format!("CUSTODIAN{number}_KEY"))
+}
+
+/// SHA-256 of the public half, in hex.
+fn spki(key: &str) -> String {
+    let der = Command::new("openssl").args(["pkey", "-in", key, "-pubout", "-outform", "DER"]).output().expect("openssl is installed");
+    assert!(der.status.success());
+    cipher::mac::sha256(&[&der.stdout]).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn json(core: &Core, arguments: &[&str]) -> Value {
+    serde_json::from_str(&core.ask(&[&["--json"], arguments].concat())).expect("JSON")
+}
+
+fn refused(core: &Core, arguments: &[&str]) -> String {
+    let Output { status, stderr, .. } = core.cli(arguments);
+    assert!(!status.success(), "strongroom {} was done", arguments.join(" "));
+    String::from_utf8_lossy(&stderr).into_owned()
+}
+
+fn approve(core: &Core, number: u8) -> Value {
+    json(core, &["ceremony", "approve", "--yes", "--key", &key(core, number)])
+}
+
+fn labels(core: &Core) -> Vec<String> {
+    let slots = json(core, &["slot", "list"]);
+    slots.as_array().expect("a list").iter().map(|slot| slot["label"].as_str().expect("a text").to_owned()).collect()
+}
+
+/// As a custodian over TLS.
+fn as_custodian(core: &Core, arguments: &[&str]) -> Output {
+    let [admin, ca, cert] = ["ADMIN_CORE", "CA_CERT", "CUSTODIAN1_CERT"].map(|name| core.value(name));
+    let remote = ["--admin", &admin, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key(core, 1)];
+    core.cli(&[&remote, arguments].concat())
+}
+
+fn restart(core: &mut Core) {
+    core.kill();
+    core.start();
+}
+
+fn file(core: &Core) -> PathBuf {
+    core.data_dir().join("ceremony.json")
+}
+
+#[test]
+fn two_of_three_custodians_have_a_slot_made_and_one_removed() {
+    let people = People::new(&NAMES);
+    let mut core = founded(&people);
+    // Nobody changes the slots alone.
+    assert!(refused(&core, &["slot", "add", "--custodian", "board"]).contains("ceremony start"));
+    assert!(refused(&core, &["slot", "remove", "softhsm", "--yes"]).contains("ceremony start"));
+    assert!(refused(&core, &["ceremony", "start", "slot-add", "--custodian", "nobody"]).contains("seal.custodians"));
+    assert!(refused(&core, &["ceremony", "approve", "--yes", "--key", &key(&core, 1)]).contains("no ceremony is under way"));
+
+    let started = json(&core, &["ceremony", "start", "slot-add", "--custodian", "board", "--label", "recovery"]);
+    assert_eq!((started["state"].as_str(), started["wants"].as_u64()), (Some("collecting"), Some(2)), "{started}");
+    assert!(started["seconds_left"].as_u64().is_some_and(|left| (890..=900).contains(&left)), "{started}");
+    // Two race: the first is under way.
+    assert!(refused(&core, &["ceremony", "start", "slot-remove", "softhsm"]).contains("(slot-add) is under way"));
+    assert_eq!(approve(&core, 1)["approved"].as_array().map(Vec::len), Some(1));
+    assert!(refused(&core, &["ceremony", "approve", "--yes", "--key", &key(&core, 1)]).contains("has voted already"));
+    let stranger = core.value("OPERATOR_KEY");
+    assert!(refused(&core, &["ceremony", "approve", "--yes", "--key", &stranger]).contains("not on the custodian roster"));
+    assert_eq!(labels(&core), ["softhsm"]);
+
+    // A crash between two approvals: the first still counts.
+    restart(&mut core);
+    let resumed = json(&core, &["ceremony", "status"]);
+    assert_eq!((resumed[0]["id"].clone(), resumed[0]["approved"].as_array().map(Vec::len)), (started["id"].clone(), Some(1)), "{resumed}");
+    let done = approve(&core, 3);
+    assert_eq!((done["state"].as_str(), done["slot"]["by_hand"].as_bool()), (Some("done"), Some(true)), "{done}");
+    assert_eq!(json(&core, &["ceremony", "status"]), serde_json::json!([]));
+    assert!(!file(&core).exists());
+
+    // The manifest is signed by the node's own key.
+    let id = started["id"].as_str().expect("a text");
+    let signed = json(&core, &["ceremony", "manifest", id]);
+    let manifest: Value = serde_json::from_str(signed["manifest"].as_str().expect("a text")).expect("JSON");
+    assert_eq!((manifest["outcome"].as_str(), manifest["votes"].as_array().map(Vec::len)), (Some("done"), Some(2)), "{manifest}");
+    assert_eq!(manifest["slot"], done["slot"]["id"]);
+    assert_eq!((&manifest["split"]["threshold"], &manifest["split"]["shards"][1]["keeper"]), (&2.into(), &"ben".into()), "{manifest}");
+    let bytes = |name: &str| data_encoding::HEXLOWER.decode(signed[name].as_str().expect("hex").as_bytes()).expect("hex");
+    let log = fs::read_to_string(core.data_dir().join("node.json")).expect("it is there");
+    let log: uuid::Uuid = serde_json::from_str::<Value>(&log).expect("JSON")["log"].as_str().expect("a text").parse().expect("a UUID");
+    let message = [b"strongroom-statement-v1\0", &log.into_bytes()[..], signed["manifest"].as_str().expect("a text").as_bytes()].concat();
+    let (public, signature): ([u8; 32], [u8; 64]) =
+        (bytes("public_key").try_into().expect("32 bytes"), bytes("signature").try_into().expect("64 bytes"));
+    cipher::sign::verify(&public, &message, &signature).expect("the node has signed it");
+
+    // What was approved may be proven without asking again, and removed only by asking.
+    let split = json(&core, &["slot", "shards", "recovery"]);
+    for (at, name) in NAMES.iter().enumerate() {
+        let age = data_encoding::BASE64.decode(split["shards"][at]["age_file"].as_str().expect("Base64").as_bytes()).expect("Base64");
+        let shard = core.dir().join("shard");
+        fs::write(&shard, people.decrypted(name, &age)).expect("the folder is ours");
+        let _taken = core.ask(&["unseal", "--shard", &shard.display().to_string()]);
+    }
+    assert_eq!(json(&core, &["slot", "shards", "recovery"])["is_pending"], false);
+    let _started = core.ask(&["ceremony", "start", "slot-remove", "recovery"]);
+    approve(&core, 2);
+    assert_eq!(approve(&core, 1)["state"], "done");
+    assert_eq!(labels(&core), ["softhsm"]);
+    // One that cannot be done ends, and says why.
+    let _started = core.ask(&["ceremony", "start", "slot-remove", "softhsm"]);
+    approve(&core, 2);
+    let failed = approve(&core, 3)["state"].as_str().expect("a text").to_owned();
+    assert!(failed.starts_with("failed: ") && failed.contains("no other slot opens"), "{failed}");
+    assert_eq!(labels(&core), ["softhsm"]);
+    assert!(core.ask(&["audit", "verify"]).contains("verifies"));
+}
+
+#[test]
+fn a_ceremony_is_cancelled_by_its_starter_or_by_as_many_as_approve() {
+    let people = People::new(&NAMES);
+    let mut core = founded(&people);
+    let ask = ["ceremony", "start", "slot-add", "--custodian", "board"];
+    let _started = core.ask(&ask);
+    // Somebody else than who has started it.
+    let stranger = as_custodian(&core, &["ceremony", "cancel"]);
+    assert!(!stranger.status.success() && String::from_utf8_lossy(&stranger.stderr).contains("only who has started"));
+    assert_eq!(json(&core, &["ceremony", "cancel"])["state"], "cancelled");
+    assert!(refused(&core, &["ceremony", "cancel"]).contains("no ceremony is under way"));
+
+    // A custodian asks over TLS; two of them call it off.
+    assert!(as_custodian(&core, &ask).status.success());
+    assert_eq!(json(&core, &["ceremony", "cancel", "--key", &key(&core, 2)])["state"], "collecting");
+    assert_eq!(approve(&core, 1)["state"], "collecting");
+    assert_eq!(json(&core, &["ceremony", "cancel", "--key", &key(&core, 3)])["state"], "cancelled");
+    assert_eq!(labels(&core), ["softhsm"]);
+
+    // While sealed it is asked and approved, but not done.
+    let _sealed = core.ask(&["seal"]);
+    let _started = core.ask(&ask);
+    approve(&core, 1);
+    assert!(refused(&core, &["ceremony", "approve", "--yes", "--key", &key(&core, 2)]).contains("the node is sealed"));
+    let _opened = core.ask(&["unseal"]);
+    assert_eq!(approve(&core, 2)["state"], "done");
+
+    // Time is over, the clock has jumped back, or somebody has changed the question: none is believed after a restart.
+    let started = |core: &Core| {
+        let _started = core.ask(&["ceremony", "start", "slot-remove", "board"]);
+        approve(core, 1);
+        fs::read_to_string(file(core)).expect("it is under way")
+    };
+    let shifted = |text: &str, minutes: i64| {
+        let mut value: Value = serde_json::from_str(text).expect("JSON");
+        value["started_millis"] = (value["started_millis"].as_i64().expect("a number") + minutes * 60_000).into();
+        value.to_string()
+    };
+    for turn in 0..3 {
+        let text = started(&core);
+        core.kill();
+        let changed = match turn {
+            0 => shifted(&text, -16),
+            1 => shifted(&text, 60),
+            _ => text.replace("\"board\"", "\"softhsm\""),
+        };
+        fs::write(file(&core), changed).expect("the folder is ours");
+        core.start();
+        assert_eq!(json(&core, &["ceremony", "status"]), serde_json::json!([]), "{text}");
+        assert!(!file(&core).exists());
+    }
+    assert_eq!(labels(&core), ["softhsm", "board"]);
+}
