@@ -3,11 +3,13 @@
 mod ceremony;
 mod edge;
 mod figures;
+mod rekey;
 mod shards;
 mod slots;
 
 pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
 pub(crate) use edge::edge_parts;
+pub use rekey::{RekeyError, RekeyReport, RekeyStep};
 pub(crate) use shards::{Progress, ShardError, Taken};
 pub(crate) use slots::{Authority, SlotError, SlotOrder};
 
@@ -17,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use audit::Log;
-use keys::cluster;
+use keys::cluster::{self, Roots};
 use keys::floor::CrlFloors;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, ScopeName, SessionId, Time};
@@ -87,6 +89,8 @@ pub struct Node {
     changed: Notify,
     slots: Mutex<Slots>,
     collecting: Mutex<Collecting>,
+    /// One at a time changes the slots or the MasterKey in them; the next one is refused.
+    jobs: tokio::sync::Mutex<()>,
     ceremony: Mutex<Option<Running>>,
     /// The domain's clock never shows less, also after a seal or a restart.
     newest_millis: AtomicI64,
@@ -138,8 +142,22 @@ struct Slots {
     residency: Residency,
     /// Kept only while the residency rule says so; a job holds it until it has ended.
     master: Option<Arc<MasterKey>>,
+    /// A MasterKey that is to be the next one, by its generation, while none of its slots opens without a person.
+    next: Option<(u32, Arc<MasterKey>)>,
+    /// The generation of the MasterKey, as the keystore said last.
+    generation: Option<u32>,
     /// What is wrong with the table of slots, if anything.
     table: Option<String>,
+}
+
+impl Slots {
+    fn new() -> Self {
+        Self { attempts: Vec::new(), tried: None, residency: Residency::of(&[]), master: None, next: None, generation: None, table: None }
+    }
+
+    fn forget(&mut self) {
+        (self.master, self.next) = (None, None);
+    }
 }
 
 /// A PIN that an operator typed.
@@ -241,8 +259,9 @@ impl Node {
             metrics,
             refusals: Refusals::default(),
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
-            slots: Mutex::new(Slots { attempts: Vec::new(), tried: None, residency: Residency::of(&[]), master: None, table: None }),
+            slots: Mutex::new(Slots::new()),
             collecting: Mutex::default(),
+            jobs: tokio::sync::Mutex::default(),
             ceremony: Mutex::default(),
             newest_millis: AtomicI64::new(parts.last_time.millis()),
             last_outbox: Mutex::new(parts.last_outbox),
@@ -384,7 +403,7 @@ impl Node {
 
     /// Drops what the node itself holds of the keys; the domain goes with its last user.
     fn forget(&self) {
-        self.slots().master = None;
+        self.slots().forget();
         self.audit.clear_key();
         if let Custody::Core(cores) = &self.custody {
             cores.set_signer(None);
@@ -415,23 +434,25 @@ impl Node {
     async fn try_unseal(&self, seal: &Arc<Seal>, typed: Option<Typed>) -> Result<(Open, JoinHandle<()>), UnsealError> {
         let started = Instant::now();
         let (checked, seal) = (Arc::clone(seal), Arc::clone(seal));
-        let (expected, shards) = (self.expected(), self.given_shards());
+        let (expected, shards) = (self.expected().await, self.given_shards());
         let opened = blocking(move || {
             let typed = typed.as_ref().map(|Typed { custodian, pin, retry_pin }| TypedPin { custodian, pin, retry_pin: *retry_pin });
             seal.unseal_by(expected, typed, &shards)
         })
         .await?;
-        let roots = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
-        self.audit.set_key(roots.audit_seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
-        let table = checked.settle_table(roots.registry.integrity()).err().map(|error| error.to_string());
+        let Roots { registry, cluster, audit_seed } = cluster::load(&self.store, self.identity.cluster, &opened.master).await?;
+        self.audit.set_key(audit_seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
+        let (registry, master) = rekey::remove_old_slots(&checked, &cluster, registry, opened.master).await;
+        let table = checked.settle_table(registry.integrity()).err().map(|error| error.to_string());
         let next_outbox = self.reconcile().await?;
-        let (vault, writer) = Vault::core(self.parts(roots.registry, next_outbox))?;
+        let (vault, writer) = Vault::core(self.parts(registry, next_outbox))?;
         self.raise_floors(&vault).await?;
         let running = spawn_writer(writer);
         tracing::info!(slot = %opened.slot.header.label, elapsed = ?started.elapsed(), "unsealed");
         let residency = Residency::of(&opened.attempts);
-        let master = (residency != Residency::WipedAfterJobs).then(|| Arc::new(opened.master));
-        *self.slots() = Slots { attempts: opened.attempts, tried: Some(Instant::now()), residency, master, table };
+        let master = (residency != Residency::WipedAfterJobs).then(|| Arc::new(master));
+        let (attempts, tried, generation) = (opened.attempts, Some(Instant::now()), Some(cluster.master_generation));
+        *self.slots() = Slots { attempts, tried, residency, master, next: None, generation, table };
         Ok((Open { vault, since: SystemClock.now() }, running))
     }
 
@@ -470,14 +491,18 @@ impl Node {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn expected(&self) -> Expected {
-        Expected { cluster: Some(self.identity.cluster), generation: None }
+    /// Which slots are to be tried, as the keystore says, sealed or not. One that cannot say it now has not changed since it did.
+    async fn expected(&self) -> Expected {
+        let told = cluster::master_generation(&self.store).await.ok().flatten();
+        let mut slots = self.slots();
+        slots.generation = told.or(slots.generation);
+        Expected { cluster: Some(self.identity.cluster), generation: slots.generation }
     }
 
     /// Opens every slot that needs no person, by real device jobs, and decides anew whether the MasterKey may leave memory.
     pub async fn probe_slots(&self) {
         let Some(seal) = self.seal_slots().cloned() else { return };
-        let expected = self.expected();
+        let expected = self.expected().await;
         let attempts = match blocking(move || seal.probe(expected)).await {
             Ok(attempts) => attempts,
             Err(error) => return tracing::error!(%error, "slots not probed"),
@@ -504,7 +529,7 @@ impl Node {
     /// Why it does not open.
     pub async fn verify_slot(&self, name: String, retry_pin: bool) -> Result<seal::Slot, seal::Error> {
         let Some(seal) = self.seal_slots().cloned() else { return Err(seal::Error::NoSuchSlot { name }) };
-        let expected = self.expected();
+        let expected = self.expected().await;
         let verified = blocking(move || seal.verify(&name, expected, Consent { retry_pin, ..Consent::default() })).await?;
         for attempt in self.slots().attempts.iter_mut().filter(|attempt| attempt.slot == verified.header.id) {
             attempt.failure = None;
@@ -534,11 +559,15 @@ impl Node {
     #[must_use]
     pub fn masterkey(&self) -> String {
         let slots = self.slots();
-        match (&slots.residency, &slots.master) {
+        let standing = match (&slots.residency, &slots.master) {
             (Residency::Resident { why }, Some(_)) => format!("resident ({why})"),
             // A probe failed after the key was wiped: it cannot be called back, only a slot can.
             (Residency::Resident { why }, None) => format!("wiped after each job, but {why}"),
             (Residency::WipedAfterJobs, _) => "wiped after each job".to_owned(),
+        };
+        match &slots.next {
+            Some(_) => format!("{standing}; the next one is resident until the re-key is switched or abandoned"),
+            None => standing,
         }
     }
 
@@ -572,6 +601,9 @@ impl Node {
         let mut warnings: Vec<String> = self.slots().table.iter().cloned().collect();
         match self.seal_slots().map(|seal| seal.list()) {
             Some(Ok(listing)) => {
+                let generation = self.slots().generation;
+                warnings.extend(rekey::warnings_of(&listing, generation));
+                let listing = listing.of_generation(generation);
                 warnings.extend(listing.too_few().map(|few| few.to_string()));
                 warnings.extend(listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
                 self.slots().attempts.iter().for_each(|attempt| warnings.extend(slots::warnings_of(attempt)));
@@ -632,7 +664,7 @@ impl Node {
         drop(open);
         let noted = self.note_own(session, Action::Seal, Outcome::Success);
         self.become_state(State::Sealed { since: SystemClock.now(), reason: "sealed by request".to_owned() });
-        self.slots().master = None;
+        self.slots().forget();
         // The writer ends with the last request that holds the domain. One that hangs in a commit is kept, and no unseal goes past it.
         if let Some(running) = writer.as_mut()
             && timeout(SEAL_WITHIN, running).await.is_ok()

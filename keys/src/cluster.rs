@@ -25,9 +25,9 @@ use crate::vault::Vault;
 use crate::wrap::{Binding, ParentKey, SALT_BYTES};
 
 /// Most IVK versions that are kept; Retired ones beyond are destroyed long before.
-const IVKS_MAX: usize = 4096;
+pub(crate) const IVKS_MAX: usize = 4096;
 /// Most nodes whose audit keys are pinned.
-const NODES_MAX: usize = 1024;
+pub(crate) const NODES_MAX: usize = 1024;
 
 /// The cluster record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,14 +160,18 @@ impl RootMaker<'_> {
 
     fn cluster_row(&self, registry: &Registry, record: &Cluster) -> Result<Row, Error> {
         let header = record_header(cluster_row(), registry.records(), TenantId::SYSTEM);
-        let content = attributes::encode(record);
-        let sealed = registry.integrity().records.wrap(&registry.attributes_binding(&header), &content, &self.salt()?)?;
-        Ok(registry.seal_row(header, None, Some(sealed), Vec::new()))
+        seal_cluster(registry, header, record, &self.salt()?)
     }
 
     fn salt(&self) -> Result<[u8; SALT_BYTES], Error> {
         Ok(self.randomness.array()?)
     }
+}
+
+/// The row of a cluster record.
+pub(crate) fn seal_cluster(registry: &Registry, header: Header, record: &Cluster, salt: &[u8; SALT_BYTES]) -> Result<Row, Error> {
+    let sealed = registry.integrity().records.wrap(&registry.attributes_binding(&header), &attributes::encode(record), salt)?;
+    Ok(registry.seal_row(header, None, Some(sealed), Vec::new()))
 }
 
 /// The row id of the cluster record: there is one a store.
@@ -181,7 +185,7 @@ pub fn cluster_row() -> RowId {
 /// # Errors
 /// [`Error::NotFound`] if the store holds no cluster; [`Error::Corrupt`] names the record that does not open.
 pub async fn load(store: &Arc<dyn Keystore>, cluster: ClusterId, master: &MasterKey) -> Result<Roots, Error> {
-    let integrity_row = rows_of(store, Layer::Integrity, 2).await?.pop().ok_or(Error::NotFound)?;
+    let integrity_row = integrity_row(store).await?.ok_or(Error::NotFound)?;
     let integrity_key = open_root(cluster, master, MasterPurpose::IntegrityWrap, &integrity_row)?;
     let integrity = integrity_key.expose(|key| IntegrityKeys::new(cluster, key))?;
     let ivk_rows = rows_of(store, Layer::Ivk, IVKS_MAX).await?;
@@ -205,13 +209,34 @@ pub async fn load(store: &Arc<dyn Keystore>, cluster: ClusterId, master: &Master
     if record.active_ivk != registry.active_ivk()? {
         return Err(Error::corrupt("it names another Active IVK than the IVK's own records", "cluster record"));
     }
+    if integrity_row.header.parent != master_ref(cluster, record.master_generation) {
+        return Err(Error::corrupt("it names another generation of the MasterKey than the root records", "cluster record"));
+    }
     let audit_seed = load_audit_seed(store, &registry, master).await?;
     Ok(Roots { registry, cluster: record, audit_seed })
+}
+
+/// Which generation of the MasterKey opens the roots, as far as a store can tell of which nothing is believed yet; `None` if it holds no roots. What
+/// it says decides which slots are tried, and a wrong answer opens nothing.
+///
+/// # Errors
+/// The store's.
+pub async fn master_generation(store: &Arc<dyn Keystore>) -> Result<Option<u32>, Error> {
+    Ok(integrity_row(store).await?.map(|row| row.header.parent.version.0))
+}
+
+async fn integrity_row(store: &Arc<dyn Keystore>) -> Result<Option<Row>, Error> {
+    Ok(rows_of(store, Layer::Integrity, 2).await?.pop())
 }
 
 async fn load_cluster(store: &Arc<dyn Keystore>, registry: &Registry) -> Result<Cluster, Error> {
     let row = store.retrieve(cluster_row()).await?.ok_or(Error::NotFound)?;
     registry.check_row(&row)?;
+    read_cluster(registry, &row)
+}
+
+/// What a cluster record that was believed says.
+pub(crate) fn read_cluster(registry: &Registry, row: &Row) -> Result<Cluster, Error> {
     let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no content", row.header.id))?;
     let content = registry.integrity().records.unwrap(&registry.attributes_binding(&row.header), blob)?;
     content.expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))
@@ -229,11 +254,11 @@ async fn load_audit_seed(store: &Arc<dyn Keystore>, registry: &Registry, master:
     Ok(seed.expose(|bytes| Key::init_with(|seed| seed.copy_from_slice(bytes)))?)
 }
 
-async fn rows_of(store: &Arc<dyn Keystore>, layer: Layer, limit: usize) -> Result<Vec<Row>, Error> {
+pub(crate) async fn rows_of(store: &Arc<dyn Keystore>, layer: Layer, limit: usize) -> Result<Vec<Row>, Error> {
     Ok(store.find(&Query { layer, terms: Vec::new(), before: None, limit }).await?)
 }
 
-fn open_root(cluster: ClusterId, master: &MasterKey, purpose: MasterPurpose, row: &Row) -> Result<Bytes, Error> {
+pub(crate) fn open_root(cluster: ClusterId, master: &MasterKey, purpose: MasterPurpose, row: &Row) -> Result<Bytes, Error> {
     let header = &row.header;
     let blob = row.material.as_deref().ok_or_else(|| Error::corrupt("it has no material", header.id))?;
     let binding = Binding {
@@ -252,7 +277,7 @@ fn open_root(cluster: ClusterId, master: &MasterKey, purpose: MasterPurpose, row
 }
 
 /// The MasterKey as a parent: its chain is the cluster, its version its generation.
-fn master_ref(cluster: ClusterId, generation: u32) -> ParentRef {
+pub(crate) fn master_ref(cluster: ClusterId, generation: u32) -> ParentRef {
     ParentRef { chain: ChainId::new(Uuid::from_bytes(*cluster.as_bytes())), version: KeyVersion(generation) }
 }
 

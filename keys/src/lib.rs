@@ -22,6 +22,7 @@ pub mod id;
 pub mod lease;
 pub mod lifecycle;
 pub mod list;
+pub mod master;
 pub mod object_keys;
 pub mod policy;
 mod pool;

@@ -160,6 +160,8 @@ pub enum Action {
     EndCeremony = 129,
     /// The background sweep found a damaged record.
     Sweep = 130,
+    /// The root records were wrapped under another MasterKey.
+    RekeyMaster = 131,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -180,7 +182,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 54] = [
+    pub const ALL: [Self; 55] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -227,6 +229,7 @@ impl Action {
         Self::ReserveIvs,
         Self::ReloadTrust,
         Self::Sweep,
+        Self::RekeyMaster,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,

@@ -82,6 +82,11 @@ impl Registry {
         Ok(ParentRef { chain: ivks.chain, version: ivks.active })
     }
 
+    /// The IVK versions that are open, oldest first; an edge has none.
+    pub(crate) fn open_ivks(&self) -> impl Iterator<Item = KeyVersion> {
+        self.ivks.iter().flat_map(|ivks| ivks.versions.keys().copied())
+    }
+
     /// The parent of records that belong to no tenant key.
     #[must_use]
     pub fn records(&self) -> ParentRef {

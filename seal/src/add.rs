@@ -17,7 +17,7 @@ use crate::{Approval, Error, Label, Roster, Seal, SlotId};
 pub struct NewSlot {
     /// The custodian that keeps its key.
     pub custodian: Label,
-    /// What people will call it; no other slot may have that label.
+    /// What people will call it; no other slot of that generation may have that label.
     pub label: Label,
     /// The cluster whose MasterKey it holds.
     pub cluster: ClusterId,
@@ -94,14 +94,16 @@ impl Seal {
 
 fn header(new: &NewSlot, custodian: &dyn Custodian, change: &Change<'_>, randomness: &Randomness) -> Result<Header, Error> {
     let Change { listing, waiting, .. } = change;
-    if listing.slots.len() + listing.unreadable.len() + waiting.len() >= SLOTS_MAX {
+    // While the MasterKey is re-keyed, the slots of two generations stand side by side, under the same labels.
+    let of_generation = listing.slots.iter().chain(waiting).filter(|slot| slot.header.generation == new.generation).count();
+    if of_generation + listing.unreadable.len() >= SLOTS_MAX {
         return Err(Error::SlotsFull { max: SLOTS_MAX });
     }
     for Slot { header, .. } in listing.slots.iter().chain(waiting) {
         if header.cluster != new.cluster {
             return Err(Error::WrongCluster { is: header.cluster, wants: new.cluster });
         }
-        if header.label == new.label {
+        if header.label == new.label && header.generation == new.generation {
             return Err(Error::LabelTaken { label: new.label.clone(), slot: header.id });
         }
     }

@@ -217,19 +217,23 @@ mod tests {
     }
 
     fn add(seal: &Seal, byte: u8) -> Result<(), Error> {
+        add_of(seal, (1, &master()), byte, &format!("slot {byte}"))
+    }
+
+    fn add_of(seal: &Seal, (generation, master): (u32, &MasterKey), byte: u8, called: &str) -> Result<(), Error> {
         let signer = ReleaseSigner::from_pkcs8(include_bytes!("../tests/golden/release-key.der")).expect("a key on P-256");
         let state = State { slot: id(byte), policy_gen: 1, pcrs: vec![7], digest: [0; 32] };
         let approval = Approval::sign(&signer, state, Time::from_seconds(0), label("state")).expect("it signs");
         let new = NewSlot {
             custodian: label("open"),
-            label: label(&format!("slot {byte}")),
+            label: label(called),
             cluster: cluster(),
-            generation: 1,
+            generation,
             roster: Roster::empty(),
             approval: Some(approval),
             created: Time::from_seconds(0),
         };
-        seal.add(new, (&master(), &integrity()), &Randomness::new(Arc::new(Same)), Consent::default()).map(drop)
+        seal.add(new, (master, &integrity()), &Randomness::new(Arc::new(Same)), Consent::default()).map(drop)
     }
 
     fn remove(seal: &Seal, name: &str) -> Result<(), Error> {
@@ -391,6 +395,127 @@ mod tests {
         assert!(matches!(seal(&dir).settle_table(&integrity()), Err(Error::TableMissing { .. })), "only a writer does");
         add(&seal(&dir), 3).expect("the medium is sound");
         must_start(&dir, "with a new table");
+    }
+
+    fn next_master() -> MasterKey {
+        MasterKey::from_key(Key::init_with(|place| place.fill(0x5E)).expect("the arena has room"))
+    }
+
+    fn next_expected() -> Expected {
+        Expected { generation: Some(2), ..expected() }
+    }
+
+    /// Slots 1 and 2 of the first generation, 11 and 12 of the next one, under the same labels.
+    fn with_two_generations() -> TempDir {
+        let dir = with_slots(2);
+        for byte in [1, 2] {
+            add_of(&seal(&dir), (2, &next_master()), byte + 10, &format!("slot {byte}")).expect("the medium is sound");
+        }
+        dir
+    }
+
+    fn holds(master: &MasterKey, byte: u8) -> bool {
+        master.expose(|master| *master == [byte; 32])
+    }
+
+    #[test]
+    fn slots_of_two_generations_stand_side_by_side_and_each_opens_its_own() {
+        let dir = with_two_generations();
+        let seal = seal(&dir);
+        assert_eq!(slots(&dir), [id(1), id(2), id(11), id(12)]);
+        seal.check_table(&integrity()).expect("all are on record");
+        let opened = seal.unseal(expected(), None).expect("the old ones open");
+        assert!(holds(&opened.master, 0x4D) && opened.slot.header.id == id(1));
+        let opened = seal.unseal(next_expected(), None).expect("the new ones open");
+        assert!(holds(&opened.master, 0x5E) && opened.slot.header.id == id(11));
+        assert_eq!(opened.attempts.len(), 1, "the old ones are not tried: {:?}", opened.attempts);
+        let probed: Vec<SlotId> = seal.probe(next_expected()).expect("readable").iter().map(|attempt| attempt.slot).collect();
+        assert_eq!(probed, [id(11), id(12)]);
+        let listing = |generation| seal.list().expect("readable").of_generation(generation).slots.len();
+        assert_eq!([Some(1), Some(2), Some(3), None].map(listing), [2, 2, 0, 4]);
+
+        // A label is one slot's in its generation, and names none of two.
+        let taken = add_of(&seal, (2, &next_master()), 13, "slot 1");
+        assert!(matches!(taken, Err(Error::LabelTaken { slot, .. }) if slot == id(11)));
+        assert!(matches!(remove(&seal, "slot 1"), Err(Error::LabelAmbiguous { .. })));
+        remove(&seal, &id(11).to_string()).expect("one of the generation in force opens");
+        remove(&seal, &id(1).to_string()).expect("another of the generation in force opens");
+        assert!(matches!(remove(&seal, &id(2).to_string()), Err(Error::LastSlot { .. })), "one of another generation is none");
+        assert_eq!(slots(&dir), [id(2), id(12)]);
+    }
+
+    #[test]
+    fn as_many_slots_as_there_may_be_have_room_for_as_many_of_the_next_generation() {
+        let most = u8::try_from(crate::SLOTS_MAX).expect("they are few");
+        let dir = with_slots(most);
+        assert!(matches!(add(&seal(&dir), most + 1), Err(Error::SlotsFull { .. })));
+        for byte in 1..=most {
+            add_of(&seal(&dir), (2, &next_master()), 100 + byte, &format!("slot {byte}")).expect("there is room");
+        }
+        assert!(matches!(add_of(&seal(&dir), (2, &next_master()), 99, "more"), Err(Error::SlotsFull { .. })));
+        must_start(&dir, "with twice as many");
+    }
+
+    #[test]
+    fn a_generation_is_proven_slot_by_slot() {
+        let dir = with_two_generations();
+        let (next, key) = (next_master(), integrity());
+        let proven = seal(&dir).prove_generation(next_expected(), (&next, &key)).expect("they open");
+        assert_eq!(proven.iter().map(|slot| slot.header.id).collect::<Vec<_>>(), [id(11), id(12)]);
+        let other = seal(&dir).prove_generation(next_expected(), (&master(), &key));
+        assert!(matches!(&other, Err(Error::NotProven { attempts }) if attempts.len() == 2), "{other:?}");
+        let renamed = Seal { custodians: vec![Arc::new(Open(label("other")))], ..seal(&dir) };
+        let told = renamed.prove_generation(next_expected(), (&next, &key)).expect_err("none opens").to_string();
+        assert!(told.contains("no custodian is called `open`"), "{told}");
+        // One that is not on record may say what it likes of itself.
+        fs::copy(dir.path().join(format!("slots/{}.slot", id(12))), dir.path().join(format!("slots/{}.slot", id(14)))).expect("writable");
+        assert!(matches!(seal(&dir).prove_generation(next_expected(), (&next, &key)), Err(Error::TableMismatch { .. })));
+    }
+
+    #[test]
+    fn slots_of_another_generation_go_only_while_one_in_force_opens() {
+        let dir = with_two_generations();
+        let gone = |seal: &Seal, in_force, master: &MasterKey| {
+            let removed = seal.remove_generations(.., (cluster(), in_force), (master, &integrity()))?;
+            Ok::<_, Error>(removed.iter().map(|removed| removed.id).collect::<Vec<_>>())
+        };
+        // Nothing is of generation 3, nothing of generation 2 holds the old MasterKey, and without its custodian nothing opens.
+        assert!(matches!(gone(&seal(&dir), 3, &next_master()), Err(Error::LastSlot { .. })));
+        assert!(matches!(gone(&seal(&dir), 2, &master()), Err(Error::LastSlot { .. })));
+        let renamed = Seal { custodians: vec![Arc::new(Open(label("other")))], ..seal(&dir) };
+        assert!(matches!(gone(&renamed, 2, &next_master()), Err(Error::LastSlot { .. })));
+        assert_eq!(slots(&dir).len(), 4);
+        let newer = seal(&dir).remove_generations(2.., (cluster(), 2), (&next_master(), &integrity())).expect("there is none to remove");
+        assert!(newer.is_empty());
+        assert_eq!(gone(&seal(&dir), 1, &master()).expect("the old ones open"), [id(11), id(12)]);
+        must_start(&dir, "after the new ones are gone");
+        assert_eq!(files(&dir).len(), 5, "two slots, their approvals, the table");
+        assert_eq!(gone(&seal(&dir), 1, &master()).expect("nothing is left to do"), []);
+    }
+
+    #[test]
+    fn old_slots_go_one_by_one_whatever_step_fails_or_is_the_last() {
+        let go = |dir: &TempDir| seal(dir).remove_generations(..2, (cluster(), 2), (&next_master(), &integrity())).map(drop);
+        for fault in [Fault::Dies, Fault::Fails] {
+            for step in 0.. {
+                let (dir, at) = (with_two_generations(), format!("{:?}", fault(step)));
+                let (removed, has_struck) = under(fault(step), || go(&dir));
+                assert!(removed.is_err() || slots(&dir) == [id(11), id(12)], "{at}");
+                seal(&dir).check_table(&integrity()).unwrap_or_else(|error| panic!("{at}: {error}"));
+                let opened = seal(&dir).unseal(next_expected(), None).unwrap_or_else(|error| panic!("{at}: {error}"));
+                assert!(holds(&opened.master, 0x5E), "{at}");
+                seal(&dir).settle_table(&integrity()).unwrap_or_else(|error| panic!("{at}: {error}"));
+                go(&dir).unwrap_or_else(|error| panic!("{at}: {error}"));
+                assert_eq!(slots(&dir), [id(11), id(12)], "{at}");
+                seal(&dir).check_table(&integrity()).unwrap_or_else(|error| panic!("{at}: {error}"));
+                assert_eq!(files(&dir).len(), 5, "{at}: {:?}", files(&dir));
+                if !has_struck {
+                    // Per slot: table, slot, approval; at the end the table.
+                    assert!(step > 14, "{step}");
+                    break;
+                }
+            }
+        }
     }
 
     #[test]

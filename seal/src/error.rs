@@ -299,6 +299,12 @@ pub enum Error {
         /// Files that are no slots this release can read.
         unreadable: Vec<Unreadable>,
     },
+    /// Slots that were to follow others do not open, so the others are still needed.
+    #[error("not every slot of the new MasterKey opens: mend its device, or prepare the re-key again{}", describe(attempts, &[]))]
+    NotProven {
+        /// What happened at each that does not.
+        attempts: Vec<Attempt>,
+    },
     /// There is no table of the slots.
     #[error("the table of slots {} is missing: it was removed, or `strongroom init` was interrupted; compare `strongroom slot list` with your records", path.display())]
     TableMissing {

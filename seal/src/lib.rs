@@ -14,6 +14,7 @@ mod custodian;
 mod error;
 mod fields;
 mod file;
+mod generation;
 mod manifest;
 mod name;
 mod person;

@@ -39,6 +39,10 @@ impl Seal {
         let (master, integrity) = keys;
         let mut change = self.begin_change(integrity)?;
         if let Some(waiting) = change.waiting.iter().find(|slot| slot.is_called(name)).cloned() {
+            // During a re-key a slot and the one that is to follow it have one label, and the wrong one would be gone.
+            if name != waiting.header.id.to_string() && change.listing.slots.iter().any(|slot| slot.is_called(name)) {
+                return Err(Error::LabelAmbiguous { label: waiting.header.label });
+            }
             // It does not count, so nobody relies on it.
             self.dir.withdraw(waiting.header.id, PENDING)?;
             return Ok(Removed { id: waiting.header.id, slot: Some(waiting) });
@@ -76,7 +80,7 @@ impl Seal {
     }
 }
 
-fn is_same(opened: &MasterKey, master: &MasterKey, slot: &Slot) -> Result<(), Error> {
+pub(crate) fn is_same(opened: &MasterKey, master: &MasterKey, slot: &Slot) -> Result<(), Error> {
     let cluster = slot.header.cluster;
     if cipher::mac::ct_eq(&opened.check_value(cluster)?, &master.check_value(cluster)?) { Ok(()) } else { Err(Error::WrongMasterKey) }
 }

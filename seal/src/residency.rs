@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{Attempt, Label};
+use crate::{Attempt, Error, Label};
 
 /// What becomes of the MasterKey after a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,7 +41,9 @@ impl Residency {
     /// Decides by the last attempt at each slot: those of [`crate::Seal::unseal`], later those of each [`crate::Seal::probe`].
     #[must_use]
     pub fn of(last: &[Attempt]) -> Self {
-        let unattended: Vec<&Attempt> = last.iter().filter(|attempt| attempt.unattended).collect();
+        // A slot of another generation opens another MasterKey, so it is no reason for anything.
+        let is_of_this_key = |attempt: &&Attempt| !matches!(attempt.failure, Some(Error::WrongGeneration { .. }));
+        let unattended: Vec<&Attempt> = last.iter().filter(|attempt| attempt.unattended).filter(is_of_this_key).collect();
         if unattended.iter().any(|attempt| attempt.failure.is_none()) {
             Self::WipedAfterJobs
         } else if unattended.is_empty() {
@@ -56,7 +58,7 @@ impl Residency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Error, SlotId};
+    use crate::SlotId;
 
     fn check(last: &[(bool, bool)], expected: &Residency) {
         let attempts: Vec<Attempt> = last
@@ -82,5 +84,21 @@ mod tests {
         check(&[(false, true)], &resident(Why::NoUnattendedSlot));
         check(&[(false, true), (true, false)], &fails(1));
         check(&[(true, false), (true, false)], &fails(2));
+    }
+
+    #[test]
+    fn slots_of_another_generation_decide_nothing() {
+        let of = |failure: Option<Error>| Attempt {
+            slot: SlotId::from_bytes([1; 16]),
+            label: "primary".parse().expect("a label"),
+            unattended: true,
+            failure,
+            ailing: Vec::new(),
+        };
+        let other = || of(Some(Error::WrongGeneration { is: 2, wants: 1 }));
+        assert_eq!(Residency::of(&[other()]), Residency::Resident { why: Why::NoUnattendedSlot });
+        let fails = Why::UnattendedSlotsFail(vec!["primary".parse().expect("a label")]);
+        assert_eq!(Residency::of(&[other(), of(Some(Error::Forged))]), Residency::Resident { why: fails });
+        assert_eq!(Residency::of(&[other(), of(None)]), Residency::WipedAfterJobs);
     }
 }

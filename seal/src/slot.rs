@@ -145,6 +145,11 @@ impl Slot {
         self.header.id.to_string() == name || self.header.label.as_str() == name
     }
 
+    /// Does it say of itself that it holds this MasterKey? Its maker has computed that, and whoever opens it compares it.
+    pub(crate) fn names(&self, master: &MasterKey) -> Result<bool, Exhausted> {
+        Ok(cipher::mac::ct_eq(&master.check_value(self.header.cluster)?, &self.kcv))
+    }
+
     /// What its custodian opens.
     pub(crate) fn place<'a>(&'a self, approvals: &'a [Approval]) -> Place<'a> {
         Place { header: &self.header, guarded: &self.guarded, approvals }

@@ -18,7 +18,7 @@ use crate::shamir::Split;
 use crate::slot::{SLOT_BYTES_MAX, Slot};
 use crate::{Approval, Error, SlotId, file, tpm2};
 
-/// Most slots of a cluster.
+/// Most slots of one generation of the MasterKey.
 pub const SLOTS_MAX: usize = 16;
 
 /// Independent slots that there should be.
@@ -65,7 +65,7 @@ impl fmt::Display for TooFewSlots {
 }
 
 impl Listing {
-    /// The slot of that id or label.
+    /// The slot of that id or label. While the MasterKey is re-keyed, two have each label.
     ///
     /// # Errors
     /// `NoSuchSlot`, `LabelAmbiguous`.
@@ -78,6 +78,13 @@ impl Listing {
             (Some(slot), None) => Ok(slot),
             (Some(slot), Some(_)) => Err(Error::LabelAmbiguous { label: slot.header.label.clone() }),
         }
+    }
+
+    /// The same, with the slots of this generation of the MasterKey only: no other one opens the store. All, if it is not known.
+    #[must_use]
+    pub fn of_generation(mut self, generation: Option<u32>) -> Self {
+        self.slots.retain(|slot| generation.is_none_or(|generation| slot.header.generation == generation));
+        self
     }
 
     /// The standing warning, if it is due: there is a device with which every slot is lost. Those on one token are lost together.

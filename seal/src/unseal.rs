@@ -76,7 +76,9 @@ impl Seal {
         if listing.slots.is_empty() && listing.unreadable.is_empty() {
             return Err(Error::NoSlots { dir: self.dir.path().to_owned() });
         }
-        listing.slots.sort_by_key(|slot| (!is_for(typed, slot), !self.unattended(slot)));
+        // Those of another generation stand beside the others during a re-key. They are last, so they are only told of if none opens.
+        let is_other = |slot: &Slot| expected.generation.is_some_and(|wants| wants != slot.header.generation);
+        listing.slots.sort_by_key(|slot| (is_other(slot), !is_for(typed, slot), !self.unattended(slot)));
         let mut attempts = Vec::new();
         for slot in listing.slots {
             let typed = typed.filter(|_| is_for(typed, &slot));
@@ -107,12 +109,12 @@ impl Seal {
     }
 
     /// Opens every slot that needs no person, one after the other, and wipes what they opened: whoever deletes a device's key is noticed while
-    /// another slot still opens. Slots whose custodian is gone from the configuration are reported too.
+    /// another slot still opens. Slots whose custodian is gone from the configuration are reported too, those of another generation are not.
     ///
     /// # Errors
     /// `Io`, if the directory cannot be read.
     pub fn probe(&self, expected: Expected) -> Result<Vec<Attempt>, Error> {
-        let slots = self.list()?.slots.into_iter();
+        let slots = self.list()?.of_generation(expected.generation).slots.into_iter();
         let needs_nobody = |slot: &Slot| self.custodian(&slot.header.custodian).map_or(true, |custodian| custodian.unattended());
         let probe = |slot: Slot| {
             let failure = self.open(&slot, expected, Consent::default()).err();

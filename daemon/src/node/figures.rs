@@ -17,7 +17,7 @@ impl Node {
 
     fn look(&self) -> Figures {
         let open = self.open();
-        let listing = self.seal_slots().and_then(|seal| seal.list().ok()).unwrap_or_default();
+        let listing = self.seal_slots().and_then(|seal| seal.list().ok()).unwrap_or_default().of_generation(self.slots().generation);
         let (slot_opens, tried) = {
             let slots = self.slots();
             // That nobody has typed a PIN says nothing of the slot.

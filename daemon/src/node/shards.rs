@@ -175,7 +175,7 @@ impl Node {
                 Taken::Listed
             }
             false if self.open().is_some() => {
-                let (name, expected, shards) = (of.slot.to_string(), self.expected(), self.collecting().shards(of.slot));
+                let (name, expected, shards) = (of.slot.to_string(), self.expected().await, self.collecting().shards(of.slot));
                 blocking(move || seal.verify(&name, expected, Consent { shards: &shards, ..Consent::default() })).await?;
                 self.collecting().slots.remove(&of.slot);
                 Taken::Verified

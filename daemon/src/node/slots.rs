@@ -119,6 +119,7 @@ impl Node {
         authority: Authority,
         work: impl FnOnce(&Job) -> Result<T, seal::Error> + Send + 'static,
     ) -> Result<T, SlotError> {
+        let _nobody_else = self.jobs.try_lock().map_err(|_| seal::Error::Busy)?;
         let job = self.begin_job(authority).await?;
         let (done, table) = blocking(move || {
             let done = work(&job);
@@ -133,16 +134,21 @@ impl Node {
     }
 
     /// The MasterKey that is in memory, or else what a slot yields now.
+    pub(super) async fn master(&self, seal: &Arc<Seal>) -> Result<Arc<MasterKey>, seal::Error> {
+        let resident = self.slots().master.clone();
+        match resident {
+            Some(master) => Ok(master),
+            None => {
+                let (seal, expected) = (Arc::clone(seal), self.expected().await);
+                Ok(Arc::new(blocking(move || seal.unseal(expected, None)).await?.master))
+            }
+        }
+    }
+
+    /// The MasterKey, and what else a change of the slots needs, if it may be made.
     async fn begin_job(&self, authority: Authority) -> Result<Job, SlotError> {
         let seal = Arc::clone(self.seal_slots().ok_or(SlotError::Edge)?);
-        let resident = self.slots().master.clone();
-        let master = match resident {
-            Some(master) => master,
-            None => {
-                let (seal, expected) = (Arc::clone(&seal), self.expected());
-                Arc::new(blocking(move || seal.unseal(expected, None)).await?.master)
-            }
-        };
+        let master = self.master(&seal).await?;
         let Roots { registry, cluster, .. } = cluster::load(&self.store, self.identity.cluster, &master).await?;
         let roster = match authority {
             Authority::Operator if cluster.roster_hash != Roster::empty().hash() => return Err(SlotError::NeedsCeremony),
@@ -154,9 +160,10 @@ impl Node {
     }
 }
 
-/// What is to be done about a slot after its last try, if anything; that one needs a person is no fault.
+/// What is to be done about a slot after its last try, if anything; that one needs a person is no fault, nor that it is of another generation.
 pub(super) fn warnings_of(Attempt { slot, label, failure, ailing, .. }: &Attempt) -> Vec<String> {
-    let fails = failure.iter().filter(|failure| !matches!(failure, seal::Error::NeedsPin { .. })).map(|why| {
+    let is_fault = |failure: &&seal::Error| !matches!(failure, seal::Error::NeedsPin { .. } | seal::Error::WrongGeneration { .. });
+    let fails = failure.iter().filter(is_fault).map(|why| {
         format!(
             "slot `{label}` ({slot}) does not open: {why}; mend its device and run `strongroom slot verify {slot}`, or remove the slot and add another"
         )

@@ -259,8 +259,13 @@ impl World {
 
     /// The same cluster, unsealed again from what is stored.
     pub(crate) async fn unseal(&self) -> Result<Arc<Vault>, keys::Error> {
+        self.unsealed_by(&self.master).await
+    }
+
+    /// As [`World::unseal`], by another MasterKey.
+    pub(crate) async fn unsealed_by(&self, master: &MasterKey) -> Result<Arc<Vault>, keys::Error> {
         let store: Arc<dyn Keystore> = Arc::<FakeStore>::clone(&self.store);
-        Ok(self.vault(cluster::load(&store, self.cluster, &self.master).await?.registry))
+        Ok(self.vault(cluster::load(&store, self.cluster, master).await?.registry))
     }
 
     fn vault(&self, registry: keys::registry::Registry) -> Arc<Vault> {

@@ -8,6 +8,7 @@ mod edit;
 mod export;
 mod faults;
 mod list;
+mod master;
 mod matrix;
 mod parents;
 mod races;
