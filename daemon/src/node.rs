@@ -11,7 +11,8 @@ pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
 pub(crate) use edge::edge_parts;
 pub use rekey::{RekeyError, RekeyReport, RekeyStep};
 pub(crate) use shards::{Progress, ShardError, Taken};
-pub(crate) use slots::{Authority, SlotError, SlotOrder};
+pub(crate) use slots::SlotOrder;
+pub use slots::{Authority, SlotError};
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};

@@ -55,6 +55,8 @@ pub struct Weighed {
     pub keeper: Label,
     /// How many shards open the slot.
     pub threshold: u8,
+    /// The generation of the MasterKey in it.
+    pub generation: u32,
     /// The people who keep a shard of it.
     pub people: Vec<Label>,
     /// How many other keepers it has.
@@ -127,7 +129,7 @@ impl Seal {
                 continue;
             }
             let people = people(&shards);
-            let devices = shards.len() - people.len();
+            let (devices, generation) = (shards.len() - people.len(), slot.header.generation);
             let at = shards.into_iter().find(|at| at.x == head.x).ok_or(Error::ShardOld)?;
             if !at.is_of(shard) {
                 return Err(at.unfit());
@@ -136,6 +138,7 @@ impl Seal {
                 slot: slot.header.id,
                 label: slot.header.label,
                 keeper: at.keeper,
+                generation,
                 threshold,
                 people,
                 devices,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use softhsm_test::{Core, People};
+use softhsm_test::{Core, People, Who, requests};
 
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
 
@@ -121,13 +121,7 @@ fn two_of_three_custodians_have_a_slot_made_and_one_removed() {
     cipher::sign::verify(&public, &message, &signature).expect("the node has signed it");
 
     // What was approved may be proven without asking again, and removed only by asking.
-    let split = json(&core, &["slot", "shards", "recovery"]);
-    for (at, name) in NAMES.iter().enumerate() {
-        let age = data_encoding::BASE64.decode(split["shards"][at]["age_file"].as_str().expect("Base64").as_bytes()).expect("Base64");
-        let shard = core.dir().join("shard");
-        fs::write(&shard, people.decrypted(name, &age)).expect("the folder is ours");
-        let _taken = core.ask(&["unseal", "--shard", &shard.display().to_string()]);
-    }
+    assert_eq!(read_back(&core, &people, "recovery"), "listed");
     assert_eq!(json(&core, &["slot", "shards", "recovery"])["is_pending"], false);
     let _started = core.ask(&["ceremony", "start", "slot-remove", "recovery"]);
     approve(&core, 2);
@@ -194,4 +188,83 @@ fn a_ceremony_is_cancelled_by_its_starter_or_by_as_many_as_approve() {
         assert!(!file(&core).exists());
     }
     assert_eq!(labels(&core), ["softhsm", "board"]);
+}
+
+/// Has people give the shards of a slot; says what came of the last.
+fn read_back(core: &Core, people: &People, slot: &str) -> String {
+    let split = json(core, &["slot", "shards", slot]);
+    let mut outcome = String::new();
+    for (at, name) in NAMES.iter().enumerate() {
+        let age = data_encoding::BASE64.decode(split["shards"][at]["age_file"].as_str().expect("Base64").as_bytes()).expect("Base64");
+        let shard = core.dir().join("shard");
+        fs::write(&shard, people.decrypted(name, &age)).expect("the folder is ours");
+        let taken = json(core, &["unseal", "--shard", &shard.display().to_string()]);
+        outcome = taken["outcome"].as_str().expect("a text").to_owned();
+    }
+    outcome
+}
+
+#[test]
+fn the_master_key_is_replaced_once_all_have_read_their_new_shards_back() {
+    let people = People::new(&NAMES);
+    let mut core = founded(&people);
+    let _started = core.ask(&["ceremony", "start", "slot-add", "--custodian", "board"]);
+    approve(&core, 1);
+    approve(&core, 2);
+    assert_eq!(read_back(&core, &people, "board"), "listed");
+    let slots = || {
+        let files = fs::read_dir(core.data_dir().join("slots")).expect("readable").flatten().map(|file| file.path());
+        files.filter(|file| file.extension().is_some_and(|extension| extension == "slot")).collect::<Vec<_>>()
+    };
+    let before = slots();
+    assert_eq!(before.len(), 2);
+
+    let _started = core.ask(&["ceremony", "start", "rekey"]);
+    assert_eq!(approve(&core, 3)["state"], "collecting");
+    let done = approve(&core, 1);
+    assert_eq!(
+        (done["state"].as_str(), &done["rekey"]["waiting"], &done["rekey"]["generation"]),
+        (Some("done"), &serde_json::json!(["board"]), &1.into())
+    );
+    assert!(core.status().contains("a re-key of the MasterKey is prepared"), "{}", core.status());
+    assert_eq!(read_back(&core, &people, "board"), "rekeyed");
+    let after = slots();
+    assert_eq!(after.len(), 2);
+    assert!(after.iter().all(|slot| !before.contains(slot)), "{before:?} {after:?}");
+    let generations: Vec<u64> =
+        json(&core, &["slot", "list"]).as_array().expect("a list").iter().filter_map(|slot| slot["generation"].as_u64()).collect();
+    assert_eq!(generations, [2, 2]);
+    restart(&mut core);
+    assert_eq!(core.standing(), "unsealed: ");
+    assert!(core.ask(&["audit", "verify"]).contains("verifies"));
+
+    // Given up before all have read theirs back, it leaves what was.
+    let _started = core.ask(&["ceremony", "start", "rekey"]);
+    approve(&core, 1);
+    approve(&core, 2);
+    let _started = core.ask(&["ceremony", "start", "rekey", "--abandon"]);
+    approve(&core, 1);
+    assert_eq!(approve(&core, 2)["rekey"]["removed"].as_array().map(Vec::len), Some(2));
+    assert!(!core.status().contains("re-key"), "{}", core.status());
+    restart(&mut core);
+    assert_eq!(core.standing(), "unsealed: ");
+}
+
+#[test]
+fn without_custodians_the_master_key_is_replaced_at_once_and_no_row_of_a_tenant_changes() {
+    let mut core = Core::prepared();
+    core.start();
+    let l3 = core.value("L3_ID");
+    let secret = requests::encrypt(&mut core.connect(Who::Service), &l3, b"before".to_vec()).expect("the core is open");
+    let keys = core.ask(&["--json", "key", "list"]);
+    let done = json(&core, &["ceremony", "start", "rekey"]);
+    assert_eq!((done["state"].as_str(), &done["rekey"]["generation"]), (Some("done"), &2.into()), "{done}");
+    assert_eq!(done["rekey"]["roots"], serde_json::json!({"integrity_keys": 1, "ivks": 1, "audit_keys": 1}));
+    for _ in 0..2 {
+        let plain = requests::decrypt(&mut core.connect(Who::Service), &secret).expect("the core is open");
+        assert_eq!(plain, b"before");
+        assert_eq!(core.ask(&["--json", "key", "list"]), keys);
+        restart(&mut core);
+    }
+    assert!(refused(&core, &["ceremony", "start", "slot-add", "--custodian", "softhsm"]).contains("no custodian roster"));
 }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use audit::{Log, LogId};
 use daemon::config::Config;
 use daemon::layout::{Identity, Layout};
-use daemon::node::{Custody, Node, NodeParts, RekeyError, RekeyReport, RekeyStep, Typed};
+use daemon::node::{Authority, Custody, Node, NodeParts, RekeyError, RekeyReport, RekeyStep, Typed};
 use daemon::sessions::Sessions;
 use daemon::system::{SystemClock, SystemEntropy, SystemPace};
 use hsm::{Device, DeviceProcess, KeyName, ProcessSettings, TokenName, Tpm};
@@ -297,15 +297,15 @@ async fn close(node: Arc<Node>) {
 }
 
 async fn prepare(node: &Arc<Node>, approvals: BTreeMap<Label, Approval>) -> Result<RekeyReport, RekeyError> {
-    node.rekey_master(node.system, RekeyStep::Prepare { approvals }).await
+    node.rekey_master(node.system, Authority::Operator, RekeyStep::Prepare { approvals }).await
 }
 
 async fn switch(node: &Arc<Node>) -> Result<RekeyReport, RekeyError> {
-    node.rekey_master(node.system, RekeyStep::Switch).await
+    node.rekey_master(node.system, Authority::Operator, RekeyStep::Switch).await
 }
 
 async fn abandon(node: &Arc<Node>) -> Result<RekeyReport, RekeyError> {
-    node.rekey_master(node.system, RekeyStep::Abandon).await
+    node.rekey_master(node.system, Authority::Operator, RekeyStep::Abandon).await
 }
 
 fn pairs(of: &[(&str, u32)]) -> Vec<(String, u32)> {

@@ -7,19 +7,20 @@ use axum::http::StatusCode;
 use axum::{Extension, Json};
 use data_encoding::HEXLOWER;
 use keys::policy::Action;
+use keys::port::Clock;
 use keys::record::{Origin, Outcome};
 use seal::{CustodianKey, Vote};
 use uuid::Uuid;
 
-use crate::admin::act::{Answer, Deed, tend};
+use crate::admin::act::{Answer, Deed, outcome_of, tend};
 use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
-use crate::admin::slot_routes::{order, slot_info};
+use crate::admin::slot_routes::{approval_in, order, slot_info};
 use crate::admin::status::Refused;
-use crate::admin::types::{CastVote, CeremonyInfo, NewCeremony, RemoveSlot, SignedManifest, SlotInfo};
-use crate::node::{Authority, CeremonyError, Node, Running, Starter};
-use crate::system::rfc3339;
+use crate::admin::types::{CastVote, CeremonyInfo, NewCeremony, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest, SlotInfo};
+use crate::node::{Authority, CeremonyError, Node, RekeyError, RekeyReport, RekeyStep, Running, Starter};
+use crate::system::{SystemClock, rfc3339};
 
 /// The ceremony that is under way, if there is one.
 #[utoipa::path(
@@ -45,6 +46,16 @@ pub(super) async fn start_ceremony(
         check(&node, &asked)?;
         Ok(info(&node.start_ceremony(asked, starter(&call)).await?, "collecting"))
     };
+    // Where there are no custodians nobody can be asked, and no other command replaces the MasterKey.
+    if let (Ok(asked @ NewCeremony::Rekey(order)), true) = (&sent.json(), node.has_no_custodians()) {
+        let (node, call, asked, order) = (Arc::clone(&node), call.clone(), asked.clone(), order.clone());
+        let alone = async move {
+            let work = async { rekey(&node, &call, Authority::Operator, order).await };
+            let done = tend(&node, &call, Deed::new(Action::StartCeremony, None), work).await?;
+            Ok((StatusCode::CREATED, Json(alone_info(&node, asked, &call, done))))
+        };
+        return tokio::spawn(alone).await.expect("a re-key does not panic");
+    }
     tend(&node, &call, Deed::new(Action::StartCeremony, None), work).await.map(|started| (StatusCode::CREATED, Json(started)))
 }
 
@@ -106,30 +117,82 @@ pub(super) async fn manifest(
 
 /// Does what was approved, under the session of whoever brought the last vote, and ends the ceremony.
 async fn execute(node: &Arc<Node>, call: &Call, running: &Running) -> Answer<CeremonyInfo> {
-    let (action, done) = match running.asked.clone() {
-        NewCeremony::SlotAdd(slot) => (Action::AddSlot, add(node, call, running, slot).await),
-        NewCeremony::SlotRemove(RemoveSlot { slot }) => (Action::RemoveSlot, remove(node, call, running, slot).await),
+    let by = authority(running);
+    let done = match running.asked.clone() {
+        NewCeremony::SlotAdd(slot) => add(node, call, by, slot).await.map(|slot| (Some(slot), None)),
+        NewCeremony::SlotRemove(RemoveSlot { slot }) => remove(node, call, by, slot).await.map(|()| (None, None)),
+        NewCeremony::Rekey(order) => rekey(node, call, by, order).await.map(|report| (None, Some(report))),
     };
-    let (outcome, told, slot) = match done {
-        Ok(slot) => (Outcome::Success, "done".to_owned(), slot),
-        Err(refused) => (refused.outcome, format!("failed: {}", refused.detail()), None),
+    let (outcome, told, (slot, rekey)) = match done {
+        Ok(made) => (Outcome::Success, "done".to_owned(), made),
+        Err(refused) => (refused.outcome, format!("failed: {}", refused.detail()), (None, None)),
     };
-    node.end_ceremony(running, &told, slot.as_ref().map(|slot| slot.id.clone()));
-    call.note(node, action, outcome)?;
+    node.end_ceremony(running, &told, slot.as_ref().map(|slot| slot.id.clone()), rekey.as_ref());
     call.note(node, Action::EndCeremony, outcome)?;
-    Ok(CeremonyInfo { slot, ..info(running, &told) })
+    Ok(CeremonyInfo { slot, rekey, ..info(running, &told) })
 }
 
-async fn add(node: &Node, call: &Call, running: &Running, slot: crate::admin::types::AddSlot) -> Answer<Option<SlotInfo>> {
+async fn add(node: &Node, call: &Call, by: Authority, slot: crate::admin::types::AddSlot) -> Answer<SlotInfo> {
     node.note_own(call.session, Action::AddSlot, Outcome::Intended)?;
-    let slot = node.add_slot(order(slot)?, authority(running)).await?;
-    Ok(Some(slot_info(node, &slot)))
+    let made = async { Ok(node.add_slot(order(slot)?, by).await?) }.await;
+    call.note(node, Action::AddSlot, outcome_of(&made))?;
+    made.map(|slot| slot_info(node, &slot))
 }
 
-async fn remove(node: &Node, call: &Call, running: &Running, slot: String) -> Answer<Option<SlotInfo>> {
+async fn remove(node: &Node, call: &Call, by: Authority, slot: String) -> Answer<()> {
     node.note_own(call.session, Action::RemoveSlot, Outcome::Intended)?;
-    node.remove_slot(slot, authority(running)).await?;
-    Ok(None)
+    let gone = node.remove_slot(slot, by).await.map(drop).map_err(Refused::from);
+    call.note(node, Action::RemoveSlot, outcome_of(&gone))?;
+    gone
+}
+
+/// Makes a new MasterKey and its slots, and puts it in force, unless people have to read their shards back first: then with the last of them.
+async fn rekey(node: &Arc<Node>, call: &Call, by: Authority, order: RekeyOrder) -> Answer<RekeyInfo> {
+    let RekeyOrder { approvals, abandon } = order;
+    if abandon {
+        return Ok(rekey_info(node.rekey_master(call.session, by, RekeyStep::Abandon).await?));
+    }
+    let approvals = approvals.iter().map(|(label, approval)| Ok((label_of(label)?, approval_in(approval)?))).collect::<Answer<_>>()?;
+    let prepared = node.rekey_master(call.session, by, RekeyStep::Prepare { approvals }).await?;
+    if !prepared.waiting.is_empty() {
+        return Ok(rekey_info(prepared));
+    }
+    Ok(rekey_info(node.rekey_master(call.session, Authority::Before, RekeyStep::Switch).await?))
+}
+
+fn label_of(text: &str) -> Answer<seal::Label> {
+    text.parse().map_err(|error| Refused::invalid(format!("approvals: {error}")))
+}
+
+fn rekey_info(report: RekeyReport) -> RekeyInfo {
+    let RekeyReport { generation, made, waiting, roots, removed, left } = report;
+    RekeyInfo {
+        generation,
+        made: made.iter().map(ToString::to_string).collect(),
+        waiting: waiting.iter().map(ToString::to_string).collect(),
+        roots: roots.map(|roots| RekeyedRoots { integrity_keys: roots.integrity_keys, ivks: roots.ivks, audit_keys: roots.audit_keys }),
+        removed: removed.iter().map(ToString::to_string).collect(),
+        left,
+    }
+}
+
+/// What is told where nobody was asked.
+fn alone_info(node: &Node, asked: NewCeremony, call: &Call, rekey: RekeyInfo) -> CeremonyInfo {
+    CeremonyInfo {
+        id: String::new(),
+        cluster: node.identity.cluster.to_string(),
+        asked,
+        starter: starter(call).0,
+        started: rfc3339(SystemClock.now()),
+        seconds_left: 0,
+        wants: 0,
+        custodians: Vec::new(),
+        approved: Vec::new(),
+        cancelled: Vec::new(),
+        state: "done".to_owned(),
+        slot: None,
+        rekey: Some(rekey),
+    }
 }
 
 fn authority(running: &Running) -> Authority {
@@ -145,6 +208,9 @@ fn check(node: &Node, asked: &NewCeremony) -> Answer<()> {
                 return Err(seal::Error::NoCustodian { name: order(slot.clone())?.custodian }.into());
             }
             Ok(())
+        }
+        NewCeremony::Rekey(RekeyOrder { approvals, .. }) => {
+            approvals.iter().try_for_each(|(label, approval)| label_of(label).and_then(|_| approval_in(approval)).map(drop))
         }
         NewCeremony::SlotRemove(RemoveSlot { slot }) => {
             let seal = node.seal_slots().ok_or(CeremonyError::Edge)?;
@@ -183,6 +249,20 @@ fn info(running: &Running, state: &str) -> CeremonyInfo {
         cancelled: hex(&mut ceremony.voters(Vote::Cancel)),
         state: if state == "collecting" && running.is_executing { "executing" } else { state }.to_owned(),
         slot: None,
+        rekey: None,
+    }
+}
+
+impl From<RekeyError> for Refused {
+    fn from(error: RekeyError) -> Self {
+        match error {
+            RekeyError::Authority(error) => Self::from(error),
+            RekeyError::ApprovalNeeded { .. } | RekeyError::ApprovalUnwanted { .. } => Self::invalid(error.to_string()),
+            RekeyError::NotPrepared | RekeyError::Waiting { .. } | RekeyError::SlotsChanged { .. } | RekeyError::NextLost { .. } => {
+                Self::conflict(error.to_string())
+            }
+            other => Self::unavailable(other.to_string()),
+        }
     }
 }
 

@@ -94,6 +94,7 @@ pub(super) fn shard_progress(progress: &Progress) -> ShardProgress {
             Taken::Collecting => "collecting",
             Taken::Unsealed => "unsealed",
             Taken::Listed => "listed",
+            Taken::Rekeyed => "rekeyed",
             Taken::Verified => "verified",
         }
         .to_owned(),
@@ -114,9 +115,12 @@ impl From<ShardError> for Refused {
                 | seal::Error::ShardUnfit { .. }),
             ) => Self::invalid(error.to_string()),
             ShardError::TooMany { .. } => Self::too_many(error.to_string()),
-            ShardError::Sealed | ShardError::NoSlots | ShardError::Wrong(_) | ShardError::Unseal(_) | ShardError::Slots(_) => {
-                Self::unavailable(error.to_string())
-            }
+            ShardError::Sealed
+            | ShardError::NoSlots
+            | ShardError::Wrong(_)
+            | ShardError::Unseal(_)
+            | ShardError::Slots(_)
+            | ShardError::Rekey(_) => Self::unavailable(error.to_string()),
         }
     }
 }

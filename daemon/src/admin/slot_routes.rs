@@ -172,7 +172,7 @@ pub(super) async fn approve(State(node): State<Arc<Node>>, Extension(call): Exte
     tokio::spawn(approving).await.expect("approving does not panic").map(Json)
 }
 
-fn approval_in(base64: &str) -> Answer<Approval> {
+pub(super) fn approval_in(base64: &str) -> Answer<Approval> {
     let bytes = BASE64.decode(base64.as_bytes()).map_err(|error| Refused::invalid(format!("approval: no Base64: {error}")))?;
     Approval::decode(&bytes).map_err(|error| Refused::invalid(format!("approval: {error}")))
 }

@@ -1,5 +1,7 @@
 //! What goes over the admin interface, for server and command line both.
 
+use std::collections::BTreeMap;
+
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -128,6 +130,8 @@ pub enum NewCeremony {
     SlotAdd(AddSlot),
     /// Remove a slot.
     SlotRemove(RemoveSlot),
+    /// Put a new MasterKey in the place of one that others may know.
+    Rekey(RekeyOrder),
 }
 
 impl NewCeremony {
@@ -137,6 +141,7 @@ impl NewCeremony {
         match self {
             Self::SlotAdd(_) => "slot-add",
             Self::SlotRemove(_) => "slot-remove",
+            Self::Rekey(_) => "rekey",
         }
     }
 
@@ -153,6 +158,46 @@ impl NewCeremony {
 pub struct RemoveSlot {
     /// Its id or label.
     pub slot: String,
+}
+
+/// Part of [`NewCeremony`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RekeyOrder {
+    /// By the slot's label: the first approval of the new slot of each TPM, as `strongroom slot tpm-policy sign` writes it, in Base64.
+    #[serde(default)]
+    pub approvals: BTreeMap<String, String>,
+    /// Give up one that waits for shards: its new slots are removed, and the MasterKey stays what it is.
+    #[serde(default)]
+    pub abandon: bool,
+}
+
+/// What a re-key of the MasterKey has done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RekeyInfo {
+    /// The generation that is in force.
+    pub generation: u32,
+    /// The new slots.
+    pub made: Vec<String>,
+    /// Labels of those of them that wait for their shards. The MasterKey is replaced with the last of them.
+    pub waiting: Vec<String>,
+    /// The root records that were wrapped under the new MasterKey; absent if it is not in force.
+    pub roots: Option<RekeyedRoots>,
+    /// The slots that were removed.
+    pub removed: Vec<String>,
+    /// Why old slots are still there, and what removes them.
+    pub left: Option<String>,
+}
+
+/// Part of [`RekeyInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RekeyedRoots {
+    /// Integrity keys.
+    pub integrity_keys: usize,
+    /// IVK versions.
+    pub ivks: usize,
+    /// Audit signing keys.
+    pub audit_keys: usize,
 }
 
 /// A ceremony, in answers.
@@ -183,6 +228,9 @@ pub struct CeremonyInfo {
     /// The slot that was made.
     #[serde(default)]
     pub slot: Option<SlotInfo>,
+    /// What the re-key has done.
+    #[serde(default)]
+    pub rekey: Option<RekeyInfo>,
 }
 
 /// `POST /api/v1/ceremonies/{ceremony}/votes`: a custodian's signed vote.
@@ -258,7 +306,7 @@ pub struct ShardProgress {
     /// Whose shard it was.
     pub keeper: String,
     /// `collecting`: more are wanted; `unsealed`: the node is open; `listed`: the new slot counts; `verified`: the node is open,
-    /// and would open by these shards.
+    /// and would open by these shards; `rekeyed`: the new MasterKey is in force.
     pub outcome: String,
     /// Whose shards were given.
     pub given: Vec<String>,

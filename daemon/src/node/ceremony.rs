@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use x509_parser::prelude::{FromDer, SubjectPublicKeyInfo};
 
-use crate::admin::types::{CastVote, NewCeremony, SignedManifest};
+use crate::admin::types::{CastVote, NewCeremony, RekeyInfo, SignedManifest};
 use crate::layout::Layout;
 use crate::node::{Node, UnsealError, blocking};
 use crate::system::{SystemClock, SystemEntropy, rfc3339};
@@ -81,6 +81,7 @@ struct Manifest<'a> {
     slot: Option<String>,
     /// How the slot's key is split, as the slot itself says.
     split: Option<serde_json::Value>,
+    rekey: Option<&'a RekeyInfo>,
 }
 
 /// What comes of a vote.
@@ -201,7 +202,7 @@ impl Node {
             let over = running.take();
             drop(running);
             if let Some(over) = over {
-                self.end_ceremony(&over, "out of time", None);
+                self.end_ceremony(&over, "out of time", None, None);
             }
             return None;
         }
@@ -212,6 +213,11 @@ impl Node {
     fn roster(&self) -> Result<Roster, CeremonyError> {
         let slots = self.seal_slots().ok_or(CeremonyError::Edge)?.list()?.slots;
         Ok(slots.into_iter().map(|slot| slot.roster).find(|roster| !roster.custodians().is_empty()).unwrap_or(Roster::empty()))
+    }
+
+    /// Is there nobody to be asked?
+    pub(crate) fn has_no_custodians(&self) -> bool {
+        self.roster().is_ok_and(|roster| roster.custodians().is_empty())
     }
 
     /// Asks the custodians.
@@ -275,7 +281,7 @@ impl Node {
                 Standing::Cancelled => {
                     *place = None;
                     drop(place);
-                    node.end_ceremony(&next, "cancelled", None);
+                    node.end_ceremony(&next, "cancelled", None, None);
                     Ok(Next::Wait(next))
                 }
             }
@@ -300,7 +306,7 @@ impl Node {
             }
             let running = place.take().ok_or(CeremonyError::NoSuch { id })?;
             drop(place);
-            node.end_ceremony(&running, "cancelled by who started it", None);
+            node.end_ceremony(&running, "cancelled by who started it", None, None);
             Ok(running)
         })
         .await
@@ -314,7 +320,7 @@ impl Node {
     }
 
     /// Leaves the manifest of a ceremony, then forgets it. If the manifest cannot be written the log says so: what was done is done.
-    pub(crate) fn end_ceremony(&self, running: &Running, outcome: &str, slot: Option<String>) {
+    pub(crate) fn end_ceremony(&self, running: &Running, outcome: &str, slot: Option<String>, rekey: Option<&RekeyInfo>) {
         let layout = Layout::new(&self.config.data_dir);
         let Question { id, cluster, digest, .. } = running.ceremony.question;
         let roster = running.ceremony.roster();
@@ -334,6 +340,7 @@ impl Node {
             votes: &running.votes,
             outcome,
             slot,
+            rekey,
         };
         let manifest = serde_json::to_string_pretty(&manifest).expect("plain fields always print");
         let signed = self.audit.sign_statement(manifest.as_bytes());
@@ -368,7 +375,7 @@ impl Node {
                 tracing::info!(ceremony = %running.ceremony.question.id, "a ceremony goes on");
                 *self.ceremony_slot() = Some(running);
             }
-            Some(running) => self.end_ceremony(&running, "cut off by a restart: look whether it was done", None),
+            Some(running) => self.end_ceremony(&running, "cut off by a restart: look whether it was done", None, None),
             None => {
                 tracing::warn!(path = %path.display(), "the ceremony of before the start is over, or its file is damaged");
                 let _absent = fs::remove_file(&path);

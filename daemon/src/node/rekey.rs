@@ -30,7 +30,7 @@ use keys::record::Outcome;
 use keys::registry::Registry;
 use seal::{Approval, Consent, Expected, Label, Listing, NewSlot, Opened, Roster, Seal, Slot, SlotId};
 
-use super::{Node, Open, UnsealError, blocking};
+use super::{Authority, Node, Open, SlotError, UnsealError, blocking};
 use crate::system::{SystemClock, SystemEntropy};
 
 /// A step of a re-key.
@@ -137,6 +137,9 @@ pub enum RekeyError {
         /// What does not open.
         source: keys::Error,
     },
+    /// Who has asked may not.
+    #[error(transparent)]
+    Authority(#[from] SlotError),
     /// The slots, or their devices.
     #[error(transparent)]
     Slots(#[from] seal::Error),
@@ -276,20 +279,26 @@ impl Job {
 }
 
 impl Node {
-    /// Takes a step of a re-key. Whoever calls has asked the cluster's custodians; `session` is told of in the audit log.
+    /// Takes a step of a re-key; `session` is told of in the audit log.
     ///
     /// The step runs on a task of its own: a caller who goes away does not leave it half done.
     ///
     /// # Errors
     /// [`RekeyError`]. The MasterKey in force is then the one of before, and opens by the slots of before, but for `ReadBack`.
-    pub async fn rekey_master(self: &Arc<Self>, session: SessionId, step: RekeyStep) -> Result<RekeyReport, RekeyError> {
+    pub async fn rekey_master(
+        self: &Arc<Self>,
+        session: SessionId,
+        authority: Authority,
+        step: RekeyStep,
+    ) -> Result<RekeyReport, RekeyError> {
         let node = Arc::clone(self);
-        tokio::spawn(async move { node.take_step(session, step).await }).await.expect("the step does not panic")
+        tokio::spawn(async move { node.take_step(session, authority, step).await }).await.expect("the step does not panic")
     }
 
-    async fn take_step(&self, session: SessionId, step: RekeyStep) -> Result<RekeyReport, RekeyError> {
+    async fn take_step(&self, session: SessionId, authority: Authority, step: RekeyStep) -> Result<RekeyReport, RekeyError> {
         let _nobody_else = self.jobs.try_lock().map_err(|_| seal::Error::Busy)?;
         let job = self.begin_rekey().await?;
+        let _roster = authority.roster(&job.cluster)?;
         let (seal, open) = (Arc::clone(&job.seal), Arc::clone(&job.open));
         let taken = match step {
             RekeyStep::Prepare { approvals } => self.prepare(session, job, approvals).await,

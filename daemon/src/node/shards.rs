@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use keys::id::SessionId;
 use seal::{Consent, Label, PlainShard, SlotId, Weighed};
 
-use crate::node::{Authority, Node, SlotError, UnsealError, blocking};
+use crate::node::{Authority, Node, RekeyError, RekeyStep, SlotError, UnsealError, blocking};
 
 /// Shards of one slot are dropped so long after the first of them.
 const COLLECT_WITHIN: Duration = Duration::from_secs(15 * 60);
@@ -42,6 +42,8 @@ pub(crate) enum Taken {
     Unsealed,
     /// The slot counts from now on.
     Listed,
+    /// It was the last that a re-key waited for: the new MasterKey is in force.
+    Rekeyed,
     /// The node is open, and would open by these.
     Verified,
 }
@@ -80,6 +82,9 @@ pub(crate) enum ShardError {
     /// A new slot is put on record under a key of the open node.
     #[error("the slot is new, and the node is sealed: unseal it first, by the shards or devices of another slot")]
     Sealed,
+    /// All were given, the slot counts, and the MasterKey was not replaced.
+    #[error("the slot counts, but the MasterKey is still the one of before: {0}")]
+    Rekey(#[from] RekeyError),
     /// This node has no slots.
     #[error("an edge has no slots: give the shard to its core")]
     NoSlots,
@@ -94,13 +99,16 @@ impl Collecting {
     }
 
     /// Takes a shard in; says whose were given for its slot.
+    ///
+    /// Once all are there the same one may come again: what they were given for was not done.
     fn take(&mut self, of: &Weighed, shard: PlainShard) -> Result<Vec<Label>, seal::Error> {
         let fresh = || Collection { of: of.clone(), given: Vec::new(), since: Instant::now() };
         let collection = self.slots.entry(of.slot).or_insert_with(fresh);
-        if collection.given.iter().any(|(keeper, _)| *keeper == of.keeper) {
-            return Err(seal::Error::ShardTwice { keeper: of.keeper.clone() });
+        match collection.given.iter().any(|(keeper, _)| *keeper == of.keeper) {
+            false => collection.given.push((of.keeper.clone(), Arc::new(shard))),
+            true if collection.given.len() < wants(of) => return Err(seal::Error::ShardTwice { keeper: of.keeper.clone() }),
+            true => {}
         }
-        collection.given.push((of.keeper.clone(), Arc::new(shard)));
         Ok(collection.given.iter().map(|(keeper, _)| keeper.clone()).collect())
     }
 
@@ -172,7 +180,11 @@ impl Node {
             true => Taken::Collecting,
             false if of.is_pending => {
                 self.admit(of.slot).await?;
-                Taken::Listed
+                if self.expected().await.generation.is_some_and(|generation| of.generation > generation) {
+                    self.switch_if_all_count(session).await?
+                } else {
+                    Taken::Listed
+                }
             }
             false if self.open().is_some() => {
                 let (name, expected, shards) = (of.slot.to_string(), self.expected().await, self.collecting().shards(of.slot));
@@ -194,6 +206,15 @@ impl Node {
         self.change_slots(Authority::Before, move |job| job.seal.admit(slot, &shards, job.registry.integrity())).await?;
         self.collecting().slots.remove(&slot);
         Ok(())
+    }
+
+    /// Ends a re-key that has waited for this slot, unless it waits for another one too. Those who had it prepared were asked then.
+    async fn switch_if_all_count(self: &Arc<Self>, session: SessionId) -> Result<Taken, ShardError> {
+        match self.rekey_master(session, Authority::Before, RekeyStep::Switch).await {
+            Ok(_) => Ok(Taken::Rekeyed),
+            Err(RekeyError::Waiting { .. }) => Ok(Taken::Listed),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn weigh(&self, seal: &Arc<seal::Seal>, text: &[u8]) -> Result<(Weighed, PlainShard), seal::Error> {
@@ -223,6 +244,7 @@ mod tests {
             label: label("board"),
             keeper: label("anna"),
             threshold,
+            generation: 1,
             people: vec![label("anna"), label("ben"), label("clara")],
             devices,
             is_pending,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keys::cluster::{self, Roots};
+use keys::cluster::{self, Cluster, Roots};
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::ClusterId;
@@ -27,7 +27,7 @@ pub(crate) struct SlotOrder {
 
 /// Why the slots are as they were.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SlotError {
+pub enum SlotError {
     /// An edge.
     #[error("an edge has no slots: its core opens it; run this at the core")]
     Edge,
@@ -73,13 +73,25 @@ pub(super) struct Job {
 }
 
 /// By whose word the slots are changed.
-pub(crate) enum Authority {
+pub enum Authority {
     /// An operator's alone: enough where there are no custodians.
     Operator,
     /// The custodians' too.
     Custodians(Approved),
     /// Of whoever had the slot made that is proven now.
     Before,
+}
+
+impl Authority {
+    /// Whose word it is; nobody's but where there are custodians.
+    pub(super) fn roster(&self, cluster: &Cluster) -> Result<Roster, SlotError> {
+        match self {
+            Self::Operator if cluster.roster_hash != Roster::empty().hash() => Err(SlotError::NeedsCeremony),
+            Self::Custodians(approved) if approved.roster().hash() != cluster.roster_hash => Err(SlotError::OtherRoster),
+            Self::Custodians(approved) => Ok(approved.roster().clone()),
+            Self::Operator | Self::Before => Ok(Roster::empty()),
+        }
+    }
 }
 
 impl Job {
@@ -150,12 +162,7 @@ impl Node {
         let seal = Arc::clone(self.seal_slots().ok_or(SlotError::Edge)?);
         let master = self.master(&seal).await?;
         let Roots { registry, cluster, .. } = cluster::load(&self.store, self.identity.cluster, &master).await?;
-        let roster = match authority {
-            Authority::Operator if cluster.roster_hash != Roster::empty().hash() => return Err(SlotError::NeedsCeremony),
-            Authority::Custodians(approved) if approved.roster().hash() != cluster.roster_hash => return Err(SlotError::OtherRoster),
-            Authority::Custodians(approved) => approved.roster().clone(),
-            Authority::Operator | Authority::Before => Roster::empty(),
-        };
+        let roster = authority.roster(&cluster)?;
         Ok(Job { seal, master, registry, cluster: cluster.id, generation: cluster.master_generation, roster })
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use daemon::admin::client::Client;
-use daemon::admin::types::{AddSlot, CeremonyInfo, NewCeremony, RemoveSlot, SignedManifest};
+use daemon::admin::types::{AddSlot, CeremonyInfo, NewCeremony, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest};
 use daemon::tls::sign_vote;
 use data_encoding::BASE64;
 use keys::id::ClusterId;
@@ -61,6 +61,20 @@ enum Asked {
         /// Its id or label
         slot: String,
     },
+    /// Put a new MasterKey in the place of one that others may know: with new slots, and no change of a tenant's key
+    Rekey {
+        /// For each slot that follows a TPM: its label, and the file of the first approval of its new slot, by `slot tpm-policy sign`
+        #[arg(long = "approval", value_name = "LABEL=FILE", value_parser = labelled)]
+        approvals: Vec<(String, PathBuf)>,
+        /// Give up a re-key that waits for shards
+        #[arg(long, conflicts_with = "approvals")]
+        abandon: bool,
+    },
+}
+
+fn labelled(text: &str) -> Result<(String, PathBuf), String> {
+    let (label, file) = text.split_once('=').ok_or_else(|| "LABEL=FILE".to_owned())?;
+    Ok((label.to_owned(), PathBuf::from(file)))
 }
 
 /// `ceremony approve`.
@@ -119,6 +133,11 @@ impl Asked {
                     approval: approval.map(|approval| BASE64.encode(&approval.encode())),
                 })
             }
+            Self::Rekey { approvals, abandon } => {
+                let read = |(label, file): &(String, PathBuf)| Ok((label.clone(), BASE64.encode(&tpm_policy::read(file)?.encode())));
+                let approvals = approvals.iter().map(read).collect::<Result<_, Failure>>()?;
+                NewCeremony::Rekey(RekeyOrder { approvals, abandon: *abandon })
+            }
             Self::SlotRemove { slot } => NewCeremony::SlotRemove(RemoveSlot { slot: slot.clone() }),
         })
     }
@@ -131,6 +150,11 @@ struct Table<'a> {
 
 impl Table<'_> {
     fn see_through(&self, started: CeremonyInfo) -> Result<CeremonyInfo, Failure> {
+        if started.state == "done" {
+            tell("The cluster has no custodians: nobody but you has approved this.");
+            self.read_back_all(&started)?;
+            return Ok(started);
+        }
         tell(&format!("Step 1: the custodians approve.\n\n{}", ceremony_text(&started)));
         let mut now = started;
         while now.state == "collecting" {
@@ -152,8 +176,14 @@ impl Table<'_> {
             self.read_back(&slot.label)?;
             now.slot = wait(self.client.slots())?.into_iter().find(|now| now.id == slot.id);
         }
+        self.read_back_all(&now)?;
         tell(&format!("\nWhat was done: strongroom ceremony manifest {}\n", now.id));
         Ok(now)
+    }
+
+    /// The same for every slot that a re-key waits for.
+    fn read_back_all(&self, now: &CeremonyInfo) -> Result<(), Failure> {
+        now.rekey.iter().flat_map(|rekey| &rekey.waiting).try_for_each(|label| self.read_back(label))
     }
 
     /// How it stands; one that is not under way any more was ended elsewhere.
@@ -176,6 +206,10 @@ impl Table<'_> {
         loop {
             let shard = pin::typed("Shard (not shown): ", pin::SHARD)?;
             match wait(self.client.give_shard(&shard)) {
+                Ok(progress) if progress.outcome == "rekeyed" => {
+                    tell(&format!("{}: read back. All are; the new MasterKey is in force.", clean(&progress.keeper)));
+                    return Ok(());
+                }
                 Ok(progress) if progress.outcome == "listed" => {
                     tell(&format!("{}: read back. All are; slot {} counts from now on.", clean(&progress.keeper), clean(slot)));
                     return Ok(());
@@ -245,10 +279,24 @@ fn ceremony_text(ceremony: &CeremonyInfo) -> String {
     }
     rows.push(("approvals", format!("{} of {}", ceremony.approved.len(), ceremony.wants)));
     rows.extend(ceremony.custodians.iter().map(who));
+    rows.extend(ceremony.rekey.iter().flat_map(rekey_rows));
     if let Some(slot) = &ceremony.slot {
         rows.push(("slot", format!("{} ({}): {}", slot.id, clean(&slot.label), clean(&slot.probe))));
     }
     pairs(&rows)
+}
+
+fn rekey_rows(rekey: &RekeyInfo) -> Vec<(&'static str, String)> {
+    let mut rows = vec![("masterkey", format!("generation {} is in force", rekey.generation))];
+    rows.extend(rekey.roots.iter().map(|roots| {
+        let RekeyedRoots { integrity_keys, ivks, audit_keys } = roots;
+        ("wrapped anew", format!("{integrity_keys} integrity key, {ivks} IVK versions, {audit_keys} audit keys"))
+    }));
+    rows.extend(rekey.made.iter().map(|slot| ("slot made", slot.clone())));
+    rows.extend(rekey.waiting.iter().map(|label| ("waits", format!("slot {} for its shards; see `strongroom slot shards`", clean(label)))));
+    rows.extend(rekey.removed.iter().map(|slot| ("slot removed", slot.clone())));
+    rows.extend(rekey.left.iter().map(|left| ("left", clean(left))));
+    rows
 }
 
 fn asked_text(asked: &NewCeremony) -> String {
@@ -260,6 +308,8 @@ fn asked_text(asked: &NewCeremony) -> String {
             format!("add slot {} at custodian {}{makes}{approval}", clean(label), clean(custodian))
         }
         NewCeremony::SlotRemove(RemoveSlot { slot }) => format!("remove slot {}", clean(slot)),
+        NewCeremony::Rekey(RekeyOrder { abandon: true, .. }) => "give up the re-key of the MasterKey".to_owned(),
+        NewCeremony::Rekey(RekeyOrder { .. }) => "replace the MasterKey, and every slot with it".to_owned(),
     }
 }
 
@@ -290,6 +340,7 @@ mod tests {
             cancelled: vec![],
             state: "collecting".to_owned(),
             slot: None,
+            rekey: None,
         };
         let expected = "\
 ceremony   c9

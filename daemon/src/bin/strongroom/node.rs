@@ -105,6 +105,7 @@ fn progress_text(progress: &ShardProgress) -> String {
     match outcome.as_str() {
         "unsealed" => format!("the shard of {keeper} was taken: slot {label} opens, the node is unsealed\n"),
         "listed" => format!("the shard of {keeper} was taken: all were read back, slot {label} counts from now on\n"),
+        "rekeyed" => format!("the shard of {keeper} was taken: all were read back, the new MasterKey is in force\n"),
         "verified" => format!("the shard of {keeper} was taken: slot {label} would open by these\n"),
         _ => format!("the shard of {keeper} was taken: {}\n", waits(&label, given.len(), *wants, missing)),
     }
