@@ -144,7 +144,7 @@ pub enum Action {
     AddSlot = 123,
     /// A seal slot was removed.
     RemoveSlot = 124,
-    /// Somebody looked who keeps the shards of a slot.
+    /// Somebody looked who keeps the shards of a slot, or what custodians are asked.
     ListShards = 125,
     /// A person gave a shard of a slot.
     GiveShard = 126,

@@ -20,7 +20,7 @@ pub use core::Core;
 pub use disk::Disk;
 pub use domain::{SESSION, domain};
 pub use edge::Edge;
-pub use people::{People, altered_shard};
+pub use people::{People, altered_shard, give_shard};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 pub use swtpm::{Swtpm, free_port_pair};
 

@@ -3,11 +3,14 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use cipher::mac::sha3_256;
-use data_encoding::BASE32_NOPAD;
+use data_encoding::{BASE32_NOPAD, BASE64};
+use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::core::Core;
 
 const SHARD_PREFIX: &str = "SRSHARD1";
 const CHECK_BYTES: usize = 4;
@@ -49,6 +52,43 @@ impl People {
         file.lines().find_map(|line| line.strip_prefix("# public key: ")).expect("age-keygen tells it").to_owned()
     }
 
+    /// Them as custodians of a configuration, and `board`, whose slots so many of them open.
+    #[must_use]
+    pub fn custodians(&self, names: &[&str], threshold: u8) -> String {
+        let person =
+            |name: &&str| format!("    - name: {name}\n      region: vault\n      age: {{recipient: {:?}}}\n", self.recipient(name));
+        let each: String = names.iter().map(person).collect();
+        format!("{each}    - name: board\n      shamir:\n        threshold: {threshold}\n        keepers: [{}]\n", names.join(", "))
+    }
+
+    /// The line that somebody reads who opens the file that a core has for them.
+    ///
+    /// # Panics
+    /// If the slot is not split, or they keep nothing of it.
+    #[must_use]
+    pub fn shard(&self, core: &Core, slot: &str, name: &str) -> Vec<u8> {
+        let split: Value = serde_json::from_str(&core.ask(&["--json", "slot", "shards", slot])).expect("JSON");
+        let shards = split["shards"].as_array().expect("a list");
+        let own = shards.iter().find(|shard| shard["keeper"] == name).expect("they keep one");
+        self.decrypted(name, &BASE64.decode(own["age_file"].as_str().expect("a person's").as_bytes()).expect("Base64"))
+    }
+
+    /// Has these people give their shards of a slot, one after the other; says what came of the last.
+    ///
+    /// # Panics
+    /// If one is not taken.
+    #[must_use]
+    pub fn give(&self, core: &Core, slot: &str, names: &[&str]) -> String {
+        let mut outcome = String::new();
+        for name in names {
+            let Output { status, stdout, stderr } = give_shard(core, &self.shard(core, slot, name));
+            assert!(status.success(), "the shard of {name}: {}", String::from_utf8_lossy(&stderr));
+            let taken: Value = serde_json::from_slice(&stdout).expect("JSON");
+            outcome = taken["outcome"].as_str().expect("a text").to_owned();
+        }
+        outcome
+    }
+
     /// What somebody sees who opens an age file, armored or not.
     ///
     /// # Panics
@@ -63,6 +103,19 @@ impl People {
         assert!(said.status.success(), "age refuses the file of {name}");
         said.stdout
     }
+}
+
+/// Gives a core a shard as its keeper would, on standard input.
+///
+/// # Panics
+/// If `strongroom` is not built.
+#[must_use]
+pub fn give_shard(core: &Core, text: &[u8]) -> Output {
+    let mut command = core.cli_command(&["--json", "unseal", "--shard", "-"]);
+    let mut cli = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strongroom is built");
+    // One that has ended before says why.
+    let _unread = cli.stdin.take().expect("it is piped").write_all(text);
+    cli.wait_with_output().expect("it ends")
 }
 
 /// The text of a shard with another share in it and a right checksum.

@@ -12,11 +12,8 @@ const NAMES: [&str; 3] = ["anna", "ben", "clara"];
 /// A core that was founded with three custodians, two of whom approve; people who keep shards are configured.
 fn founded(people: &People) -> Core {
     let mut core = Core::prepared();
-    let person = |name: &&str| format!("    - name: {name}\n      age: {{recipient: {:?}}}\n", people.recipient(name));
-    let each: String = NAMES.iter().map(person).collect();
-    let board = format!("    - name: board\n      shamir:\n        threshold: 2\n        keepers: [{}]\n", NAMES.join(", "));
     let config = fs::read_to_string(core.config()).expect("dev has written it");
-    fs::write(core.config(), config + &each + &board).expect("the folder is ours");
+    fs::write(core.config(), config + &people.custodians(&NAMES, 2)).expect("the folder is ours");
     fs::remove_dir_all(core.data_dir()).expect("the folder is ours");
     let mut init = core.init_command();
     init.args(["--custodian", "softhsm", "--approvals", "2"]);
@@ -121,7 +118,7 @@ fn two_of_three_custodians_have_a_slot_made_and_one_removed() {
     cipher::sign::verify(&public, &message, &signature).expect("the node has signed it");
 
     // What was approved may be proven without asking again, and removed only by asking.
-    assert_eq!(read_back(&core, &people, "recovery"), "listed");
+    assert_eq!(people.give(&core, "recovery", &NAMES), "listed");
     assert_eq!(json(&core, &["slot", "shards", "recovery"])["is_pending"], false);
     let _started = core.ask(&["ceremony", "start", "slot-remove", "recovery"]);
     approve(&core, 2);
@@ -190,20 +187,6 @@ fn a_ceremony_is_cancelled_by_its_starter_or_by_as_many_as_approve() {
     assert_eq!(labels(&core), ["softhsm", "board"]);
 }
 
-/// Has people give the shards of a slot; says what came of the last.
-fn read_back(core: &Core, people: &People, slot: &str) -> String {
-    let split = json(core, &["slot", "shards", slot]);
-    let mut outcome = String::new();
-    for (at, name) in NAMES.iter().enumerate() {
-        let age = data_encoding::BASE64.decode(split["shards"][at]["age_file"].as_str().expect("Base64").as_bytes()).expect("Base64");
-        let shard = core.dir().join("shard");
-        fs::write(&shard, people.decrypted(name, &age)).expect("the folder is ours");
-        let taken = json(core, &["unseal", "--shard", &shard.display().to_string()]);
-        outcome = taken["outcome"].as_str().expect("a text").to_owned();
-    }
-    outcome
-}
-
 #[test]
 fn the_master_key_is_replaced_once_all_have_read_their_new_shards_back() {
     let people = People::new(&NAMES);
@@ -211,7 +194,7 @@ fn the_master_key_is_replaced_once_all_have_read_their_new_shards_back() {
     let _started = core.ask(&["ceremony", "start", "slot-add", "--custodian", "board"]);
     approve(&core, 1);
     approve(&core, 2);
-    assert_eq!(read_back(&core, &people, "board"), "listed");
+    assert_eq!(people.give(&core, "board", &NAMES), "listed");
     let slots = || {
         let files = fs::read_dir(core.data_dir().join("slots")).expect("readable").flatten().map(|file| file.path());
         files.filter(|file| file.extension().is_some_and(|extension| extension == "slot")).collect::<Vec<_>>()
@@ -227,7 +210,7 @@ fn the_master_key_is_replaced_once_all_have_read_their_new_shards_back() {
         (Some("done"), &serde_json::json!(["board"]), &1.into())
     );
     assert!(core.status().contains("a re-key of the MasterKey is prepared"), "{}", core.status());
-    assert_eq!(read_back(&core, &people, "board"), "rekeyed");
+    assert_eq!(people.give(&core, "board", &NAMES), "rekeyed");
     let after = slots();
     assert_eq!(after.len(), 2);
     assert!(after.iter().all(|slot| !before.contains(slot)), "{before:?} {after:?}");

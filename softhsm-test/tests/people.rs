@@ -4,18 +4,10 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-use data_encoding::BASE64;
 use serde_json::Value;
-use softhsm_test::{Core, People, Who, altered_shard, requests, wait_for};
+use softhsm_test::{Core, People, Who, altered_shard, give_shard, requests, wait_for};
 
 const NAMES: [&str; 5] = ["anna", "ben", "clara", "dora", "emil"];
-
-/// The people as custodians, and a board of which three of five open.
-fn custodians(people: &People) -> String {
-    let person = |name: &&str| format!("    - name: {name}\n      region: vault\n      age: {{recipient: {:?}}}\n", people.recipient(name));
-    let each: String = NAMES.iter().map(person).collect();
-    format!("{each}    - name: board\n      shamir:\n        threshold: 3\n        keepers: [{}]\n", NAMES.join(", "))
-}
 
 fn json(core: &Core, arguments: &[&str]) -> Value {
     serde_json::from_str(&core.ask(&[&["--json"], arguments].concat())).expect("JSON")
@@ -25,30 +17,14 @@ fn status(core: &Core) -> Value {
     serde_json::from_str(&core.status()).expect("JSON")
 }
 
-/// What the person of that name reads who opens the file that the node has for them.
-fn shard(core: &Core, people: &People, slot: &str, name: &str) -> Vec<u8> {
-    let split = json(core, &["slot", "shards", slot]);
-    let shards = split["shards"].as_array().expect("a list");
-    let own = shards.iter().find(|shard| shard["keeper"] == name).expect("they keep one");
-    people.decrypted(name, &BASE64.decode(own["age_file"].as_str().expect("a person's").as_bytes()).expect("Base64"))
-}
-
-/// Gives a shard as its keeper would.
-fn give(core: &Core, text: &[u8]) -> Output {
-    let mut command = core.cli_command(&["--json", "unseal", "--shard", "-"]);
-    let mut cli = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("strongroom runs");
-    cli.stdin.take().expect("it is piped").write_all(text).expect("it reads");
-    cli.wait_with_output().expect("it ends")
-}
-
 fn taken(core: &Core, text: &[u8]) -> Value {
-    let Output { status, stdout, stderr } = give(core, text);
+    let Output { status, stdout, stderr } = give_shard(core, text);
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     serde_json::from_slice(&stdout).expect("JSON")
 }
 
 fn refused(core: &Core, text: &[u8]) -> String {
-    let Output { status, stderr, .. } = give(core, text);
+    let Output { status, stderr, .. } = give_shard(core, text);
     assert!(!status.success(), "it was taken");
     String::from_utf8_lossy(&stderr).into_owned()
 }
@@ -64,7 +40,7 @@ fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() 
     let people = People::new(&NAMES);
     let mut core = Core::prepared();
     let config = fs::read_to_string(core.config()).expect("dev has written it");
-    fs::write(core.config(), config + &custodians(&people)).expect("the folder is ours");
+    fs::write(core.config(), config + &people.custodians(&NAMES, 3)).expect("the folder is ours");
     core.start();
     let l3 = core.value("L3_ID");
     let secret = requests::encrypt(&mut core.connect(Who::Service), &l3, b"kept by five".to_vec()).expect("the core is well");
@@ -85,21 +61,21 @@ fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() 
     assert_eq!(taken(&core, &ben)["outcome"], "collecting");
     assert!(refused(&core, &ben).contains("the shard of `ben` was given already"));
     for name in ["anna", "clara", "dora"] {
-        assert_eq!(taken(&core, &shard(&core, &people, "recovery", name))["outcome"], "collecting");
+        assert_eq!(taken(&core, &people.shard(&core, "recovery", name))["outcome"], "collecting");
     }
     let waits = status(&core)["shards"].clone();
     assert_eq!((waits[0]["given"].as_array().map(Vec::len), &waits[0]["missing"]), (Some(4), &serde_json::json!(["emil"])), "{waits}");
-    assert_eq!(taken(&core, &shard(&core, &people, "recovery", "emil"))["outcome"], "listed");
+    assert_eq!(taken(&core, &people.shard(&core, "recovery", "emil"))["outcome"], "listed");
     assert!(!status(&core)["warnings"].to_string().contains("independent"), "{}", status(&core));
     assert!(!status(&core)["warnings"].to_string().contains("outside"), "{}", status(&core));
 
     // While the node is open, three show that they would open it.
     for (name, outcome) in [("emil", "collecting"), ("dora", "collecting"), ("anna", "verified")] {
-        assert_eq!(taken(&core, &shard(&core, &people, "recovery", name))["outcome"], outcome);
+        assert_eq!(taken(&core, &people.shard(&core, "recovery", name))["outcome"], outcome);
     }
 
     // Every device is destroyed, and the process killed.
-    let [anna, clara, dora] = ["anna", "clara", "dora"].map(|name| shard(&core, &people, "recovery", name));
+    let [anna, clara, dora] = ["anna", "clara", "dora"].map(|name| people.shard(&core, "recovery", name));
     destroy_token(&core);
     core.kill();
     core.start();
@@ -127,7 +103,7 @@ fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() 
 
     // A shard of a split that is gone is told so.
     let _told = core.ask(&["slot", "add", "--custodian", "board", "--label", "later"]);
-    let old = shard(&core, &people, "later", "anna");
+    let old = people.shard(&core, "later", "anna");
     let _told = core.ask(&["slot", "remove", "later", "--yes"]);
     assert!(refused(&core, &old).contains("a slot that is not here any more"));
     assert!(refused(&core, b"SRSHARD1-NONSENSE").contains("no shard"));
@@ -146,7 +122,7 @@ fn a_cluster_is_founded_on_people_alone() {
         "role: core\ndata_dir: {:?}\nlisteners:\n  health: {{bind: none}}\nseal:\n  device: {:?}\n  custodians:\n{}",
         data.display(),
         softhsm_test::binary("strongroom-device", "hsm-helper").display(),
-        custodians(&people)
+        people.custodians(&NAMES, 3)
     );
     fs::write(&config, text).expect("the folder is ours");
     let init = |more: &[&str]| {

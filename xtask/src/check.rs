@@ -32,6 +32,7 @@ const CAMPAIGNS: &[(&str, u64)] = &[
     ("token", 3),
     ("seals", 1),
     ("slots", 10),
+    ("seal-kill", 8),
     ("stop", 2),
     ("connections", 100),
 ];

@@ -37,6 +37,8 @@ enum Campaign {
     Token,
     /// Each kind of slot: made at init, opened after a kill, verified, added and removed while serving, the last when devices are gone.
     Seals,
+    /// A core is killed at each call by which it makes a split slot, or a new MasterKey, durable.
+    SealKill,
     /// A core is killed at each call by which a slot is added or removed, until there is no further one.
     Slots,
     /// A core under load is stopped and continued; above five times for a minute each.
@@ -64,6 +66,7 @@ fn main() {
         Campaign::Flips => Box::new(soak::flip_campaign(count, seed)),
         Campaign::Token => Box::new(soak::token_campaign(count, seed)),
         Campaign::Seals => Box::new(soak::seal_campaign(count)),
+        Campaign::SealKill => Box::new(soak::seal_kill_campaign(count)),
         Campaign::Slots => Box::new(soak::slot_campaign(count)),
         Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
         Campaign::LostAnswers => Box::new(soak::lost_answer_campaign(count, seed)),

@@ -7,14 +7,16 @@ use crate::memscan::harvest::harvest;
 use crate::memscan::load::Besides;
 use crate::memscan::look::Look;
 use crate::memscan::table::Table;
-use crate::{Core, wait_for};
+use crate::{Core, People, wait_for};
 
 /// KMIP requests of every kind.
 const UNDER_LOAD: &str = "under load";
 /// The same, and tenants made and slots verified without a pause, which needs IVK and MasterKey all the time.
 const ADMINISTERED: &str = "administered";
+/// Characters of a shard's text that are the same in many: the prefix, and the ids of cluster and split.
+const SHARD_HEAD_BYTES: usize = 72;
 /// Classes of the keys that a core has.
-const CLASSES: usize = 9;
+const CLASSES: usize = 10;
 
 /// What a core's states may show (C15).
 fn samples_max(state: &str, class: Class, samples: u64) -> u64 {
@@ -59,6 +61,7 @@ pub fn memory_campaign(samples: u64) -> Table {
     typed_pin(&core, &mut look);
     core.stop();
     look.files("files after TERM", &core);
+    by_people(&mut core, &mut look);
     wrong_pin(&mut core, &mut look);
     assert_eq!(look.table.classes().count(), CLASSES, "not all of a core's keys were searched for");
     look.table
@@ -90,6 +93,44 @@ fn wait_for_sweep(core: &Core, before: Option<&str>) {
 /// How many files, pipes and sockets the core has open.
 fn descriptors(core: &Core) -> usize {
     fs::read_dir(format!("/proc/{}/fd", core.pid())).expect("it runs").count()
+}
+
+/// A core that people open: their shards come in by a way of their own, and wait in it for one another.
+fn by_people(core: &mut Core, look: &mut Look) {
+    const NAMES: [&str; 3] = ["anna", "ben", "clara"];
+    let people = People::new(&NAMES);
+    let config = fs::read_to_string(core.config()).expect("dev has written it");
+    fs::write(core.config(), config + &people.custodians(&NAMES, 2)).expect("the folder is ours");
+    core.start();
+    let _added = core.ask(&["slot", "add", "--custodian", "board"]);
+    let mut shards = Needles::default();
+    for name in NAMES {
+        let text = people.shard(core, "board", name);
+        let packed: Vec<u8> = text.iter().copied().filter(u8::is_ascii_alphanumeric).collect();
+        // Behind what all shards begin with.
+        [&text[SHARD_HEAD_BYTES..], &packed[SHARD_HEAD_BYTES..]].into_iter().for_each(|form| shards.raw(Class::Shard, form));
+    }
+    look.search_also_for(&shards);
+    let before = descriptors(core);
+    let given = |names: &[&str], outcome: &str| {
+        assert_eq!(people.give(core, "board", names), outcome);
+        assert!(wait_for(|| descriptors(core) <= before), "the connection that brought the shard is still there");
+    };
+    given(&NAMES, "listed");
+    wait_for_sweep(core, None);
+    look.idle("shards read back", core);
+    let _sealed = core.ask(&["seal"]);
+    core.pull_token();
+    given(&NAMES[..1], "collecting");
+    look.idle("one shard of two given", core);
+    let swept = swept(core);
+    given(&NAMES[1..2], "unsealed");
+    wait_for_sweep(core, swept.as_deref());
+    look.idle("unsealed by people", core);
+    let _sealed = core.ask(&["seal"]);
+    look.once("sealed, people's", core);
+    core.return_token();
+    core.stop();
 }
 
 /// A core that was given a wrong PIN stays sealed and keeps nothing of the try.

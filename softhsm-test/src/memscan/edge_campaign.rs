@@ -83,14 +83,14 @@ pub fn edge_memory_campaign(samples: u64) -> Table {
     assert!(wait_for(|| !opens(&edge)), "no lease ends");
     look.idle("lease over", &edge);
     edge.core.start();
-    assert!(wait_for(|| opens(&edge)), "the core is back");
+    assert!(wait_for(|| opens(&edge)) && settled(&edge), "the core is back");
     look.idle("core back", &edge);
 
     let _sealed = edge.ask(&["seal"]);
     look.once("sealed", &edge);
     look.core_image("core image, sealed", &edge);
     let _opened = edge.ask(&["unseal"]);
-    assert!(opens(&edge), "it is open again");
+    assert!(opens(&edge) && settled(&edge), "it is open again");
     look.idle("opened again", &edge);
     let _revoked = edge.core.ask(&["edge", "revoke", "edge"]);
     assert!(wait_for(|| !opens(&edge)), "a revoked edge goes on");

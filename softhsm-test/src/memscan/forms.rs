@@ -54,6 +54,8 @@ pub enum Class {
     SlotKey,
     /// The token's PIN.
     Pin,
+    /// A person's shard of a slot key, as it is typed.
+    Shard,
     /// Not secret: the cluster's id, which is in every core's memory. A scan that does not find it has not looked.
     Control,
 }
@@ -73,6 +75,7 @@ impl fmt::Display for Class {
             Self::DelegationKey => "delegation",
             Self::SlotKey => "slot key",
             Self::Pin => "PIN",
+            Self::Shard => "shard",
             Self::Control => "control",
         })
     }

@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use data_encoding::BASE64;
-use serde_json::Value;
-
 use crate::appliance::{Who, wait_for};
 use crate::core::Core;
 use crate::people::People;
@@ -116,10 +113,7 @@ impl Bench {
                 dir.join("softhsm/softhsm2.conf")
             );
         }
-        for name in NAMES {
-            custodians += &format!("    - name: {name}\n      age: {{recipient: {:?}}}\n", people.recipient(name));
-        }
-        custodians += &format!("    - name: board\n      shamir:\n        threshold: 2\n        keepers: [{}]\n", NAMES.join(", "));
+        custodians += &people.custodians(&NAMES, 2);
         custodians += &format!("    - name: shards\n      shamir:\n        threshold: 2\n        keepers: [{}]\n", TOKENS.join(", "));
         let config = fs::read_to_string(core.config()).expect("dev has written it");
         fs::write(core.config(), config + &custodians).expect("the folder is ours");
@@ -180,7 +174,7 @@ impl Bench {
         };
         let _added = self.core.ask(&[&["slot", "add", "--custodian", custodian], more].concat());
         if kind == Kind::ShamirPeople {
-            assert_eq!(self.give(&NAMES), "listed");
+            assert_eq!(self.people.give(&self.core, "board", &NAMES), "listed");
         }
     }
 
@@ -188,33 +182,16 @@ impl Bench {
     fn open(&self, kind: Kind) {
         if kind == Kind::ShamirPeople {
             assert!(self.core.standing().starts_with("sealed"), "{}", self.core.standing());
-            assert_eq!(self.give(&NAMES[1..]), "unsealed");
+            assert_eq!(self.people.give(&self.core, "board", &NAMES[1..]), "unsealed");
         }
         assert_eq!(self.core.standing(), "unsealed: ", "{kind:?}");
     }
 
     fn verify(&self, kind: Kind, custodian: &str) {
         match kind {
-            Kind::ShamirPeople => assert_eq!(self.give(&NAMES[..2]), "verified"),
+            Kind::ShamirPeople => assert_eq!(self.people.give(&self.core, "board", &NAMES[..2]), "verified"),
             _ => assert!(self.core.ask(&["slot", "verify", custodian]).contains("opens")),
         }
-    }
-
-    /// Has people give their shards; says what came of the last.
-    fn give(&self, names: &[&str]) -> String {
-        let split: Value = serde_json::from_str(&self.core.ask(&["--json", "slot", "shards", "board"])).expect("JSON");
-        let shards = split["shards"].as_array().expect("a list");
-        let mut outcome = String::new();
-        for name in names {
-            let own = shards.iter().find(|shard| shard["keeper"] == *name).expect("they keep one");
-            let file = BASE64.decode(own["age_file"].as_str().expect("a person's").as_bytes()).expect("Base64");
-            let line = self.core.dir().join("line");
-            fs::write(&line, self.people.decrypted(name, &file)).expect("the folder is ours");
-            let taken = self.core.ask(&["--json", "unseal", "--shard", &line.display().to_string()]);
-            let taken: Value = serde_json::from_str(&taken).expect("JSON");
-            outcome = taken["outcome"].as_str().expect("a text").to_owned();
-        }
-        outcome
     }
 
     fn must_serve(&self, secret: &Secret) {

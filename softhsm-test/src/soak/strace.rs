@@ -43,7 +43,7 @@ impl Line {
 }
 
 impl Strace {
-    /// Attaches to all threads of `process`; what `fault` says (as strace's `inject=`) befalls its calls that concern `paths`.
+    /// Attaches to all threads of `process`, and to no program that it starts; what `fault` says (as strace's `inject=`) befalls its calls that concern `paths`.
     ///
     /// strace counts each thread's calls for itself. Returns once every thread is traced, or the process has ended.
     ///
@@ -52,7 +52,9 @@ impl Strace {
     pub(crate) fn attach(process: u32, fault: &str, paths: &[&Path]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut command = Command::new("strace");
-        command.args(["-f", "-y", "-s", "0", "-e", WATCHED, "-e", &format!("inject={fault}"), "-o"]).arg(dir.path().join("log"));
+        command
+            .args(["-f", "-b", "execve", "-y", "-s", "0", "-e", WATCHED, "-e", &format!("inject={fault}"), "-o"])
+            .arg(dir.path().join("log"));
         for path in paths {
             command.arg("-P").arg(path);
         }
