@@ -35,6 +35,14 @@ fn destroy_token(core: &Core) {
     assert!(run.expect("softhsm2 is installed").status.success());
 }
 
+/// Puts a copy in the place of the data folder, as a host does that was restored from one.
+fn on_a_copy(core: &Core) {
+    let copy = core.dir().join("copy");
+    let copied = Command::new("cp").arg("-a").arg(core.data_dir()).arg(&copy).status();
+    assert!(copied.is_ok_and(|copied| copied.success()));
+    fs::remove_dir_all(core.data_dir()).and_then(|()| fs::rename(copy, core.data_dir())).expect("the folder is ours");
+}
+
 #[test]
 fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() {
     let people = People::new(&NAMES);
@@ -78,6 +86,7 @@ fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() 
     let [anna, clara, dora] = ["anna", "clara", "dora"].map(|name| people.shard(&core, "recovery", name));
     destroy_token(&core);
     core.kill();
+    on_a_copy(&core);
     core.start();
     assert!(wait_for(|| status(&core)["reason"].to_string().contains("0 of the 3 shards")), "{}", status(&core));
     assert_eq!(taken(&core, &anna)["outcome"], "collecting");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -194,6 +195,11 @@ impl Bench {
     }
 
     fn seal(&self) -> Seal {
+        self.seal_in(Layout::new(self.dir.path()).slots())
+    }
+
+    /// The same custodians, with the slots of another folder.
+    fn seal_in(&self, slots_dir: PathBuf) -> Seal {
         let token = |name: &str, token: &str| {
             let pin = if self.is_typed { PinSource::Typed } else { PinSource::Credential(self.hsm.pin_file()) };
             let key = KeyName { label: "seal".to_owned(), id: None };
@@ -219,7 +225,7 @@ impl Bench {
             environment: self.hsm.environment(),
             deadline: Duration::from_secs(60),
         }));
-        Seal::new(SealSettings { slots_dir: Layout::new(self.dir.path()).slots(), custodians }, &device).expect("sound settings")
+        Seal::new(SealSettings { slots_dir, custodians }, &device).expect("sound settings")
     }
 
     /// The present state of the TPM, approved for a slot.
@@ -633,4 +639,28 @@ async fn one_step_is_taken_at_a_time() {
     assert!((one.is_ok() && busy(&two)) || (busy(&one) && two.is_ok()), "{one:?} {two:?}");
     assert_eq!(bench.slots(), pairs(&[("hsm", 1), ("hsm", 2)]));
     close(node).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_old_slots_open_a_master_key_that_opens_nothing_of_today() {
+    let bench = Bench::founded(&["hsm", "spare"]).await;
+    let (slots, copies) = (Layout::new(bench.dir.path()).slots(), bench.dir.path().join("copies"));
+    fs::create_dir(&copies).expect("the folder is ours");
+    for slot in fs::read_dir(&slots).expect("readable").flatten() {
+        fs::copy(slot.path(), copies.join(slot.file_name())).expect("the folder is ours");
+    }
+    let node = bench.open().await;
+    let before = served(&node).await;
+    prepare(&node, BTreeMap::new()).await.expect("the devices are well");
+    let roots = switch(&node).await.expect("every slot is there").roots.expect("they were wrapped anew");
+    assert_eq!((roots.integrity_keys, roots.ivks, roots.audit_keys), (1, 1, 1));
+    assert_eq!(served(&node).await, before);
+    close(node).await;
+
+    let old = bench.seal_in(copies).unseal(expected(1), None).expect("the devices still have their keys").master;
+    let new = bench.seal().unseal(expected(2), None).expect("the devices are well").master;
+    let store: Arc<dyn Keystore> = Arc::new(bench.embedded());
+    let told = cluster::load(&store, cluster_id(), &old).await.err().expect("the old one opens the roots").to_string();
+    assert!(told.contains("wrap"), "{told}");
+    assert!(cluster::load(&store, cluster_id(), &new).await.is_ok());
 }
