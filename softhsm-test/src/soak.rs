@@ -51,3 +51,30 @@ fn verified(core: &Core) -> Verified {
     let report: serde_json::Value = serde_json::from_str(&report).expect("a report in JSON");
     Verified { records: report["records"].as_u64().expect("the report counts records") }
 }
+
+/// How far a campaign has come that breaks into each call of each site.
+#[derive(Debug, Clone, Copy)]
+struct Covered {
+    rounds: u32,
+    /// No site has a further call.
+    is_all: bool,
+}
+
+/// Breaks into the 1st, 2nd, 3rd ... call of each site, the sites in turn, until none has a further one or `count` rounds are over.
+///
+/// - `round`: gets the site and the number of its call; false if there is no such call.
+fn each_call<S: Copy>(sites: impl IntoIterator<Item = S>, count: u32, mut round: impl FnMut(S, u32) -> bool) -> Covered {
+    let mut open: Vec<(S, u32)> = sites.into_iter().map(|site| (site, 1)).collect();
+    let mut rounds = 0;
+    while !open.is_empty() && rounds < count {
+        let turn = rounds as usize % open.len();
+        let (site, nth) = &mut open[turn];
+        let is_there = round(*site, *nth);
+        *nth += 1;
+        rounds += 1;
+        if !is_there {
+            open.remove(turn);
+        }
+    }
+    Covered { rounds, is_all: open.is_empty() }
+}

@@ -15,7 +15,7 @@ use crate::core::Core;
 use crate::people::{People, give_shard};
 use crate::requests::{self, Secret};
 use crate::soak::strace::Strace;
-use crate::soak::verified;
+use crate::soak::{each_call, verified};
 
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
 
@@ -55,7 +55,6 @@ impl Display for Site {
 
 #[derive(Debug, Default)]
 struct Tally {
-    rounds: u32,
     kills: BTreeMap<Site, u32>,
     /// After how many kills the change was there as a whole, was waiting for people, and was absent.
     whole: u32,
@@ -72,26 +71,16 @@ struct Tally {
 pub fn seal_kill_campaign(count: u32) -> String {
     let mut bench = Bench::new();
     let mut tally = Tally::default();
-    let mut open: Vec<(Site, u32)> = SITES.map(|site| (site, 1)).into();
-    while !open.is_empty() && tally.rounds < count {
-        let turn = tally.rounds as usize % open.len();
-        let (site, nth) = &mut open[turn];
-        let was_killed = bench.round(*site, *nth, &mut tally);
-        *nth += 1;
-        tally.rounds += 1;
-        if !was_killed {
-            open.remove(turn);
-        }
-    }
+    let covered = each_call(SITES, count, |site, nth| bench.round(site, nth, &mut tally));
     bench.core.stop();
     let _last = verified(&bench.core);
     let kills: Vec<String> = tally.kills.iter().map(|(site, kills)| format!("{site} {kills}")).collect();
     format!(
         "rounds {}, kills {} ({}: {}); after a kill the change was there as a whole {}, waiting for people {}, absent {}; cores that did not open 0, \
          slots in force that did not open 0, changes taken for somebody else's 0",
-        tally.rounds,
+        covered.rounds,
         tally.kills.values().sum::<u32>(),
-        if open.is_empty() { "until no call was left" } else { "some sites have further calls" },
+        if covered.is_all { "until no call was left" } else { "some sites have further calls" },
         kills.join(", "),
         tally.whole,
         tally.waiting,

@@ -12,7 +12,7 @@ use crate::appliance::{Who, wait_for};
 use crate::core::Core;
 use crate::requests::{self, Secret};
 use crate::soak::strace::Strace;
-use crate::soak::verified;
+use crate::soak::{each_call, verified};
 use crate::swtpm::Swtpm;
 
 /// Calls by which the directory changes.
@@ -40,7 +40,6 @@ impl Display for Site {
 
 #[derive(Debug, Default)]
 struct Tally {
-    rounds: u32,
     /// Points at which the core was killed.
     points: BTreeMap<Site, u32>,
     /// After how many kills the slot was there, and was not.
@@ -58,26 +57,16 @@ pub fn slot_campaign(count: u32) -> String {
     let mut bench = Bench::new();
     let mut tally = Tally::default();
     let sites = [Change::Add, Change::Remove].into_iter().flat_map(|change| CALLS.map(|call| Site { change, call }));
-    let mut open: Vec<(Site, u32)> = sites.map(|site| (site, 1)).collect();
-    while !open.is_empty() && tally.rounds < count {
-        let turn = tally.rounds as usize % open.len();
-        let (site, nth) = &mut open[turn];
-        let was_killed = bench.round(*site, *nth, &mut tally);
-        *nth += 1;
-        tally.rounds += 1;
-        if !was_killed {
-            open.remove(turn);
-        }
-    }
+    let covered = each_call(sites, count, |site, nth| bench.round(site, nth, &mut tally));
     bench.core.stop();
     let _last = verified(&bench.core);
     let points: Vec<String> = tally.points.iter().map(|(site, points)| format!("{site} {points}")).collect();
     format!(
         "rounds {}, kills {} ({}: {}); after a kill the slot was there as a whole {}, absent {}, by half 0; cores that did not open 0, \
          slots that did not open 0, changes taken for somebody else's 0",
-        tally.rounds,
+        covered.rounds,
         tally.there + tally.absent,
-        if open.is_empty() { "every call of every site" } else { "some sites have further calls" },
+        if covered.is_all { "every call of every site" } else { "some sites have further calls" },
         points.join(", "),
         tally.there,
         tally.absent

@@ -14,8 +14,8 @@ use crate::requests;
 use crate::soak::ledger::{Counts, Ledger, Scope, is_general_failure};
 use crate::soak::random::Random;
 use crate::soak::strace::{Line, Strace};
-use crate::soak::verified;
 use crate::soak::workload::{Hand, Refusals};
+use crate::soak::{each_call, verified};
 
 /// Service is back this long after there is space again.
 const HEALED_WITHIN: Duration = Duration::from_secs(1);
@@ -102,19 +102,12 @@ pub fn storage_fault_campaign(count: u32, seed: u64) -> String {
     let mut tally = Tally { hits: SITES.iter().map(|site| (site.to_string(), 0)).collect(), ..Tally::default() };
     let mut core = Core::prepared();
     let mut ledger = Ledger::default();
-    let mut open: Vec<(Site, u32)> = SITES.iter().map(|site| (*site, 1)).collect();
     core.start();
     ledger.add_default(&core);
-    while !open.is_empty() && tally.runs < count {
-        let turn = tally.runs as usize % open.len();
-        let (site, nth) = &mut open[turn];
-        let hit = run(&mut core, *site, *nth, &mut ledger, &mut random, &mut tally);
-        *nth += 1;
+    let covered = each_call(SITES.iter().copied(), count, |site, nth| {
         tally.runs += 1;
-        if !hit {
-            open.remove(turn);
-        }
-    }
+        run(&mut core, site, nth, &mut ledger, &mut random, &mut tally)
+    });
     ledger.check(&core, Scope::Everything, &mut random);
     core.stop();
     let _last = verified(&core);
@@ -123,8 +116,8 @@ pub fn storage_fault_campaign(count: u32, seed: u64) -> String {
         "runs {} ({}), calls failed {:?}; operations acknowledged {acknowledged} (changes {changes}), refused {refused}; lost 0, partial 0 (of those \
          refused {completed} were there as a whole, {absent} absent); healed without a restart {} (slowest {} ms), refused until restart {} (reads too: {}); looked \
          at {checked}",
-        tally.runs,
-        if open.is_empty() { "every call of every site" } else { "some sites have further calls" },
+        covered.rounds,
+        if covered.is_all { "every call of every site" } else { "some sites have further calls" },
         tally.hits,
         tally.healed,
         tally.slowest_healing.as_millis(),
