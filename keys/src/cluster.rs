@@ -11,7 +11,7 @@ use secret::{Bytes, Key};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::attributes::{self, Attributes};
+use crate::attributes::{self, Attributes, Other};
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::hierarchy::{IntegrityKeys, MasterKey, MasterPurpose, ROOT_KEY_BYTES, random_key};
@@ -114,9 +114,9 @@ pub fn found(cluster: ClusterId, master: &MasterKey, randomness: &Randomness, no
         audit_keys: vec![audit_public],
     };
     let rows = vec![
-        maker.row(&registry, integrity_header, MasterPurpose::IntegrityWrap, &integrity_key)?,
-        maker.row(&registry, ivk_header, MasterPurpose::IvkWrap, &ivk)?,
-        maker.row(&registry, audit_header, MasterPurpose::AuditWrap, &audit_seed)?,
+        maker.row(&registry, integrity_header, MasterPurpose::IntegrityWrap, &integrity_key, Vec::new())?,
+        maker.row(&registry, ivk_header, MasterPurpose::IvkWrap, &ivk, Vec::new())?,
+        maker.row(&registry, audit_header, MasterPurpose::AuditWrap, &audit_seed, Vec::new())?,
         maker.cluster_row(&registry, &record)?,
     ];
     Ok(Genesis { registry, rows, audit_seed, cluster: record })
@@ -148,8 +148,15 @@ impl RootMaker<'_> {
         Ok(Header { object_type: ObjectType::SYMMETRIC_KEY, algorithm, bits: 256, wrap_seq: 1, ..header })
     }
 
-    /// The record with its key, opened once more before it counts (C18).
-    pub(crate) fn row(&self, registry: &Registry, header: Header, purpose: MasterPurpose, key: &Key<ROOT_KEY_BYTES>) -> Result<Row, Error> {
+    /// The record with its key, opened once more before it counts (C18). `others`: what is to be known of it besides its dates.
+    pub(crate) fn row(
+        &self,
+        registry: &Registry,
+        header: Header,
+        purpose: MasterPurpose,
+        key: &Key<ROOT_KEY_BYTES>,
+        others: Vec<Other>,
+    ) -> Result<Row, Error> {
         let parent = self.master.parent(self.cluster, purpose)?;
         let binding = registry.material_binding(&header);
         let material = key.expose(|key| parent.wrap(&binding, key, &self.salt()?).map_err(Error::from))?;
@@ -157,7 +164,7 @@ impl RootMaker<'_> {
             return Err(Error::corrupt("a fresh wrap does not open", header.id));
         }
         let dates = Dates { initial: self.now, last_change: self.now, activation: Some(self.now), ..Dates::default() };
-        let content = Attributes { dates, ..Attributes::default() }.encode();
+        let content = Attributes { dates, others, ..Attributes::default() }.encode();
         let sealed = registry.integrity().records.wrap(&dates_binding(registry, &header), &content, &self.salt()?)?;
         Ok(registry.seal_row(header, Some(material), Some(sealed), Vec::new()))
     }
@@ -290,12 +297,11 @@ pub(crate) fn dates_binding(registry: &Registry, header: &Header) -> Binding {
     Binding { parent: registry.records(), ..registry.attributes_binding(header) }
 }
 
-/// When what happened to a root key, by its record.
-pub(crate) fn read_dates(registry: &Registry, row: &Row) -> Result<Dates, Error> {
+/// What is known of a root key, by its record.
+pub(crate) fn read_attributes(registry: &Registry, row: &Row) -> Result<Attributes, Error> {
     let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no dates", row.header.id))?;
     let content = registry.integrity().records.unwrap(&dates_binding(registry, &row.header), blob)?;
-    let Attributes { dates, .. } = content.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
-    Ok(dates)
+    content.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))
 }
 
 impl Vault {
@@ -316,7 +322,7 @@ impl Vault {
         for row in rows_of(&self.shelf.store, Layer::Ivk, IVKS_MAX).await? {
             self.shelf.registry.check_row(&row)?;
             self.shelf.seen.check(&row)?;
-            let dates = read_dates(&self.shelf.registry, &row)?;
+            let Attributes { dates, .. } = read_attributes(&self.shelf.registry, &row)?;
             let Header { version, aead, state, .. } = row.header;
             all.push(IvkStatus { version, aead, state, created: dates.initial, rotated: dates.deactivation });
         }

@@ -6,8 +6,8 @@
 
 use cipher::aead::Aead;
 
-use crate::attributes::Attributes;
-use crate::cluster::{Cluster, IVKS_MAX, RootMaker, cluster_row, dates_binding, read_cluster, read_dates, rows_of};
+use crate::attributes::{Attributes, Other};
+use crate::cluster::{Cluster, IVKS_MAX, RootMaker, cluster_row, dates_binding, read_attributes, read_cluster, rows_of};
 use crate::error::Error;
 use crate::hierarchy::{MasterKey, MasterPurpose, ROOT_KEY_BYTES, random_key};
 use crate::id::{KeyVersion, Layer, Time};
@@ -21,13 +21,18 @@ use crate::unit::Unit;
 use crate::vault::Vault;
 use crate::wrap::ParentKey;
 
+/// Under which name a version's record keeps the request that made it.
+const REQUEST: &str = "Idempotency-Key";
+
 /// How the IVK is to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NewIvk {
-    /// How the new version wraps.
-    pub aead: Aead,
+    /// How the new version wraps; `None`: as the one before.
+    pub aead: Option<Aead>,
     /// The versions so far may be known to others: nothing but re-encryption opens them any more.
     pub is_compromised: bool,
+    /// SHA-256 of what names the request: one that comes again is told what it has done.
+    pub request: Option<[u8; 32]>,
 }
 
 /// What a rotation has staged.
@@ -39,6 +44,12 @@ pub struct RotatedIvk {
     pub version: KeyVersion,
     /// The one that was.
     pub replaced: KeyVersion,
+    /// The request was done before, so nothing is staged.
+    pub is_repeated: bool,
+}
+
+fn is_request(other: &Other, name: Option<[u8; 32]>) -> bool {
+    other.name == REQUEST && name.is_some_and(|name| other.value == name)
 }
 
 impl Vault {
@@ -61,6 +72,15 @@ impl Vault {
         if rows.len() >= IVKS_MAX {
             return Err(Error::Denied { why: "there are 4096 versions of the IVK: destroy Retired ones first" });
         }
+        for row in rows.iter().filter(|_| new.request.is_some()) {
+            if read_attributes(registry, row)?.others.iter().any(|other| is_request(other, new.request)) {
+                let version = row.header.version;
+                let replaced = rows.iter().map(|row| row.header.version).filter(|older| *older < version).max().unwrap_or(version);
+                return Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: true });
+            }
+        }
+        let aead = new.aead.or_else(|| rows.iter().find(|row| row.header.version == active.version).map(|row| row.header.aead));
+        let aead = aead.ok_or_else(|| Error::corrupt("the keystore has lost it", format!("IVK version {}", active.version.0)))?;
         let newest = rows.iter().map(|row| row.header.version).max().unwrap_or(active.version);
         let now = self.now();
         let replaced = active.version;
@@ -73,11 +93,12 @@ impl Vault {
 
         let maker = RootMaker { cluster: record.id, generation: record.master_generation, master, randomness: &self.randomness, now };
         let header = maker.header(Layer::Ivk, Algorithm::WRAPPING)?;
-        let header = Header { chain: active.chain, version, aead: new.aead, ..header };
+        let header = Header { chain: active.chain, version, aead, ..header };
         let subject = Subject::from(&header);
         let key = random_key::<ROOT_KEY_BYTES>(&self.randomness)?;
-        let row = maker.row(registry, header, MasterPurpose::IvkWrap, &key)?;
-        registry.announce(row.header.id, key.expose(|key| ParentKey::new(record.id, key, new.aead))?);
+        let request = new.request.map(|name| Other { name: REQUEST.to_owned(), index: 0, value: name.to_vec() });
+        let row = maker.row(registry, header, MasterPurpose::IvkWrap, &key, request.into_iter().collect())?;
+        registry.announce(row.header.id, key.expose(|key| ParentKey::new(record.id, key, aead))?);
         unit.stage(Change::Insert(row));
 
         let record = Cluster { active_ivk: crate::row::ParentRef { version, ..active }, fence: record.fence + 1, ..record };
@@ -85,7 +106,7 @@ impl Vault {
         let Subject { object, version: named, generation } = subject;
         let (session, action) = (unit.session(), Action::RotateIvk);
         unit.record(Record { time: now, session, action, object, version: named, generation, outcome: Outcome::Success });
-        Ok(RotatedIvk { cluster: record, version, replaced })
+        Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: false })
     }
 
     /// Every version's record, each believed.
@@ -100,7 +121,8 @@ impl Vault {
     /// A version's record with what has become of it; its key lies as it did.
     fn demoted(&self, row: Row, is_compromised: bool, now: Time) -> Result<Change, Error> {
         let mut state = row.header.state;
-        let mut dates = read_dates(&self.shelf.registry, &row)?;
+        let mut attributes = read_attributes(&self.shelf.registry, &row)?;
+        let dates = &mut attributes.dates;
         dates.last_change = now;
         if state == State::Active {
             state = state.next(Layer::Ivk, Event::Deprecate)?;
@@ -110,7 +132,7 @@ impl Vault {
             state = state.next(Layer::Ivk, Event::Compromise)?;
             dates.compromise = Some(now);
         }
-        self.ivk_change(row, state, &Attributes { dates, ..Attributes::default() })
+        self.ivk_change(row, state, &attributes)
     }
 
     /// The next generation of a version's record.
@@ -121,7 +143,7 @@ impl Vault {
         let (binding, salt) = (dates_binding(registry, &header), self.randomness.array()?);
         let sealed = registry.integrity().records.wrap(&binding, &attributes.encode(), &salt)?;
         let row = registry.seal_row(header, row.material, Some(sealed), row.terms);
-        if read_dates(registry, &row)? != attributes.dates {
+        if read_attributes(registry, &row)? != *attributes {
             return Err(Error::corrupt("a fresh wrap does not open", row.header.id));
         }
         Ok(Change::Update { expected, row })

@@ -165,12 +165,13 @@ fn label_of(text: &str) -> Answer<seal::Label> {
 }
 
 fn rekey_info(report: RekeyReport) -> RekeyInfo {
-    let RekeyReport { generation, made, waiting, roots, removed, left } = report;
+    let RekeyReport { generation, made, waiting, roots, ivk, removed, left } = report;
     RekeyInfo {
         generation,
         made: made.iter().map(ToString::to_string).collect(),
         waiting: waiting.iter().map(ToString::to_string).collect(),
         roots: roots.map(|roots| RekeyedRoots { integrity_keys: roots.integrity_keys, ivks: roots.ivks, audit_keys: roots.audit_keys }),
+        ivk: ivk.map(|version| version.0),
         removed: removed.iter().map(ToString::to_string).collect(),
         left,
     }

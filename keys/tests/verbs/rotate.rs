@@ -22,7 +22,7 @@ use keys::vault::{Vault, View};
 use crate::fakes::{Fails, FakeStore, World, name, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
-const ROUTINE: NewIvk = NewIvk { aead: Aead::Aes256Gcm, is_compromised: false };
+const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, request: None };
 const COMPROMISED: NewIvk = NewIvk { is_compromised: true, ..ROUTINE };
 
 async fn rotate(world: &World, vault: &Vault, new: NewIvk) -> Result<RotatedIvk, Error> {
@@ -176,6 +176,23 @@ fn of_two_rotations_at_once_one_wins_and_the_versions_have_no_gap() {
     });
 }
 
+#[test]
+fn a_request_that_comes_again_rotates_nothing_also_after_a_restart() {
+    block_on(async {
+        let (world, mut vault) = World::found().await;
+        let asked = |byte| NewIvk { request: Some([byte; 32]), ..ROUTINE };
+        for round in 0..3 {
+            let rotated = rotate(&world, &vault, asked(1)).await.expect("the fakes are well");
+            assert_eq!((rotated.version, rotated.replaced, rotated.is_repeated), (KeyVersion(2), KeyVersion(1), round > 0));
+            vault = world.unseal().await.expect("the roots open");
+        }
+        assert_eq!(rotate(&world, &vault, asked(2)).await.expect("the fakes are well").version, KeyVersion(3));
+        let first = rotate(&world, &vault, asked(1)).await.expect("the fakes are well");
+        assert_eq!((first.version, first.is_repeated), (KeyVersion(2), true), "its record is still known when it is demoted");
+        assert_eq!(states(&vault).await.len(), 3);
+    });
+}
+
 /// The key was wrapped before the rotation and comes to its commit after it.
 #[test]
 fn nothing_comes_under_a_version_that_was_replaced_meanwhile() {
@@ -271,7 +288,7 @@ fn a_walk_changes_the_algorithm_by_rotation_only() {
         let (admin, service) = settle(&vault, "acme", "billing").await;
         let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
         for aead in [Aead::XChaCha20Poly1305, Aead::Aes256GcmSiv, Aead::Aes256Gcm] {
-            rotate(&world, &vault, NewIvk { aead, is_compromised: false }).await.expect("the fakes are well");
+            rotate(&world, &vault, NewIvk { aead: Some(aead), ..ROUTINE }).await.expect("the fakes are well");
             assert_eq!(walked(&vault, 10).await, (1, Vec::new()));
             let blob = rows(&world, Layer::L2).into_values().next().and_then(|row| row.material).expect("it has some");
             assert_eq!(blob[6..8], (aead as u16).to_be_bytes(), "the blob names how it is sealed");
