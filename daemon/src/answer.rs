@@ -76,6 +76,10 @@ async fn commit(
         }
         let items = Items::of(unit.records());
         let attempts_max = if unit.was_forwarded() { 1 } else { ATTEMPTS_MAX };
+        if unit.was_raced() && attempt < attempts_max {
+            attempt += 1;
+            continue;
+        }
         let (done, lost, retracted) = match unit.commit_records() {
             Ok(done) => (done, Vec::new(), Vec::new()),
             Err(unit) => {

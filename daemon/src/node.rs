@@ -11,6 +11,7 @@ mod slots;
 pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
 pub(crate) use edge::edge_parts;
 pub use rekey::{RekeyError, RekeyReport, RekeyStep};
+pub use rotation::RetireError;
 pub(crate) use shards::{Progress, ShardError, Taken};
 pub(crate) use slots::SlotOrder;
 pub use slots::{Authority, SlotError};

@@ -12,7 +12,7 @@ use crate::entropy::Randomness;
 use crate::id::Layer;
 use crate::lifecycle::{Purpose, State};
 use crate::port::{Parent, Query};
-use crate::registry::unusable;
+use crate::registry::{must_allow, unusable};
 use crate::row::{Header, ParentRef, Row};
 use crate::shelf::Shelf;
 use crate::vault::Vault;
@@ -59,9 +59,7 @@ impl Chain {
             Some(link) => link,
             None => self.open_link(parent).await?,
         };
-        if !link.state.allows(purpose) {
-            return Err(unusable(parent, &format!("it is {:?}", link.state)));
-        }
+        must_allow(parent, link.state, purpose)?;
         use_it(&link.key)
     }
 
@@ -169,7 +167,7 @@ impl Parent for Chain {
             Some(link) => link.state,
             None => self.find_row(parent).await?.header.state,
         };
-        if state.allows(Purpose::Protect) { Ok(()) } else { Err(unusable(parent, &format!("it is {state:?}"))) }
+        must_allow(parent, state, Purpose::Protect)
     }
 
     fn forget(&self, parent: ParentRef) {

@@ -168,6 +168,7 @@ impl From<WrapError> for Error {
             WrapError::Exhausted(full) => full.into(),
             WrapError::Entropy(error) => error.into(),
             WrapError::Above(error) => *error,
+            WrapError::Replaced { .. } => Self::Raced,
             other @ (WrapError::NotABlob { .. } | WrapError::Mismatch { .. } | WrapError::Forged | WrapError::Parent { .. }) => {
                 Self::Corrupt { what: other.to_string(), at: "wrapped blob".to_owned() }
             }

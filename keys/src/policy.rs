@@ -168,6 +168,8 @@ pub enum Action {
     Reencrypt = 133,
     /// Re-encryption was started, paused or resumed.
     ControlReencryption = 134,
+    /// A version of the IVK was archived, because no key lies under it any more.
+    RetireIvk = 136,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -188,7 +190,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 58] = [
+    pub const ALL: [Self; 59] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -239,6 +241,7 @@ impl Action {
         Self::RotateIvk,
         Self::Reencrypt,
         Self::ControlReencryption,
+        Self::RetireIvk,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -301,7 +304,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
-        (NodeRole::Core, A::RotateIvk | A::ControlReencryption, None) => role == Role::Operator,
+        (NodeRole::Core, A::RotateIvk | A::RetireIvk | A::ControlReencryption, None) => role == Role::Operator,
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {
             matches!(role, Role::Operator | Role::Custodian)

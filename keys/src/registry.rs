@@ -191,9 +191,7 @@ impl Registry {
         let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == parent.chain) else { return Ok(None) };
         let ivk = ivks.with(|open| open.versions.get(&parent.version).cloned());
         let ivk = ivk.ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
-        if !ivk.state.allows(purpose) {
-            return Err(unusable(parent, &format!("it is {:?}", ivk.state)));
-        }
+        must_allow(parent, ivk.state, purpose)?;
         Ok(Some(Root::Ivk(ivk.key)))
     }
 
@@ -236,6 +234,18 @@ impl Registry {
     #[must_use]
     pub fn attributes_binding(&self, header: &Header) -> Binding {
         Binding { object_type: crate::row::ObjectType::ATTRIBUTES, wrap_seq: header.attributes_seq, ..self.material_binding(header) }
+    }
+}
+
+/// May a version in this state be put to `purpose`?
+pub(crate) fn must_allow(parent: ParentRef, state: State, purpose: Purpose) -> Result<(), WrapError> {
+    match purpose {
+        _ if state.allows(purpose) => Ok(()),
+        // It protected when it was looked up.
+        Purpose::Protect if state.allows(Purpose::Rewrap) => {
+            Err(WrapError::Replaced { chain: uuid::Uuid::from_bytes(*parent.chain.as_bytes()).to_string(), version: parent.version.0 })
+        }
+        _ => Err(unusable(parent, &format!("it is {state:?}"))),
     }
 }
 

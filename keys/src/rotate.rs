@@ -10,10 +10,10 @@ use crate::attributes::{Attributes, Other};
 use crate::cluster::{Cluster, IVKS_MAX, RootMaker, cluster_row, dates_binding, read_attributes, read_cluster, rows_of};
 use crate::error::Error;
 use crate::hierarchy::{MasterKey, MasterPurpose, ROOT_KEY_BYTES, random_key};
-use crate::id::{KeyVersion, Layer, Time};
+use crate::id::{KeyVersion, Layer, RowId, Time};
 use crate::lifecycle::{Event, State};
 use crate::policy::Action;
-use crate::port::Change;
+use crate::port::{Change, Query};
 use crate::record::{Outcome, Record, Subject};
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, Row};
@@ -107,6 +107,41 @@ impl Vault {
         let (session, action) = (unit.session(), Action::RotateIvk);
         unit.record(Record { time: now, session, action, object, version: named, generation, outcome: Outcome::Success });
         Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: false })
+    }
+
+    /// How many keys of the next rows lie under a version of the IVK, and where to go on (`None`: nowhere).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] names a row that does not verify: of that nobody can tell where it lies; the store's.
+    pub async fn keys_under(&self, version: KeyVersion, before: Option<RowId>, limit: usize) -> Result<(u64, Option<RowId>), Error> {
+        let page = self.shelf.store.find(&Query { layer: Layer::L2, terms: Vec::new(), before, limit }).await?;
+        let mut count = 0;
+        for hint in &page {
+            let row = self.shelf.row(hint.header.id).await?;
+            count += u64::from(row.is_some_and(|row| row.header.parent.version == version));
+        }
+        Ok((count, page.last().filter(|_| page.len() == limit).map(|row| row.header.id)))
+    }
+
+    /// Stages that a Deprecated version is archived: it is opened no more. Whoever calls has found no key under it since it was Deprecated; none has come
+    /// there since.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a version; [`Error::WrongState`] unless it is Deprecated; the store's.
+    pub async fn retire_ivk(&self, unit: &mut Unit, version: KeyVersion) -> Result<(), Error> {
+        let row = self.ivk_rows().await?.into_iter().find(|row| row.header.version == version).ok_or(Error::NotFound)?;
+        let mut attributes = read_attributes(&self.shelf.registry, &row)?;
+        let (is, wants) = (row.header.state, "a Deprecated version, which another one has replaced");
+        let state = is.next(Layer::Ivk, Event::Retire).map_err(|_| Error::WrongState { is, wants })?;
+        let now = self.now();
+        attributes.dates.last_change = now;
+        let Subject { object, version, .. } = Subject::from(&row.header);
+        let change = self.ivk_change(row, state, &attributes)?;
+        let generation = change.row().map(|row| row.header.generation);
+        unit.stage(change);
+        let (session, action) = (unit.session(), Action::RetireIvk);
+        unit.record(Record { time: now, session, action, object, version, generation, outcome: Outcome::Success });
+        Ok(())
     }
 
     /// Every version's record, each believed.

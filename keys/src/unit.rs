@@ -92,6 +92,8 @@ pub struct Unit {
     is_own: bool,
     /// A part of the message was done by another node.
     was_forwarded: bool,
+    /// An item of the message failed because of another request's change.
+    was_raced: bool,
 }
 
 /// Key bytes in use by one message.
@@ -150,6 +152,7 @@ impl Unit {
             opened: Mutex::default(),
             is_own: false,
             was_forwarded: false,
+            was_raced: false,
         }
     }
 
@@ -182,6 +185,17 @@ impl Unit {
     #[must_use]
     pub fn was_forwarded(&self) -> bool {
         self.was_forwarded
+    }
+
+    /// An item lost a race for a row before it came to a commit.
+    pub fn note_race(&mut self) {
+        self.was_raced = true;
+    }
+
+    /// Would the message fare better if it were done again?
+    #[must_use]
+    pub fn was_raced(&self) -> bool {
+        self.was_raced
     }
 
     /// Whose unit it is.
@@ -537,7 +551,7 @@ impl Writer {
         }
         match self.parts.parent.must_protect(parent).await {
             Ok(()) => Ok(()),
-            Err(WrapError::Parent { .. }) => Err(CommitError::Conflict { id }),
+            Err(WrapError::Parent { .. } | WrapError::Replaced { .. }) => Err(CommitError::Conflict { id }),
             Err(error) => Err(CommitError::Unavailable { what: error.to_string() }),
         }
     }
@@ -646,7 +660,15 @@ impl Writer {
 
     /// Lets go of what was kept of the changed rows; precedes the answer.
     fn let_go(&self, group: &Group) {
-        let mut is_replaced = false;
+        let is_policy = group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup));
+        // First: who finds that a parent was replaced shall not find the record that named it a second time.
+        if is_policy {
+            self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        // The state of an L3 is part of edges' leases too; a new one that is in one comes with a change of its service.
+        if is_policy || group.rows().any(|(id, before, _)| id.layer == Layer::L3 && before.is_some()) {
+            self.parts.lease_epoch.fetch_add(1, Ordering::AcqRel);
+        }
         for (id, before, after) in group.rows() {
             self.parts.cache.purge(id);
             // Nothing else is a parent, so nothing else is kept extracted.
@@ -654,20 +676,12 @@ impl Writer {
             for row in parents {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
-            let state_before = before.map(|row| row.header.state);
-            is_replaced |= matches!(id.layer, Layer::Ivk | Layer::L2 | Layer::L21)
-                && state_before == Some(lifecycle::State::Active)
-                && after.map(|row| row.header.state) != state_before;
         }
-        let is_policy = group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup));
-        // The state of an L3 is part of edges' leases too; a new one that is in one comes with a change of its service.
-        if is_policy || group.rows().any(|(id, before, _)| id.layer == Layer::L3 && before.is_some()) {
-            self.parts.lease_epoch.fetch_add(1, Ordering::AcqRel);
-        }
-        if is_policy {
-            self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
-        }
-        if is_replaced {
+        let is_active = |row: &Row| row.header.state == lifecycle::State::Active;
+        let is_replaced = |(id, before, after): (RowId, Option<&Row>, Option<&Row>)| {
+            matches!(id.layer, Layer::Ivk | Layer::L2 | Layer::L21) && before.is_some_and(is_active) && !after.is_some_and(is_active)
+        };
+        if group.rows().any(is_replaced) {
             self.parts.parents_epoch.fetch_add(1, Ordering::AcqRel);
         }
     }

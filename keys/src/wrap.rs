@@ -124,6 +124,14 @@ pub enum WrapError {
         /// What is wrong with it.
         why: String,
     },
+    /// A newer version has taken the parent's place since it was looked up.
+    #[error("parent key {chain}.{version} was replaced meanwhile")]
+    Replaced {
+        /// Chain, as text.
+        chain: String,
+        /// Version.
+        version: u32,
+    },
     /// No locked memory left.
     #[error(transparent)]
     Exhausted(#[from] Exhausted),

@@ -121,7 +121,7 @@ impl Caller {
 
 fn sealed() -> Failure {
     let message = "the appliance is sealed: its operator has to unseal it".into();
-    Failure { reason: ResultReason::GeneralFailure, outcome: Outcome::Unavailable, message, payload: None }
+    Failure { reason: ResultReason::GeneralFailure, outcome: Outcome::Unavailable, message, payload: None, is_race: false }
 }
 
 /// Answers one whole message, without letting the answer out: that takes the commit of the unit, which is handed back.
@@ -231,6 +231,9 @@ async fn answer(vault: Option<&Vault>, caller: &mut Caller, unit: &mut Unit, req
             unit.record_also(record(caller, now, Action::Forward, Subject::named(request), outcome));
         }
         let Err(failure) = done else { continue };
+        if failure.is_race {
+            unit.note_race();
+        }
         unit.rewind(before);
         match request.message.header.batch_error_continuation_option {
             Some(BatchErrorContinuationOption::Continue) => answer.failed(item, &failure),

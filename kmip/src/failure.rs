@@ -20,12 +20,14 @@ pub(crate) struct Failure {
     pub(crate) message: Cow<'static, str>,
     /// Response Payload, as one item: only a Check that fails has one.
     pub(crate) payload: Option<Vec<u8>>,
+    /// Another request has changed a row first: the message may be done again.
+    pub(crate) is_race: bool,
 }
 
 impl Failure {
     /// What the caller did wrong, by the standard's reason.
     pub(crate) fn invalid(reason: ResultReason, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { reason, outcome: Outcome::Invalid, message: message.into(), payload: None }
+        Self { reason, outcome: Outcome::Invalid, message: message.into(), payload: None, is_race: false }
     }
 
     /// A field whose value cannot be meant.
@@ -66,13 +68,13 @@ impl Failure {
     /// The object would have to be recovered first.
     pub(crate) fn archived() -> Self {
         let message = Cow::Borrowed("the key is archived");
-        Self { reason: ResultReason::ObjectArchived, outcome: Outcome::WrongState, message, payload: None }
+        Self { reason: ResultReason::ObjectArchived, outcome: Outcome::WrongState, message, payload: None, is_race: false }
     }
 
     /// Ciphertext, tag or padding did not verify; which of them is nobody's business.
     pub(crate) fn not_decrypted() -> Self {
         let message = Cow::Borrowed("the data cannot be decrypted");
-        Self { reason: ResultReason::CryptographicFailure, outcome: Outcome::Refused, message, payload: None }
+        Self { reason: ResultReason::CryptographicFailure, outcome: Outcome::Refused, message, payload: None, is_race: false }
     }
 }
 
@@ -109,6 +111,7 @@ impl From<keys::Error> for Failure {
             keys::Error::Denied { why } => (*why).into(),
             other => other.to_string().into(),
         };
-        Self { reason: domain_reason(&error), outcome: error.outcome(), message, payload: None }
+        let is_race = matches!(error, keys::Error::Raced);
+        Self { reason: domain_reason(&error), outcome: error.outcome(), message, payload: None, is_race }
     }
 }

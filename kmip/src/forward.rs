@@ -76,7 +76,7 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         let reason = only.result_reason.unwrap_or(ResultReason::GeneralFailure);
         let message = only.result_message.unwrap_or("the core gives no reason").to_owned().into();
         let payload = only.payload.map(|payload| encoded(payload, context));
-        return Err(Failure { reason, outcome: outcome(reason), message, payload });
+        return Err(Failure { reason, outcome: outcome(reason), message, payload, is_race: false });
     }
     let payload = only.payload.filter(|_| only.operation == Some(item.operation)).ok_or_else(unusable)?;
     if op::decides_on_placeholder(item.operation) {

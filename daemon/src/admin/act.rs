@@ -44,6 +44,20 @@ impl Node {
     }
 }
 
+/// A change that loses a race for its row, to a walk over the keys for instance, is done again a few times.
+#[derive(Debug, Default)]
+pub(super) struct Tries(u32);
+
+impl Tries {
+    const MAX: u32 = 3;
+
+    /// Is it to be done once more?
+    pub(super) fn again<T>(&mut self, answer: &Answer<T>) -> bool {
+        self.0 += 1;
+        self.0 < Self::MAX && answer.as_ref().is_err_and(Refused::is_race)
+    }
+}
+
 /// Runs `work` in a unit if the policy table lets the caller do it; leaves one record, commits, then answers.
 ///
 /// - `work` gets the [`Subject`] of the record, to say of what the caller named as much as it finds.

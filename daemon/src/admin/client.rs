@@ -386,6 +386,14 @@ impl Client {
         self.post("kek/rotate", how).await
     }
 
+    /// Archives a version of the IVK.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 if a key lies under it, or its state does not let it be archived.
+    pub async fn retire_kek(&self, version: u32) -> Result<KekStatus, ClientError> {
+        self.call(Method::POST, &format!("kek/versions/{version}/retire"), "application/json", Bytes::new()).await
+    }
+
     /// How far re-encryption has come.
     ///
     /// # Errors

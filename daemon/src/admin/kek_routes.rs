@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use cipher::aead::Aead;
 use keys::cluster::IvkStatus;
+use keys::id::KeyVersion;
 use keys::policy::Action;
 use keys::record::Outcome;
 use keys::rotate::NewIvk;
@@ -15,10 +16,10 @@ use keys::rotate::NewIvk;
 use crate::admin::act::{Answer, Deed, act, tend};
 use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
-use crate::admin::sent::Sent;
+use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{IvkInfo, KekRotated, KekStatus, ReencryptionInfo, RotateKek};
-use crate::node::Node;
+use crate::node::{Node, RetireError};
 use crate::reencryptor::Progress;
 use crate::system::rfc3339;
 
@@ -80,6 +81,39 @@ fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
         _ => Err(Refused::invalid(format!("{IDEMPOTENCY_KEY}: 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"))),
     });
     Ok(NewIvk { aead, is_compromised: compromised, request: request.transpose()? })
+}
+
+/// Archives a version of the IVK, if no key lies under it any more. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/versions/{version}/retire", tag = "kek", params(("version" = u32, Path, description = "Its number")),
+    responses((status = 200, description = "As asked", body = KekStatus), Refusals)
+)]
+pub(super) async fn retire_kek(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, version: Named) -> Answer<Json<KekStatus>> {
+    let retired = async {
+        call.check(Action::RetireIvk, None)?;
+        let text = version.text()?;
+        let unknown = || Refused::not_found(format!("there is no IVK version `{text}`: see `strongroom ivk status`"));
+        let number = text.parse().map_err(|_| unknown())?;
+        let open = node.unsealed()?;
+        node.retire_ivk(call.session, KeyVersion(number)).await.map_err(|error| match error {
+            RetireError::InUse { .. } => Refused::conflict(error.to_string()),
+            RetireError::Keys(keys::Error::NotFound) => unknown(),
+            RetireError::Keys(error) => error.into(),
+            RetireError::Turn(error) => error.into(),
+        })?;
+        Ok::<_, Refused>(open.vault.ivk_status().await?)
+    };
+    match retired.await {
+        // It has left its record itself, in one unit with the change.
+        Ok(versions) => {
+            node.metrics.requests.count(call.origin, Action::RetireIvk, Outcome::Success);
+            Ok(Json(KekStatus { versions: versions.iter().map(ivk_info).collect(), reencryption: reencryption_info(&node) }))
+        }
+        Err(refused) => {
+            call.note(&node, Action::RetireIvk, refused.outcome)?;
+            Err(refused)
+        }
+    }
 }
 
 /// How far the walk has come that brings keys under the newest versions.

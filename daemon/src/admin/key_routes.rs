@@ -16,7 +16,7 @@ use keys::unit::Unit;
 use keys::vault::Vault;
 use kmip::{CryptographicAlgorithm, RevocationReasonCode};
 
-use crate::admin::act::{Answer, Deed, act};
+use crate::admin::act::{Answer, Deed, Tries, act};
 use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::routes::{existing_tenant, scope_name};
@@ -90,7 +90,8 @@ pub(super) async fn show_key(State(node): State<Arc<Node>>, Extension(call): Ext
     Ok(Json(key_info(found.await?)))
 }
 
-/// Replaces the newest version of an L3 by the next one, which takes over its names and is Active at once; the old one still decrypts. For the tenant-admin.
+/// Replaces the newest version of an L3, or of a tenant's L2, by the next one, which takes over its names and is Active at once; the old one still decrypts.
+/// For the tenant-admin.
 ///
 /// The new version has fresh material and every other attribute that a KMIP Re-key copies. What the old one has encrypted stays as it is.
 #[utoipa::path(
@@ -103,13 +104,20 @@ pub(super) async fn rotate_key(
     key: Named,
 ) -> Answer<(StatusCode, Json<KeyInfo>)> {
     let deed = Deed::new(Action::ReKey, Some(Layer::L3)).of(identifier(&key));
-    let made = act(&node, &call, deed, async |vault, unit, subject| {
-        let (grants, authorized) = authorized::<verb::ReKey>(vault, unit, &call, subject).await?;
-        let new = vault.rekey(unit, authorized, |_old, copied, _now| Ok::<_, Error>(copied)).await.map_err(refused)?;
-        *subject = Subject::from(&new.header);
-        Ok(vault.described(&grants, new).await?)
-    });
-    Ok((StatusCode::CREATED, Json(key_info(made.await?))))
+    let mut tries = Tries::default();
+    let made = loop {
+        let made = act(&node, &call, deed, async |vault, unit, subject| {
+            let (grants, authorized) = authorized::<verb::ReKey>(vault, unit, &call, subject).await?;
+            let new = vault.rekey(unit, authorized, |_old, copied, _now| Ok::<_, Error>(copied)).await.map_err(refused)?;
+            *subject = Subject::from(&new.header);
+            Ok(vault.described(&grants, new).await?)
+        });
+        let made = made.await;
+        if !tries.again(&made) {
+            break made?;
+        }
+    };
+    Ok((StatusCode::CREATED, Json(key_info(made))))
 }
 
 /// Takes an L3 out of use. For the tenant-admin. A service's default key is not revoked: rotate it first.
@@ -124,14 +132,21 @@ pub(super) async fn revoke_key(
     sent: Sent,
 ) -> Answer<Json<KeyInfo>> {
     let deed = Deed::new(Action::Revoke, Some(Layer::L3)).of(identifier(&key));
-    let revoked = act(&node, &call, deed, async |vault, unit, subject| {
-        let (revocation, occurred) = revocation(sent.json()?)?;
-        let (grants, authorized) = authorized::<verb::Revoke>(vault, unit, &call, subject).await?;
-        let revoked = vault.revoke(unit, authorized, revocation, occurred).await.map_err(refused)?;
-        *subject = Subject::from(&revoked.header);
-        Ok(vault.described(&grants, revoked).await?)
-    });
-    Ok(Json(key_info(revoked.await?)))
+    let mut tries = Tries::default();
+    let revoked = loop {
+        let revoked = act(&node, &call, deed, async |vault, unit, subject| {
+            let (revocation, occurred) = revocation(sent.json()?)?;
+            let (grants, authorized) = authorized::<verb::Revoke>(vault, unit, &call, subject).await?;
+            let revoked = vault.revoke(unit, authorized, revocation, occurred).await.map_err(refused)?;
+            *subject = Subject::from(&revoked.header);
+            Ok(vault.described(&grants, revoked).await?)
+        });
+        let revoked = revoked.await;
+        if !tries.again(&revoked) {
+            break revoked?;
+        }
+    };
+    Ok(Json(key_info(revoked)))
 }
 
 /// The proof that the caller may do `V` to the key of the subject, of which the record then says which version it was.

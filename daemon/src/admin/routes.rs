@@ -16,7 +16,7 @@ use seal::PIN_BYTES_MAX;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::admin::act::{Answer, Deed, act, outcome_of, tend};
+use crate::admin::act::{Answer, Deed, Tries, act, outcome_of, tend};
 use crate::admin::document::{self, Refusals};
 use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
@@ -60,6 +60,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(ceremony_routes::manifest))
         .routes(routes!(kek_routes::kek_status))
         .routes(routes!(kek_routes::rotate_kek))
+        .routes(routes!(kek_routes::retire_kek))
         .routes(routes!(kek_routes::reencryption))
         .routes(routes!(kek_routes::start_reencryption))
         .routes(routes!(kek_routes::pause_reencryption))
@@ -198,14 +199,20 @@ async fn create_tenant(
     Extension(call): Extension<Call>,
     sent: Sent,
 ) -> Answer<(StatusCode, Json<TenantInfo>)> {
-    let made = act(&node, &call, Deed::new(Action::CreateTenant, None), async |vault, unit, _subject| {
-        let name = scope_name(&sent.json::<NewTenant>()?.name)?;
-        if name.is_reserved() {
-            return Err(Refused::invalid(format!("`{name}` is the appliance's own tenant: choose another name")));
+    let mut tries = Tries::default();
+    let made = loop {
+        let made = act(&node, &call, Deed::new(Action::CreateTenant, None), async |vault, unit, _subject| {
+            let name = scope_name(&sent.json::<NewTenant>()?.name)?;
+            if name.is_reserved() {
+                return Err(Refused::invalid(format!("`{name}` is the appliance's own tenant: choose another name")));
+            }
+            Ok(vault.create_tenant(unit, &name).await?)
+        });
+        let made = made.await;
+        if !tries.again(&made) {
+            break made?;
         }
-        Ok(vault.create_tenant(unit, &name).await?)
-    })
-    .await?;
+    };
     node.unsealed()?.vault.read_back(&made).await?;
     Ok((StatusCode::CREATED, Json(tenant_info(made))))
 }
@@ -270,16 +277,22 @@ async fn create_service(
     tenant: Named,
     sent: Sent,
 ) -> Answer<(StatusCode, Json<ServiceInfo>)> {
-    let (owner, made) = act(&node, &call, Deed::new(Action::CreateService, None), async |vault, unit, _subject| {
-        let owner = existing_tenant(vault, &call, tenant.text()?).await?;
-        if owner.name.is_reserved() {
-            return Err(Refused::invalid("the services of this tenant are edge groups: see `strongroom edge enrol`".to_owned()));
+    let mut tries = Tries::default();
+    let (owner, made) = loop {
+        let made = act(&node, &call, Deed::new(Action::CreateService, None), async |vault, unit, _subject| {
+            let owner = existing_tenant(vault, &call, tenant.text()?).await?;
+            if owner.name.is_reserved() {
+                return Err(Refused::invalid("the services of this tenant are edge groups: see `strongroom edge enrol`".to_owned()));
+            }
+            let name = scope_name(&sent.json::<NewService>()?.name)?;
+            let made = vault.create_service(unit, &owner.name, &name).await?;
+            Ok((owner, made))
+        });
+        let made = made.await;
+        if !tries.again(&made) {
+            break made?;
         }
-        let name = scope_name(&sent.json::<NewService>()?.name)?;
-        let made = vault.create_service(unit, &owner.name, &name).await?;
-        Ok((owner, made))
-    })
-    .await?;
+    };
     Ok((StatusCode::CREATED, Json(service_info(owner.name.as_str(), made))))
 }
 

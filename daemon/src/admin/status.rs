@@ -49,6 +49,12 @@ impl Refused {
         Self { status: StatusCode::BAD_REQUEST, detail, outcome: Outcome::Invalid }
     }
 
+    /// Another request has changed a row first, so that this one may be done again.
+    #[must_use]
+    pub fn is_race(&self) -> bool {
+        self.status == StatusCode::CONFLICT && self.outcome == Error::Raced.outcome()
+    }
+
     /// The caller's role does not allow it.
     #[must_use]
     pub fn denied() -> Self {

@@ -56,6 +56,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::AddSlot, &[None], "o"),
     (Action::RemoveSlot, &[None], "o"),
     (Action::RotateIvk, &[None], "o"),
+    (Action::RetireIvk, &[None], "o"),
     (Action::ControlReencryption, &[None], "o"),
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),

@@ -193,6 +193,37 @@ fn a_request_that_comes_again_rotates_nothing_also_after_a_restart() {
     });
 }
 
+#[test]
+fn a_version_is_retired_once_nothing_lies_under_it_and_never_comes_back() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
+        let retire = async |vault: &Vault, version| {
+            let mut unit = vault.begin(SessionId(2));
+            vault.retire_ivk(&mut unit, KeyVersion(version)).await?;
+            let _receipt = unit.commit().await?;
+            Ok::<_, Error>(())
+        };
+        assert!(matches!(retire(&vault, 1).await, Err(Error::WrongState { is: State::Active, .. })));
+        assert!(matches!(retire(&vault, 2).await, Err(Error::NotFound)));
+        rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
+        let under = async |version| vault.keys_under(KeyVersion(version), None, 10).await.expect("the store is well").0;
+        assert_eq!((under(1).await, under(2).await), (1, 0));
+        assert_eq!(walked(&vault, 10).await, (1, Vec::new()));
+        assert_eq!((under(1).await, under(2).await), (0, 1));
+        retire(&vault, 1).await.expect("it is Deprecated");
+        assert!(matches!(retire(&vault, 1).await, Err(Error::WrongState { is: State::Retired, .. })));
+        let again = world.unseal().await.expect("the roots open");
+        for vault in [&vault, &again] {
+            assert_eq!(states(vault).await, [(2, State::Active), (1, State::Retired)]);
+            assert_eq!(opened(vault, &service, id).await, bytes);
+        }
+        assert_eq!(rotate(&world, &again, COMPROMISED).await.expect("the fakes are well").version, KeyVersion(3));
+        assert_eq!(states(&again).await, [(3, State::Active), (2, State::Compromised), (1, State::Retired)]);
+    });
+}
+
 /// The key was wrapped before the rotation and comes to its commit after it.
 #[test]
 fn nothing_comes_under_a_version_that_was_replaced_meanwhile() {

@@ -23,6 +23,8 @@ struct Arguments {
 enum Campaign {
     /// The core is killed under load; after each restart everything acknowledged must be there.
     Kill,
+    /// As `kill`, while the IVK and a tenant's key are rotated; after each restart one version is Active and every key comes under it.
+    Rotate,
     /// A core, an edge or both are killed while the edge is under load; after each restart everything acknowledged must be there.
     EdgeKill,
     /// Each write, sync and allocation under keystore and audit log fails, one after the other.
@@ -59,6 +61,7 @@ fn main() {
     println!("seed {seed}");
     let seen: Box<dyn Display> = match name {
         Campaign::Kill => Box::new(soak::kill_campaign(count, seed)),
+        Campaign::Rotate => Box::new(soak::rotation_campaign(count, seed)),
         Campaign::EdgeKill => Box::new(soak::edge_kill_campaign(count, seed)),
         Campaign::StorageFaults => Box::new(soak::storage_fault_campaign(count, seed)),
         Campaign::LogFaults => Box::new(soak::log_fault_campaign(count, seed)),

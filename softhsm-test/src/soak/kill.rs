@@ -4,6 +4,7 @@
 //! [`KILLS_PER_FOLDER`] kills, so that looking at everything stays cheap; a campaign uses as many folders as it takes.
 
 use std::collections::BTreeMap;
+use std::fmt::{self, Display, Formatter};
 use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
@@ -29,9 +30,35 @@ const FATAL_CALL_WITHIN: Duration = Duration::from_secs(2);
 /// Calls that are fatal, and up to which one of a thread.
 const FATAL: &[(&str, u64)] = &[("pwrite64", 150), ("fdatasync", 12), ("write", 30), ("ftruncate", 2)];
 
+/// What else goes on in a folder, beside its clients.
+pub(super) trait Beside: Sync {
+    /// Before the first round; the core runs.
+    fn prepare(&mut self, core: &Core);
+
+    /// Works until the core is killed.
+    fn work(&self, core: &Core, random: &mut Random);
+
+    /// After a restart.
+    ///
+    /// # Panics
+    /// At the first thing that is missing or wrong.
+    fn check(&mut self, core: &Core);
+}
+
+/// Nothing does.
+struct ClientsAlone;
+
+impl Beside for ClientsAlone {
+    fn prepare(&mut self, _core: &Core) {}
+
+    fn work(&self, _core: &Core, _random: &mut Random) {}
+
+    fn check(&mut self, _core: &Core) {}
+}
+
 /// What a campaign has seen.
 #[derive(Debug, Default)]
-struct Tally {
+pub(super) struct Tally {
     kills: u32,
     /// How many came at which moment.
     moments: BTreeMap<&'static str, u32>,
@@ -49,40 +76,57 @@ struct Tally {
 /// At the first thing that is missing or does not verify.
 #[must_use]
 pub fn kill_campaign(count: u32, seed: u64) -> String {
+    killed(count, seed, || ClientsAlone, |_| ()).to_string()
+}
+
+/// As [`kill_campaign`], with something beside the clients, made for each folder by `beside` and given back to `done`.
+pub(super) fn killed<B: Beside>(count: u32, seed: u64, beside: impl Fn() -> B, mut done: impl FnMut(B)) -> Tally {
     let mut random = Random::new(seed);
     let mut tally = Tally::default();
     while tally.kills < count {
-        kill_in_one_folder(KILLS_PER_FOLDER.min(count - tally.kills), &mut random, &mut tally);
+        let mut beside = beside();
+        kill_in_one_folder(KILLS_PER_FOLDER.min(count - tally.kills), &mut random, &mut tally, &mut beside);
+        done(beside);
     }
-    let Counts { acknowledged, changes, completed, absent, checked, .. } = tally.counts;
-    format!(
-        "kills {} (at a time {}, at a call {:?}); keys {}, ciphertexts {}; acknowledged {acknowledged} (changes {changes}), lost 0; \
-         unanswered changes: {completed} there as a whole, {absent} absent, 0 by half; looked at {checked}; audit logs verified {}; \
-         slowest kill to all checked {:.1} s",
-        tally.kills,
-        tally.moments.get("time").copied().unwrap_or_default(),
-        tally.moments.iter().filter(|(moment, _)| **moment != "time").collect::<BTreeMap<_, _>>(),
-        tally.keys,
-        tally.secrets,
-        tally.audits,
-        tally.slowest.as_secs_f64()
-    )
+    tally
 }
 
-fn kill_in_one_folder(kills: u32, random: &mut Random, tally: &mut Tally) {
+impl Display for Tally {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let tally = self;
+        let Counts { acknowledged, changes, completed, absent, checked, .. } = tally.counts;
+        write!(
+            f,
+            "kills {} (at a time {}, at a call {:?}); keys {}, ciphertexts {}; acknowledged {acknowledged} (changes {changes}), lost 0; \
+         unanswered changes: {completed} there as a whole, {absent} absent, 0 by half; looked at {checked}; audit logs verified {}; \
+         slowest kill to all checked {:.1} s",
+            tally.kills,
+            tally.moments.get("time").copied().unwrap_or_default(),
+            tally.moments.iter().filter(|(moment, _)| **moment != "time").collect::<BTreeMap<_, _>>(),
+            tally.keys,
+            tally.secrets,
+            tally.audits,
+            tally.slowest.as_secs_f64()
+        )
+    }
+}
+
+fn kill_in_one_folder(kills: u32, random: &mut Random, tally: &mut Tally, beside: &mut impl Beside) {
     let mut core = Core::prepared();
     let mut workers: Vec<_> = (0..WORKERS).map(|_| (Ledger::default(), random.fork())).collect();
     core.start();
     workers[0].0.add_default(&core);
+    beside.prepare(&core);
     let mut audited = verified(&core);
     for round in 1..=kills {
         let acknowledged = total(&workers).acknowledged;
-        *tally.moments.entry(load_until_killed(&mut core, &mut workers, random, round % 2 == 1)).or_default() += 1;
+        *tally.moments.entry(load_until_killed(&mut core, &mut workers, random, round % 2 == 1, &*beside)).or_default() += 1;
         tally.kills += 1;
         let killed = Instant::now();
         core.start();
         let scope = if round == kills || round % KILLS_TO_A_FULL_CHECK == 0 { Scope::Everything } else { Scope::Sample };
         workers.iter_mut().for_each(|(ledger, _)| ledger.check(&core, scope, random));
+        beside.check(&core);
         let now = verified(&core);
         must_have_recorded(audited, now, total(&workers).acknowledged - acknowledged);
         audited = now;
@@ -109,7 +153,13 @@ fn must_have_recorded(before: Verified, now: Verified, acknowledged: u64) {
 }
 
 /// Returns at which kind of moment the core was killed.
-fn load_until_killed(core: &mut Core, workers: &mut [(Ledger, Random)], random: &mut Random, at_call: bool) -> &'static str {
+fn load_until_killed(
+    core: &mut Core,
+    workers: &mut [(Ledger, Random)],
+    random: &mut Random,
+    at_call: bool,
+    beside: &impl Beside,
+) -> &'static str {
     let (call, nth) = FATAL[random.place(FATAL.len())];
     let nth = random.within(1..nth + 1);
     let life = if at_call { FATAL_CALL_WITHIN } else { Duration::from_millis(random.within(LIFE_MILLIS)) };
@@ -129,6 +179,8 @@ fn load_until_killed(core: &mut Core, workers: &mut [(Ledger, Random)], random: 
             });
         }
         drop(working);
+        let mut random = random.fork();
+        scope.spawn(move || beside.work(core, &mut random));
         // The channel closes when the last worker is cut: then the fatal call was made.
         let ended = ended.recv_timeout(life) == Err(mpsc::RecvTimeoutError::Disconnected);
         crate::signal(pid, nix::sys::signal::Signal::SIGKILL);

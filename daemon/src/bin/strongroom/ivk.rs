@@ -19,6 +19,11 @@ pub(crate) enum Ivk {
     /// Make the next IVK version, which wraps from then on
     #[command(after_help = AFTER_ROTATE)]
     Rotate(Rotate),
+    /// Archive a version that was replaced: all keys are looked at first, and none may lie under it
+    Retire {
+        /// Its number
+        version: u32,
+    },
 }
 
 /// `ivk rotate`.
@@ -41,6 +46,7 @@ pub(crate) fn run(context: &Context, command: &Ivk) -> Result<(), Failure> {
             let how = RotateKek { algorithm: algorithm.clone(), compromised: *compromised };
             context.out.show(&wait(client.rotate_kek(&how))?, rotated_text)
         }
+        Ivk::Retire { version } => context.out.show(&wait(client.retire_kek(*version))?.versions, |versions| ivk_text(versions)),
     }
 }
 

@@ -258,6 +258,7 @@ mod tests {
             "slot verify s1 --retry-pin",
             "ivk status",
             "ivk rotate",
+            "ivk retire",
             "reencrypt status",
             "reencrypt start",
             "reencrypt pause",

@@ -1,0 +1,146 @@
+//! Rotation of the IVK and of a tenant's key on a real core and edge, while both are at work.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use serde_json::Value;
+use softhsm_test::https::{Reply, connect, send};
+use softhsm_test::{Appliance, Who, requests, wait_for};
+
+/// Administrators that rotate at the same time.
+const OPERATORS: usize = 50;
+/// Rotations under load.
+const ROTATIONS: usize = 20;
+
+fn rotation(more: &str, body: &str) -> String {
+    format!(
+        "POST /api/v1/kek/rotate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n{more}\r\n{body}",
+        body.len()
+    )
+}
+
+fn rotate(appliance: &Appliance, more: &str, body: &str) -> Reply {
+    send(&mut connect(appliance, "ADMIN_CORE", "OPERATOR"), &rotation(more, body), b"").expect("an answer")
+}
+
+fn ask(appliance: &Appliance, arguments: &[&str]) -> Value {
+    let said = appliance.cli(Who::Operator, &[&["--json"], arguments].concat());
+    assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
+    serde_json::from_slice(&said.stdout).expect("an answer in JSON")
+}
+
+fn versions(appliance: &Appliance) -> Vec<(u64, String)> {
+    let versions = ask(appliance, &["ivk", "status"]);
+    let one = |ivk: &Value| (ivk["version"].as_u64().expect("a number"), ivk["status"].as_str().expect("a state").to_owned());
+    versions.as_array().expect("a list").iter().map(one).collect()
+}
+
+fn must_have_moved_all(appliance: &Appliance) {
+    let newest = versions(appliance)[0].0;
+    let under = || {
+        let keys = ask(appliance, &["key", "list", "--layer", "L2"]);
+        keys["keys"].as_array().expect("a list").iter().map(|key| key["wrapped_by"]["version"].as_u64()).collect::<Vec<_>>()
+    };
+    assert!(wait_for(|| under().iter().all(|version| *version == Some(newest))), "{:?} of {newest}", under());
+    assert_eq!(ask(appliance, &["reencrypt", "status"])["refused"], 0);
+}
+
+#[test]
+fn nobody_at_a_core_or_an_edge_notices_twenty_rotations() {
+    let appliance = Appliance::with_edges(1);
+    let before = requests::encrypt(&mut appliance.connect(Who::Service), &appliance.value("L3_ID"), b"before".to_vec()).expect("it serves");
+    let (is_over, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let work = |node: &'static str| {
+            let (appliance, is_over, done) = (&appliance, &is_over, &done);
+            scope.spawn(move || {
+                let mut client = appliance.connect_at(node, Who::Service);
+                let l3 = appliance.value("L3_ID");
+                let mut round = 0_u32;
+                while !is_over.load(Ordering::Relaxed) {
+                    round += 1;
+                    let key = if node == "core" {
+                        l3.clone()
+                    } else {
+                        let key = requests::create(&mut client, &format!("k{round}")).expect("an edge creates");
+                        requests::activate(&mut client, &key).expect("it is new");
+                        key
+                    };
+                    let secret = requests::encrypt(&mut client, &key, vec![7; 100]).expect("it encrypts");
+                    assert_eq!(requests::decrypt(&mut client, &secret).expect("it decrypts"), [7; 100]);
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        };
+        work("core");
+        work("edge");
+        let ca = appliance.value("CA_CERT");
+        let admin = ["ADMIN_CORE", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY"].map(|name| appliance.value(name));
+        for round in 0..ROTATIONS {
+            let how = if round % 5 == 4 { "--compromised" } else { "--algorithm=XChaCha20-Poly1305" };
+            let rotated = ask(&appliance, &["ivk", "rotate", how]);
+            assert_eq!(rotated["version"].as_u64(), Some(round as u64 + 2));
+            let l2 = ask(&appliance, &["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
+            let as_admin = ["--admin", &admin[0], "--admin-ca", &ca, "--admin-cert", &admin[1], "--admin-key", &admin[2]];
+            let rotated = ask(&appliance, &[&as_admin[..], &["key", "rotate", &l2]].concat());
+            assert_eq!(rotated["layer"], "L2");
+        }
+        assert!(wait_for(|| done.load(Ordering::Relaxed) > 100), "{} rounds", done.load(Ordering::Relaxed));
+        is_over.store(true, Ordering::Relaxed);
+    });
+    must_have_moved_all(&appliance);
+    let mut client = appliance.connect(Who::Service);
+    assert_eq!(requests::decrypt(&mut client, &before).expect("it decrypts"), b"before");
+    let (newest, older) =
+        versions(&appliance).split_first().map(|(newest, older)| (newest.clone(), older.to_vec())).expect("there are some");
+    assert_eq!(newest, (ROTATIONS as u64 + 1, "active".to_owned()));
+    assert!(older.iter().all(|(_, state)| state == "compromised" || state == "deprecated"), "{older:?}");
+    let verified = appliance.cli(Who::Operator, &["audit", "verify"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+#[test]
+fn of_fifty_operators_at_once_each_is_told_of_its_own_version_or_to_come_again() {
+    let appliance = Appliance::start();
+    let told: Vec<Reply> = thread::scope(|scope| {
+        let all: Vec<_> = (0..OPERATORS).map(|_| scope.spawn(|| rotate(&appliance, "", "{}"))).collect();
+        all.into_iter().map(|one| one.join().expect("it is answered")).collect()
+    });
+    let mut made: Vec<u64> =
+        told.iter().filter(|reply| reply.status == 200).map(|reply| reply.json()["version"].as_u64().expect("a number")).collect();
+    made.sort_unstable();
+    assert!(!made.is_empty() && made.iter().copied().eq(2..2 + made.len() as u64), "{made:?}");
+    told.iter().filter(|reply| reply.status != 200).for_each(|reply| reply.refused(409));
+    let is = versions(&appliance);
+    assert_eq!(is.len(), made.len() + 1);
+    assert_eq!(is.iter().filter(|(_, state)| state == "active").count(), 1);
+    must_have_moved_all(&appliance);
+
+    // What is Deprecated and empty is archived, what is Active is not.
+    let newest = is[0].0;
+    let retired = ask(&appliance, &["ivk", "retire", &(newest - 1).to_string()]);
+    assert_eq!(retired[1]["status"], "retired");
+    for version in [newest, newest + 1] {
+        let refused = appliance.cli(Who::Operator, &["ivk", "retire", &version.to_string()]);
+        assert!(!refused.status.success(), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_rotation_that_is_asked_for_twice_is_done_once_also_over_a_restart() {
+    let appliance = Appliance::start();
+    let named = "Idempotency-Key: the monthly one\r\n";
+    let first = rotate(&appliance, named, "{\"algorithm\":\"AES-256-GCM-SIV\"}").json();
+    assert_eq!((&first["version"], &first["replaced"], &first["repeated"]), (&2.into(), &1.into(), &false.into()));
+    appliance.kill_and_wait("core");
+    let again = rotate(&appliance, named, "{}").json();
+    assert_eq!((&again["version"], &again["replaced"], &again["repeated"]), (&2.into(), &1.into(), &true.into()));
+    assert_eq!(versions(&appliance).len(), 2);
+    let long = format!("Idempotency-Key: {}\r\n", "x".repeat(256));
+    for (more, body) in
+        [(long.as_str(), "{}"), ("Idempotency-Key: \r\n", "{}"), ("", "{\"algorithm\":\"AES\"}"), ("", "{\"force\":true}"), ("", "")]
+    {
+        rotate(&appliance, more, body).refused(400);
+    }
+    assert_eq!(versions(&appliance).len(), 2, "bad input changes nothing");
+}
