@@ -17,7 +17,7 @@ use keys::policy::Action;
 use keys::port::Keystore;
 use keys::record::{Origin, Outcome};
 use sd_notify::NotifyState;
-use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings, ShamirSettings, Tpm2Settings};
+use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Recipient, Seal, SealSettings, ShamirSettings, Tpm2Settings};
 use storage::embedded::Embedded;
 use storage::memory::Memory;
 use tokio::net::TcpListener;
@@ -201,7 +201,8 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
             };
             Means::Tpm2(Tpm2Settings { tpm: tpm.clone(), pcrs: pcrs.clone(), pin })
         }
-        config::Means::Age(recipient) => Means::Person(*recipient),
+        config::Means::Age(recipient) => Means::Person(Recipient::Age(*recipient)),
+        config::Means::Card(key) => Means::Person(Recipient::Card(key.clone())),
         config::Means::Shamir(config::Shamir { threshold, keepers }) => {
             let keepers = keepers.iter().map(|keeper| keeper.parse()).collect::<Result<_, seal::Error>>()?;
             Means::Shamir(ShamirSettings { threshold: *threshold, keepers })

@@ -151,7 +151,7 @@ impl Custodian for Shamir {
         let at = Place { header: of.header, guarded: &guarded, approvals: &approvals };
         // The PINs have just been accepted, so there is no latch left that a person would have to overrule.
         let consent = Consent { retry_pin: false, ..consent };
-        let mut of_devices = split.shards.iter().filter(|shard| shard.kind != CustodianKind::Age);
+        let mut of_devices = split.shards.iter().filter(|shard| !shard.kind.is_person());
         of_devices.try_for_each(|shard| self.open_shard(shard, at, consent).map(drop))?;
         Ok(guarded)
     }

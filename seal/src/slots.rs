@@ -10,9 +10,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::age::AgeRecipient;
 use crate::approval::APPROVAL_BYTES_MAX;
+use crate::card::CardKey;
 use crate::custodian::CustodianKind;
-use crate::person::Recipient;
 use crate::pkcs11::Parameters;
 use crate::shamir::Split;
 use crate::slot::{SLOT_BYTES_MAX, Slot};
@@ -146,7 +147,8 @@ pub(crate) fn device(kind: CustodianKind, parameters: &[u8]) -> Option<String> {
             let digest: String = parameters.root_name.iter().take(ROOT_NAME_BYTES_SHOWN).map(|byte| format!("{byte:02x}")).collect();
             Some(format!("TPM {digest}"))
         }
-        CustodianKind::Age => Recipient::from_parameters(parameters).ok().map(|recipient| recipient.to_string()),
+        CustodianKind::Age => AgeRecipient::from_parameters(parameters).ok().map(|recipient| recipient.to_string()),
+        CustodianKind::Card => CardKey::from_parameters(parameters).ok().map(|key| format!("card key {key}")),
         // Several devices, or not decoded yet and so never listed.
         CustodianKind::Shamir
         | CustodianKind::OpenbaoTransit

@@ -26,8 +26,8 @@ use keys::record::{Origin, SessionRecord};
 use keys::row::Row;
 use keys::vault::{Parts, Vault};
 use seal::{
-    Approval, Consent, CustodianSettings, Expected, Label, Means, NewSlot, PinSource, Pkcs11Settings, PlainShard, Platform, ReleaseSigner,
-    Roster, Seal, SealSettings, ShamirSettings, Slot, SlotId, State, Tpm2Settings,
+    Approval, Consent, CustodianSettings, Expected, Label, Means, NewSlot, PinSource, Pkcs11Settings, PlainShard, Platform, Recipient,
+    ReleaseSigner, Roster, Seal, SealSettings, ShamirSettings, Slot, SlotId, State, Tpm2Settings,
 };
 use softhsm_test::{LABEL, MODULE, PIN, People, SoftHsm, Swtpm, binary, wait_for};
 use storage::embedded::Embedded;
@@ -213,7 +213,7 @@ impl Bench {
         }
         if let Some(people) = &self.people {
             for name in NAMES {
-                let means = Means::Person(people.recipient(name).parse().expect("a recipient"));
+                let means = Means::Person(Recipient::Age(people.recipient(name).parse().expect("a recipient")));
                 custodians.push(CustodianSettings { name: label(name), region: None, means });
             }
             let means = Means::Shamir(ShamirSettings { threshold: 2, keepers: NAMES.map(label).into() });

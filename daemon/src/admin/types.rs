@@ -286,14 +286,17 @@ pub struct ShardInfo {
     pub keeper: String,
     /// Where, if the configuration said so.
     pub region: Option<String>,
-    /// `age` for a person, else the kind of the device.
+    /// `age` or `card` for a person, else the kind of the device.
     pub kind: String,
-    /// The recipient that it is encrypted to, of a person.
+    /// What it is encrypted to, of a person: an age recipient, or `sha256:` and the digest in hex of a card's public key (SubjectPublicKeyInfo).
     pub recipient: Option<String>,
     /// SHA3-256 of the open shard in hex.
     pub plain_sha3_256: String,
-    /// The encrypted shard as an age file in Base64, of a person.
+    /// The encrypted shard as an age file in Base64, of a person with an age identity.
     pub age_file: Option<String>,
+    /// The encrypted shard in Base64 as `strongroom unseal --card` opens it, of a person with a smart card.
+    #[serde(default)]
+    pub card_file: Option<String>,
 }
 
 /// `POST /api/v1/shards`: what became of a shard, and how far its slot is.

@@ -12,11 +12,11 @@ use keys::id::ClusterId;
 use seal::{Label, Question, Vote};
 use uuid::Uuid;
 
+use crate::card;
 use crate::context::{Context, wait};
 use crate::dev::told;
 use crate::failure::Failure;
 use crate::output::{clean, pairs, tell};
-use crate::pin;
 use crate::slot::{Add, shards, tpm_policy};
 
 /// `ceremony ...`.
@@ -202,9 +202,10 @@ impl Table<'_> {
         for file in shards::hand_out(Path::new(folder.trim()), &split)? {
             tell(&format!("  {}", file.display()));
         }
-        tell("\nStep 3: each keeper opens theirs by `age --decrypt --identity KEY FILE`, and gives the line that it prints.\n");
+        tell("\nStep 3: each keeper opens theirs by `age --decrypt --identity KEY FILE`, and gives the line that it prints.");
+        tell("Who has a card enters the word `card` instead, and is asked where it is.\n");
         loop {
-            let shard = pin::typed("Shard (not shown): ", pin::SHARD)?;
+            let shard = card::given_shard("Shard (not shown): ")?;
             match wait(self.client.give_shard(&shard)) {
                 Ok(progress) if progress.outcome == "rekeyed" => {
                     tell(&format!("{}: read back. All are; the new MasterKey is in force.", clean(&progress.keeper)));

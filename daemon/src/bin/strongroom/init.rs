@@ -1,7 +1,6 @@
 //! `strongroom init`: makes the cluster that the configuration describes, or the edge.
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use daemon::admin::types::SplitInfo;
@@ -12,6 +11,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use seal::{CustodianKey, Label, Roster};
 use secret::Bytes;
 
+use crate::card;
 use crate::dev::told;
 use crate::failure::{Failure, Kind};
 use crate::output::{clean, tell};
@@ -77,19 +77,17 @@ impl ShardDesk for Desk {
         tell(&format!("The shards of slot {} are in {}, each for its keeper alone:", clean(&split.label), self.dir.display()));
         files
             .iter()
-            .filter(|file| file.extension().is_some_and(|extension| extension == "age"))
+            .filter(|file| file.extension().is_some_and(|extension| extension == "age" || extension == "card"))
             .for_each(|file| tell(&format!("  {}", file.display())));
         tell("Each opens theirs with `age --decrypt --identity KEY FILE`, and enters the line that it prints here.");
+        tell("Who has a card enters the word `card` instead, and is asked where it is.");
         Ok(())
     }
 
     fn next(&mut self, missing: &[Label]) -> Result<Bytes, String> {
         let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let line = match std::io::stdin().is_terminal() {
-            true => pin::typed(&format!("Shard (of {names}): "), pin::SHARD),
-            false => pin::first_line(Path::new("-"), pin::SHARD),
-        };
-        line.map_err(|failure| format!("{}; missing: {names}", failure.message))
+        let given = card::given_shard(&format!("Shard (of {names}): "));
+        given.map_err(|failure| format!("{}; missing: {names}", failure.message))
     }
 
     fn refuse(&mut self, why: &seal::Error) {
