@@ -226,7 +226,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     let layout = Layout::new(&config.data_dir);
     let _lock = layout.lock()?;
     let node = Arc::new(open_node(config, memory, &layout).await?);
-    node.resume_ceremony();
+    node.resume_ceremony().await;
     node.reconcile().await?;
     node.record_start()?;
 

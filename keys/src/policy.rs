@@ -162,6 +162,8 @@ pub enum Action {
     Sweep = 130,
     /// The root records were wrapped under another MasterKey.
     RekeyMaster = 131,
+    /// Others approve ceremonies from then on.
+    ChangeRoster = 132,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -182,7 +184,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 55] = [
+    pub const ALL: [Self; 56] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -230,6 +232,7 @@ impl Action {
         Self::ReloadTrust,
         Self::Sweep,
         Self::RekeyMaster,
+        Self::ChangeRoster,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,

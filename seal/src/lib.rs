@@ -49,7 +49,7 @@ pub use pkcs11::Pkcs11Settings;
 pub use release::ReleaseSigner;
 pub use remove::Removed;
 pub use residency::{Residency, Why};
-pub use roster::{CustodianKey, Roster};
+pub use roster::{CustodianKey, OneAlone, Roster};
 pub use shamir::{KEEPERS_MAX, ShamirSettings};
 pub use shard::{PlainShard, SHARD_TEXT_BYTES_MAX};
 pub use slot::{Header, Slot};

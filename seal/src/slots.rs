@@ -17,7 +17,7 @@ use crate::custodian::CustodianKind;
 use crate::pkcs11::Parameters;
 use crate::shamir::Split;
 use crate::slot::{SLOT_BYTES_MAX, Slot};
-use crate::{Approval, Error, SlotId, file, tpm2};
+use crate::{Approval, Error, Roster, SlotId, file, tpm2};
 
 /// Most slots of one generation of the MasterKey.
 pub const SLOTS_MAX: usize = 16;
@@ -92,6 +92,12 @@ impl Listing {
     #[must_use]
     pub fn too_few(&self) -> Option<TooFewSlots> {
         Some(TooFewSlots { independent: self.independent() }).filter(|few| few.independent < ENOUGH)
+    }
+
+    /// Whose approvals count, as the slots say; compared with the cluster record when something is done. The oldest slot is of the generation in force.
+    #[must_use]
+    pub fn roster(&self) -> Option<&Roster> {
+        self.slots.first().map(|slot| &slot.roster)
     }
 
     /// How many slots are independent of one another: 0, 1, or 2, which stands for more as well. With 2 any one device may be lost.

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use audit::{Log, LogId};
 use daemon::config::Config;
 use daemon::layout::{Identity, Layout};
-use daemon::node::{Authority, Custody, Node, NodeParts, RekeyError, RekeyReport, RekeyStep, Typed};
+use daemon::node::{Authority, Custody, Node, NodeParts, RekeyError, RekeyReport, RekeyStep, SlotError, Typed};
 use daemon::sessions::Sessions;
 use daemon::system::{SystemClock, SystemEntropy, SystemPace};
 use hsm::{Device, DeviceProcess, KeyName, ProcessSettings, TokenName, Tpm};
@@ -26,8 +26,8 @@ use keys::record::{Origin, SessionRecord};
 use keys::row::Row;
 use keys::vault::{Parts, Vault};
 use seal::{
-    Approval, Consent, CustodianSettings, Expected, Label, Means, NewSlot, PinSource, Pkcs11Settings, PlainShard, Platform, Recipient,
-    ReleaseSigner, Roster, Seal, SealSettings, ShamirSettings, Slot, SlotId, State, Tpm2Settings,
+    Approval, Ceremony, Consent, CustodianKey, CustodianSettings, Expected, Label, Means, NewSlot, PinSource, Pkcs11Settings, PlainShard,
+    Platform, Question, Recipient, ReleaseSigner, Roster, Seal, SealSettings, ShamirSettings, Slot, SlotId, State, Tpm2Settings, Vote,
 };
 use softhsm_test::{LABEL, MODULE, PIN, People, SoftHsm, Swtpm, binary, wait_for};
 use storage::embedded::Embedded;
@@ -303,7 +303,23 @@ async fn close(node: Arc<Node>) {
 }
 
 async fn prepare(node: &Arc<Node>, approvals: BTreeMap<Label, Approval>) -> Result<RekeyReport, RekeyError> {
-    node.rekey_master(node.system, Authority::Operator, RekeyStep::Prepare { approvals }).await
+    node.rekey_master(node.system, Authority::Operator, RekeyStep::Prepare { approvals, roster: None }).await
+}
+
+/// By the word of the custodian of before, if there is one, who has another take their place.
+async fn prepare_for(node: &Arc<Node>, by: Option<CustodianKey>, next: CustodianKey) -> Result<RekeyReport, RekeyError> {
+    let authority = by.map_or(Authority::Operator, |by| {
+        let question = Question { cluster: cluster_id(), id: Uuid::from_bytes([9; 16]), operation: "rekey".to_owned(), digest: [0; 32] };
+        let mut ceremony = Ceremony::new(question, alone(by)).expect("it has a custodian");
+        ceremony.vote(Vote::Approve, by).expect("on the roster");
+        Authority::Custodians(ceremony.approval().expect("one is enough"))
+    });
+    let step = RekeyStep::Prepare { approvals: BTreeMap::new(), roster: Some(alone(next)) };
+    node.rekey_master(node.system, authority, step).await
+}
+
+fn alone(key: CustodianKey) -> Roster {
+    Roster::new(1, vec![key]).expect("it is sound")
 }
 
 async fn switch(node: &Arc<Node>) -> Result<RekeyReport, RekeyError> {
@@ -340,6 +356,15 @@ async fn served(node: &Node) -> (RowId, Vec<u8>) {
     let warnings = node.warnings().join("\n");
     assert!(!warnings.contains("outside strongroom"), "{warnings}");
     (id, key)
+}
+
+/// The hash of the roster that the keystore names and the slots in force carry.
+async fn roster_hash(bench: &Bench, node: &Node) -> [u8; 32] {
+    let generation = generation(node).await;
+    let opened = bench.seal().unseal(Expected { cluster: Some(cluster_id()), generation }, None).expect("it opens");
+    let roots = cluster::load(&node.store, cluster_id(), &opened.master).await.expect("it is the MasterKey in force");
+    assert_eq!(opened.slot.roster.hash(), roots.cluster.roster_hash, "generation {generation:?}");
+    roots.cluster.roster_hash
 }
 
 async fn generation(node: &Node) -> Option<u32> {
@@ -404,7 +429,7 @@ async fn a_crash_after_the_switch_is_mended_by_the_next_unseal() {
     let [old, new] = [1, 2].map(|generation| bench.seal().unseal(expected(generation), None).expect("it opens").master);
     let vault = Arc::clone(&node.open().expect("it is open").vault);
     let mut unit = vault.begin(node.system);
-    vault.rekey_master(&mut unit, &old, &new).await.expect("the store is well");
+    vault.rekey_master(&mut unit, (&old, &new), Roster::empty().hash()).await.expect("the store is well");
     let _receipt = unit.commit().await.expect("the store is well");
     drop(vault);
     close(node).await;
@@ -534,7 +559,8 @@ async fn a_slot_of_people_is_waited_for() {
     assert_eq!(roots.cluster.master_generation, 2);
 }
 
-/// Whichever call of the keystore fails, the slots of the generation that it says open it, and the next try succeeds.
+/// Whichever call of the keystore fails, the slots of the generation that it says open it, the custodians are those of before or those who were to come, as the
+/// slots say too, and the next try succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that_opens() {
     let bench = Bench::founded(&["hsm"]).await;
@@ -542,9 +568,19 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
     let before = served(&node).await;
     close(node).await;
     let (mut now, mut after_the_commit) = (1, 0);
+    let mut custodian: Option<CustodianKey> = None;
     for calls in 0.. {
         let node = bench.open().await;
-        prepare(&node, BTreeMap::new()).await.expect("the devices are well");
+        let next = CustodianKey([u8::try_from(calls + 1).expect("there are few calls"); 32]);
+        if custodian.is_some() {
+            let refused = prepare_for(&node, Some(next), next).await;
+            assert!(matches!(refused, Err(RekeyError::Authority(SlotError::OtherRoster))), "who is to come approves: {refused:?}");
+            let refused = prepare_for(&node, None, next).await;
+            assert!(matches!(refused, Err(RekeyError::Authority(SlotError::NeedsCeremony))), "an operator is enough: {refused:?}");
+        }
+        let before_hash = custodian.map_or(Roster::empty(), alone).hash();
+        prepare_for(&node, custodian, next).await.expect("the devices are well");
+        assert_eq!(roster_hash(&bench, &node).await, before_hash, "nothing is changed before the switch");
         close(node).await;
 
         let embedded = Arc::new(bench.embedded());
@@ -552,12 +588,13 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
         let node = bench.sealed_on(Arc::<Failing>::clone(&store), embedded).await;
         node.unseal(node.system, None).await.expect("a slot opens");
         store.left.store(calls, Ordering::Relaxed);
-        let switched = switch(&node).await;
+        let switched = node.rekey_master(node.system, Authority::Before, RekeyStep::Switch).await;
         let has_struck = store.left.swap(-1, Ordering::Relaxed) < 0;
         let is = generation(&node).await.expect("there are roots");
         assert!(is == now || is == now + 1, "call {calls}: {is}");
         assert!(switched.is_err() || is == now + 1, "call {calls}: {switched:?}");
         after_the_commit += usize::from(switched.is_err() && is == now + 1);
+        custodian = if is > now { Some(next) } else { custodian };
         now = is;
         assert_eq!(served(&node).await, before, "call {calls}");
         close(node).await;
@@ -565,6 +602,7 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
 
         let node = bench.open().await;
         assert_eq!((served(&node).await, generation(&node).await), (before.clone(), Some(now)), "call {calls}");
+        assert_eq!(roster_hash(&bench, &node).await, custodian.map_or(Roster::empty(), alone).hash(), "call {calls}");
         bench.must_all_open(now);
         assert!(bench.slots().iter().all(|(_, generation)| *generation >= now), "call {calls}: {:?}", bench.slots());
         close(node).await;

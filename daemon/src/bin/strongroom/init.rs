@@ -59,6 +59,9 @@ pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, F
         }
         return runtime()?.block_on(init::run_edge(config, edge)).map_err(|error| Failure::of(Kind::Failed, &error));
     }
+    if let Some(alone) = roster.one_alone() {
+        tell(&format!("warning: {alone}"));
+    }
     let pin = args.pin_file.map(|path| pin::from_file(&path)).transpose()?;
     let approval = args.approval.map(|path| tpm_policy::read(&path)).transpose()?;
     let desk = args.shards_dir.map(|dir| Box::new(Desk { dir }) as Box<dyn ShardDesk>);
@@ -95,7 +98,8 @@ impl ShardDesk for Desk {
     }
 }
 
-fn custodian_key(text: &str) -> Result<CustodianKey, String> {
+/// A custodian's key as the command line has it.
+pub(crate) fn custodian_key(text: &str) -> Result<CustodianKey, String> {
     let digest = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     digest.map(CustodianKey).ok_or_else(|| "64 hex digits: the SHA-256 of the custodian's SPKI".to_owned())
 }
