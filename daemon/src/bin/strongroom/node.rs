@@ -40,7 +40,7 @@ pub(crate) struct Unseal {
     #[arg(long, value_name = "LABEL", requires = "card")]
     token: Option<String>,
     /// Give a shard: ask for it on the terminal
-    #[arg(long, conflicts_with_all = ["shard", "custodian", "pin_prompt", "pin_file", "retry_pin"])]
+    #[arg(long, conflicts_with_all = ["shard", "card", "token", "custodian", "pin_prompt", "pin_file", "retry_pin"])]
     shard_prompt: bool,
 }
 

@@ -29,7 +29,7 @@ Then enter the line that it prints, which begins with SRSHARD1, where you are as
 const BY_CARD: &str = "\
 and open it with your card, whose PIN you are asked for:
     strongroom unseal --shard FILE --card MODULE --token LABEL
-MODULE is the PKCS#11 module of the card, LABEL what `pkcs11-tool --module MODULE -L` calls its token.
+MODULE is the PKCS#11 module of the card; `pkcs11-tool --module MODULE -L` prints the LABEL.
 ";
 
 /// What a person gets.
@@ -128,7 +128,17 @@ mod tests {
     use super::*;
 
     fn sheet(region: Option<&str>) -> Sheet {
-        let shard = ShardInfo {
+        sheet_of(shard(region))
+    }
+
+    /// For the longest key that a card may have.
+    fn card_sheet() -> Sheet {
+        let recipient = Some(format!("sha256:{}", "cd".repeat(32)));
+        sheet_of(ShardInfo { kind: "card".to_owned(), recipient, age_file: None, card_file: Some(BASE64.encode(&[7; 549])), ..shard(None) })
+    }
+
+    fn shard(region: Option<&str>) -> ShardInfo {
+        ShardInfo {
             point: 2,
             keeper: "ben".to_owned(),
             region: region.map(str::to_owned),
@@ -137,7 +147,10 @@ mod tests {
             plain_sha3_256: "ab".repeat(32),
             age_file: Some(BASE64.encode(&[7; 366])),
             card_file: None,
-        };
+        }
+    }
+
+    fn sheet_of(shard: ShardInfo) -> Sheet {
         let split = SplitInfo {
             slot: "s1".to_owned(),
             label: "board <1> & co".to_owned(),
@@ -147,7 +160,7 @@ mod tests {
             is_pending: false,
             shards: vec![shard.clone(); 5],
         };
-        Sheet::new(&split, &shard).expect("it has an age file")
+        Sheet::new(&split, &shard).expect("it has a file")
     }
 
     #[test]
@@ -162,15 +175,26 @@ mod tests {
     }
 
     #[test]
+    fn a_sheet_for_a_card_says_how_the_card_opens_it() {
+        let text = card_sheet().printed();
+        for words in ["-----BEGIN STRONGROOM SHARD-----\nBwcH", "unseal --shard FILE --card MODULE --token LABEL", "sha256:cdcd"] {
+            assert!(text.contains(words), "{words} in\n{text}");
+        }
+        assert!(!text.contains("age --decrypt"), "{text}");
+    }
+
+    #[test]
     fn a_picture_is_one_page_and_every_text_in_it_is_text() {
         let svg = sheet(None).svg();
         assert!(svg.contains("board &lt;1&gt; &amp; co") && svg.contains("viewBox=\"0 0 210 297\""), "{svg}");
-        // The code and the text above it fit.
-        let code = sheet(None).code.width() as f64 * MODULE;
-        let above = MARGIN + sheet(None).text().lines().count() as f64 * LINE;
-        // A character of a fixed pitch is 0.6 of its size wide.
-        assert!(sheet(None).text().lines().all(|line| line.chars().count() as f64 * FONT * 0.6 < PAGE.0 - 2.0 * MARGIN));
-        assert!(above + code < PAGE.1 && 2.0 * MARGIN + code < PAGE.0, "{above} and {code}");
+        for sheet in [sheet(None), card_sheet()] {
+            // The code and the text above it fit.
+            let code = sheet.code.width() as f64 * MODULE;
+            let above = MARGIN + sheet.text().lines().count() as f64 * LINE;
+            // A character of a fixed pitch is 0.6 of its size wide.
+            assert!(sheet.text().lines().all(|line| line.chars().count() as f64 * FONT * 0.6 < PAGE.0 - 2.0 * MARGIN));
+            assert!(above + code < PAGE.1 && 2.0 * MARGIN + code < PAGE.0, "{above} and {code}");
+        }
     }
 
     #[test]
