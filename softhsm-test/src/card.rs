@@ -61,14 +61,14 @@ impl Card {
         )
     }
 
-    /// What the card makes of a shard's file, by a program that is none of ours.
+    /// What the card makes of a shard's file, armored or not, by a program that is none of ours.
     ///
     /// # Panics
-    /// If it does not open it.
+    /// If it does not open it, or it is none.
     #[must_use]
     pub fn decrypted(&self, file: &[u8]) -> Vec<u8> {
         let [encrypted, opened] = ["encrypted", "opened"].map(|name| self.hsm.latch_dir().join(name));
-        fs::write(&encrypted, &file[HEAD_BYTES..]).expect("writable");
+        fs::write(&encrypted, &unarmored(file)[HEAD_BYTES..]).expect("writable");
         let [from, to] = [&encrypted, &opened].map(|path| path.display().to_string());
         let oaep = ["--mechanism", "RSA-PKCS-OAEP", "--hash-algorithm", "SHA-1", "--mgf", "MGF1-SHA1"];
         let files = ["--decrypt", "--id", KEY_ID, "--input-file", &from, "--output-file", &to, "--login", "--pin", PIN];
@@ -102,4 +102,10 @@ impl Card {
         assert!(run.status.success(), "pkcs11-tool: {}", String::from_utf8_lossy(&run.stderr));
         run.stdout
     }
+}
+
+fn unarmored(file: &[u8]) -> Vec<u8> {
+    let Some(text) = std::str::from_utf8(file).ok().filter(|text| text.starts_with("-----BEGIN")) else { return file.to_vec() };
+    let base64: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    data_encoding::BASE64.decode(base64.as_bytes()).expect("Base64")
 }
