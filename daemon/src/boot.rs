@@ -32,6 +32,7 @@ use crate::layout::{Layout, LayoutError};
 use crate::listener::Door;
 use crate::logging::LogLevel;
 use crate::node::{Custody, Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
+use crate::reencryptor::Reencryptor;
 use crate::reload::Reloader;
 use crate::role::edge;
 use crate::role::upstream::Cores;
@@ -247,6 +248,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     keepers.spawn("the forgetter of old answers", forget_answers(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the edge", edge::keep(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the keeper of old versions", Reencryptor::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));

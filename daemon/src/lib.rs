@@ -16,6 +16,7 @@ pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod notices;
+mod reencryptor;
 mod refusals;
 pub mod reload;
 pub mod role;

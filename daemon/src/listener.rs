@@ -177,7 +177,10 @@ struct Entrance {
 }
 
 impl Entrance {
-    async fn pass<F: Future<Output = ()>>(mut self, stream: TcpStream, handshaking: OwnedSemaphorePermit, serve: impl Fn(Arrival) -> F) {
+    async fn pass<F>(mut self, stream: TcpStream, handshaking: OwnedSemaphorePermit, serve: impl Fn(Arrival) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let (address, node) = (self.address, Arc::clone(&self.node));
         let counts = node.metrics.door(self.origin);
         let acceptor = TlsAcceptor::from(self.trusted.latest().tls.config());
@@ -207,8 +210,11 @@ impl Entrance {
         gate.tell(place.activity());
         let mut watch = gate.watch();
         let arrival = Arrival { stream, peer, gate, node: Arc::clone(&self.node), stop: self.stop };
+        // A task of its own: else each request would have the two waits beside it looked at as well.
+        let mut serving = JoinSet::new();
+        serving.spawn(serve(arrival));
         tokio::select! {
-            () = serve(arrival) => {}
+            Some(ended) = serving.join_next() => report(ended),
             () = place.wanted() => {
                 tracing::warn!(session = session.0, %address, "connection cut: places are short, and it was idle longest");
             }
@@ -216,6 +222,7 @@ impl Entrance {
                 shut(&self.node, self.origin, session, &why);
             }
         }
+        serving.shutdown().await;
     }
 
     /// Judges the certificate, names the principal and opens its session in the log. Refused attempts are recorded too.

@@ -11,12 +11,14 @@ mod doors;
 mod expose;
 mod figures;
 mod histogram;
+mod reencryption;
 mod requests;
 mod store;
 mod sweep;
 
 pub use doors::{Door, Open, Refused};
 pub use figures::Figures;
+pub use reencryption::Reencrypted;
 pub use requests::Requests;
 pub use store::{Counted, StoreCounts};
 pub use sweep::Sweeps;
@@ -31,6 +33,8 @@ pub struct Metrics {
     pub store: std::sync::Arc<StoreCounts>,
     /// How the keystore was swept.
     pub sweep: Sweeps,
+    /// How keys came under newer versions.
+    pub reencryption: Reencrypted,
 }
 
 /// The ports that speak TLS, in the order of [`Metrics::door`].

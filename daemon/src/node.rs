@@ -4,6 +4,7 @@ mod ceremony;
 mod edge;
 mod figures;
 mod rekey;
+mod rotation;
 mod shards;
 mod slots;
 
@@ -43,6 +44,7 @@ use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::node::shards::Collecting;
 use crate::notices::Notices;
+use crate::reencryptor::Reencryption;
 use crate::refusals::Refusals;
 use crate::role::upstream::Cores;
 use crate::sessions::Sessions;
@@ -81,6 +83,8 @@ pub struct Node {
     pub notices: Notices,
     /// What it counts of its own work.
     pub metrics: Metrics,
+    /// How keys come under new versions of what wraps them.
+    pub reencryption: Reencryption,
     /// Certificates that were refused of late.
     pub(crate) refusals: Refusals,
     state: RwLock<State>,
@@ -258,6 +262,7 @@ impl Node {
             socket: parts.socket,
             notices: Notices::default(),
             metrics,
+            reencryption: Reencryption::default(),
             refusals: Refusals::default(),
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
             slots: Mutex::new(Slots::new()),

@@ -58,7 +58,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Wiped<S> {
     }
 
     fn poll_write_vectored(mut self: Pin<&mut Self>, context: &mut Context<'_>, pieces: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, pieces)
+        // rustls hands over one record mostly, and send(2) is cheaper than writev(2).
+        match pieces {
+            [only] => Pin::new(&mut self.stream).poll_write(context, only),
+            pieces => Pin::new(&mut self.stream).poll_write_vectored(context, pieces),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,9 @@
 //! A core's `Parent`: the chain IVK, L2, L2.1, each link opened by the one above and kept extracted in locked memory.
+//!
+//! A tenant's key that still lies under a compromised IVK is brought under the Active one at its first use, by the same step as in
+//! [re-encryption](crate::reencrypt): so the tenant need not wait for the walk, and nothing else opens a compromised version.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
 use secret::Bytes;
@@ -12,6 +15,7 @@ use crate::port::{Parent, Query};
 use crate::registry::unusable;
 use crate::row::{Header, ParentRef, Row};
 use crate::shelf::Shelf;
+use crate::vault::Vault;
 use crate::wrap::{Binding, ParentKey, WrapError};
 
 /// Most tenant parent keys kept extracted in locked memory, 64 bytes each.
@@ -22,6 +26,8 @@ pub struct Chain {
     shelf: Shelf,
     randomness: Arc<Randomness>,
     links: quick_cache::sync::Cache<ParentRef, Arc<Link>>,
+    /// Who moves a key.
+    vault: Arc<OnceLock<Weak<Vault>>>,
 }
 
 /// One tenant key version, ready to wrap.
@@ -35,8 +41,8 @@ struct Link {
 impl Chain {
     /// A chain that opens links as they are asked for.
     #[must_use]
-    pub(crate) fn new(shelf: Shelf, randomness: Arc<Randomness>) -> Self {
-        Self { shelf, randomness, links: quick_cache::sync::Cache::new(PARENT_KEYS_MAX) }
+    pub(crate) fn new(shelf: Shelf, randomness: Arc<Randomness>, vault: Arc<OnceLock<Weak<Vault>>>) -> Self {
+        Self { shelf, randomness, links: quick_cache::sync::Cache::new(PARENT_KEYS_MAX), vault }
     }
 
     /// Runs `use_it` with the parent's key, which must be fit for `purpose`.
@@ -47,7 +53,7 @@ impl Chain {
         use_it: impl FnOnce(&ParentKey) -> Result<R, WrapError>,
     ) -> Result<R, WrapError> {
         if let Some(root) = self.shelf.registry.root(parent, purpose)? {
-            return use_it(root);
+            return use_it(&root);
         }
         let link = match self.links.get(&parent) {
             Some(link) => link,
@@ -61,17 +67,17 @@ impl Chain {
 
     async fn open_link(&self, parent: ParentRef) -> Result<Arc<Link>, WrapError> {
         // L2 hangs under the IVK and L2.1 under L2, so a chain has at most two links to open.
-        let row = self.find_row(parent).await?;
+        let row = self.usable_row(parent).await?;
         let (key, above) = match self.shelf.registry.root(row.header.parent, Purpose::Process)? {
-            Some(root) => (self.open_row(root, &row)?, None),
+            Some(root) => (self.open_row(&root, &row)?, None),
             None => {
-                let above = self.find_row(row.header.parent).await?;
+                let above = self.usable_row(row.header.parent).await?;
                 let root = self.shelf.registry.root(above.header.parent, Purpose::Process)?;
                 let root = root.ok_or_else(|| unusable(parent, "its chain does not end in an IVK"))?;
                 if !above.header.state.allows(Purpose::Process) {
                     return Err(unusable(row.header.parent, &format!("it is {:?}", above.header.state)));
                 }
-                (self.open_row(&self.open_row(root, &above)?, &row)?, Some(above.header))
+                (self.open_row(&self.open_row(&root, &above)?, &row)?, Some(above.header))
             }
         };
         let link = Arc::new(Link { key, state: row.header.state, through: above.as_ref().map(version_of) });
@@ -93,6 +99,14 @@ impl Chain {
         let blob = row.material.as_deref().ok_or_else(|| unusable(parent, "its material is destroyed"))?;
         let key = above.unwrap(&self.shelf.registry.material_binding(&row.header), blob)?;
         Ok(key.expose(|bytes| ParentKey::new(self.shelf.registry.cluster(), bytes, row.header.aead))?)
+    }
+
+    /// The row of a version, moved from under a compromised IVK first if it lies there.
+    async fn usable_row(&self, parent: ParentRef) -> Result<Row, WrapError> {
+        let row = self.find_row(parent).await?;
+        let Some(vault) = self.vault.get().and_then(Weak::upgrade) else { return Ok(row) };
+        let rescued = vault.rescued(&row.header).await.map_err(|error| WrapError::Above(Box::new(error)))?;
+        Ok(rescued.unwrap_or(row))
     }
 
     async fn find_row(&self, parent: ParentRef) -> Result<Row, WrapError> {
@@ -118,6 +132,10 @@ pub(crate) fn seal(key: &ParentKey, randomness: &Randomness, binding: &Binding, 
     if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
 }
 
+fn open(key: &ParentKey, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
+    children.iter().map(|(binding, blob)| key.unwrap(binding, blob)).collect()
+}
+
 fn version_of(header: &Header) -> ParentRef {
     ParentRef { chain: header.chain, version: header.version }
 }
@@ -136,7 +154,22 @@ impl Parent for Chain {
     }
 
     async fn unwrap(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
-        self.with(parent, Purpose::Process, |key| children.iter().map(|(binding, blob)| key.unwrap(binding, blob)).collect()).await
+        self.with(parent, Purpose::Process, |key| open(key, children)).await
+    }
+
+    async fn unwrap_to_move(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
+        self.with(parent, Purpose::Rewrap, |key| open(key, children)).await
+    }
+
+    async fn must_protect(&self, parent: ParentRef) -> Result<(), WrapError> {
+        if self.shelf.registry.root(parent, Purpose::Protect)?.is_some() {
+            return Ok(());
+        }
+        let state = match self.links.get(&parent) {
+            Some(link) => link.state,
+            None => self.find_row(parent).await?.header.state,
+        };
+        if state.allows(Purpose::Protect) { Ok(()) } else { Err(unusable(parent, &format!("it is {state:?}"))) }
     }
 
     fn forget(&self, parent: ParentRef) {

@@ -11,7 +11,7 @@ use secret::{Bytes, Key};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::attributes::{self, Attributes};
+use crate::attributes::{self, Attributes, Other};
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::hierarchy::{IntegrityKeys, MasterKey, MasterPurpose, ROOT_KEY_BYTES, random_key};
@@ -90,7 +90,7 @@ pub struct IvkStatus {
 /// # Errors
 /// No randomness, no locked memory.
 pub fn found(cluster: ClusterId, master: &MasterKey, randomness: &Randomness, now: Time, roster_hash: [u8; 32]) -> Result<Genesis, Error> {
-    let maker = RootMaker { cluster, master, randomness, now };
+    let maker = RootMaker { cluster, generation: 1, master, randomness, now };
     let integrity_key = random_key::<ROOT_KEY_BYTES>(randomness)?;
     let integrity = integrity_key.expose(|key| IntegrityKeys::new(cluster, key))?;
     let integrity_header = maker.header(Layer::Integrity, Algorithm::WRAPPING)?;
@@ -114,9 +114,9 @@ pub fn found(cluster: ClusterId, master: &MasterKey, randomness: &Randomness, no
         audit_keys: vec![audit_public],
     };
     let rows = vec![
-        maker.row(&registry, integrity_header, MasterPurpose::IntegrityWrap, &integrity_key)?,
-        maker.row(&registry, ivk_header, MasterPurpose::IvkWrap, &ivk)?,
-        maker.row(&registry, audit_header, MasterPurpose::AuditWrap, &audit_seed)?,
+        maker.row(&registry, integrity_header, MasterPurpose::IntegrityWrap, &integrity_key, Vec::new())?,
+        maker.row(&registry, ivk_header, MasterPurpose::IvkWrap, &ivk, Vec::new())?,
+        maker.row(&registry, audit_header, MasterPurpose::AuditWrap, &audit_seed, Vec::new())?,
         maker.cluster_row(&registry, &record)?,
     ];
     Ok(Genesis { registry, rows, audit_seed, cluster: record })
@@ -129,31 +129,42 @@ fn signing_key_pair(seed: &Key<ROOT_KEY_BYTES>) -> Option<[u8; 32]> {
     cipher::sign::verify(&public, b"strongroom key pair consistency", &signature).ok().map(|()| public)
 }
 
-struct RootMaker<'a> {
-    cluster: ClusterId,
-    master: &'a MasterKey,
-    randomness: &'a Randomness,
-    now: Time,
+/// Makes root records: keys that the MasterKey wraps.
+pub(crate) struct RootMaker<'a> {
+    pub(crate) cluster: ClusterId,
+    /// Of the MasterKey.
+    pub(crate) generation: u32,
+    pub(crate) master: &'a MasterKey,
+    pub(crate) randomness: &'a Randomness,
+    pub(crate) now: Time,
 }
 
 impl RootMaker<'_> {
-    fn header(&self, layer: Layer, algorithm: Algorithm) -> Result<Header, Error> {
+    /// Of version 1 of a chain of its own.
+    pub(crate) fn header(&self, layer: Layer, algorithm: Algorithm) -> Result<Header, Error> {
         let millis = u64::try_from(self.now.millis()).unwrap_or(0);
         let uuid = uuid::Builder::from_unix_timestamp_millis(millis, &self.randomness.array()?).into_uuid();
-        let header = record_header(RowId::new(layer, uuid), master_ref(self.cluster, 1), TenantId::SYSTEM);
+        let header = record_header(RowId::new(layer, uuid), master_ref(self.cluster, self.generation), TenantId::SYSTEM);
         Ok(Header { object_type: ObjectType::SYMMETRIC_KEY, algorithm, bits: 256, wrap_seq: 1, ..header })
     }
 
-    fn row(&self, registry: &Registry, header: Header, purpose: MasterPurpose, key: &Key<ROOT_KEY_BYTES>) -> Result<Row, Error> {
+    /// The record with its key, opened once more before it counts (C18). `others`: what is to be known of it besides its dates.
+    pub(crate) fn row(
+        &self,
+        registry: &Registry,
+        header: Header,
+        purpose: MasterPurpose,
+        key: &Key<ROOT_KEY_BYTES>,
+        others: Vec<Other>,
+    ) -> Result<Row, Error> {
         let parent = self.master.parent(self.cluster, purpose)?;
         let binding = registry.material_binding(&header);
         let material = key.expose(|key| parent.wrap(&binding, key, &self.salt()?).map_err(Error::from))?;
-        // C18: opened once more before it counts.
         if !parent.unwrap(&binding, &material)?.expose(|opened| key.expose(|key| cipher::mac::ct_eq(opened, key))) {
             return Err(Error::corrupt("a fresh wrap does not open", header.id));
         }
         let dates = Dates { initial: self.now, last_change: self.now, activation: Some(self.now), ..Dates::default() };
-        let content = Attributes { dates, ..Attributes::default() }.encode();
+        let content = Attributes { dates, others, ..Attributes::default() }.encode();
         let sealed = registry.integrity().records.wrap(&dates_binding(registry, &header), &content, &self.salt()?)?;
         Ok(registry.seal_row(header, Some(material), Some(sealed), Vec::new()))
     }
@@ -282,8 +293,15 @@ pub(crate) fn master_ref(cluster: ClusterId, generation: u32) -> ParentRef {
 }
 
 /// Attributes of a root record are sealed under the integrity key, so that status can show them without the MasterKey.
-fn dates_binding(registry: &Registry, header: &Header) -> Binding {
+pub(crate) fn dates_binding(registry: &Registry, header: &Header) -> Binding {
     Binding { parent: registry.records(), ..registry.attributes_binding(header) }
+}
+
+/// What is known of a root key, by its record.
+pub(crate) fn read_attributes(registry: &Registry, row: &Row) -> Result<Attributes, Error> {
+    let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no dates", row.header.id))?;
+    let content = registry.integrity().records.unwrap(&dates_binding(registry, &row.header), blob)?;
+    content.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))
 }
 
 impl Vault {
@@ -304,10 +322,7 @@ impl Vault {
         for row in rows_of(&self.shelf.store, Layer::Ivk, IVKS_MAX).await? {
             self.shelf.registry.check_row(&row)?;
             self.shelf.seen.check(&row)?;
-            let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no dates", row.header.id))?;
-            let content = self.shelf.registry.integrity().records.unwrap(&dates_binding(&self.shelf.registry, &row.header), blob)?;
-            let Attributes { dates, .. } =
-                content.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
+            let Attributes { dates, .. } = read_attributes(&self.shelf.registry, &row)?;
             let Header { version, aead, state, .. } = row.header;
             all.push(IvkStatus { version, aead, state, created: dates.initial, rotated: dates.deactivation });
         }

@@ -101,6 +101,7 @@ impl State {
         match purpose {
             Purpose::Protect => self == Self::Active,
             Purpose::Process => matches!(self, Self::Active | Self::Deprecated),
+            Purpose::Rewrap => matches!(self, Self::Active | Self::Deprecated | Self::Compromised),
         }
     }
 }
@@ -112,6 +113,8 @@ pub enum Purpose {
     Protect,
     /// To decrypt, verify, unwrap: Deprecated is enough.
     Process,
+    /// To be opened once more so that what lies under it comes under another version: Compromised is enough.
+    Rewrap,
 }
 
 /// The dates from which a key's state and use follow; `None` where unset.
@@ -151,7 +154,7 @@ impl Dates {
     pub fn window_allows(&self, purpose: Purpose, now: Time) -> bool {
         match purpose {
             Purpose::Protect => self.protect_stop.is_none_or(|stop| now < stop),
-            Purpose::Process => self.process_start.is_none_or(|start| start <= now),
+            Purpose::Process | Purpose::Rewrap => self.process_start.is_none_or(|start| start <= now),
         }
     }
 }
@@ -232,5 +235,6 @@ mod tests {
         let may = |purpose| State::ALL.into_iter().filter(|state| state.allows(purpose)).collect::<Vec<_>>();
         assert_eq!(may(Purpose::Protect), [State::Active]);
         assert_eq!(may(Purpose::Process), [State::Active, State::Deprecated]);
+        assert_eq!(may(Purpose::Rewrap), [State::Active, State::Deprecated, State::Compromised]);
     }
 }

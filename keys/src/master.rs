@@ -99,7 +99,7 @@ impl Vault {
             rows.push(self.shelf.existing(hint.header.id).await?);
         }
         // A version that the store keeps back now could not be opened by anybody when the old MasterKey is gone.
-        let open: Vec<_> = if layer == Layer::Ivk { self.shelf.registry.open_ivks().collect() } else { Vec::new() };
+        let open = if layer == Layer::Ivk { self.shelf.registry.open_ivks() } else { Vec::new() };
         if let Some(missing) = open.iter().find(|version| !rows.iter().any(|row| row.header.version == **version)) {
             return Err(Error::corrupt("the keystore has lost it", format!("IVK version {}", missing.0)));
         }
@@ -131,7 +131,8 @@ impl Vault {
         Ok(Change::Update { expected, row: registry.seal_row(header, Some(material), attributes.clone(), terms.clone()) })
     }
 
-    fn cluster_change(&self, row: Row, record: &Cluster) -> Result<Change, Error> {
+    /// The next generation of the cluster record.
+    pub(crate) fn cluster_change(&self, row: Row, record: &Cluster) -> Result<Change, Error> {
         let registry = &self.shelf.registry;
         let expected = row.header.generation;
         let header = Header { generation: expected.next(), attributes_seq: row.header.attributes_seq + 1, ..row.header };

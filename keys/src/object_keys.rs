@@ -414,7 +414,7 @@ impl ObjectKeys {
 
     async fn seal_children(&self, parent: ParentRef, purpose: Purpose, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
         if let Some(root) = self.shelf.registry.root(parent, purpose)? {
-            return children.iter().map(|(binding, plain)| seal(root, &self.randomness, binding, plain)).collect();
+            return children.iter().map(|(binding, plain)| seal(&root, &self.randomness, binding, plain)).collect();
         }
         let current = self.leases.current();
         let (_, service) = current.chain(parent.chain).ok_or_else(|| above(withdrawn(parent)))?;
@@ -446,6 +446,16 @@ impl Parent for ObjectKeys {
             opened.push(self.open_child(&current, parent, binding, blob).await?);
         }
         Ok(opened)
+    }
+
+    /// What is compromised its core opens to nobody.
+    async fn unwrap_to_move(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
+        self.unwrap(parent, children).await
+    }
+
+    /// What is under its L3 is between an edge and its core.
+    async fn must_protect(&self, _parent: ParentRef) -> Result<(), WrapError> {
+        Ok(())
     }
 
     /// Nothing of an edge's rows is a parent.

@@ -162,8 +162,14 @@ pub enum Action {
     Sweep = 130,
     /// The root records were wrapped under another MasterKey.
     RekeyMaster = 131,
+    /// The IVK has a new version.
+    RotateIvk = 132,
+    /// Keys were wrapped under a newer version of what is above them.
+    Reencrypt = 133,
+    /// Re-encryption was started, paused or resumed.
+    ControlReencryption = 134,
     /// Others approve ceremonies from then on.
-    ChangeRoster = 132,
+    ChangeRoster = 135,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -184,7 +190,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 56] = [
+    pub const ALL: [Self; 59] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -232,6 +238,9 @@ impl Action {
         Self::ReloadTrust,
         Self::Sweep,
         Self::RekeyMaster,
+        Self::RotateIvk,
+        Self::Reencrypt,
+        Self::ControlReencryption,
         Self::ChangeRoster,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
@@ -284,6 +293,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (_, A::Query | A::DiscoverVersions, None) => true,
         (NodeRole::Core, A::Create, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Activate | A::Revoke | A::Destroy | A::ReKey, Some(Layer::L3)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::ReKey, Some(Layer::L2)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Get | A::Export, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Check, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
@@ -294,6 +304,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
+        (NodeRole::Core, A::RotateIvk | A::ControlReencryption, None) => role == Role::Operator,
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {
             matches!(role, Role::Operator | Role::Custodian)

@@ -168,6 +168,12 @@ pub trait Parent: Send + Sync {
     /// Opens blobs; each must be bound to the facts given.
     async fn unwrap(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError>;
 
+    /// As [`Parent::unwrap`], of what is about to come under another version: also from under one that is compromised.
+    async fn unwrap_to_move(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError>;
+
+    /// May something new come under this version, by what is stored now? Opens nothing, and changes nothing.
+    async fn must_protect(&self, parent: ParentRef) -> Result<(), WrapError>;
+
     /// A parent version has changed: drops what is kept of it.
     fn forget(&self, parent: ParentRef);
 }

@@ -1,9 +1,203 @@
-//! The step by which a row comes under a newer version of its parent: the pure part, which whoever walks the rows applies to each.
+//! Re-encryption: the walk over a core's keys that brings each under the Active version of what wraps it, and the step by which one row comes under
+//! another version.
+//!
+//! Which rows are due is derived from the rows themselves: those whose parent is no longer the Active version of its chain. So there is no list of
+//! work that could be lost or be wrong, and a walk that was cut off begins anew and passes over what is done. Whoever drives it commits a unit now and
+//! then; a row that a client changes meanwhile makes that commit fail, and the part is done again.
+//!
+//! After the commit of a rotation nothing new comes under the version before it (`unit.rs`), so one whole walk without a row left behind has moved
+//! everything, and only then the version may be retired.
+
+use std::collections::BTreeMap;
+
+use secret::Bytes;
 
 use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::id::{Generation, Layer, RowId, TenantId};
+use crate::lifecycle::Purpose;
+use crate::policy::Action;
+use crate::port::{Change, Query};
+use crate::record::{Outcome, Record};
 use crate::registry::Registry;
 use crate::row::{Header, ParentRef, Row};
+use crate::sweep::Finding;
+use crate::tenancy::Tenant;
+use crate::unit::{CommitError, Unit};
+use crate::vault::{Vault, at};
+
+/// Most rows of one step.
+pub const WALKED_ROWS_MAX: usize = 4096;
+/// So often one row is tried that others change meanwhile.
+const MOVES_MAX: usize = 8;
+/// What is walked, in this order: a key's parent is moved before the key.
+const LAYERS: [Layer; 3] = [Layer::L2, Layer::L21, Layer::L3];
+
+/// How far a walk has come.
+#[derive(Debug, Clone, Default)]
+pub struct Cursor {
+    /// Rows of `LAYERS[layer]` below `before`.
+    layer: usize,
+    before: Option<RowId>,
+    /// The Active L2 of the tenants met last.
+    tenants: BTreeMap<TenantId, ParentRef>,
+}
+
+/// What one step of a walk has staged.
+#[derive(Debug, Default)]
+pub struct Walked {
+    /// Where to go on; `None` after the last step.
+    pub next: Option<Cursor>,
+    /// How many rows were looked at.
+    pub looked: usize,
+    /// How many of them come under a newer version with the unit.
+    pub moved: usize,
+    /// Rows that stay where they are, because they do not verify.
+    pub refused: Vec<Finding>,
+}
+
+impl Vault {
+    /// Stages the next step of a walk (`None`: begins one) over at most `limit` rows, newest first. Nothing is moved before the unit's commit; after
+    /// one that failed the step is done again from the same cursor.
+    ///
+    /// # Errors
+    /// The store's; no randomness, no locked memory. A row that does not verify is no error: it is named, and the walk goes on behind it.
+    pub async fn reencrypt(&self, unit: &mut Unit, cursor: Option<Cursor>, limit: usize) -> Result<Walked, Error> {
+        let mut cursor = cursor.unwrap_or_default();
+        let limit = limit.clamp(1, WALKED_ROWS_MAX);
+        let Some(layer) = LAYERS.get(cursor.layer).copied() else { return Ok(Walked::default()) };
+        let page = self.shelf.store.find(&Query { layer, terms: Vec::new(), before: cursor.before, limit }).await?;
+        let mut walked = Walked { looked: page.len(), ..Walked::default() };
+        let mut last = None;
+        for hint in &page {
+            let id = hint.header.id;
+            match self.move_if_due(&mut cursor, hint).await {
+                Ok(None) => {}
+                Ok(Some((expected, row))) => {
+                    last = Some(row.header.clone());
+                    walked.moved += 1;
+                    unit.stage(Change::Update { expected, row });
+                }
+                Err(Error::Corrupt { what, .. }) => walked.refused.push(Finding { row: id, what }),
+                // Removed since it was found.
+                Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(Header { id, parent, .. }) = last {
+            unit.record(self.moved_record(unit, id, parent));
+        }
+        walked.next = match page.last().filter(|_| page.len() == limit) {
+            Some(row) => Some(Cursor { before: Some(row.header.id), ..cursor }),
+            None if cursor.layer + 1 < LAYERS.len() => Some(Cursor { layer: cursor.layer + 1, before: None, ..cursor }),
+            None => None,
+        };
+        Ok(walked)
+    }
+
+    /// Brings one row where it should lie, now: it is asked for, and nothing opens it there.
+    ///
+    /// # Errors
+    /// [`Error::Raced`] if it changes all the time; [`Error::Corrupt`]; the store's.
+    pub(crate) async fn move_now(&self, id: RowId) -> Result<(), Error> {
+        for _ in 0..MOVES_MAX {
+            let row = self.shelf.existing(id).await?;
+            let Some((expected, row)) = self.move_if_due(&mut Cursor::default(), &row).await? else { return Ok(()) };
+            let (mut unit, parent) = (self.begin(self.system), row.header.parent);
+            unit.stage(Change::Update { expected, row });
+            unit.record(self.moved_record(&unit, id, parent));
+            match unit.commit().await {
+                Err(CommitError::Conflict { .. }) => {}
+                done => return Ok(done.map(drop)?),
+            }
+        }
+        Err(Error::Raced)
+    }
+
+    fn moved_record(&self, unit: &Unit, id: RowId, parent: ParentRef) -> Record {
+        let (time, session, action) = (self.now(), unit.session(), Action::Reencrypt);
+        Record { time, session, action, object: Some(id), version: Some(parent.version), generation: None, outcome: Outcome::Success }
+    }
+
+    /// The row that a search has found as it is to be, if it does not lie where it should, and the generation that it replaces.
+    async fn move_if_due(&self, cursor: &mut Cursor, hint: &Row) -> Result<Option<(Generation, Row)>, Error> {
+        if self.target(cursor, &hint.header).await? == Some(hint.header.parent) {
+            return Ok(None);
+        }
+        // What a search returns is believed only if it is what was seen last; else the row itself tells.
+        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
+        let fresh = if is_sound { None } else { Some(self.shelf.existing(hint.header.id).await?) };
+        let row = fresh.as_ref().unwrap_or(hint);
+        match self.target(cursor, &row.header).await? {
+            Some(parent) if parent != row.header.parent => Ok(Some((row.header.generation, self.moved(row, parent).await?))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Under which version a row is to lie; `None` if nobody says.
+    async fn target(&self, cursor: &mut Cursor, header: &Header) -> Result<Option<ParentRef>, Error> {
+        if header.id.layer == Layer::L2 {
+            return Ok(Some(self.shelf.registry.active_ivk()?));
+        }
+        let tenant = header.owner.tenant;
+        let active = match cursor.tenants.get(&tenant) {
+            Some(active) => *active,
+            None => {
+                let Tenant { parent, .. } = self.tenant(tenant).await?;
+                // A few at a time: neighbours mostly have the same one.
+                if cursor.tenants.len() >= 64 {
+                    cursor.tenants.clear();
+                }
+                cursor.tenants.insert(tenant, parent);
+                parent
+            }
+        };
+        Ok((active.chain == header.parent.chain).then_some(active))
+    }
+
+    /// Opens what a core's row has sealed, attributes first, also from under a compromised version.
+    pub(crate) async fn open_to_move(&self, row: &Row) -> Result<Vec<Bytes>, Error> {
+        let (registry, header) = (&self.shelf.registry, &row.header);
+        let blobs = [(registry.attributes_binding(header), &row.attributes), (registry.material_binding(header), &row.material)];
+        let shut: Vec<_> = blobs.iter().filter_map(|(binding, blob)| Some((*binding, blob.as_deref()?))).collect();
+        self.parent.unwrap_to_move(header.parent, &shut).await.map_err(|error| at(error, header.id))
+    }
+
+    /// A tenant's key as it lies under the Active IVK, if it lay under a compromised one.
+    pub(crate) async fn rescued(&self, header: &Header) -> Result<Option<Row>, Error> {
+        let registry = &self.shelf.registry;
+        if header.id.layer != Layer::L2
+            || registry.root(header.parent, Purpose::Process).is_ok()
+            || registry.root(header.parent, Purpose::Rewrap).is_err()
+        {
+            return Ok(None);
+        }
+        self.move_now(header.id).await?;
+        Ok(Some(self.shelf.existing(header.id).await?))
+    }
+
+    /// A core's row under another version of what wraps it: the next generation, material and attributes sealed anew and opened once more (C18).
+    async fn moved(&self, row: &Row, parent: ParentRef) -> Result<Row, Error> {
+        let (registry, old) = (&self.shelf.registry, &row.header);
+        let header = Header {
+            parent,
+            generation: old.generation.next(),
+            wrap_seq: old.wrap_seq + u64::from(row.material.is_some()),
+            attributes_seq: old.attributes_seq + u64::from(row.attributes.is_some()),
+            ..old.clone()
+        };
+        let opened = self.open_to_move(row).await?;
+        let places = [
+            row.attributes.as_ref().map(|_| registry.attributes_binding(&header)),
+            row.material.as_ref().map(|_| registry.material_binding(&header)),
+        ];
+        let open: Vec<_> = places.into_iter().flatten().zip(&opened).collect();
+        let mut sealed = self.parent.wrap(parent, &open).await.map_err(|error| at(error, old.id))?.into_iter();
+        let attributes = row.attributes.as_ref().and_then(|_| sealed.next());
+        let material = row.material.as_ref().and_then(|_| sealed.next());
+        Ok(registry.seal_row(header, material, attributes, row.terms.clone()))
+    }
+}
 
 /// A row of an edge with its object key as core has wrapped it anew, under `parent`: the next generation. Neither material nor attributes are
 /// touched, because they lie under the object key and the attribute key.

@@ -1,12 +1,18 @@
 //! The open root keys of an unsealed node: every IVK version not Retired, and what the integrity key yields.
 //!
 //! The registry exists from unseal to seal; dropping it wipes it. It also makes and checks the MAC of every row.
+//!
+//! IVK versions come, change their state and go while it is open. A new one is [announced](Registry::announce) before its record is stored, and does
+//! nothing until the writer, which has just made the record durable, [settles](Registry::settle) what it says: so what wraps here is never ahead of
+//! what is stored, and nothing is answered in between.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::error::Error;
 use crate::hierarchy::IntegrityKeys;
-use crate::id::{ChainId, ClusterId, KeyVersion};
+use crate::id::{ChainId, ClusterId, KeyVersion, RowId};
 use crate::lifecycle::{Purpose, State};
 use crate::row::{Header, ParentRef, Row, Term};
 use crate::wrap::{Binding, ParentKey, WrapError};
@@ -30,12 +36,57 @@ pub struct Registry {
     integrity: IntegrityKeys,
 }
 
-/// The versions of the IVK that are open.
+/// The chain of the IVK.
 #[derive(Debug)]
 struct Ivks {
     chain: ChainId,
-    versions: BTreeMap<KeyVersion, Ivk>,
+    open: RwLock<OpenIvks>,
+}
+
+/// The versions of the IVK that are open.
+#[derive(Debug)]
+struct OpenIvks {
+    versions: BTreeMap<KeyVersion, OpenIvk>,
     active: KeyVersion,
+    /// Versions whose records are about to be stored, each by its record: of two that race for one number only one is stored.
+    announced: BTreeMap<RowId, Arc<ParentKey>>,
+}
+
+/// One of them; whoever works with the key keeps it open.
+#[derive(Debug, Clone)]
+struct OpenIvk {
+    key: Arc<ParentKey>,
+    state: State,
+}
+
+impl Ivks {
+    fn with<R>(&self, look: impl FnOnce(&OpenIvks) -> R) -> R {
+        look(&self.open.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn change<R>(&self, change: impl FnOnce(&mut OpenIvks) -> R) -> R {
+        change(&mut self.open.write().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A root parent key in use; it stays open for as long as this lives.
+#[derive(Debug)]
+pub enum Root<'r> {
+    /// Of records that belong to no tenant key.
+    Records(&'r ParentKey),
+    /// A version of the IVK.
+    Ivk(Arc<ParentKey>),
+}
+
+impl Deref for Root<'_> {
+    type Target = ParentKey;
+
+    fn deref(&self) -> &ParentKey {
+        match self {
+            Self::Records(key) => key,
+            Self::Ivk(key) => key,
+        }
+    }
 }
 
 impl Registry {
@@ -53,7 +104,9 @@ impl Registry {
         let mut actives = ivks.iter().filter(|(_, ivk)| ivk.state == State::Active).map(|(version, _)| *version);
         match (actives.next(), actives.next()) {
             (Some(active), None) => {
-                let ivks = Some(Ivks { chain: ivk_chain, versions: ivks, active });
+                let versions =
+                    ivks.into_iter().map(|(version, Ivk { key, state })| (version, OpenIvk { key: Arc::new(key), state })).collect();
+                let ivks = Some(Ivks { chain: ivk_chain, open: RwLock::new(OpenIvks { versions, active, announced: BTreeMap::new() }) });
                 Ok(Self { cluster, ivks, integrity_chain, integrity })
             }
             (None, _) => Err(Error::corrupt("no Active version", "IVK")),
@@ -79,12 +132,40 @@ impl Registry {
     /// [`Error::Denied`] on an edge.
     pub fn active_ivk(&self) -> Result<ParentRef, Error> {
         let ivks = self.ivks.as_ref().ok_or(Error::Denied { why: "an edge has no Internal Versioned Key: ask its core" })?;
-        Ok(ParentRef { chain: ivks.chain, version: ivks.active })
+        Ok(ParentRef { chain: ivks.chain, version: ivks.with(|open| open.active) })
     }
 
     /// The IVK versions that are open, oldest first; an edge has none.
-    pub(crate) fn open_ivks(&self) -> impl Iterator<Item = KeyVersion> {
-        self.ivks.iter().flat_map(|ivks| ivks.versions.keys().copied())
+    pub(crate) fn open_ivks(&self) -> Vec<KeyVersion> {
+        self.ivks.as_ref().map_or_else(Vec::new, |ivks| ivks.with(|open| open.versions.keys().copied().collect()))
+    }
+
+    /// Keeps the key of a version whose record is about to be stored. It wraps and unwraps nothing before [`Registry::settle`].
+    pub(crate) fn announce(&self, record: RowId, key: ParentKey) {
+        if let Some(ivks) = &self.ivks {
+            ivks.change(|open| open.announced.insert(record, Arc::new(key)));
+        }
+    }
+
+    /// What the record of a version says now that it is stored.
+    pub(crate) fn settle(&self, header: &Header) {
+        let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == header.chain) else { return };
+        let Header { id, version, state, .. } = *header;
+        ivks.change(|open| {
+            if let Some(key) = open.announced.remove(&id) {
+                // Whoever raced for the same number has lost.
+                open.announced.clear();
+                open.versions.insert(version, OpenIvk { key, state });
+            }
+            if !state.allows(Purpose::Rewrap) {
+                open.versions.remove(&version);
+            } else if let Some(ivk) = open.versions.get_mut(&version) {
+                ivk.state = state;
+            }
+            if state == State::Active {
+                open.active = version;
+            }
+        });
     }
 
     /// The parent of records that belong to no tenant key.
@@ -103,16 +184,17 @@ impl Registry {
     ///
     /// # Errors
     /// [`WrapError::Parent`] if the version is unknown or its state forbids the purpose.
-    pub fn root(&self, parent: ParentRef, purpose: Purpose) -> Result<Option<&ParentKey>, WrapError> {
+    pub fn root(&self, parent: ParentRef, purpose: Purpose) -> Result<Option<Root<'_>>, WrapError> {
         if parent == self.records() {
-            return Ok(Some(&self.integrity.records));
+            return Ok(Some(Root::Records(&self.integrity.records)));
         }
         let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == parent.chain) else { return Ok(None) };
-        let ivk = ivks.versions.get(&parent.version).ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
+        let ivk = ivks.with(|open| open.versions.get(&parent.version).cloned());
+        let ivk = ivk.ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
         if !ivk.state.allows(purpose) {
             return Err(unusable(parent, &format!("it is {:?}", ivk.state)));
         }
-        Ok(Some(&ivk.key))
+        Ok(Some(Root::Ivk(ivk.key)))
     }
 
     /// Completes a row: terms sorted by the caller, MAC by the integrity key.

@@ -14,10 +14,12 @@
 //! A Pre-Active version is deprecated although it never was Active: left as it is it could be activated beside its replacement, and the chain would
 //! have two Active versions. Only the newest version is replaced; both writers of a race change its row, so one of them wins and no number is skipped.
 
+use serde::Serialize;
+
 use crate::attributes::{Attributes, Links};
 use crate::budget::RowHeader;
 use crate::error::Error;
-use crate::id::{Generation, Layer, RowId, Time};
+use crate::id::{Generation, Layer, RowId, TenantId, Time};
 use crate::lifecycle::{Dates, Event, Purpose, State};
 use crate::policy::Authorized;
 use crate::policy::verb::ReKey;
@@ -37,14 +39,14 @@ struct Old {
 }
 
 impl Vault {
-    /// Stages the replacement of the newest version of an L3 chain; returns the new version.
+    /// Stages the replacement of the newest version of a chain; returns the new version.
     ///
     /// - `edit` gets the view of the old version, the attributes of the new one as table 173 has them, and the time; it applies what the client
     ///   asks for. What the domain keeps is set afterwards, whatever it returns. A date of the old version that has passed is not copied where it
     ///   would end the new version before it begins.
     ///
-    /// Names move, both Links are set, and if the chain is a service's default the service's record follows. The new version has an IV budget of its
-    /// own, and the tenant's Active L2 for a parent.
+    /// Names move, both Links are set, and if the chain is a service's default, or a tenant's L2, the record of service or tenant follows. The new version
+    /// has an IV budget of its own, and for a parent the tenant's Active L2, or the Active IVK.
     ///
     /// # Errors
     /// [`Error::Replaced`] names the version after it; [`Error::WrongState`] for an archived or a destroyed key; [`Error::Invalid`] if `edit` asks for another usage
@@ -66,22 +68,36 @@ impl Vault {
             must_replace_at_once(&view, &attributes, now)?;
         }
         let default = self.default_of(unit, &row.header).await?;
-        if default.is_some() {
+        if default.is_some() || row.header.id.layer == Layer::L2 {
             must_stay_in_use(&attributes.dates, now)?;
         }
-        let parent = match row.header.owner.service.filter(|_| row.header.id.layer == Layer::L4) {
-            Some(service) => self.leased_parent(service)?,
-            None => self.content::<Tenant>(&self.row_in(unit, tenant_row(row.header.owner.tenant)).await?).await?.parent,
+        let tenant = row.header.owner.tenant;
+        let parent = match (row.header.id.layer, row.header.owner.service) {
+            (Layer::L4, Some(service)) => self.leased_parent(service)?,
+            (Layer::L2, _) => self.shelf.registry.active_ivk()?,
+            _ => self.content::<Tenant>(&self.row_in(unit, tenant_row(tenant)).await?).await?.parent,
         };
         let new = self.rotate(unit, Old { row, view }, attributes, parent, now).await?;
         if let Some((row, record)) = default {
             let record = Service { default_key: new.header.id, ..record };
-            let place = RowHeader { id: row.header.id, owner: row.header.owner.tenant, expected: Some(row.header.generation) };
-            let expected = row.header.generation;
-            let row = self.record_row(place, &record, row.terms).await?;
-            unit.stage(Change::Update { expected, row });
+            self.stage_record(unit, row, tenant, &record).await?;
+        }
+        if new.header.id.layer == Layer::L2 {
+            let row = self.row_in(unit, tenant_row(tenant)).await?;
+            let Header { id: key, chain, version, .. } = new.header;
+            let record = Tenant { key, parent: ParentRef { chain, version }, ..self.content(&row).await? };
+            self.stage_record(unit, row, tenant, &record).await?;
         }
         Ok(new)
+    }
+
+    /// Stages what the record of a tenant or service says now.
+    async fn stage_record<T: Serialize + Sync>(&self, unit: &mut Unit, row: Row, tenant: TenantId, record: &T) -> Result<(), Error> {
+        let expected = row.header.generation;
+        let place = RowHeader { id: row.header.id, owner: tenant, expected: Some(expected) };
+        let row = self.record_row(place, record, row.terms).await?;
+        unit.stage(Change::Update { expected, row });
+        Ok(())
     }
 
     /// Stages version n + 1 with fresh material under `parent`, and demotes version n. Whoever calls has decided that n may be replaced.
@@ -119,7 +135,7 @@ impl Vault {
 pub(crate) fn must_stay_in_use(dates: &Dates, now: Time) -> Result<(), Error> {
     if dates.deactivation.is_some() || dates.protect_stop.is_some() {
         return Err(Error::Denied {
-            why: "a service's default key is in use until it is replaced: it has no Deactivation and no Protect Stop Date",
+            why: "a service's default key, like a tenant's, is in use until it is replaced: it has no Deactivation and no Protect Stop Date",
         });
     }
     if !dates.window_allows(Purpose::Process, now) {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
+use crate::attributes::Attributes;
 use crate::error::Error;
 use crate::freshness::{BUCKETS, Bucket, bucket_of, bucket_row, row_mac};
 use crate::id::{Generation, Layer, RowId};
@@ -177,7 +178,13 @@ impl Vault {
     async fn look(&self, id: RowId) -> Result<Option<Row>, Error> {
         let Some(row) = self.shelf.row(id).await? else { return Ok(None) };
         match id.layer {
-            Layer::L2 | Layer::L21 | Layer::L3 => drop(self.open_row(&row, Want::Material).await?),
+            // Where it lies is the re-encryption's matter.
+            Layer::L2 | Layer::L21 | Layer::L3 => {
+                let opened = self.open_to_move(&row).await?;
+                let attributes =
+                    opened.first().filter(|_| row.attributes.is_some()).ok_or_else(|| Error::corrupt("it has no attributes", id))?;
+                attributes.expose(Attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), id))?;
+            }
             // Its material is the core's to open, and so are all attributes of a tenant that is not served.
             Layer::L4 => match self.open_row(&row, Want::Attributes).await {
                 Ok(_) | Err(Error::Withdrawn { .. }) => {}

@@ -23,6 +23,7 @@ use crate::record::{Outcome, Record};
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
 use crate::shelf::Shelf;
 use crate::stream::Staged;
+use crate::wrap::WrapError;
 use crate::{attributes, lifecycle};
 
 /// Most units that share one commit.
@@ -365,8 +366,15 @@ pub struct WriterParts {
     pub policy_epoch: Arc<AtomicU64>,
     /// Grows when what edges are told may have changed.
     pub lease_epoch: Arc<AtomicU64>,
+    /// Grows when a version above other keys was replaced.
+    pub parents_epoch: Arc<AtomicU64>,
     /// The first outbox number that was never used.
     pub next: OutboxSeq,
+}
+
+/// A key whose material lies under a version of another key, on a core.
+fn is_wrapped_key(row: &Row) -> bool {
+    row.material.is_some() && matches!(row.header.id.layer, Layer::L2 | Layer::L21 | Layer::L3)
 }
 
 /// The one maker of durable changes on a node. It ends when the last [`UnitSender`] is gone.
@@ -507,8 +515,31 @@ impl Writer {
             if is != change.expected() {
                 return Err(CommitError::Conflict { id });
             }
+            let before = first.last().filter(|(at, _)| *at == id).and_then(|(_, row)| row.as_ref());
+            if let Some(row) =
+                change.row().filter(|row| is_wrapped_key(row) && before.is_none_or(|before| before.header.parent != row.header.parent))
+            {
+                self.must_lie_under_an_active_parent(group, row).await?;
+            }
         }
         Ok(first)
+    }
+
+    /// A key comes under a version that is Active at its commit, not only when it was wrapped: else a rotation in between would leave it under one that
+    /// is taken for left. A unit that loses that race is done again, and then wraps under the newer version.
+    async fn must_lie_under_an_active_parent(&self, group: &Group, row: &Row) -> Result<(), CommitError> {
+        let Header { id, parent, .. } = row.header;
+        let rotates = |id: &RowId, after: Option<&Row>| {
+            matches!(id.layer, Layer::Ivk | Layer::L2 | Layer::L21) && after.is_some_and(|row| row.header.chain == parent.chain)
+        };
+        if group.rows().any(|(id, _, after)| rotates(&id, after)) {
+            return Err(CommitError::Conflict { id });
+        }
+        match self.parts.parent.must_protect(parent).await {
+            Ok(()) => Ok(()),
+            Err(WrapError::Parent { .. }) => Err(CommitError::Conflict { id }),
+            Err(error) => Err(CommitError::Unavailable { what: error.to_string() }),
+        }
     }
 
     /// The row that a change meets in the store.
@@ -532,6 +563,8 @@ impl Writer {
         self.parts.shelf.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await.map_err(unavailable)?;
         self.remember(group.rows().map(|(id, _, after)| (id, after)));
         self.remember(buckets.iter().map(|change| (change.id(), change.row())));
+        let ivks = group.rows().filter_map(|(id, _, after)| after.filter(|_| id.layer == Layer::Ivk));
+        ivks.for_each(|row| self.parts.shelf.registry.settle(&row.header));
         self.let_go(group);
         // The records are durable in the outbox. If the log cannot take them now it says so by `ready`, and takes them at its next start.
         let _logged_later = self.parts.audit.settle(&outbox);
@@ -613,6 +646,7 @@ impl Writer {
 
     /// Lets go of what was kept of the changed rows; precedes the answer.
     fn let_go(&self, group: &Group) {
+        let mut is_replaced = false;
         for (id, before, after) in group.rows() {
             self.parts.cache.purge(id);
             // Nothing else is a parent, so nothing else is kept extracted.
@@ -620,6 +654,10 @@ impl Writer {
             for row in parents {
                 self.parts.parent.forget(ParentRef { chain: row.header.chain, version: row.header.version });
             }
+            let state_before = before.map(|row| row.header.state);
+            is_replaced |= matches!(id.layer, Layer::Ivk | Layer::L2 | Layer::L21)
+                && state_before == Some(lifecycle::State::Active)
+                && after.map(|row| row.header.state) != state_before;
         }
         let is_policy = group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup));
         // The state of an L3 is part of edges' leases too; a new one that is in one comes with a change of its service.
@@ -628,6 +666,9 @@ impl Writer {
         }
         if is_policy {
             self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
+        }
+        if is_replaced {
+            self.parts.parents_epoch.fetch_add(1, Ordering::AcqRel);
         }
     }
 }

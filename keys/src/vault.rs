@@ -3,8 +3,8 @@
 //! A verb that touches an object consumes an [`Authorized`] for it, so authorization cannot be forgotten, and checks that the object is still the
 //! one that was authorized. Changes are staged in the message's [`Unit`] and become real when that is committed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use secret::{Bytes, scrubbed};
@@ -105,6 +105,7 @@ pub struct Vault {
     pub(crate) units: UnitSender,
     pub(crate) policy_epoch: Arc<AtomicU64>,
     pub(crate) lease_epoch: Arc<AtomicU64>,
+    parents_epoch: Arc<AtomicU64>,
     latest_millis: AtomicI64,
     /// A row that is no row of the store, as one would be stored.
     decoy: Vec<u8>,
@@ -136,7 +137,11 @@ impl Vault {
     /// # Errors
     /// No randomness or no locked memory.
     pub fn core(parts: Parts) -> Result<(Arc<Self>, Writer), Error> {
-        Self::build(parts, |shelf, randomness, _cache| (Arc::new(Chain::new(shelf, randomness)), None))
+        let place = Arc::new(OnceLock::new());
+        let chains = Arc::clone(&place);
+        let (vault, writer) = Self::build(parts, |shelf, randomness, _cache| (Arc::new(Chain::new(shelf, randomness, chains)), None))?;
+        let _first = place.set(Arc::downgrade(&vault));
+        Ok((vault, writer))
     }
 
     /// As [`Vault::core`], of an edge.
@@ -161,6 +166,7 @@ impl Vault {
         // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
         let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
         let lease_epoch = Arc::new(AtomicU64::new(0));
+        let parents_epoch = Arc::new(AtomicU64::new(0));
         let (units, writer) = writer(WriterParts {
             shelf: shelf.clone(),
             audit: Arc::clone(&parts.audit),
@@ -169,6 +175,7 @@ impl Vault {
             parent: Arc::clone(&parent),
             policy_epoch: Arc::clone(&policy_epoch),
             lease_epoch: Arc::clone(&lease_epoch),
+            parents_epoch: Arc::clone(&parents_epoch),
             next: parts.next_outbox,
         });
         let decoy = record_header(RowId::new(Layer::L3, Uuid::nil()), shelf.registry.records(), TenantId::SYSTEM);
@@ -189,6 +196,7 @@ impl Vault {
             units,
             policy_epoch,
             lease_epoch,
+            parents_epoch,
             latest_millis: AtomicI64::new(parts.not_before.millis()),
             decoy: decoy.encode(),
         };
@@ -229,6 +237,12 @@ impl Vault {
     #[must_use]
     pub fn policy_epoch(&self) -> u64 {
         self.policy_epoch.load(Ordering::Acquire)
+    }
+
+    /// Moves whenever a version above other keys is no longer what they are to lie under: then a walk has work.
+    #[must_use]
+    pub fn parents_epoch(&self) -> u64 {
+        self.parents_epoch.load(Ordering::Acquire)
     }
 
     /// A fresh time-ordered identifier (UUIDv7, RFC 9562).
@@ -364,7 +378,7 @@ impl Vault {
         if !view.state.allows(V::PURPOSE) {
             let wants = match V::PURPOSE {
                 crate::lifecycle::Purpose::Protect => "Active",
-                crate::lifecycle::Purpose::Process => "Active or Deactivated",
+                crate::lifecycle::Purpose::Process | crate::lifecycle::Purpose::Rewrap => "Active or Deactivated",
             };
             return Err(Error::WrongState { is: view.state, wants });
         }
@@ -583,6 +597,8 @@ impl Vault {
 
     /// Opens a row. On a core both parts lie under one key, so whoever opens the one has the other for little.
     pub(crate) async fn open_row(&self, row: &Row, want: Want) -> Result<Entry, Error> {
+        let rescued = self.rescued(&row.header).await?;
+        let row = rescued.as_ref().unwrap_or(row);
         let header = &row.header;
         let sealed = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no attributes", header.id))?;
         let mut children = vec![(self.shelf.registry.attributes_binding(header), sealed)];
@@ -745,7 +761,7 @@ fn refusal_at(began: Duration, now: Duration) -> Duration {
 }
 
 /// Names the row in an error of its blobs.
-fn at(error: crate::wrap::WrapError, id: RowId) -> Error {
+pub(crate) fn at(error: crate::wrap::WrapError, id: RowId) -> Error {
     match Error::from(error) {
         Error::Corrupt { what, .. } => Error::corrupt(&what, id),
         other => other,

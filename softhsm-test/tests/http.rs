@@ -155,13 +155,18 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l2 = send(&mut connect(&appliance, "ADMIN_CORE", "OPERATOR"), &get("/api/v1/tenants/acme"), b"").expect("an answer").json();
     let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
     let superseded = "{\"reason\":\"Superseded\"}";
-    let cells: [(String, [u16; 5]); 35] = [
+    let cells: [(String, [u16; 5]); 40] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
         (delete("/api/v1/slots/none"), [404, 403, 403, 403, 403]),
         (delete("/api/v1/slots/softhsm"), [409, 403, 403, 403, 403]),
-        (get("/api/v1/ivk"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/kek/status"), [200, 200, 403, 403, 403]),
+        (post("/api/v1/kek/rotate", "{\"algorithm\":\"ROT13\"}"), [400, 403, 403, 403, 403]),
+        (get("/api/v1/kek/reencryption"), [200, 200, 403, 403, 403]),
+        (post("/api/v1/kek/reencryption/pause", ""), [200, 403, 403, 403, 403]),
+        (post("/api/v1/kek/reencryption/resume", ""), [200, 403, 403, 403, 403]),
+        (post("/api/v1/kek/reencryption/start", ""), [200, 403, 403, 403, 403]),
         (get("/api/v1/tenants"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/acme"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/globex"), [200, 200, 404, 403, 403]),

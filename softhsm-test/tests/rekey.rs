@@ -37,6 +37,8 @@ use uuid::Uuid;
 /// Not secret: of the tests of `seal`.
 const RELEASE_KEY: &[u8] = include_bytes!("../../seal/tests/golden/release-key.der");
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
+const FIRST: CustodianKey = CustodianKey([1; 32]);
+const SECOND: CustodianKey = CustodianKey([2; 32]);
 const LOG: LogId = LogId([4; 16]);
 
 /// A cluster with a tenant on a node's files, and its devices.
@@ -110,6 +112,10 @@ fn randomness() -> Randomness {
 impl Bench {
     /// With a slot of each of these custodians, labelled as they are called: `hsm`, `spare`, `tpm`, `board`.
     async fn founded(custodians: &[&str]) -> Self {
+        Self::founded_by(custodians, Roster::empty()).await
+    }
+
+    async fn founded_by(custodians: &[&str], roster: Roster) -> Self {
         let hsm = SoftHsm::new();
         hsm.add_token("spare");
         let tpm = custodians.contains(&"tpm").then(Swtpm::new);
@@ -117,7 +123,7 @@ impl Bench {
         let this = Self { hsm, tpm, people, dir: tempfile::tempdir().expect("a temporary folder"), is_typed: false };
         Layout::new(this.dir.path()).prepare().expect("the folder is ours");
         let (seal, master) = (this.seal(), MasterKey::generate(&randomness()).expect("the arena has room"));
-        let genesis = cluster::found(cluster_id(), &master, &randomness(), SystemClock.now(), Roster::empty().hash()).expect("room");
+        let genesis = cluster::found(cluster_id(), &master, &randomness(), SystemClock.now(), roster.hash()).expect("room");
         for custodian in custodians {
             let approval = (*custodian == "tpm").then(|| this.approval(1));
             let new = NewSlot {
@@ -125,7 +131,7 @@ impl Bench {
                 label: label(custodian),
                 cluster: cluster_id(),
                 generation: 1,
-                roster: Roster::empty(),
+                roster: roster.clone(),
                 approval,
                 created: SystemClock.now(),
             };
@@ -306,16 +312,18 @@ async fn prepare(node: &Arc<Node>, approvals: BTreeMap<Label, Approval>) -> Resu
     node.rekey_master(node.system, Authority::Operator, RekeyStep::Prepare { approvals, roster: None }).await
 }
 
-/// By the word of the custodian of before, if there is one, who has another take their place.
+/// By the word of the custodian of before, or an operator's, who have another take their place.
 async fn prepare_for(node: &Arc<Node>, by: Option<CustodianKey>, next: CustodianKey) -> Result<RekeyReport, RekeyError> {
-    let authority = by.map_or(Authority::Operator, |by| {
-        let question = Question { cluster: cluster_id(), id: Uuid::from_bytes([9; 16]), operation: "rekey".to_owned(), digest: [0; 32] };
-        let mut ceremony = Ceremony::new(question, alone(by)).expect("it has a custodian");
-        ceremony.vote(Vote::Approve, by).expect("on the roster");
-        Authority::Custodians(ceremony.approval().expect("one is enough"))
-    });
     let step = RekeyStep::Prepare { approvals: BTreeMap::new(), roster: Some(alone(next)) };
-    node.rekey_master(node.system, authority, step).await
+    node.rekey_master(node.system, by.map_or(Authority::Operator, approved), step).await
+}
+
+/// That custodian's approval, who decides alone.
+fn approved(by: CustodianKey) -> Authority {
+    let question = Question { cluster: cluster_id(), id: Uuid::from_bytes([9; 16]), operation: "rekey".to_owned(), digest: [0; 32] };
+    let mut ceremony = Ceremony::new(question, alone(by)).expect("it has a custodian");
+    ceremony.vote(Vote::Approve, by).expect("on the roster");
+    Authority::Custodians(ceremony.approval().expect("one is enough"))
 }
 
 fn alone(key: CustodianKey) -> Roster {
@@ -559,28 +567,18 @@ async fn a_slot_of_people_is_waited_for() {
     assert_eq!(roots.cluster.master_generation, 2);
 }
 
-/// Whichever call of the keystore fails, the slots of the generation that it says open it, the custodians are those of before or those who were to come, as the
-/// slots say too, and the next try succeeds.
+/// Whichever call of the keystore fails, the slots of the generation that it says open it, and the custodians are those of before or those who were to come,
+/// as these slots say too.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that_opens() {
-    let bench = Bench::founded(&["hsm"]).await;
-    let node = bench.open().await;
-    let before = served(&node).await;
-    close(node).await;
-    let (mut now, mut after_the_commit) = (1, 0);
-    let mut custodian: Option<CustodianKey> = None;
+    let mut after_the_commit = 0;
     for calls in 0.. {
+        // Anew each time: every switch makes a version of the IVK, and every version more calls.
+        let bench = Bench::founded_by(&["hsm"], alone(FIRST)).await;
         let node = bench.open().await;
-        let next = CustodianKey([u8::try_from(calls + 1).expect("there are few calls"); 32]);
-        if custodian.is_some() {
-            let refused = prepare_for(&node, Some(next), next).await;
-            assert!(matches!(refused, Err(RekeyError::Authority(SlotError::OtherRoster))), "who is to come approves: {refused:?}");
-            let refused = prepare_for(&node, None, next).await;
-            assert!(matches!(refused, Err(RekeyError::Authority(SlotError::NeedsCeremony))), "an operator is enough: {refused:?}");
-        }
-        let before_hash = custodian.map_or(Roster::empty(), alone).hash();
-        prepare_for(&node, custodian, next).await.expect("the devices are well");
-        assert_eq!(roster_hash(&bench, &node).await, before_hash, "nothing is changed before the switch");
+        let before = served(&node).await;
+        prepare_for(&node, Some(FIRST), SECOND).await.expect("the devices are well");
+        assert_eq!(roster_hash(&bench, &node).await, alone(FIRST).hash(), "nothing is changed before the switch");
         close(node).await;
 
         let embedded = Arc::new(bench.embedded());
@@ -591,20 +589,20 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
         let switched = node.rekey_master(node.system, Authority::Before, RekeyStep::Switch).await;
         let has_struck = store.left.swap(-1, Ordering::Relaxed) < 0;
         let is = generation(&node).await.expect("there are roots");
-        assert!(is == now || is == now + 1, "call {calls}: {is}");
-        assert!(switched.is_err() || is == now + 1, "call {calls}: {switched:?}");
-        after_the_commit += usize::from(switched.is_err() && is == now + 1);
-        custodian = if is > now { Some(next) } else { custodian };
-        now = is;
+        assert!(is == 1 || is == 2, "call {calls}: {is}");
+        assert!(switched.is_err() || is == 2, "call {calls}: {switched:?}");
+        let is_told = switched.as_ref().map_or(true, |report| report.left.is_some() || report.ivk.is_some());
+        assert!(is_told, "call {calls}: {switched:?}");
+        after_the_commit += usize::from(is == 2 && switched.as_ref().map_or(true, |report| report.ivk.is_none()));
         assert_eq!(served(&node).await, before, "call {calls}");
         close(node).await;
         drop(store);
 
         let node = bench.open().await;
-        assert_eq!((served(&node).await, generation(&node).await), (before.clone(), Some(now)), "call {calls}");
-        assert_eq!(roster_hash(&bench, &node).await, custodian.map_or(Roster::empty(), alone).hash(), "call {calls}");
-        bench.must_all_open(now);
-        assert!(bench.slots().iter().all(|(_, generation)| *generation >= now), "call {calls}: {:?}", bench.slots());
+        assert_eq!((served(&node).await, generation(&node).await), (before, Some(is)), "call {calls}");
+        assert_eq!(roster_hash(&bench, &node).await, alone(if is == 1 { FIRST } else { SECOND }).hash(), "call {calls}");
+        bench.must_all_open(is);
+        assert!(bench.slots().iter().all(|(_, generation)| *generation >= is), "call {calls}: {:?}", bench.slots());
         close(node).await;
         if !has_struck {
             switched.expect("nothing has failed");
@@ -612,6 +610,40 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
             break;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_the_custodians_of_before_has_others_take_their_place() {
+    let bench = Bench::founded_by(&["hsm"], alone(FIRST)).await;
+    let node = bench.open().await;
+    for (by, is_other) in [(Some(SECOND), true), (None, false)] {
+        let refused = prepare_for(&node, by, SECOND).await;
+        let is_named = match refused {
+            Err(RekeyError::Authority(SlotError::OtherRoster)) => is_other,
+            Err(RekeyError::Authority(SlotError::NeedsCeremony)) => !is_other,
+            _ => false,
+        };
+        assert!(is_named, "{by:?}");
+    }
+    assert_eq!(bench.slots(), pairs(&[("hsm", 1)]));
+    prepare_for(&node, Some(FIRST), SECOND).await.expect("the devices are well");
+    // Given up, it leaves those of before.
+    let refused = node.rekey_master(node.system, approved(SECOND), RekeyStep::Abandon).await;
+    assert!(matches!(refused, Err(RekeyError::Authority(SlotError::OtherRoster))), "{refused:?}");
+    node.rekey_master(node.system, approved(FIRST), RekeyStep::Abandon).await.expect("the old one opens");
+    assert_eq!(roster_hash(&bench, &node).await, alone(FIRST).hash());
+    prepare_for(&node, Some(FIRST), SECOND).await.expect("the devices are well");
+    let report = node.rekey_master(node.system, approved(FIRST), RekeyStep::Switch).await.expect("every slot is there");
+    assert_eq!(report.roster, Some(alone(SECOND)));
+    assert_eq!(roster_hash(&bench, &node).await, alone(SECOND).hash());
+    let refused = prepare_for(&node, Some(FIRST), FIRST).await;
+    assert!(matches!(refused, Err(RekeyError::Authority(SlotError::OtherRoster))), "{refused:?}");
+    // Without a roster of its own the next one keeps this one.
+    let step = RekeyStep::Prepare { approvals: BTreeMap::new(), roster: None };
+    node.rekey_master(node.system, approved(SECOND), step).await.expect("the devices are well");
+    let report = node.rekey_master(node.system, Authority::Before, RekeyStep::Switch).await.expect("every slot is there");
+    assert_eq!((report.roster, roster_hash(&bench, &node).await), (None, alone(SECOND).hash()));
+    close(node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -175,13 +175,14 @@ fn roster_of(roster: &NewRoster) -> Answer<Roster> {
 }
 
 fn rekey_info(report: RekeyReport) -> RekeyInfo {
-    let RekeyReport { generation, made, waiting, roots, roster, removed, left } = report;
+    let RekeyReport { generation, made, waiting, roots, roster, ivk, removed, left } = report;
     RekeyInfo {
         generation,
         made: made.iter().map(ToString::to_string).collect(),
         waiting: waiting.iter().map(ToString::to_string).collect(),
         roots: roots.map(|roots| RekeyedRoots { integrity_keys: roots.integrity_keys, ivks: roots.ivks, audit_keys: roots.audit_keys }),
         roster: roster.as_ref().map(NewRoster::of),
+        ivk: ivk.map(|version| version.0),
         removed: removed.iter().map(ToString::to_string).collect(),
         left,
     }

@@ -19,9 +19,9 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{
-    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, IvkInfo, KeyInfo, KeyList, KeysWanted, NewCeremony,
-    NewService, NewTenant, Problem, RevokeKey, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo,
-    Status, TenantInfo, VerifySlot,
+    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, KekRotated, KekStatus, KeyInfo, KeyList, KeysWanted,
+    NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, ServiceInfo, ShardProgress, SignedManifest,
+    SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -370,12 +370,36 @@ impl Client {
         self.post("slots/approvals", approval).await
     }
 
-    /// All IVK versions.
+    /// Every version of the IVK, and how far the keys have come that it wraps.
     ///
     /// # Errors
     /// [`ClientError`], as for every call.
-    pub async fn ivk(&self) -> Result<Vec<IvkInfo>, ClientError> {
-        self.get("ivk").await
+    pub async fn kek_status(&self) -> Result<KekStatus, ClientError> {
+        self.get("kek/status").await
+    }
+
+    /// Makes the next version of the IVK.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 while somebody else changes the roots or slots.
+    pub async fn rotate_kek(&self, how: &RotateKek) -> Result<KekRotated, ClientError> {
+        self.post("kek/rotate", how).await
+    }
+
+    /// How far re-encryption has come.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn reencryption(&self) -> Result<ReencryptionInfo, ClientError> {
+        self.get("kek/reencryption").await
+    }
+
+    /// Starts, pauses or resumes re-encryption: `verb` is one of these three words.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn control_reencryption(&self, verb: &str) -> Result<ReencryptionInfo, ClientError> {
+        self.call(Method::POST, &format!("kek/reencryption/{verb}"), "application/json", Bytes::new()).await
     }
 
     /// Keys, newest first, a page at a time.

@@ -18,6 +18,7 @@ use crate::admin::types::Problem;
     ),
     tags(
         (name = "node", description = "The node, its seal and its roots"),
+        (name = "kek", description = "The Internal Versioned Key, which wraps the tenants' keys"),
         (name = "tenants", description = "Who keeps keys here"),
         (name = "edges", description = "Which edges may keep whose objects"),
         (name = "keys", description = "The keys of tenants and services: what they are, never what is in them")

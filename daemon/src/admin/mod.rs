@@ -5,6 +5,7 @@ mod ceremony_routes;
 pub mod client;
 pub mod document;
 mod edge_routes;
+mod kek_routes;
 mod key_routes;
 pub mod peer;
 pub mod routes;

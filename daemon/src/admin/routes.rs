@@ -21,13 +21,11 @@ use crate::admin::document::{self, Refusals};
 use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{IvkInfo, Memory, NewService, NewTenant, ServiceInfo, Status, TenantInfo, UnsealBy};
-use crate::admin::{ceremony_routes, edge_routes, key_routes, shard_routes, slot_routes};
+use crate::admin::types::{Memory, NewService, NewTenant, ServiceInfo, Status, TenantInfo, UnsealBy};
+use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, shard_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
-/// Looks at the appliance.
-const INSPECT: Deed = Deed::new(Action::Inspect, None);
 /// Looks at tenants, or at one.
 const INSPECT_TENANT: Deed = Deed::new(Action::Inspect, Some(Layer::Tenant));
 
@@ -60,7 +58,12 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(ceremony_routes::cast_vote))
         .routes(routes!(ceremony_routes::cancel_ceremony))
         .routes(routes!(ceremony_routes::manifest))
-        .routes(routes!(ivk))
+        .routes(routes!(kek_routes::kek_status))
+        .routes(routes!(kek_routes::rotate_kek))
+        .routes(routes!(kek_routes::reencryption))
+        .routes(routes!(kek_routes::start_reencryption))
+        .routes(routes!(kek_routes::pause_reencryption))
+        .routes(routes!(kek_routes::resume_reencryption))
         .routes(routes!(openapi))
 }
 
@@ -280,13 +283,6 @@ async fn create_service(
     Ok((StatusCode::CREATED, Json(service_info(owner.name.as_str(), made))))
 }
 
-/// All IVK versions.
-#[utoipa::path(get, path = "/api/v1/ivk", tag = "node", responses((status = 200, description = "As asked", body = [IvkInfo]), Refusals))]
-async fn ivk(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<Vec<IvkInfo>>> {
-    let list = act(&node, &call, INSPECT, async |vault, _unit, _subject| Ok(vault.ivk_status().await?)).await?;
-    Ok(Json(list.iter().map(ivk_info).collect()))
-}
-
 /// This document.
 #[utoipa::path(
     get, path = "/api/v1/openapi.json", tag = "node",
@@ -320,17 +316,6 @@ fn service_info(tenant: &str, service: Service) -> ServiceInfo {
         name: service.name.to_string(),
         id: service.id.to_string(),
         default_key: service.default_key.to_string(),
-    }
-}
-
-fn ivk_info(status: &keys::cluster::IvkStatus) -> IvkInfo {
-    IvkInfo {
-        version: status.version.0,
-        algorithm: status.aead.name().to_owned(),
-        bits: 256,
-        status: format!("{:?}", status.state).to_lowercase(),
-        created: rfc3339(status.created),
-        rotated: status.rotated.map(rfc3339),
     }
 }
 

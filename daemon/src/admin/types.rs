@@ -220,6 +220,8 @@ pub struct RekeyInfo {
     /// Who approves ceremonies from now on, if that was changed.
     #[serde(default)]
     pub roster: Option<NewRoster>,
+    /// The version of the IVK that wraps from then on; those before are compromised.
+    pub ivk: Option<u32>,
     /// The slots that were removed.
     pub removed: Vec<String>,
     /// Why old slots are still there, and what removes them.
@@ -477,7 +479,64 @@ pub struct SlotVerified {
     pub millis: u64,
 }
 
-/// `GET /api/v1/ivk`: one IVK version.
+/// `POST /api/v1/kek/rotate`: how the IVK is to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKek {
+    /// How the new version wraps: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV. Absent: as the one before.
+    #[serde(default)]
+    pub algorithm: Option<String>,
+    /// The versions so far may be known to others: they are compromised, and nothing but re-encryption opens them any more.
+    #[serde(default)]
+    pub compromised: bool,
+}
+
+/// What a rotation has done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KekRotated {
+    /// The version that wraps from now on.
+    pub version: u32,
+    /// The one that did.
+    pub replaced: u32,
+    /// A request with this Idempotency-Key has done it before.
+    pub repeated: bool,
+    /// How long it took, in milliseconds, the custodian's device included.
+    pub millis: u64,
+}
+
+/// `GET /api/v1/kek/status`: the IVK, and how far what it wraps has come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KekStatus {
+    /// Its versions, newest first.
+    pub versions: Vec<IvkInfo>,
+    /// The walk that brings keys under the newest versions.
+    pub reencryption: ReencryptionInfo,
+}
+
+/// `GET /api/v1/kek/reencryption`: the walk that brings keys under the newest versions of what wraps them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReencryptionInfo {
+    /// `walking`, `paused`, `waiting` or `done`.
+    pub state: String,
+    /// When the walk began, in RFC 3339.
+    pub began: Option<String>,
+    /// When the last whole walk ended, in RFC 3339.
+    pub ended: Option<String>,
+    /// Keys that the walk has looked at.
+    pub looked_at: u64,
+    /// About how many there are: as many as the whole walk before has looked at.
+    pub of: Option<u64>,
+    /// Keys that came under a newer version.
+    pub moved: u64,
+    /// Keys that stay where they are, because they do not verify.
+    pub refused: u64,
+    /// The first of them, and what is wrong.
+    pub refusals: Vec<String>,
+    /// Why the walk waits.
+    pub error: Option<String>,
+}
+
+/// One IVK version, part of [`KekStatus`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IvkInfo {
     /// Sequential number.

@@ -22,6 +22,7 @@ pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
     page.doors(metrics);
     page.store(metrics);
     page.sweep(metrics);
+    page.reencryption(metrics);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &page.0).expect("writing into a String does not fail");
     text
@@ -132,6 +133,18 @@ impl Page {
             uncompared.into_iter().collect(),
         );
         self.age("sweep_age", "Time since the last whole sweep ended", sweep.age());
+    }
+
+    fn reencryption(&mut self, metrics: &Metrics) {
+        let walks = &metrics.reencryption;
+        let one = |count: &Count| vec![(vec![], count.value())];
+        self.counter("reencryption_keys_looked_at", "Keys that walks have looked at", one(&walks.looked));
+        self.counter("reencryption_keys", "Keys that came under a newer version of what wraps them", one(&walks.moved));
+        self.plain(
+            "reencryption_refused",
+            "Keys that the last whole walk left behind, because they do not verify",
+            count_of(walks.left_behind()),
+        );
     }
 
     fn plain(&mut self, name: &str, help: &str, value: f64) {

@@ -63,6 +63,11 @@ impl Requests {
         }
     }
 
+    /// How many messages were answered.
+    pub(crate) fn total(&self) -> u64 {
+        self.took.iter().flat_map(Histogram::buckets).map(|(_, count)| count).sum()
+    }
+
     fn slot(&self, origin: Origin, action: Action, outcome: usize) -> Option<&Count> {
         let origin = ORIGINS.iter().position(|known| *known == origin)?;
         let action = (*self.places.get(action as usize)?)?;

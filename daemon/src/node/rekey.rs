@@ -17,7 +17,8 @@
 //! The new slots may carry another roster of custodians. They are made by the word of those of before, who have approved the others by name; the cluster
 //! record takes the others' hash in the transaction of the switch. Until then their votes count for nothing, and afterwards only theirs do.
 //!
-//! What the old MasterKey has opened may be known as well: rotate the IVK afterwards. Data copied before the switch opens under the old one for ever.
+//! What the old MasterKey has opened may be known as well, so a switch ends with a new version of the IVK, and the keys are brought under that one. Data
+//! copied before the switch opens under the old one for ever.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,12 +26,13 @@ use std::sync::Arc;
 use keys::cluster::{self, Cluster, Roots};
 use keys::entropy::Randomness;
 use keys::hierarchy::{GenerateError, IntegrityKeys, MasterKey};
-use keys::id::{ClusterId, SessionId};
+use keys::id::{ClusterId, KeyVersion, SessionId};
 use keys::master::Rekeyed;
 use keys::policy::Action;
 use keys::port::Clock;
 use keys::record::Outcome;
 use keys::registry::Registry;
+use keys::rotate::NewIvk;
 use seal::{Approval, Consent, Expected, Label, Listing, NewSlot, Opened, Roster, Seal, Slot, SlotId};
 
 use super::{Authority, Node, Open, SlotError, UnsealError, blocking};
@@ -65,6 +67,8 @@ pub struct RekeyReport {
     pub roots: Option<Rekeyed>,
     /// Who approves ceremonies from now on, if a switch has changed that.
     pub roster: Option<Roster>,
+    /// The version of the IVK that a switch has made, because those before may be known too.
+    pub ivk: Option<KeyVersion>,
     /// Slots that were removed.
     pub removed: Vec<SlotId>,
     /// Why old slots are still there after a switch, and what removes them.
@@ -394,7 +398,8 @@ impl Node {
         tracing::info!(from = generation, to = next, "the MasterKey was replaced");
 
         let Job { seal, open, .. } = job;
-        let removed = blocking(move || seal.remove_generations(.., (cluster, next), (&new, open.vault.registry().integrity()))).await;
+        let (keys, domain) = (Arc::clone(&new), Arc::clone(&open));
+        let removed = blocking(move || seal.remove_generations(.., (cluster, next), (&keys, domain.vault.registry().integrity()))).await;
         let outcome = if removed.is_ok() { Outcome::Success } else { Outcome::Unavailable };
         let noted = self.note_own(session, Action::RemoveSlot, outcome);
         let (removed, left) = match removed {
@@ -404,9 +409,17 @@ impl Node {
             }
         };
         noted?;
+        let compromised = NewIvk { is_compromised: true, ..NewIvk::default() };
+        let (ivk, left) = match self.rotate_under(session, &open, &new, compromised).await {
+            Ok(rotated) => (Some(rotated.version), left),
+            Err(error) => {
+                let undone = format!("the IVK was not rotated ({error}): run `strongroom ivk rotate --compromised`");
+                (None, Some(left.map_or_else(|| undone.clone(), |left| format!("{left}; {undone}"))))
+            }
+        };
         let made = self.seal_slots().map(|seal| seal.list()).transpose()?.unwrap_or_default().of_generation(Some(next));
         let made = made.slots.into_iter().map(|slot| slot.header.id).collect();
-        Ok(RekeyReport { generation: next, made, roots: Some(rekeyed), roster, removed, left, waiting: Vec::new() })
+        Ok(RekeyReport { generation: next, made, roots: Some(rekeyed), roster, ivk, removed, left, waiting: Vec::new() })
     }
 
     /// From now on this is the MasterKey: if the node keeps one, it keeps this.

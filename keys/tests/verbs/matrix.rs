@@ -20,7 +20,7 @@ use crate::{change, create, decrypts, encrypts, named};
 /// auditor. Nothing else is allowed anywhere, but for `ANYWHERE`.
 const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::Create, &[Some(Layer::L3)], "t"),
-    (Action::ReKey, &[Some(Layer::L3)], "t"),
+    (Action::ReKey, &[Some(Layer::L2), Some(Layer::L3)], "t"),
     (Action::Locate, &[None], "st"),
     (Action::Check, &[Some(Layer::L3)], "st"),
     (Action::Get, &[Some(Layer::L3)], "t"),
@@ -55,6 +55,8 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::GiveShard, &[None], "oc"),
     (Action::AddSlot, &[None], "o"),
     (Action::RemoveSlot, &[None], "o"),
+    (Action::RotateIvk, &[None], "o"),
+    (Action::ControlReencryption, &[None], "o"),
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),
     (Action::ListKeys, &[None], "toa"),

@@ -14,6 +14,7 @@ mod parents;
 mod races;
 mod rekey;
 mod revoke;
+mod rotate;
 mod sweep;
 
 use std::collections::BTreeMap;

@@ -317,6 +317,7 @@ fn rekey_rows(rekey: &RekeyInfo) -> Vec<(&'static str, String)> {
     rows.extend(
         rekey.roster.iter().map(|roster| ("approvals", format!("{} of {} from now on", roster.approvals, roster.custodians.len()))),
     );
+    rows.extend(rekey.ivk.iter().map(|version| ("IVK", format!("version {version} wraps from now on; those before are compromised"))));
     rows.extend(rekey.made.iter().map(|slot| ("slot made", slot.clone())));
     rows.extend(rekey.waiting.iter().map(|label| ("waits", format!("slot {} for its shards; see `strongroom slot shards`", clean(label)))));
     rows.extend(rekey.removed.iter().map(|slot| ("slot removed", slot.clone())));

@@ -1,23 +1,46 @@
 //! `ivk`: the versioned keys below the MasterKey.
 
-use clap::Subcommand;
-use daemon::admin::types::IvkInfo;
+use clap::{Args, Subcommand};
+use daemon::admin::types::{IvkInfo, KekRotated, RotateKek};
 
 use crate::context::{Context, wait};
 use crate::failure::Failure;
-use crate::output::table;
+use crate::output::{pairs, table};
+
+const AFTER_ROTATE: &str = "\
+The new version wraps from now on. What lies under the one before is brought under it in the background, while everything is served: see \
+`strongroom reencrypt status`.";
 
 /// `ivk ...`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Ivk {
     /// Show every IVK version
     Status,
+    /// Make the next IVK version, which wraps from then on
+    #[command(after_help = AFTER_ROTATE)]
+    Rotate(Rotate),
+}
+
+/// `ivk rotate`.
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// How the new version wraps: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV [default: as the one before]
+    #[arg(long, value_name = "NAME")]
+    algorithm: Option<String>,
+    /// The versions so far may be known to others: nothing but re-encryption opens them any more
+    #[arg(long)]
+    compromised: bool,
 }
 
 /// Runs `ivk ...`.
 pub(crate) fn run(context: &Context, command: &Ivk) -> Result<(), Failure> {
+    let client = context.client()?;
     match command {
-        Ivk::Status => context.out.show(&wait(context.client()?.ivk())?, |versions| ivk_text(versions)),
+        Ivk::Status => context.out.show(&wait(client.kek_status())?.versions, |versions| ivk_text(versions)),
+        Ivk::Rotate(Rotate { algorithm, compromised }) => {
+            let how = RotateKek { algorithm: algorithm.clone(), compromised: *compromised };
+            context.out.show(&wait(client.rotate_kek(&how))?, rotated_text)
+        }
     }
 }
 
@@ -27,6 +50,15 @@ fn ivk_text(versions: &[IvkInfo]) -> String {
         vec![ivk.version.to_string(), ivk.status.clone(), ivk.algorithm.clone(), ivk.bits.to_string(), ivk.created.clone(), rotated]
     };
     table(&["ivk", "status", "algorithm", "bits", "created", "rotated"], versions.iter().map(row).collect(), "no IVK")
+}
+
+fn rotated_text(rotated: &KekRotated) -> String {
+    let KekRotated { version, replaced, millis, .. } = rotated;
+    pairs(&[
+        ("IVK", format!("version {version} wraps from now on, in place of version {replaced}")),
+        ("took", format!("{millis} ms")),
+        ("next", "`strongroom reencrypt status --watch` shows how far the keys have come".to_owned()),
+    ])
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod node;
 mod openapi;
 mod output;
 mod pin;
+mod reencrypt;
 mod service;
 mod shell;
 mod slot;
@@ -89,6 +90,9 @@ enum Command {
     /// Internal versioned keys
     #[command(subcommand)]
     Ivk(ivk::Ivk),
+    /// How keys come under new versions of what wraps them
+    #[command(subcommand)]
+    Reencrypt(reencrypt::Reencrypt),
     /// The audit log
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -140,6 +144,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Slot(command) => slot::run(context, &command),
         Command::Ceremony(command) => ceremony::run(context, &command),
         Command::Ivk(command) => ivk::run(context, &command),
+        Command::Reencrypt(command) => reencrypt::run(context, &command),
         Command::Audit(command) => audit::run(context, &command),
         Command::Cert(command) => cert::run(context, &command),
         Command::Config(command) => configuration::run(context, &command),
@@ -256,6 +261,11 @@ mod tests {
             "slot verify",
             "slot verify s1 --retry-pin",
             "ivk status",
+            "ivk rotate",
+            "reencrypt status",
+            "reencrypt start",
+            "reencrypt pause",
+            "reencrypt resume",
             "audit verify",
             "audit verify --dir d --key 0000000000000000000000000000000000000000000000000000000000000000",
             "cert issue --ca a --ca-key k --role service --tenant acme --name billing --out c --out-key k",

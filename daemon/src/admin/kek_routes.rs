@@ -1,0 +1,162 @@
+//! The routes of the key-encrypting key, which is the IVK: its versions, its rotation, and the walk that brings keys under the newest one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::{Extension, Json};
+use cipher::aead::Aead;
+use keys::cluster::IvkStatus;
+use keys::policy::Action;
+use keys::record::Outcome;
+use keys::rotate::NewIvk;
+
+use crate::admin::act::{Answer, Deed, act, tend};
+use crate::admin::document::Refusals;
+use crate::admin::peer::Call;
+use crate::admin::sent::Sent;
+use crate::admin::status::Refused;
+use crate::admin::types::{IvkInfo, KekRotated, KekStatus, ReencryptionInfo, RotateKek};
+use crate::node::Node;
+use crate::reencryptor::Progress;
+use crate::system::rfc3339;
+
+/// Names a request, so that it is done once however often it comes.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// Longest such name in bytes.
+const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+const INSPECT: Deed = Deed::new(Action::Inspect, None);
+const CONTROL: Deed = Deed::new(Action::ControlReencryption, None);
+
+/// Every version of the IVK, and how far the keys have come that it wraps.
+#[utoipa::path(get, path = "/api/v1/kek/status", tag = "kek", responses((status = 200, description = "As asked", body = KekStatus), Refusals))]
+pub(super) async fn kek_status(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekStatus>> {
+    let versions = act(&node, &call, INSPECT, async |vault, _unit, _subject| Ok(vault.ivk_status().await?)).await?;
+    Ok(Json(KekStatus { versions: versions.iter().map(ivk_info).collect(), reencryption: reencryption_info(&node) }))
+}
+
+/// Makes the next version of the IVK, which wraps from then on. Keys under the one before are brought under it in the background. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/rotate", tag = "kek", request_body = RotateKek,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: if it comes again, also after a restart, it is told what it has done")),
+    responses((status = 200, description = "It is in force", body = KekRotated), Refusals)
+)]
+pub(super) async fn rotate_kek(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    headers: HeaderMap,
+    sent: Sent,
+) -> Answer<Json<KekRotated>> {
+    let started = Instant::now();
+    let rotated = async {
+        call.check(Action::RotateIvk, None)?;
+        let new = new_ivk(&headers, &sent)?;
+        let _is_open = node.unsealed()?;
+        Ok::<_, Refused>(node.rotate_ivk(call.session, new).await?)
+    };
+    match rotated.await {
+        // It has left its record itself, in one unit with the change.
+        Ok(rotated) => {
+            node.metrics.requests.count(call.origin, Action::RotateIvk, Outcome::Success);
+            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Ok(Json(KekRotated { version: rotated.version.0, replaced: rotated.replaced.0, repeated: rotated.is_repeated, millis }))
+        }
+        Err(refused) => {
+            call.note(&node, Action::RotateIvk, refused.outcome)?;
+            Err(refused)
+        }
+    }
+}
+
+fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
+    let RotateKek { algorithm, compromised } = sent.json()?;
+    let names = || Aead::ALL.map(Aead::name).join(", ");
+    let named = |name: String| Aead::ALL.into_iter().find(|aead| aead.name() == name);
+    let aead = algorithm.map(|name| named(name).ok_or_else(|| Refused::invalid(format!("algorithm: one of {}", names())))).transpose()?;
+    let request = headers.get(IDEMPOTENCY_KEY).map(|name| match name.as_bytes() {
+        name if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&name.len()) => Ok(cipher::mac::sha256(&[name])),
+        _ => Err(Refused::invalid(format!("{IDEMPOTENCY_KEY}: 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"))),
+    });
+    Ok(NewIvk { aead, is_compromised: compromised, request: request.transpose()? })
+}
+
+/// How far the walk has come that brings keys under the newest versions.
+#[utoipa::path(
+    get, path = "/api/v1/kek/reencryption", tag = "kek", responses((status = 200, description = "As asked", body = ReencryptionInfo), Refusals)
+)]
+pub(super) async fn reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
+    tend(&node, &call, INSPECT, async { Ok(Json(reencryption_info(&node))) }).await
+}
+
+/// Has a walk begin, although nothing is known to be due. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/reencryption/start", tag = "kek",
+    responses((status = 200, description = "It begins", body = ReencryptionInfo), Refusals)
+)]
+pub(super) async fn start_reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
+    control(&node, &call, |node| node.reencryption.start()).await
+}
+
+/// Holds the walk until it is resumed, or the node is restarted. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/reencryption/pause", tag = "kek",
+    responses((status = 200, description = "It is held", body = ReencryptionInfo), Refusals)
+)]
+pub(super) async fn pause_reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
+    control(&node, &call, |node| node.reencryption.pause(true)).await
+}
+
+/// Lets the walk go on. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/reencryption/resume", tag = "kek",
+    responses((status = 200, description = "It goes on", body = ReencryptionInfo), Refusals)
+)]
+pub(super) async fn resume_reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
+    control(&node, &call, |node| node.reencryption.pause(false)).await
+}
+
+async fn control(node: &Arc<Node>, call: &Call, change: impl FnOnce(&Node)) -> Answer<Json<ReencryptionInfo>> {
+    let work = async {
+        if node.seal_slots().is_none() {
+            return Err(Refused::conflict("an edge wraps its object keys anew by itself: ask its core".to_owned()));
+        }
+        let _is_open = node.unsealed()?;
+        change(node);
+        Ok(Json(reencryption_info(node)))
+    };
+    tend(node, call, CONTROL, work).await
+}
+
+fn reencryption_info(node: &Node) -> ReencryptionInfo {
+    let Progress { is_walking, began, ended, looked, moved, refused, refused_count, expected, error } = node.reencryption.progress();
+    let state = match (node.reencryption.is_paused(), is_walking, ended) {
+        (true, ..) => "paused",
+        (false, true, _) => "walking",
+        (false, false, Some(_)) if error.is_none() => "done",
+        (false, false, _) => "waiting",
+    };
+    ReencryptionInfo {
+        state: state.to_owned(),
+        began: began.map(rfc3339),
+        ended: ended.map(rfc3339),
+        looked_at: looked,
+        of: expected,
+        moved,
+        refused: refused_count,
+        refusals: refused.into_iter().map(|finding| format!("{}: {}", finding.row, finding.what)).collect(),
+        error,
+    }
+}
+
+fn ivk_info(status: &IvkStatus) -> IvkInfo {
+    IvkInfo {
+        version: status.version.0,
+        algorithm: status.aead.name().to_owned(),
+        bits: 256,
+        status: format!("{:?}", status.state).to_lowercase(),
+        created: rfc3339(status.created),
+        rotated: status.rotated.map(rfc3339),
+    }
+}
