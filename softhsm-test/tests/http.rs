@@ -191,7 +191,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (get(&theirs), [200, 200, 404, 403, 403]),
         (get("/api/v1/keys/nothing"), [404, 404, 404, 403, 403]),
         (post(&format!("{theirs}/rotate"), ""), [403, 403, 404, 403, 403]),
-        (post(&format!("{l2}/rotate"), ""), [403, 403, 403, 403, 403]),
+        (post(&format!("{l2}/rotate"), ""), [403, 403, 201, 403, 403]),
         (post(&format!("{theirs}/revoke"), superseded), [403, 403, 404, 403, 403]),
         // A service's default key is not revoked by anybody.
         (post(&format!("{own}/revoke"), superseded), [403, 403, 403, 403, 403]),
