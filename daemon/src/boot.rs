@@ -17,7 +17,7 @@ use keys::policy::Action;
 use keys::port::Keystore;
 use keys::record::{Origin, Outcome};
 use sd_notify::NotifyState;
-use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Seal, SealSettings, ShamirSettings, Tpm2Settings};
+use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Recipient, Seal, SealSettings, ShamirSettings, Tpm2Settings};
 use storage::embedded::Embedded;
 use storage::memory::Memory;
 use tokio::net::TcpListener;
@@ -202,7 +202,8 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
             };
             Means::Tpm2(Tpm2Settings { tpm: tpm.clone(), pcrs: pcrs.clone(), pin })
         }
-        config::Means::Age(recipient) => Means::Person(*recipient),
+        config::Means::Age(recipient) => Means::Person(Recipient::Age(*recipient)),
+        config::Means::Card(key) => Means::Person(Recipient::Card(key.clone())),
         config::Means::Shamir(config::Shamir { threshold, keepers }) => {
             let keepers = keepers.iter().map(|keeper| keeper.parse()).collect::<Result<_, seal::Error>>()?;
             Means::Shamir(ShamirSettings { threshold: *threshold, keepers })
@@ -226,7 +227,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     let layout = Layout::new(&config.data_dir);
     let _lock = layout.lock()?;
     let node = Arc::new(open_node(config, memory, &layout).await?);
-    node.resume_ceremony();
+    node.resume_ceremony().await;
     node.reconcile().await?;
     node.record_start()?;
 

@@ -128,7 +128,9 @@ pub enum Means {
     /// A TPM 2.0.
     Tpm2(Tpm2),
     /// A person with an age identity, who keeps shards of others.
-    Age(seal::Recipient),
+    Age(seal::AgeRecipient),
+    /// A person with a smart card, who keeps shards of others.
+    Card(seal::CardKey),
     /// Several of the others, which keep a shard each.
     Shamir(Shamir),
 }
@@ -147,9 +149,15 @@ impl Custodian {
     pub fn environment(&self) -> impl Iterator<Item = (&String, &String)> {
         let environment = match &self.means {
             Means::Pkcs11(pkcs11) => Some(&pkcs11.environment),
-            Means::Tpm2(_) | Means::Age(_) | Means::Shamir(_) => None,
+            Means::Tpm2(_) | Means::Age(_) | Means::Card(_) | Means::Shamir(_) => None,
         };
         environment.into_iter().flatten()
+    }
+
+    /// Is it a person, who keeps shards only?
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        matches!(self.means, Means::Age(_) | Means::Card(_))
     }
 
     /// Whether a person types its PIN at each unseal.
@@ -158,7 +166,7 @@ impl Custodian {
         match &self.means {
             Means::Pkcs11(pkcs11) => pkcs11.pin.is_none(),
             Means::Tpm2(tpm2) => tpm2.pin == Some(TpmPin::Typed),
-            Means::Age(_) | Means::Shamir(_) => false,
+            Means::Age(_) | Means::Card(_) | Means::Shamir(_) => false,
         }
     }
 }

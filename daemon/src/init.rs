@@ -221,8 +221,7 @@ pub async fn run_edge(config: &Config, settings: &config::Edge) -> Result<InitRe
 
 /// People keep shards only.
 fn which_custodian(config: &Config, named: Option<&Label>) -> Result<Label, InitError> {
-    let keeps_slots = |custodian: &&config::Custodian| !matches!(custodian.means, config::Means::Age(_));
-    let all: Vec<&config::Custodian> = config.seal.custodians.iter().filter(keeps_slots).collect();
+    let all: Vec<&config::Custodian> = config.seal.custodians.iter().filter(|custodian| !custodian.is_person()).collect();
     match (named, &all[..]) {
         (Some(named), _) => Ok(named.clone()),
         (None, [only]) => Ok(only.name.parse()?),

@@ -32,7 +32,7 @@ use keys::record::{Origin, Outcome, Record, SessionRecord};
 use keys::registry::Registry;
 use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
-use seal::{Approval, Attempt, Consent, Expected, Label, Residency, Seal, TypedPin};
+use seal::{Approval, Attempt, Consent, Expected, Label, Residency, Roster, Seal, TypedPin};
 use secret::Bytes;
 use storage::embedded::Embedded;
 use tokio::sync::futures::Notified;
@@ -612,6 +612,7 @@ impl Node {
                 warnings.extend(rekey::warnings_of(&listing, generation));
                 let listing = listing.of_generation(generation);
                 warnings.extend(listing.too_few().map(|few| few.to_string()));
+                warnings.extend(listing.roster().and_then(Roster::one_alone).map(|alone| alone.to_string()));
                 warnings.extend(listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
                 self.slots().attempts.iter().for_each(|attempt| warnings.extend(slots::warnings_of(attempt)));
             }

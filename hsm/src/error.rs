@@ -78,6 +78,15 @@ pub enum Refusal {
         attribute: String,
     },
 
+    /// The key that something was encrypted to is not on the token.
+    #[error("this was not encrypted to a key of the token with serial `{serial}`, which has {keys} RSA keys: use the card of its keeper")]
+    OtherCard {
+        /// Which token.
+        serial: String,
+        /// How many it has.
+        keys: usize,
+    },
+
     // --- the environment: module and token ----------------------------------------------------------------------------------
     /// The module is not there, or is no PKCS#11 module.
     #[error("cannot use the PKCS#11 module {}: {reason}; check the path and that the vendor's package is installed", module.display())]

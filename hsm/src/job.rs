@@ -77,6 +77,15 @@ pub struct Protected {
     pub ciphertext: Vec<u8>,
 }
 
+/// The hash of RSA-OAEP, which MGF1 uses too; there is no label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Oaep {
+    /// SHA-256.
+    Sha256,
+    /// SHA-1, for tokens that have only that.
+    Sha1,
+}
+
 /// One piece of work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Task {
@@ -104,6 +113,15 @@ pub enum Task {
         aad: Vec<u8>,
         /// What protection returned.
         protected: Protected,
+    },
+    /// Decrypt what somebody else has encrypted to the public half of an RSA key: a shard for the holder of a card.
+    Decipher {
+        /// Which key, whatever it is called: SHA-256 of its modulus without leading zeros.
+        modulus_sha256: [u8; 32],
+        /// How it was encrypted.
+        oaep: Oaep,
+        /// What was encrypted; up to 256 bytes come out.
+        ciphertext: Vec<u8>,
     },
 }
 
@@ -172,7 +190,7 @@ pub enum Answer {
     KeyMade,
     /// To [`Task::Protect`].
     Protected(Protected),
-    /// To [`Task::Open`] and [`TpmTask::Open`]; the secret travels beside it.
+    /// To [`Task::Open`], [`Task::Decipher`] and [`TpmTask::Open`]; the secret travels beside it.
     Opened,
     /// To [`TpmTask::Describe`].
     TpmDescribed(TpmReport),

@@ -15,7 +15,7 @@ mod tpm;
 pub mod wire;
 
 pub use error::{DeviceError, Refusal};
-pub use job::{Answer, Job, KeyKind, KeyName, Order, Protected, SECRET_BYTES_MAX, Scheme, Task, Token, TokenName, TokenReport, Work};
+pub use job::{Answer, Job, KeyKind, KeyName, Oaep, Order, Protected, SECRET_BYTES_MAX, Scheme, Task, Token, TokenName, TokenReport, Work};
 pub use process::{DeviceProcess, ProcessSettings};
 pub use token::Login;
 pub use tpm::{

@@ -2,7 +2,7 @@
 
 use secret::Bytes;
 
-use crate::{Answer, Device, DeviceError, Job, KeyKind, KeyName, Protected, Reply, Secrets, Task, Token, TokenReport, Work};
+use crate::{Answer, Device, DeviceError, Job, KeyKind, KeyName, Oaep, Protected, Reply, Secrets, Task, Token, TokenReport, Work};
 
 /// What a job logs in with.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +68,25 @@ impl Token {
         protected: &Protected,
     ) -> Result<Bytes, DeviceError> {
         let task = Task::Open { key: key.clone(), aad: aad.to_vec(), protected: protected.clone() };
+        match self.run(device, login, task, None)? {
+            Reply { answer: Answer::Opened, secret: Some(secret) } => Ok(secret),
+            _ => Err(MISFIT),
+        }
+    }
+
+    /// Decrypts what somebody else has encrypted to the public half of a key of the token, into locked memory.
+    ///
+    /// # Errors
+    /// `OtherCard`, `BadCiphertext`, `MechanismMissing`, and what a login can bring.
+    pub fn decipher(
+        &self,
+        device: &dyn Device,
+        login: Login<'_>,
+        modulus_sha256: [u8; 32],
+        oaep: Oaep,
+        ciphertext: &[u8],
+    ) -> Result<Bytes, DeviceError> {
+        let task = Task::Decipher { modulus_sha256, oaep, ciphertext: ciphertext.to_vec() };
         match self.run(device, login, task, None)? {
             Reply { answer: Answer::Opened, secret: Some(secret) } => Ok(secret),
             _ => Err(MISFIT),

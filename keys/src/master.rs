@@ -48,11 +48,18 @@ impl Vault {
     ///
     /// - `old`: the MasterKey in force.
     /// - `new`: one that is sealed in slots of the next generation already.
+    /// - `roster_hash`: of the roster that those slots carry. If it is another than the record's, its custodians take the place of the others with the
+    ///   switch, in the same unit and with an audit record of its own: no instant has the slots of one and the hash of the other.
     ///
     /// # Errors
     /// [`Error::Corrupt`] names the record that does not verify, does not open under `old` or is missing; [`Error::Invalid`] if the two are one key;
     /// the store's. The commit: [`Error::Raced`] if another change of the roots came first.
-    pub async fn rekey_master(&self, unit: &mut Unit, old: &MasterKey, new: &MasterKey) -> Result<Rekeyed, Error> {
+    pub async fn rekey_master(
+        &self,
+        unit: &mut Unit,
+        (old, new): (&MasterKey, &MasterKey),
+        roster_hash: [u8; 32],
+    ) -> Result<Rekeyed, Error> {
         let registry = &self.shelf.registry;
         let cluster = registry.cluster();
         if cipher::mac::ct_eq(&old.check_value(cluster)?, &new.check_value(cluster)?) {
@@ -62,7 +69,8 @@ impl Vault {
         let record = read_cluster(registry, &row)?;
         let master_generation =
             record.master_generation.checked_add(1).ok_or_else(|| Error::corrupt("its MasterKey has no next generation", row.header.id))?;
-        let record = Cluster { master_generation, fence: record.fence + 1, ..record };
+        let is_roster_new = record.roster_hash != roster_hash;
+        let record = Cluster { master_generation, roster_hash, fence: record.fence + 1, ..record };
         let now = self.now();
         unit.intend(now, Action::RekeyMaster, &row.header);
 
@@ -76,8 +84,10 @@ impl Vault {
         let change = self.cluster_change(row, &record)?;
         let generation = change.row().map(|row| row.header.generation);
         unit.stage(change);
-        let (session, action, object) = (unit.session(), Action::RekeyMaster, Some(cluster_row()));
-        unit.record(Record { time: now, session, action, object, version: None, generation, outcome: Outcome::Success });
+        let (session, object) = (unit.session(), Some(cluster_row()));
+        for action in [Action::RekeyMaster].into_iter().chain(is_roster_new.then_some(Action::ChangeRoster)) {
+            unit.record(Record { time: now, session, action, object, version: None, generation, outcome: Outcome::Success });
+        }
         let [integrity_keys, ivks, audit_keys] = counts;
         Ok(Rekeyed { cluster: record, integrity_keys, ivks, audit_keys })
     }

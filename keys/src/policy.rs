@@ -168,6 +168,8 @@ pub enum Action {
     Reencrypt = 133,
     /// Re-encryption was started, paused or resumed.
     ControlReencryption = 134,
+    /// Others approve ceremonies from then on.
+    ChangeRoster = 135,
     /// A version of the IVK was archived, because no key lies under it any more.
     RetireIvk = 136,
     /// An edge's object key was wrapped under an L3.
@@ -190,7 +192,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 59] = [
+    pub const ALL: [Self; 60] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -241,6 +243,7 @@ impl Action {
         Self::RotateIvk,
         Self::Reencrypt,
         Self::ControlReencryption,
+        Self::ChangeRoster,
         Self::RetireIvk,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,

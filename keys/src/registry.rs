@@ -2,8 +2,8 @@
 //!
 //! The registry exists from unseal to seal; dropping it wipes it. It also makes and checks the MAC of every row.
 //!
-//! IVK versions come, change their state and go while it is open. A new one is [announced](Registry::announce) before its record is stored, and does
-//! nothing until the writer, which has just made the record durable, [settles](Registry::settle) what it says: so what wraps here is never ahead of
+//! IVK versions come, change their state and go while it is open. A new one is announced (`Registry::announce`) before its record is stored, and does
+//! nothing until the writer, which has just made the record durable, settles (`Registry::settle`) what it says: so what wraps here is never ahead of
 //! what is stored, and nothing is answered in between.
 
 use std::collections::BTreeMap;

@@ -6,7 +6,7 @@ use keys::id::{ClusterId, Time};
 use secret::Key;
 
 use crate::change::Change;
-use crate::custodian::{Consent, Custodian, CustodianKind, New, SlotKey};
+use crate::custodian::{Consent, Custodian, New, SlotKey};
 use crate::slot::{Header, Slot};
 use crate::slots::{SLOTS_MAX, Staged};
 use crate::submit::PENDING;
@@ -47,7 +47,7 @@ impl Seal {
     ) -> Result<Slot, Error> {
         let (master, integrity) = keys;
         let custodian = self.custodian(&new.custodian)?;
-        if custodian.kind() == CustodianKind::Age {
+        if custodian.kind().is_person() {
             return Err(Error::KeepsShardsOnly { name: new.custodian });
         }
         let mut change = self.begin_change(integrity)?;

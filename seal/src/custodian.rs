@@ -55,10 +55,12 @@ pub enum CustodianKind {
     GcpKms = 7,
     /// A person's age recipient; keeps shards only.
     Age = 64,
+    /// A person's smart card; keeps shards only.
+    Card = 65,
 }
 
 impl CustodianKind {
-    const NAMES: [(Self, &'static str); 8] = [
+    const NAMES: [(Self, &'static str); 9] = [
         (Self::Pkcs11, "pkcs11"),
         (Self::Tpm2, "tpm2"),
         (Self::Shamir, "shamir"),
@@ -67,7 +69,14 @@ impl CustodianKind {
         (Self::AzureKeyVault, "azure-key-vault"),
         (Self::GcpKms, "gcp-kms"),
         (Self::Age, "age"),
+        (Self::Card, "card"),
     ];
+
+    /// Does a person open what it keeps, and give it by hand?
+    #[must_use]
+    pub const fn is_person(self) -> bool {
+        matches!(self, Self::Age | Self::Card)
+    }
 
     pub(crate) fn from_number(number: u8) -> Option<Self> {
         Self::NAMES.into_iter().map(|(kind, _)| kind).find(|kind| *kind as u8 == number)

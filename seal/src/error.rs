@@ -145,10 +145,12 @@ pub enum Error {
         keeper: Label,
     },
     /// Only its keeper can open the shard.
-    #[error("`{keeper}` opens the shard by `age --decrypt` and gives it with `strongroom unseal --shard`")]
+    #[error("`{keeper}` opens the shard by {} and gives it with `strongroom unseal --shard`", if *kind == CustodianKind::Card { "their card" } else { "`age --decrypt`" })]
     NeedsShard {
         /// Who.
         keeper: Label,
+        /// With what.
+        kind: CustodianKind,
     },
     /// A person is to keep a whole slot key.
     #[error("custodian `{name}` is a person, who keeps a shard only: name a custodian with `shamir` and several keepers")]

@@ -6,8 +6,10 @@
 //! anything, and code paths or module names that come from a slot file.
 
 mod add;
+mod age;
 mod approval;
 mod approve;
+mod card;
 mod ceremony;
 mod change;
 mod custodian;
@@ -34,7 +36,9 @@ mod tpm2;
 mod unseal;
 
 pub use add::NewSlot;
+pub use age::AgeRecipient;
 pub use approval::{Approval, State};
+pub use card::{CardFile, CardKey};
 pub use ceremony::{Approved, Ceremony, Question, Standing, Vote};
 pub use custodian::{Consent, CustodianKind, Guarded, Platform};
 pub use error::Error;
@@ -45,7 +49,7 @@ pub use pkcs11::Pkcs11Settings;
 pub use release::ReleaseSigner;
 pub use remove::Removed;
 pub use residency::{Residency, Why};
-pub use roster::{CustodianKey, Roster};
+pub use roster::{CustodianKey, OneAlone, Roster};
 pub use shamir::{KEEPERS_MAX, ShamirSettings};
 pub use shard::{PlainShard, SHARD_TEXT_BYTES_MAX};
 pub use slot::{Header, Slot};
@@ -94,7 +98,7 @@ pub enum Means {
     Pkcs11(Pkcs11Settings),
     /// A TPM 2.0.
     Tpm2(Tpm2Settings),
-    /// A person with an age identity, who keeps a shard of others' slots.
+    /// A person with an age identity or a smart card, who keeps a shard of others' slots.
     Person(Recipient),
     /// Several others, which keep a shard each.
     Shamir(ShamirSettings),

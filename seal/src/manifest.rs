@@ -6,10 +6,10 @@ use cipher::mac::sha3_256;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
 
-use crate::Error;
 use crate::custodian::{CustodianKind, Guarded};
 use crate::shamir::{Shard, Split};
 use crate::slot::Header;
+use crate::{Error, Recipient};
 
 #[derive(Serialize)]
 struct Manifest {
@@ -30,7 +30,7 @@ struct Part {
     keeper: String,
     region: Option<String>,
     kind: String,
-    /// SHA-256 of what names the keeper's key: a recipient, or a token and its key.
+    /// SHA-256 of what names the keeper's key: a card's public key (SubjectPublicKeyInfo), a recipient, or a token and its key.
     key_sha256: String,
     protected_sha3_256: String,
     plain_sha3_256: String,
@@ -62,9 +62,17 @@ fn part(shard: &Shard) -> Part {
         keeper: shard.keeper.to_string(),
         region: shard.region.as_ref().map(ToString::to_string),
         kind: shard.kind.to_string(),
-        key_sha256: HEXLOWER.encode(&cipher::mac::sha256(&[&shard.guarded.parameters])),
+        key_sha256: HEXLOWER.encode(&key_sha256(shard)),
         protected_sha3_256: HEXLOWER.encode(&sha3_256(&shard.guarded.protected)),
         plain_sha3_256: HEXLOWER.encode(&shard.digest),
+    }
+}
+
+/// Of a card the digest that everybody computes of a public key; whatever else names one is digested as it is stored.
+fn key_sha256(shard: &Shard) -> [u8; 32] {
+    match Recipient::from_parameters(shard.kind, &shard.guarded.parameters) {
+        Ok(Some(Recipient::Card(key))) => key.fingerprint(),
+        _ => cipher::mac::sha256(&[&shard.guarded.parameters]),
     }
 }
 

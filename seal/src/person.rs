@@ -1,53 +1,59 @@
-//! A person who keeps a shard: it is encrypted to their age recipient, and only they can open it, by a program and a key of their own (C11).
+//! A person who keeps a shard: it is encrypted to an age identity or to a smart card of theirs, and only they can open it (C11).
 //!
-//! What a slot stores for one: `recipient 32` as parameters, and an age file as the protected part.
+//! What they get is the shard's text, so that whatever program opens it gives them the line that they enter.
 
 use std::fmt;
-use std::str::FromStr;
 
-use bech32::primitives::decode::CheckedHrpstring;
-use bech32::{Bech32, Hrp};
-use cipher::age::{DRAWN_BYTES, RECIPIENT_BYTES, encrypt};
-use secret::{Bytes, Key};
+use secret::Bytes;
 
+use crate::age::AgeRecipient;
+use crate::card::CardKey;
 use crate::custodian::{Consent, Custodian, CustodianKind, Guarded, New, Place, Platform};
 use crate::shard::PlainShard;
 use crate::{Error, Label};
 
-const HRP: &str = "age";
-
-/// Whom a shard is encrypted to: the public key that `age-keygen` prints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Recipient([u8; RECIPIENT_BYTES]);
+/// Whom a shard is encrypted to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recipient {
+    /// The holder of an age identity.
+    Age(AgeRecipient),
+    /// The holder of a smart card.
+    Card(CardKey),
+}
 
 impl Recipient {
-    /// What a slot stores.
+    /// What its holder is as a keeper.
+    #[must_use]
+    pub fn kind(&self) -> CustodianKind {
+        match self {
+            Self::Age(_) => CustodianKind::Age,
+            Self::Card(_) => CustodianKind::Card,
+        }
+    }
+
+    /// What a slot stores for a keeper of this kind; `None` for a device.
     ///
     /// # Errors
     /// `Corrupt`.
-    pub(crate) fn from_parameters(bytes: &[u8]) -> Result<Self, Error> {
-        bytes.try_into().map(Self).map_err(|_| Error::Corrupt { what: "recipient", at: 0 })
-    }
-}
-
-impl FromStr for Recipient {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let decoded = CheckedHrpstring::new::<Bech32>(text).ok().filter(|decoded| decoded.hrp().as_str() == HRP);
-        let bytes: Option<Vec<u8>> = decoded.map(|decoded| decoded.byte_iter().collect());
-        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Self).ok_or(Error::Invalid { field: "recipient", wants: "an X25519 recipient of age: `age1` and 58 more characters" })
+    pub(crate) fn from_parameters(kind: CustodianKind, bytes: &[u8]) -> Result<Option<Self>, Error> {
+        match kind {
+            CustodianKind::Age => AgeRecipient::from_parameters(bytes).map(Self::Age).map(Some),
+            CustodianKind::Card => CardKey::from_parameters(bytes).map(Self::Card).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 
 impl fmt::Display for Recipient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&bech32::encode::<Bech32>(Hrp::parse_unchecked(HRP), &self.0).map_err(|_| fmt::Error)?)
+        match self {
+            Self::Age(recipient) => recipient.fmt(f),
+            Self::Card(key) => key.fmt(f),
+        }
     }
 }
 
-/// Somebody with an age identity.
+/// Somebody who gives a shard by hand.
 pub(crate) struct Person {
     name: Label,
     recipient: Recipient,
@@ -65,7 +71,7 @@ impl Custodian for Person {
     }
 
     fn kind(&self) -> CustodianKind {
-        CustodianKind::Age
+        self.recipient.kind()
     }
 
     fn unattended(&self) -> bool {
@@ -73,16 +79,17 @@ impl Custodian for Person {
     }
 
     fn protect(&self, secret: &Bytes, of: New<'_>, _: Consent<'_>) -> Result<Guarded, Error> {
-        let drawn = Key::<DRAWN_BYTES>::try_init_with(|place| Ok::<_, Error>(of.randomness.fill(place)?))?;
         let copy = Bytes::init_with(secret.len(), |place| secret.expose(|secret| place.copy_from_slice(secret)))?;
         let text = PlainShard::from_bytes(copy)?.text()?;
-        let file = text.expose(|text| drawn.expose(|drawn| encrypt(&self.recipient.0, text, drawn)));
-        let unfit = |_| Error::Invalid { field: "recipient", wants: "a public key that `age-keygen` has printed" };
-        Ok(Guarded { parameters: self.recipient.0.to_vec(), protected: file.map_err(unfit)? })
+        let (parameters, protected) = match &self.recipient {
+            Recipient::Age(recipient) => (recipient.parameters(), text.expose(|text| recipient.encrypt(text, of.randomness))?),
+            Recipient::Card(key) => (key.parameters(), text.expose(|text| key.encrypt(text))?),
+        };
+        Ok(Guarded { parameters, protected })
     }
 
     fn open(&self, _: Place<'_>, _: Consent<'_>) -> Result<Bytes, Error> {
-        Err(Error::NeedsShard { keeper: self.name.clone() })
+        Err(Error::NeedsShard { keeper: self.name.clone(), kind: self.kind() })
     }
 
     fn ailing(&self, _: Place<'_>, _: Consent<'_>) -> Vec<(Label, Error)> {
@@ -99,28 +106,5 @@ impl Custodian for Person {
 
     fn platform(&self, _: Option<&[u8]>) -> Result<Option<Platform>, Error> {
         Ok(None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_recipient_is_read_as_age_prints_it_and_in_no_other_form() {
-        // The example of the format's specification.
-        let text = "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
-        let recipient: Recipient = text.parse().expect("it is one");
-        assert_eq!(recipient.to_string(), text);
-        assert_eq!(Recipient::from_parameters(&recipient.0).ok(), Some(recipient));
-        for wrong in [
-            "",
-            "age1",
-            "age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwk",
-            "AGE-SECRET-KEY-1GFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPYYSJZGFPQ4EGAEX",
-            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA",
-        ] {
-            assert!(wrong.parse::<Recipient>().is_err(), "{wrong}");
-        }
     }
 }

@@ -5,6 +5,8 @@
 //! ```
 //! A slot carries the roster for the time while the cluster record cannot be read; the record keeps its hash, to be compared after opening.
 
+use std::fmt;
+
 use crate::Error;
 use crate::fields::Reader;
 
@@ -20,6 +22,26 @@ pub(crate) const ROSTER_BYTES_MAX: usize = 2 + 255 * 32;
 pub struct Roster {
     threshold: u8,
     custodians: Vec<CustodianKey>,
+}
+
+/// One person alone can have the slots changed, and the MasterKey replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OneAlone {
+    /// How many custodians there are, each of whom can; with none it is an operator.
+    pub custodians: usize,
+}
+
+impl fmt::Display for OneAlone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.custodians {
+            0 => f.write_str("custodians: none, so one operator alone can change the slots and replace the MasterKey: name some by")?,
+            count => write!(
+                f,
+                "custodians: {count}, and any one of them alone can approve a change of the slots or another MasterKey: have two approve, by"
+            )?,
+        }
+        f.write_str(" `strongroom ceremony start rekey --roster SPKI_SHA256 --roster ... --approvals 2`")
+    }
 }
 
 impl Roster {
@@ -46,6 +68,12 @@ impl Roster {
                 Err(Error::Invalid { field: "custodian roster", wants: "1 to 255 custodians and a threshold from 1 to their number" })
             }
         }
+    }
+
+    /// The standing warning, if it is due: nobody has to agree with whoever wants something.
+    #[must_use]
+    pub fn one_alone(&self) -> Option<OneAlone> {
+        (self.threshold <= 1).then_some(OneAlone { custodians: self.custodians.len() })
     }
 
     /// How many must approve.
@@ -110,6 +138,15 @@ mod tests {
         let many: Vec<u8> = (0..=255).collect();
         check(1, &many[..255], true);
         check(1, &many, false);
+    }
+
+    #[test]
+    fn a_roster_is_warned_of_while_one_person_is_enough() {
+        let said = |roster: Roster| roster.one_alone().map(|alone| alone.to_string()).unwrap_or_default();
+        assert!(said(Roster::empty()).contains("one operator alone"));
+        let roster = |threshold| Roster::new(threshold, keys(&[1, 2, 3])).expect("it is sound");
+        assert!(said(roster(1)).contains("custodians: 3, and any one of them alone"));
+        assert_eq!([2, 3].map(|threshold| roster(threshold).one_alone()), [None, None]);
     }
 
     #[test]

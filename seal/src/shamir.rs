@@ -151,7 +151,7 @@ impl Custodian for Shamir {
         let at = Place { header: of.header, guarded: &guarded, approvals: &approvals };
         // The PINs have just been accepted, so there is no latch left that a person would have to overrule.
         let consent = Consent { retry_pin: false, ..consent };
-        let mut of_devices = split.shards.iter().filter(|shard| shard.kind != CustodianKind::Age);
+        let mut of_devices = split.shards.iter().filter(|shard| !shard.kind.is_person());
         of_devices.try_for_each(|shard| self.open_shard(shard, at, consent).map(drop))?;
         Ok(guarded)
     }
@@ -309,6 +309,63 @@ impl Split {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Recipient;
+    use crate::custodian::SlotKey;
+    use crate::manifest;
+    use crate::slot::Slot;
+
+    /// Made by an independent implementation from the layouts in this crate: keepers of every kind, whose shards are those of the slot's key.
+    const GOLDEN: &[u8] = include_bytes!("../tests/golden/slot-shamir-v1.bin");
+    const GOLDEN_SHARDS: &str = include_str!("../tests/golden/shards-v1.txt");
+    const GOLDEN_MANIFEST: &str = include_str!("../tests/golden/manifest-v1.json");
+
+    #[test]
+    fn what_the_first_format_stores_for_keepers_is_read_for_ever() {
+        let slot = Slot::decode(GOLDEN).expect("a slot of the first format");
+        let split = Split::decode(&slot.guarded).expect("it is split");
+        assert_eq!((split.id, split.threshold, split.encode()), ([0x51; 16], 2, slot.guarded.clone()));
+        let kinds = split.shards.iter().map(|shard| (shard.x, shard.keeper.as_str(), shard.region.as_ref().map(Label::as_str), shard.kind));
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            [
+                (1, "hsm-a", None, CustodianKind::Pkcs11),
+                (2, "tpm", Some("rack 2"), CustodianKind::Tpm2),
+                (3, "anna", Some("office, Berlin"), CustodianKind::Age),
+                (4, "dora", Some("pocket"), CustodianKind::Card),
+                (5, "emil", None, CustodianKind::Card),
+            ]
+        );
+        let recipient =
+            |at: usize| Recipient::from_parameters(split.shards[at].kind, &split.shards[at].guarded.parameters).expect("stored");
+        assert_eq!(recipient(2).map(|recipient| recipient.to_string().starts_with("age1")), Some(true));
+        let oaep = |at| if let Some(Recipient::Card(key)) = recipient(at) { Some(key.oaep()) } else { None };
+        assert_eq!([3, 4].map(oaep), [Some(hsm::Oaep::Sha256), Some(hsm::Oaep::Sha1)]);
+        assert_eq!((recipient(0), recipient(1)), (None, None));
+        assert!(split.shards.iter().all(|shard| device(shard.kind, &shard.guarded.parameters).is_some()));
+        assert_eq!(manifest::manifest(&slot.header, &slot.guarded).expect("it is split"), GOLDEN_MANIFEST);
+    }
+
+    #[test]
+    fn any_two_shards_of_the_first_format_open_its_slot_for_ever() {
+        let slot = Slot::decode(GOLDEN).expect("a slot of the first format");
+        let shards: Vec<Arc<PlainShard>> =
+            GOLDEN_SHARDS.lines().map(|line| Arc::new(PlainShard::parse(line.as_bytes()).expect("a whole shard"))).collect();
+        assert_eq!(shards.len(), 5);
+        for (shard, line) in shards.iter().zip(GOLDEN_SHARDS.lines()) {
+            shard.text().expect("the arena has room").expose(|text| assert_eq!(text, line.as_bytes()));
+        }
+        let board = Shamir { name: "board".parse().expect("a label"), threshold: 2, keepers: Vec::new() };
+        for one in 0..5 {
+            for other in (0..5).filter(|other| *other != one) {
+                let given = [Arc::clone(&shards[one]), Arc::clone(&shards[other])];
+                let opened = board.open(slot.place(&[]), Consent { shards: &given, ..Consent::default() }).expect("two are enough");
+                let master = SlotKey::from_opened(&opened).and_then(|key| slot.open(&key)).expect("it opens");
+                master.expose(|master| assert_eq!(*master, [0x4D; 32], "{one} and {other}"));
+            }
+            let alone = board.open(slot.place(&[]), Consent { shards: &shards[one..=one], ..Consent::default() });
+            assert!(matches!(alone, Err(Error::TooFewShards { opened: 1, .. })));
+        }
+    }
 
     fn split() -> Split {
         let shard = |x: u8| Shard {

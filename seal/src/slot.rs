@@ -244,6 +244,8 @@ mod tests {
 
     /// Made by an independent implementation from the layout in this file's first lines.
     const GOLDEN: &[u8] = include_bytes!("../tests/golden/slot-v1.bin");
+    const GOLDEN_TPM2: &[u8] = include_bytes!("../tests/golden/slot-tpm2-v1.bin");
+    const GOLDEN_SHAMIR: &[u8] = include_bytes!("../tests/golden/slot-shamir-v1.bin");
     const FORMAT_AT: usize = 4;
     const TYPE_AT: usize = 6;
 
@@ -272,15 +274,33 @@ mod tests {
         assert_eq!(anew.expect("the arena has room").encode(), GOLDEN);
     }
 
+    /// What the custodians of the other kinds store is read in their own modules.
+    #[test]
+    fn slots_of_every_kind_in_the_first_format_open_for_ever() {
+        for (golden, kind) in [(GOLDEN, CustodianKind::Pkcs11), (GOLDEN_TPM2, CustodianKind::Tpm2), (GOLDEN_SHAMIR, CustodianKind::Shamir)]
+        {
+            let slot = Slot::decode(golden).expect("a slot of the first format");
+            assert_eq!((slot.header.kind, slot.encode()), (kind, golden.to_vec()));
+            slot.open(&golden_key()).expect("it opens").expose(|master| assert_eq!(*master, [0x4D; 32]));
+            // Its manifest too is made as it was made then.
+            let Slot { header, guarded, roster, .. } = slot;
+            let anew = Slot::seal(header, guarded, roster, &golden_key(), &MasterKey::from_key(key(0x4D)));
+            assert_eq!(anew.expect("the arena has room").encode(), golden, "{kind}");
+        }
+    }
+
     #[test]
     fn every_flipped_bit_is_refused_though_the_slot_key_is_right() {
-        for bit in 0..GOLDEN.len() * 8 {
-            let mut altered = GOLDEN.to_vec();
-            altered[bit / 8] ^= 1 << (bit % 8);
-            let opened = Slot::decode(&altered).and_then(|slot| slot.open(&golden_key()));
-            let error = opened.expect_err("nothing in a slot is unprotected");
-            let named = matches!(error, Error::Corrupt { .. } | Error::NewerFormat { .. } | Error::KindNotBuilt { .. } | Error::Forged);
-            assert!(named, "bit {bit}: {error}");
+        // Of the long one every third, which are bits of every byte.
+        for (golden, step) in [(GOLDEN, 1), (GOLDEN_TPM2, 1), (GOLDEN_SHAMIR, 3)] {
+            for bit in (0..golden.len() * 8).step_by(step) {
+                let mut altered = golden.to_vec();
+                altered[bit / 8] ^= 1 << (bit % 8);
+                let opened = Slot::decode(&altered).and_then(|slot| slot.open(&golden_key()));
+                let error = opened.expect_err("nothing in a slot is unprotected");
+                let named = matches!(error, Error::Corrupt { .. } | Error::NewerFormat { .. } | Error::KindNotBuilt { .. } | Error::Forged);
+                assert!(named, "bit {bit}: {error}");
+            }
         }
     }
 

@@ -10,13 +10,14 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::age::AgeRecipient;
 use crate::approval::APPROVAL_BYTES_MAX;
+use crate::card::CardKey;
 use crate::custodian::CustodianKind;
-use crate::person::Recipient;
 use crate::pkcs11::Parameters;
 use crate::shamir::Split;
 use crate::slot::{SLOT_BYTES_MAX, Slot};
-use crate::{Approval, Error, SlotId, file, tpm2};
+use crate::{Approval, Error, Roster, SlotId, file, tpm2};
 
 /// Most slots of one generation of the MasterKey.
 pub const SLOTS_MAX: usize = 16;
@@ -93,6 +94,12 @@ impl Listing {
         Some(TooFewSlots { independent: self.independent() }).filter(|few| few.independent < ENOUGH)
     }
 
+    /// Whose approvals count, as the slots say; compared with the cluster record when something is done. The oldest slot is of the generation in force.
+    #[must_use]
+    pub fn roster(&self) -> Option<&Roster> {
+        self.slots.first().map(|slot| &slot.roster)
+    }
+
     /// How many slots are independent of one another: 0, 1, or 2, which stands for more as well. With 2 any one device may be lost.
     #[must_use]
     pub fn independent(&self) -> usize {
@@ -146,7 +153,8 @@ pub(crate) fn device(kind: CustodianKind, parameters: &[u8]) -> Option<String> {
             let digest: String = parameters.root_name.iter().take(ROOT_NAME_BYTES_SHOWN).map(|byte| format!("{byte:02x}")).collect();
             Some(format!("TPM {digest}"))
         }
-        CustodianKind::Age => Recipient::from_parameters(parameters).ok().map(|recipient| recipient.to_string()),
+        CustodianKind::Age => AgeRecipient::from_parameters(parameters).ok().map(|recipient| recipient.to_string()),
+        CustodianKind::Card => CardKey::from_parameters(parameters).ok().map(|key| format!("card key {key}")),
         // Several devices, or not decoded yet and so never listed.
         CustodianKind::Shamir
         | CustodianKind::OpenbaoTransit

@@ -25,11 +25,11 @@ pub struct Keeping {
     pub region: Option<Label>,
     /// What the keeper is.
     pub kind: CustodianKind,
-    /// The recipient, if the keeper is a person.
+    /// Whom it is encrypted to, if the keeper is a person.
     pub recipient: Option<Recipient>,
     /// SHA3-256 of the plain shard.
     pub plain_digest: [u8; 32],
-    /// The shard in the keeper's keeping; an age file if that is a person.
+    /// The shard in the keeper's keeping; of a person an age file, or what a card decrypts.
     pub protected: Vec<u8>,
 }
 
@@ -158,7 +158,7 @@ impl Seal {
         let slot = slot.ok_or_else(|| Error::NoSuchSlot { name: id.to_string() })?;
         let split = Split::decode(&slot.guarded)?;
         let is_given = |shard: &&Shard| given.iter().any(|plain| shard.is_of(plain));
-        let missing = split.shards.iter().filter(|shard| shard.kind == CustodianKind::Age && !is_given(shard));
+        let missing = split.shards.iter().filter(|shard| shard.kind.is_person() && !is_given(shard));
         let missing: Vec<Label> = missing.map(|shard| shard.keeper.clone()).collect();
         if !missing.is_empty() {
             return Err(Error::ShardsNotReadBack { label: slot.header.label, missing });
@@ -176,11 +176,11 @@ impl Seal {
 
 /// Those whose shards come by hand.
 fn people(shards: &[Shard]) -> Vec<Label> {
-    shards.iter().filter(|shard| shard.kind == CustodianKind::Age).map(|shard| shard.keeper.clone()).collect()
+    shards.iter().filter(|shard| shard.kind.is_person()).map(|shard| shard.keeper.clone()).collect()
 }
 
 fn keeping(shard: Shard) -> Result<Keeping, Error> {
     let Shard { x, keeper, region, kind, digest, guarded } = shard;
-    let recipient = (kind == CustodianKind::Age).then(|| Recipient::from_parameters(&guarded.parameters)).transpose()?;
+    let recipient = Recipient::from_parameters(kind, &guarded.parameters)?;
     Ok(Keeping { point: x, keeper, region, kind, recipient, plain_digest: digest, protected: guarded.protected })
 }

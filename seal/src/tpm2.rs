@@ -156,6 +156,21 @@ impl Parameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::Slot;
+
+    /// Made by an independent implementation from the layouts in this crate.
+    const GOLDEN: &[u8] = include_bytes!("../tests/golden/slot-tpm2-v1.bin");
+
+    #[test]
+    fn what_the_first_format_stores_for_a_tpm_is_read_for_ever() {
+        let Slot { header, guarded, .. } = Slot::decode(GOLDEN).expect("a slot of the first format");
+        let root_name = [&[0, 0x0B][..], &[0xE1; 32]].concat();
+        let release_key = ReleaseKey { x: [0xE2; 32], y: [0xE3; 32] };
+        let stored = Parameters { root_name, release_key, policy_gen: 3, has_pin: true, public: vec![0xE4; 90] };
+        assert_eq!((header.custodian.as_str(), &guarded.protected), ("tpm", &vec![0xE5; 120]));
+        assert_eq!(stored.encode(), guarded.parameters);
+        assert_eq!(Parameters::decode(&guarded.parameters).ok(), Some(stored));
+    }
 
     #[test]
     fn parameters_are_read_as_they_were_written_and_in_no_other_form() {

@@ -3,6 +3,7 @@
 //! Whatever is missing fails the test with the command that provides it; nothing is skipped.
 
 mod appliance;
+mod card;
 mod core;
 mod disk;
 mod domain;
@@ -16,6 +17,7 @@ mod softhsm;
 mod swtpm;
 
 pub use appliance::{Appliance, Who, signal, wait_for, wait_for_within};
+pub use card::Card;
 pub use core::Core;
 pub use disk::Disk;
 pub use domain::{SESSION, domain};

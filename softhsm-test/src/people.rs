@@ -1,5 +1,6 @@
-//! People who keep shards: identities of the real `age` program, which open what a slot holds for them.
+//! People who keep shards: identities of the real `age` program, or smart cards, which open what a slot holds for them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -10,14 +11,16 @@ use data_encoding::{BASE32_NOPAD, BASE64};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::card::Card;
 use crate::core::Core;
 
 const SHARD_PREFIX: &str = "SRSHARD1";
 const CHECK_BYTES: usize = 4;
 
-/// Some people, with an age identity each.
+/// Some people, with an age identity or a card each.
 pub struct People {
     dir: TempDir,
+    cards: BTreeMap<String, Card>,
 }
 
 impl People {
@@ -27,13 +30,32 @@ impl People {
     /// If age is not installed.
     #[must_use]
     pub fn new(names: &[&str]) -> Self {
-        let this = Self { dir: tempfile::tempdir().expect("a temporary folder") };
+        let this = Self { dir: tempfile::tempdir().expect("a temporary folder"), cards: BTreeMap::new() };
         for name in names {
             let made = Command::new("age-keygen").arg("-o").arg(this.identity(name)).output();
             let made = made.unwrap_or_else(|error| panic!("cannot run age-keygen ({error}): apt-get install age"));
             assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         }
         this
+    }
+
+    /// Gives somebody a card instead of an identity.
+    #[must_use]
+    pub fn with_card(mut self, name: &str) -> Self {
+        self.cards.insert(name.to_owned(), Card::new());
+        self
+    }
+
+    /// Somebody's card.
+    #[must_use]
+    pub fn card(&self, name: &str) -> Option<&Card> {
+        self.cards.get(name)
+    }
+
+    /// The name of the file that somebody gets who keeps the shard of a number.
+    #[must_use]
+    pub fn file_name(&self, point: usize, name: &str) -> String {
+        format!("{point}-{name}.{}", if self.cards.contains_key(name) { "card" } else { "age" })
     }
 
     /// The file of somebody's identity.
@@ -55,8 +77,10 @@ impl People {
     /// Them as custodians of a configuration, and `board`, whose slots so many of them open.
     #[must_use]
     pub fn custodians(&self, names: &[&str], threshold: u8) -> String {
-        let person =
-            |name: &&str| format!("    - name: {name}\n      region: vault\n      age: {{recipient: {:?}}}\n", self.recipient(name));
+        let person = |name: &&str| match self.card(name) {
+            Some(card) => card.custodian(name),
+            None => format!("    - name: {name}\n      region: vault\n      age: {{recipient: {:?}}}\n", self.recipient(name)),
+        };
         let each: String = names.iter().map(person).collect();
         format!("{each}    - name: board\n      shamir:\n        threshold: {threshold}\n        keepers: [{}]\n", names.join(", "))
     }
@@ -70,7 +94,8 @@ impl People {
         let split: Value = serde_json::from_str(&core.ask(&["--json", "slot", "shards", slot])).expect("JSON");
         let shards = split["shards"].as_array().expect("a list");
         let own = shards.iter().find(|shard| shard["keeper"] == name).expect("they keep one");
-        self.decrypted(name, &BASE64.decode(own["age_file"].as_str().expect("a person's").as_bytes()).expect("Base64"))
+        let file = own["card_file"].as_str().or(own["age_file"].as_str()).expect("a person's");
+        self.decrypted(name, &BASE64.decode(file.as_bytes()).expect("Base64"))
     }
 
     /// Has these people give their shards of a slot, one after the other; says what came of the last.
@@ -89,12 +114,15 @@ impl People {
         outcome
     }
 
-    /// What somebody sees who opens an age file, armored or not.
+    /// What somebody sees who opens an age file, armored or not, or with their card the bytes of its file.
     ///
     /// # Panics
     /// If it is not for them.
     #[must_use]
     pub fn decrypted(&self, name: &str, file: &[u8]) -> Vec<u8> {
+        if let Some(card) = self.card(name) {
+            return card.decrypted(file);
+        }
         let mut age = Command::new("age");
         age.arg("--decrypt").arg("--identity").arg(self.identity(name)).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut age = age.spawn().expect("age is there, age-keygen was");

@@ -251,3 +251,125 @@ fn without_custodians_the_master_key_is_replaced_at_once_and_no_row_of_a_tenant_
     }
     assert!(refused(&core, &["ceremony", "start", "slot-add", "--custodian", "softhsm"]).contains("no custodian roster"));
 }
+
+/// The private key of somebody whom `dev` does not know.
+fn new_key(core: &Core, name: &str) -> String {
+    let file = core.dir().join(format!("{name}.pem")).display().to_string();
+    let made = Command::new("openssl").args(["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", &file]).output();
+    assert!(made.expect("openssl is installed").status.success());
+    file
+}
+
+/// The arguments of a re-key with other custodians.
+fn rekey_with<'a>(keys: &'a [String], approvals: &'a str) -> Vec<&'a str> {
+    let each = keys.iter().flat_map(|key| ["--roster", key.as_str()]);
+    ["ceremony", "start", "rekey"].into_iter().chain(each).chain(["--approvals", approvals]).collect()
+}
+
+fn approve_with(core: &Core, key: &str) -> Value {
+    json(core, &["ceremony", "approve", "--yes", "--key", key])
+}
+
+fn not_counted(core: &Core, key: &str) -> String {
+    refused(core, &["ceremony", "approve", "--yes", "--key", key])
+}
+
+#[test]
+fn custodians_are_replaced_by_their_own_quorum_and_only_the_new_ones_count_afterwards() {
+    let people = People::new(&NAMES);
+    let mut core = founded(&people);
+    let [one, two, three] = [1, 2, 3].map(|number| key(&core, number));
+    let [fresh, other] = ["fresh", "other"].map(|name| new_key(&core, name));
+    // One of the old ones stays.
+    let roster = [&three, &fresh, &other].map(|key| spki(key));
+    for (keys, approvals) in [(&roster[..], "0"), (&roster[..], "4"), (&[roster[0].clone(), roster[0].clone()][..], "1")] {
+        assert!(
+            refused(&core, &rekey_with(keys, approvals)).contains("custodian roster is not acceptable"),
+            "{approvals} of {}",
+            keys.len()
+        );
+    }
+    assert!(refused(&core, &["ceremony", "start", "rekey", "--approvals", "1"]).contains("--roster"));
+
+    // What is signed covers who is to come: a question with another name in it has no vote.
+    let started = json(&core, &rekey_with(&roster, "2"));
+    let mut ascending = roster.clone();
+    ascending.sort();
+    assert_eq!(started["asked"]["roster"], serde_json::json!({"approvals": 2, "custodians": ascending}));
+    assert!(core.ask(&["ceremony", "status"]).contains(&roster[1]));
+    approve_with(&core, &one);
+    let text = fs::read_to_string(file(&core)).expect("it is under way");
+    core.kill();
+    fs::write(file(&core), text.replace(&roster[1], &"ab".repeat(32))).expect("the folder is ours");
+    core.start();
+    assert_eq!(json(&core, &["ceremony", "status"]), serde_json::json!([]));
+
+    let _started = core.ask(&rekey_with(&roster, "2"));
+    approve_with(&core, &one);
+    assert!(not_counted(&core, &fresh).contains("not on the custodian roster"), "before the switch");
+    let done = approve_with(&core, &two);
+    assert_eq!(
+        (done["state"].as_str(), &done["rekey"]["generation"], &done["rekey"]["roster"]["approvals"]),
+        (Some("done"), &2.into(), &2.into())
+    );
+    restart(&mut core);
+    assert_eq!(core.standing(), "unsealed: ");
+
+    // A slot of people: the next re-key waits for them, and until then those of before are asked.
+    let _started = core.ask(&["ceremony", "start", "slot-add", "--custodian", "board"]);
+    for old in [&one, &two] {
+        assert!(not_counted(&core, old).contains("not on the custodian roster"), "after the switch");
+    }
+    approve_with(&core, &fresh);
+    assert_eq!(approve_with(&core, &three)["state"], "done");
+    assert_eq!(people.give(&core, "board", &NAMES), "listed");
+    let _started = core.ask(&rekey_with(&[&one, &two].map(|key| spki(key)), "2"));
+    approve_with(&core, &fresh);
+    assert_eq!(approve_with(&core, &other)["rekey"]["waiting"], serde_json::json!(["board"]));
+    restart(&mut core);
+    let _started = core.ask(&["ceremony", "start", "slot-remove", "board"]);
+    assert!(not_counted(&core, &one).contains("not on the custodian roster"));
+    approve_with(&core, &fresh);
+    assert_eq!(people.give(&core, "board", &NAMES), "rekeyed");
+    // What they were asked before the switch and approve after it is not done.
+    let late = approve_with(&core, &other)["state"].as_str().expect("a text").to_owned();
+    assert!(late.starts_with("failed: ") && late.contains("another roster"), "{late}");
+    assert_eq!(labels(&core), ["softhsm", "board"]);
+    let _started = core.ask(&["ceremony", "start", "slot-remove", "board"]);
+    assert!(not_counted(&core, &fresh).contains("not on the custodian roster"));
+    approve_with(&core, &one);
+    assert_eq!(approve_with(&core, &two)["state"], "done");
+    assert!(!core.status().contains("custodians:"), "{}", core.status());
+    let log = core.ask(&["audit", "verify"]);
+    assert!(log.contains("verifies"), "{log}");
+}
+
+#[test]
+fn while_one_person_is_enough_it_is_warned_of() {
+    let mut core = Core::prepared();
+    core.start();
+    let warned = |core: &Core, words: &str| {
+        let told = core.cli(&["doctor"]).stdout;
+        core.status().contains(words) && String::from_utf8_lossy(&told).contains(words)
+    };
+    assert!(warned(&core, "custodians: none, so one operator alone"), "{}", core.status());
+    // The first roster comes by the operator's word, there being nobody else.
+    let first = [spki(&key(&core, 1))];
+    let done = core.ask(&rekey_with(&first, "1"));
+    assert!(done.contains("warning") && done.contains("custodians: 1, and any one of them alone"), "{done}");
+    assert!(warned(&core, "custodians: 1, and any one of them alone"), "{}", core.status());
+    let all = [1, 2, 3].map(|number| spki(&key(&core, number)));
+    let started = core.ask(&rekey_with(&all, "2"));
+    assert!(started.contains(&all[2]) && !started.contains("warning"), "{started}");
+    assert_eq!(approve(&core, 1)["rekey"]["generation"], 3);
+    assert!(!warned(&core, "custodians:"), "{}", core.status());
+    core.stop();
+    // While nothing runs, the slots themselves say it.
+    assert!(!String::from_utf8_lossy(&core.cli(&["doctor"]).stdout).contains("custodians:"));
+
+    fs::remove_dir_all(core.data_dir()).expect("the folder is ours");
+    let mut init = core.init_command();
+    let said = init.args(["--approvals", "1", "--roster", &all[0]]).stderr(std::process::Stdio::piped()).output().expect("strongroom runs");
+    assert!(said.status.success() && String::from_utf8_lossy(&said.stderr).contains("warning: custodians: 1, and any one"));
+    assert!(String::from_utf8_lossy(&core.cli(&["doctor"]).stdout).contains("custodians: 1, and any one"));
+}

@@ -4,7 +4,10 @@ use std::fs;
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
+use daemon::kmip_client::{Endpoint, KmipClient};
+use kmip::ProtocolVersion;
 use serde_json::Value;
+use softhsm_test::requests::Secret;
 use softhsm_test::{Core, People, Who, altered_shard, give_shard, requests, wait_for};
 
 const NAMES: [&str; 5] = ["anna", "ben", "clara", "dora", "emil"];
@@ -43,6 +46,71 @@ fn on_a_copy(core: &Core) {
     fs::remove_dir_all(core.data_dir()).and_then(|()| fs::rename(copy, core.data_dir())).expect("the folder is ours");
 }
 
+/// Something encrypted under every key that a core of several tenants has, each with the service that opens it.
+struct Estate {
+    secrets: Vec<(Endpoint, Secret)>,
+}
+
+/// A client of that role and name, with a certificate of its own.
+fn peer(core: &Core, role: &str, tenant: &str, name: &str) -> Endpoint {
+    let [cert, key] = ["crt", "key"].map(|kind| core.dir().join(format!("{role}-{tenant}-{name}.{kind}")).display().to_string());
+    let (ca, ca_key) = (core.value("CA_CERT"), core.value("CA_KEY"));
+    let whose = ["--role", role, "--tenant", tenant, "--name", name, "--out", &cert, "--out-key", &key];
+    let _issued = core.ask(&[&["cert", "issue", "--ca", &ca, "--ca-key", &ca_key], &whose[..]].concat());
+    Endpoint { cert: cert.into(), key: key.into(), ..core.endpoint(Who::Service) }
+}
+
+fn connected(to: &Endpoint) -> KmipClient {
+    KmipClient::connect(to, ProtocolVersion::V1_4).expect("the core serves")
+}
+
+impl Estate {
+    /// Of each tenant a service with its default key and two more, of which one and the default key have three versions; then of one tenant another service.
+    fn new(core: &Core) -> Self {
+        let mut this = Self { secrets: Vec::new() };
+        for (tenant, service) in [("acme", "billing"), ("globex", "billing"), ("initech", "payroll")] {
+            if tenant == "initech" {
+                let _made = core.ask(&["tenant", "create", tenant]);
+                let _made = core.ask(&["service", "create", tenant, service]);
+            }
+            let (service, mut admin) = (peer(core, "service", tenant, service), connected(&peer(core, "tenant-admin", tenant, "alice")));
+            let default = requests::default_key(&mut admin).expect("the service has one");
+            let [plain, rotated] = ["plain", "rotated"].map(|name| {
+                let key = requests::create(&mut admin, name).expect("the name is free");
+                requests::activate(&mut admin, &key).expect("it is new");
+                key
+            });
+            this.encrypt(&service, &plain);
+            for mut key in [default, rotated] {
+                this.encrypt(&service, &key);
+                for _ in 0..2 {
+                    key = requests::rekey(&mut admin, &key).expect("it is Active");
+                    this.encrypt(&service, &key);
+                }
+            }
+        }
+        let made = json(core, &["service", "create", "acme", "archive"]);
+        this.encrypt(&peer(core, "service", "acme", "archive"), made["default_key"].as_str().expect("a text"));
+        this
+    }
+
+    fn encrypt(&mut self, service: &Endpoint, key: &str) {
+        let plain = format!("under {key}").into_bytes();
+        self.secrets.push((service.clone(), requests::encrypt(&mut connected(service), key, plain).expect("the key is Active")));
+    }
+
+    /// Opens everything; says how many keys that were.
+    fn opened(&self) -> usize {
+        let mut keys = std::collections::BTreeSet::new();
+        for (service, secret) in &self.secrets {
+            let plain = requests::decrypt(&mut connected(service), secret).unwrap_or_else(|error| panic!("{}: {error}", secret.key));
+            assert_eq!(plain, secret.plain, "{}", secret.key);
+            keys.insert(&secret.key);
+        }
+        keys.len()
+    }
+}
+
 #[test]
 fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() {
     let people = People::new(&NAMES);
@@ -52,6 +120,7 @@ fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() 
     core.start();
     let l3 = core.value("L3_ID");
     let secret = requests::encrypt(&mut core.connect(Who::Service), &l3, b"kept by five".to_vec()).expect("the core is well");
+    let estate = Estate::new(&core);
 
     // The slot is made, and waits for all five.
     let added = json(&core, &["slot", "add", "--custodian", "board", "--label", "recovery"]);
@@ -107,6 +176,8 @@ fn five_people_are_given_shards_while_the_core_serves_and_three_bring_it_back() 
     let last = taken(&core, &dora);
     assert_eq!((last["outcome"].as_str(), last["keeper"].as_str()), (Some("unsealed"), Some("dora")));
     assert_eq!(requests::decrypt(&mut core.connect(Who::Service), &secret).expect("the core is open"), b"kept by five");
+    // Every key of every tenant: three times seven, and that of the other service.
+    assert_eq!(estate.opened(), 22);
     assert!(core.ask(&["status"]).contains("resident ("), "no slot opens without people, so the MasterKey stays for jobs");
     assert!(core.ask(&["audit", "verify"]).contains("verifies"));
 

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use audit::{Log, LogId};
 use daemon::config::Config;
 use daemon::layout::{Identity, Layout};
-use daemon::node::{Authority, Custody, Node, NodeParts, RekeyError, RekeyReport, RekeyStep, Typed};
+use daemon::node::{Authority, Custody, Node, NodeParts, RekeyError, RekeyReport, RekeyStep, SlotError, Typed};
 use daemon::sessions::Sessions;
 use daemon::system::{SystemClock, SystemEntropy, SystemPace};
 use hsm::{Device, DeviceProcess, KeyName, ProcessSettings, TokenName, Tpm};
@@ -26,8 +26,8 @@ use keys::record::{Origin, SessionRecord};
 use keys::row::Row;
 use keys::vault::{Parts, Vault};
 use seal::{
-    Approval, Consent, CustodianSettings, Expected, Label, Means, NewSlot, PinSource, Pkcs11Settings, PlainShard, Platform, ReleaseSigner,
-    Roster, Seal, SealSettings, ShamirSettings, Slot, SlotId, State, Tpm2Settings,
+    Approval, Ceremony, Consent, CustodianKey, CustodianSettings, Expected, Label, Means, NewSlot, PinSource, Pkcs11Settings, PlainShard,
+    Platform, Question, Recipient, ReleaseSigner, Roster, Seal, SealSettings, ShamirSettings, Slot, SlotId, State, Tpm2Settings, Vote,
 };
 use softhsm_test::{LABEL, MODULE, PIN, People, SoftHsm, Swtpm, binary, wait_for};
 use storage::embedded::Embedded;
@@ -37,6 +37,8 @@ use uuid::Uuid;
 /// Not secret: of the tests of `seal`.
 const RELEASE_KEY: &[u8] = include_bytes!("../../seal/tests/golden/release-key.der");
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
+const FIRST: CustodianKey = CustodianKey([1; 32]);
+const SECOND: CustodianKey = CustodianKey([2; 32]);
 const LOG: LogId = LogId([4; 16]);
 
 /// A cluster with a tenant on a node's files, and its devices.
@@ -110,6 +112,10 @@ fn randomness() -> Randomness {
 impl Bench {
     /// With a slot of each of these custodians, labelled as they are called: `hsm`, `spare`, `tpm`, `board`.
     async fn founded(custodians: &[&str]) -> Self {
+        Self::founded_by(custodians, Roster::empty()).await
+    }
+
+    async fn founded_by(custodians: &[&str], roster: Roster) -> Self {
         let hsm = SoftHsm::new();
         hsm.add_token("spare");
         let tpm = custodians.contains(&"tpm").then(Swtpm::new);
@@ -117,7 +123,7 @@ impl Bench {
         let this = Self { hsm, tpm, people, dir: tempfile::tempdir().expect("a temporary folder"), is_typed: false };
         Layout::new(this.dir.path()).prepare().expect("the folder is ours");
         let (seal, master) = (this.seal(), MasterKey::generate(&randomness()).expect("the arena has room"));
-        let genesis = cluster::found(cluster_id(), &master, &randomness(), SystemClock.now(), Roster::empty().hash()).expect("room");
+        let genesis = cluster::found(cluster_id(), &master, &randomness(), SystemClock.now(), roster.hash()).expect("room");
         for custodian in custodians {
             let approval = (*custodian == "tpm").then(|| this.approval(1));
             let new = NewSlot {
@@ -125,7 +131,7 @@ impl Bench {
                 label: label(custodian),
                 cluster: cluster_id(),
                 generation: 1,
-                roster: Roster::empty(),
+                roster: roster.clone(),
                 approval,
                 created: SystemClock.now(),
             };
@@ -213,7 +219,7 @@ impl Bench {
         }
         if let Some(people) = &self.people {
             for name in NAMES {
-                let means = Means::Person(people.recipient(name).parse().expect("a recipient"));
+                let means = Means::Person(Recipient::Age(people.recipient(name).parse().expect("a recipient")));
                 custodians.push(CustodianSettings { name: label(name), region: None, means });
             }
             let means = Means::Shamir(ShamirSettings { threshold: 2, keepers: NAMES.map(label).into() });
@@ -303,7 +309,25 @@ async fn close(node: Arc<Node>) {
 }
 
 async fn prepare(node: &Arc<Node>, approvals: BTreeMap<Label, Approval>) -> Result<RekeyReport, RekeyError> {
-    node.rekey_master(node.system, Authority::Operator, RekeyStep::Prepare { approvals }).await
+    node.rekey_master(node.system, Authority::Operator, RekeyStep::Prepare { approvals, roster: None }).await
+}
+
+/// By the word of the custodian of before, or an operator's, who have another take their place.
+async fn prepare_for(node: &Arc<Node>, by: Option<CustodianKey>, next: CustodianKey) -> Result<RekeyReport, RekeyError> {
+    let step = RekeyStep::Prepare { approvals: BTreeMap::new(), roster: Some(alone(next)) };
+    node.rekey_master(node.system, by.map_or(Authority::Operator, approved), step).await
+}
+
+/// That custodian's approval, who decides alone.
+fn approved(by: CustodianKey) -> Authority {
+    let question = Question { cluster: cluster_id(), id: Uuid::from_bytes([9; 16]), operation: "rekey".to_owned(), digest: [0; 32] };
+    let mut ceremony = Ceremony::new(question, alone(by)).expect("it has a custodian");
+    ceremony.vote(Vote::Approve, by).expect("on the roster");
+    Authority::Custodians(ceremony.approval().expect("one is enough"))
+}
+
+fn alone(key: CustodianKey) -> Roster {
+    Roster::new(1, vec![key]).expect("it is sound")
 }
 
 async fn switch(node: &Arc<Node>) -> Result<RekeyReport, RekeyError> {
@@ -340,6 +364,15 @@ async fn served(node: &Node) -> (RowId, Vec<u8>) {
     let warnings = node.warnings().join("\n");
     assert!(!warnings.contains("outside strongroom"), "{warnings}");
     (id, key)
+}
+
+/// The hash of the roster that the keystore names and the slots in force carry.
+async fn roster_hash(bench: &Bench, node: &Node) -> [u8; 32] {
+    let generation = generation(node).await;
+    let opened = bench.seal().unseal(Expected { cluster: Some(cluster_id()), generation }, None).expect("it opens");
+    let roots = cluster::load(&node.store, cluster_id(), &opened.master).await.expect("it is the MasterKey in force");
+    assert_eq!(opened.slot.roster.hash(), roots.cluster.roster_hash, "generation {generation:?}");
+    roots.cluster.roster_hash
 }
 
 async fn generation(node: &Node) -> Option<u32> {
@@ -404,7 +437,7 @@ async fn a_crash_after_the_switch_is_mended_by_the_next_unseal() {
     let [old, new] = [1, 2].map(|generation| bench.seal().unseal(expected(generation), None).expect("it opens").master);
     let vault = Arc::clone(&node.open().expect("it is open").vault);
     let mut unit = vault.begin(node.system);
-    vault.rekey_master(&mut unit, &old, &new).await.expect("the store is well");
+    vault.rekey_master(&mut unit, (&old, &new), Roster::empty().hash()).await.expect("the store is well");
     let _receipt = unit.commit().await.expect("the store is well");
     drop(vault);
     close(node).await;
@@ -534,16 +567,18 @@ async fn a_slot_of_people_is_waited_for() {
     assert_eq!(roots.cluster.master_generation, 2);
 }
 
-/// Whichever call of the keystore fails, the slots of the generation that it says open it, and the next try succeeds.
+/// Whichever call of the keystore fails, the slots of the generation that it says open it, and the custodians are those of before or those who were to come,
+/// as these slots say too.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that_opens() {
     let mut after_the_commit = 0;
     for calls in 0.. {
         // Anew each time: every switch makes a version of the IVK, and every version more calls.
-        let bench = Bench::founded(&["hsm"]).await;
+        let bench = Bench::founded_by(&["hsm"], alone(FIRST)).await;
         let node = bench.open().await;
         let before = served(&node).await;
-        prepare(&node, BTreeMap::new()).await.expect("the devices are well");
+        prepare_for(&node, Some(FIRST), SECOND).await.expect("the devices are well");
+        assert_eq!(roster_hash(&bench, &node).await, alone(FIRST).hash(), "nothing is changed before the switch");
         close(node).await;
 
         let embedded = Arc::new(bench.embedded());
@@ -551,7 +586,7 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
         let node = bench.sealed_on(Arc::<Failing>::clone(&store), embedded).await;
         node.unseal(node.system, None).await.expect("a slot opens");
         store.left.store(calls, Ordering::Relaxed);
-        let switched = switch(&node).await;
+        let switched = node.rekey_master(node.system, Authority::Before, RekeyStep::Switch).await;
         let has_struck = store.left.swap(-1, Ordering::Relaxed) < 0;
         let is = generation(&node).await.expect("there are roots");
         assert!(is == 1 || is == 2, "call {calls}: {is}");
@@ -565,6 +600,7 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
 
         let node = bench.open().await;
         assert_eq!((served(&node).await, generation(&node).await), (before, Some(is)), "call {calls}");
+        assert_eq!(roster_hash(&bench, &node).await, alone(if is == 1 { FIRST } else { SECOND }).hash(), "call {calls}");
         bench.must_all_open(is);
         assert!(bench.slots().iter().all(|(_, generation)| *generation >= is), "call {calls}: {:?}", bench.slots());
         close(node).await;
@@ -574,6 +610,40 @@ async fn each_call_of_the_keystore_that_fails_during_a_switch_leaves_a_node_that
             break;
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_the_custodians_of_before_has_others_take_their_place() {
+    let bench = Bench::founded_by(&["hsm"], alone(FIRST)).await;
+    let node = bench.open().await;
+    for (by, is_other) in [(Some(SECOND), true), (None, false)] {
+        let refused = prepare_for(&node, by, SECOND).await;
+        let is_named = match refused {
+            Err(RekeyError::Authority(SlotError::OtherRoster)) => is_other,
+            Err(RekeyError::Authority(SlotError::NeedsCeremony)) => !is_other,
+            _ => false,
+        };
+        assert!(is_named, "{by:?}");
+    }
+    assert_eq!(bench.slots(), pairs(&[("hsm", 1)]));
+    prepare_for(&node, Some(FIRST), SECOND).await.expect("the devices are well");
+    // Given up, it leaves those of before.
+    let refused = node.rekey_master(node.system, approved(SECOND), RekeyStep::Abandon).await;
+    assert!(matches!(refused, Err(RekeyError::Authority(SlotError::OtherRoster))), "{refused:?}");
+    node.rekey_master(node.system, approved(FIRST), RekeyStep::Abandon).await.expect("the old one opens");
+    assert_eq!(roster_hash(&bench, &node).await, alone(FIRST).hash());
+    prepare_for(&node, Some(FIRST), SECOND).await.expect("the devices are well");
+    let report = node.rekey_master(node.system, approved(FIRST), RekeyStep::Switch).await.expect("every slot is there");
+    assert_eq!(report.roster, Some(alone(SECOND)));
+    assert_eq!(roster_hash(&bench, &node).await, alone(SECOND).hash());
+    let refused = prepare_for(&node, Some(FIRST), FIRST).await;
+    assert!(matches!(refused, Err(RekeyError::Authority(SlotError::OtherRoster))), "{refused:?}");
+    // Without a roster of its own the next one keeps this one.
+    let step = RekeyStep::Prepare { approvals: BTreeMap::new(), roster: None };
+    node.rekey_master(node.system, approved(SECOND), step).await.expect("the devices are well");
+    let report = node.rekey_master(node.system, Authority::Before, RekeyStep::Switch).await.expect("every slot is there");
+    assert_eq!((report.roster, roster_hash(&bench, &node).await), (None, alone(SECOND).hash()));
+    close(node).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

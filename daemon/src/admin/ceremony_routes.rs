@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use keys::policy::Action;
 use keys::port::Clock;
 use keys::record::{Origin, Outcome};
-use seal::{CustodianKey, Vote};
+use seal::{CustodianKey, Roster, Vote};
 use uuid::Uuid;
 
 use crate::admin::act::{Answer, Deed, outcome_of, tend};
@@ -18,7 +18,9 @@ use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::slot_routes::{approval_in, order, slot_info};
 use crate::admin::status::Refused;
-use crate::admin::types::{CastVote, CeremonyInfo, NewCeremony, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest, SlotInfo};
+use crate::admin::types::{
+    CastVote, CeremonyInfo, NewCeremony, NewRoster, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest, SlotInfo,
+};
 use crate::node::{Authority, CeremonyError, Node, RekeyError, RekeyReport, RekeyStep, Running, Starter};
 use crate::system::{SystemClock, rfc3339};
 
@@ -47,7 +49,7 @@ pub(super) async fn start_ceremony(
         Ok(info(&node.start_ceremony(asked, starter(&call)).await?, "collecting"))
     };
     // Where there are no custodians nobody can be asked, and no other command replaces the MasterKey.
-    if let (Ok(asked @ NewCeremony::Rekey(order)), true) = (&sent.json(), node.has_no_custodians()) {
+    if let (Ok(asked @ NewCeremony::Rekey(order)), true) = (&sent.json(), node.has_no_custodians().await) {
         let (node, call, asked, order) = (Arc::clone(&node), call.clone(), asked.clone(), order.clone());
         let alone = async move {
             let work = async { rekey(&node, &call, Authority::Operator, order).await };
@@ -148,12 +150,16 @@ async fn remove(node: &Node, call: &Call, by: Authority, slot: String) -> Answer
 
 /// Makes a new MasterKey and its slots, and puts it in force, unless people have to read their shards back first: then with the last of them.
 async fn rekey(node: &Arc<Node>, call: &Call, by: Authority, order: RekeyOrder) -> Answer<RekeyInfo> {
-    let RekeyOrder { approvals, abandon } = order;
+    let RekeyOrder { approvals, roster, abandon } = order;
     if abandon {
+        if roster.is_some() {
+            return Err(Refused::invalid("roster: left out when a re-key is given up".to_owned()));
+        }
         return Ok(rekey_info(node.rekey_master(call.session, by, RekeyStep::Abandon).await?));
     }
     let approvals = approvals.iter().map(|(label, approval)| Ok((label_of(label)?, approval_in(approval)?))).collect::<Answer<_>>()?;
-    let prepared = node.rekey_master(call.session, by, RekeyStep::Prepare { approvals }).await?;
+    let roster = roster.as_ref().map(roster_of).transpose()?;
+    let prepared = node.rekey_master(call.session, by, RekeyStep::Prepare { approvals, roster }).await?;
     if !prepared.waiting.is_empty() {
         return Ok(rekey_info(prepared));
     }
@@ -164,13 +170,18 @@ fn label_of(text: &str) -> Answer<seal::Label> {
     text.parse().map_err(|error| Refused::invalid(format!("approvals: {error}")))
 }
 
+fn roster_of(roster: &NewRoster) -> Answer<Roster> {
+    roster.roster().map_err(|error| Refused::invalid(format!("roster: {error}")))
+}
+
 fn rekey_info(report: RekeyReport) -> RekeyInfo {
-    let RekeyReport { generation, made, waiting, roots, ivk, removed, left } = report;
+    let RekeyReport { generation, made, waiting, roots, roster, ivk, removed, left } = report;
     RekeyInfo {
         generation,
         made: made.iter().map(ToString::to_string).collect(),
         waiting: waiting.iter().map(ToString::to_string).collect(),
         roots: roots.map(|roots| RekeyedRoots { integrity_keys: roots.integrity_keys, ivks: roots.ivks, audit_keys: roots.audit_keys }),
+        roster: roster.as_ref().map(NewRoster::of),
         ivk: ivk.map(|version| version.0),
         removed: removed.iter().map(ToString::to_string).collect(),
         left,
@@ -210,7 +221,8 @@ fn check(node: &Node, asked: &NewCeremony) -> Answer<()> {
             }
             Ok(())
         }
-        NewCeremony::Rekey(RekeyOrder { approvals, .. }) => {
+        NewCeremony::Rekey(RekeyOrder { approvals, roster, .. }) => {
+            let _sound = roster.as_ref().map(roster_of).transpose()?;
             approvals.iter().try_for_each(|(label, approval)| label_of(label).and_then(|_| approval_in(approval)).map(drop))
         }
         NewCeremony::SlotRemove(RemoveSlot { slot }) => {

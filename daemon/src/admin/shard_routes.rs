@@ -7,7 +7,7 @@ use axum::http::{HeaderName, header};
 use axum::{Extension, Json};
 use data_encoding::{BASE64, HEXLOWER};
 use keys::policy::Action;
-use seal::{Keepers, Keeping, Label, Slot};
+use seal::{Keepers, Keeping, Label, Recipient, Slot};
 
 use crate::admin::act::{Answer, Deed, tend};
 use crate::admin::document::Refusals;
@@ -71,14 +71,20 @@ pub(crate) fn split_info(slot: &Slot, keepers: Keepers) -> SplitInfo {
 }
 
 fn shard_info(shard: Keeping) -> ShardInfo {
+    let (age_file, card_file) = match &shard.recipient {
+        None => (None, None),
+        Some(Recipient::Age(_)) => (Some(BASE64.encode(&shard.protected)), None),
+        Some(Recipient::Card(key)) => (None, Some(BASE64.encode(&key.file(&shard.protected)))),
+    };
     ShardInfo {
         point: shard.point,
         keeper: shard.keeper.to_string(),
         region: shard.region.as_ref().map(ToString::to_string),
         kind: shard.kind.to_string(),
-        recipient: shard.recipient.map(|recipient| recipient.to_string()),
+        recipient: shard.recipient.as_ref().map(|recipient| recipient.to_string()),
         plain_sha3_256: HEXLOWER.encode(&shard.plain_digest),
-        age_file: shard.recipient.map(|_| BASE64.encode(&shard.protected)),
+        age_file,
+        card_file,
     }
 }
 

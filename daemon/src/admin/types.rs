@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use clap::ValueEnum;
+use data_encoding::HEXLOWER;
+use seal::{CustodianKey, Roster};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -167,9 +169,41 @@ pub struct RekeyOrder {
     /// By the slot's label: the first approval of the new slot of each TPM, as `strongroom slot tpm-policy sign` writes it, in Base64.
     #[serde(default)]
     pub approvals: BTreeMap<String, String>,
+    /// Others who approve ceremonies from then on; those of before approve this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roster: Option<NewRoster>,
     /// Give up one that waits for shards: its new slots are removed, and the MasterKey stays what it is.
     #[serde(default)]
     pub abandon: bool,
+}
+
+/// Who approves ceremonies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewRoster {
+    /// How many of them have to, 1 to their number.
+    pub approvals: u8,
+    /// SHA-256 of each one's public key (SubjectPublicKeyInfo) in lower-case hex, 1 to 255.
+    pub custodians: Vec<String>,
+}
+
+impl NewRoster {
+    /// Nothing is checked of a roster that is one already.
+    #[must_use]
+    pub fn of(roster: &Roster) -> Self {
+        Self { approvals: roster.threshold(), custodians: roster.custodians().iter().map(|key| HEXLOWER.encode(&key.0)).collect() }
+    }
+
+    /// The roster.
+    ///
+    /// # Errors
+    /// Why it is none.
+    pub fn roster(&self) -> Result<Roster, String> {
+        let digest = |text: &String| HEXLOWER.decode(text.as_bytes()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let key = |text: &String| digest(text).map(CustodianKey).ok_or_else(|| format!("`{text}` is not 64 lower-case hex digits"));
+        let keys = self.custodians.iter().map(key).collect::<Result<_, _>>()?;
+        Roster::new(self.approvals, keys).map_err(|error| error.to_string())
+    }
 }
 
 /// What a re-key of the MasterKey has done.
@@ -183,6 +217,9 @@ pub struct RekeyInfo {
     pub waiting: Vec<String>,
     /// The root records that were wrapped under the new MasterKey; absent if it is not in force.
     pub roots: Option<RekeyedRoots>,
+    /// Who approves ceremonies from now on, if that was changed.
+    #[serde(default)]
+    pub roster: Option<NewRoster>,
     /// The version of the IVK that wraps from then on; those before are compromised.
     pub ivk: Option<u32>,
     /// The slots that were removed.
@@ -288,14 +325,17 @@ pub struct ShardInfo {
     pub keeper: String,
     /// Where, if the configuration said so.
     pub region: Option<String>,
-    /// `age` for a person, else the kind of the device.
+    /// `age` or `card` for a person, else the kind of the device.
     pub kind: String,
-    /// The recipient that it is encrypted to, of a person.
+    /// What it is encrypted to, of a person: an age recipient, or `sha256:` and the digest in hex of a card's public key (SubjectPublicKeyInfo).
     pub recipient: Option<String>,
     /// SHA3-256 of the open shard in hex.
     pub plain_sha3_256: String,
-    /// The encrypted shard as an age file in Base64, of a person.
+    /// The encrypted shard as an age file in Base64, of a person with an age identity.
     pub age_file: Option<String>,
+    /// The encrypted shard in Base64 as `strongroom unseal --card` opens it, of a person with a smart card.
+    #[serde(default)]
+    pub card_file: Option<String>,
 }
 
 /// `POST /api/v1/shards`: what became of a shard, and how far its slot is.
@@ -654,4 +694,43 @@ pub struct Problem {
     pub status: u16,
     /// What happened and what to do next.
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rekey(roster: Option<NewRoster>) -> NewCeremony {
+        NewCeremony::Rekey(RekeyOrder { roster, ..RekeyOrder::default() })
+    }
+
+    #[test]
+    fn what_is_asked_of_custodians_covers_who_is_to_come_and_how_many_of_them() {
+        let roster = |approvals, keys: [char; 2]| NewRoster { approvals, custodians: keys.map(|key| key.to_string().repeat(64)).into() };
+        let asked =
+            [None, Some(roster(1, ['a', 'b'])), Some(roster(2, ['a', 'b'])), Some(roster(2, ['a', 'c'])), Some(roster(2, ['b', 'a']))];
+        let digests: std::collections::BTreeSet<[u8; 32]> = asked.into_iter().map(|roster| rekey(roster).digest()).collect();
+        assert_eq!(digests.len(), 5);
+        // Without a roster it is asked as before there were any.
+        assert_eq!(serde_json::to_string(&rekey(None)).expect("it prints"), r#"{"operation":"rekey","approvals":{},"abandon":false}"#);
+    }
+
+    #[test]
+    fn a_roster_that_comes_from_outside_is_one_or_is_refused() {
+        let check = |approvals, keys: &[&str], words: &str| {
+            let sent = NewRoster { approvals, custodians: keys.iter().map(|key| (*key).to_owned()).collect() };
+            let why = sent.roster().map(|roster| NewRoster::of(&roster) == sent).map_or_else(|why| why, |is_same| is_same.to_string());
+            assert!(why.contains(words), "{approvals} of {keys:?}: {why}");
+        };
+        let (one, two) = ("1f".repeat(32), "2f".repeat(32));
+        check(2, &[&one, &two], "true");
+        check(1, &[&one], "true");
+        check(0, &[&one, &two], "a threshold from 1 to their number");
+        check(3, &[&one, &two], "a threshold from 1 to their number");
+        check(1, &[], "1 to 255 custodians");
+        check(1, &[&one, &one], "every key once");
+        for odd in ["", "1f", &one.to_uppercase(), &format!("{one}00"), &"zz".repeat(32)] {
+            check(1, &[odd], "is not 64 lower-case hex digits");
+        }
+    }
 }

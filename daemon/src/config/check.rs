@@ -60,7 +60,9 @@ const PCR_BANK: &str = "sha256:";
 /// The state of Secure Boot (TCG PC Client Platform Firmware Profile).
 const PCR_DEFAULT: u8 = 7;
 const PCR_MAX: u8 = 23;
-const ONE_DEVICE: &str = "left out: a custodian is one of `pkcs11`, `tpm2`, `age` and `shamir`";
+const ONE_DEVICE: &str = "left out: a custodian is one of `pkcs11`, `tpm2`, `age`, `card` and `shamir`";
+/// The hashes of OAEP, by the names that they have here.
+pub(super) const OAEPS: [(&str, hsm::Oaep); 2] = [("sha256", hsm::Oaep::Sha256), ("sha1", hsm::Oaep::Sha1)];
 /// NAME_MAX of Linux: a credential is a file.
 const CREDENTIAL_NAME_BYTES_MAX: usize = 255;
 
@@ -221,6 +223,9 @@ fn custodian(at: &str, raw: file::Custodian) -> Result<Custodian, Fault> {
     if let Some(raw) = raw.age {
         all.push(("age", Means::Age(required(&format!("{at}.age.recipient"), raw.recipient, |text| text.parse().ok())?)));
     }
+    if let Some(raw) = raw.card {
+        all.push(("card", Means::Card(card(&format!("{at}.card"), raw)?)));
+    }
     if let Some(raw) = raw.shamir {
         all.push(("shamir", Means::Shamir(shamir(&format!("{at}.shamir"), raw)?)));
     }
@@ -228,6 +233,12 @@ fn custodian(at: &str, raw: file::Custodian) -> Result<Custodian, Fault> {
     let (_, means) = all.next().ok_or_else(|| Fault::missing(format!("{at}.pkcs11")))?;
     all.next().map_or(Ok(()), |(kind, _)| Err(second(kind)))?;
     Ok(Custodian { name, region, means })
+}
+
+fn card(at: &str, raw: file::Card) -> Result<seal::CardKey, Fault> {
+    let oaep = optional(&format!("{at}.oaep"), raw.oaep, |text| OAEPS.into_iter().find(|(name, _)| *name == text).map(|(_, oaep)| oaep))?;
+    let oaep = oaep.unwrap_or(hsm::Oaep::Sha256);
+    required(&format!("{at}.public_key"), raw.public_key, |text| seal::CardKey::from_pem(text, oaep).ok())
 }
 
 fn shamir(at: &str, raw: file::Shamir) -> Result<Shamir, Fault> {

@@ -79,6 +79,7 @@ pub(super) struct Custodian {
     pub(super) region: Option<String>,
     pub(super) tpm2: Option<Tpm2>,
     pub(super) age: Option<Age>,
+    pub(super) card: Option<Card>,
     pub(super) shamir: Option<Shamir>,
 }
 
@@ -86,6 +87,13 @@ pub(super) struct Custodian {
 #[serde(deny_unknown_fields)]
 pub(super) struct Age {
     pub(super) recipient: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Card {
+    pub(super) public_key: Option<String>,
+    pub(super) oaep: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

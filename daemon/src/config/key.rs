@@ -78,6 +78,8 @@ pub(super) const KEYS: &[Key] = &[
     ),
     key("seal.custodians[].region", "where it is, 1 to 64 bytes; shown with the shards that it keeps"),
     key("seal.custodians[].age.recipient", "the public key that age-keygen prints: `age1` and 58 more characters"),
+    key("seal.custodians[].card.public_key", "the card's RSA key of 2048 to 4096 bits in PEM (`BEGIN PUBLIC KEY`), or a certificate of it"),
+    key("seal.custodians[].card.oaep", "`sha256`, or `sha1` for a card that has only that"),
     key("seal.custodians[].pkcs11.module", "the absolute path of a PKCS#11 module"),
     key("seal.custodians[].pkcs11.token", "the token's label, 1 to 32 bytes, or `serial` instead of it"),
     key("seal.custodians[].pkcs11.serial", "the token's serial number, 1 to 16 characters, or `token` instead of it"),

@@ -8,7 +8,7 @@ use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
-use super::check::{NONE, TYPED, pcrs_text};
+use super::check::{NONE, OAEPS, TYPED, pcrs_text};
 use super::{Config, Custodian, Edge, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
 
 impl From<&Config> for file::File {
@@ -89,6 +89,10 @@ fn custodian(custodian: &Custodian) -> file::Custodian {
         Means::Pkcs11(device) => file::Custodian { pkcs11: Some(pkcs11(device)), ..shared },
         Means::Tpm2(device) => file::Custodian { tpm2: Some(tpm2(device)), ..shared },
         Means::Age(recipient) => file::Custodian { age: Some(file::Age { recipient: Some(recipient.to_string()) }), ..shared },
+        Means::Card(key) => {
+            let oaep = OAEPS.into_iter().find(|(_, oaep)| *oaep == key.oaep()).map(|(name, _)| name.to_owned());
+            file::Custodian { card: Some(file::Card { public_key: Some(key.pem()), oaep }), ..shared }
+        }
         Means::Shamir(shamir) => {
             let keepers = Some(file::OneOrMore::More(shamir.keepers.clone()));
             let shamir = file::Shamir { threshold: Some(shamir.threshold.into()), keepers };

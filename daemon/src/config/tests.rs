@@ -375,6 +375,27 @@ fn a_custodian_is_one_token_under_one_name() {
 }
 
 #[test]
+fn a_card_is_named_by_its_key_alone_and_its_hash_is_one_of_two() {
+    let config = load(&whole_example(), &[]).expect("the whole example loads");
+    let cards =
+        || config.seal.custodians.iter().filter_map(|custodian| if let Means::Card(key) = &custodian.means { Some(key) } else { None });
+    let [key] = cards().collect::<Vec<_>>()[..] else { panic!("the example has one card") };
+    assert_eq!(key.oaep(), hsm::Oaep::Sha256);
+    let card = |key: &str, more: &str| format!("seal: {{custodians: [{{name: a, card: {{public_key: {key:?}{more}}}}}]}}\n");
+    let sha1 = load(&(LEAST.to_owned() + &card(&key.pem(), ", oaep: sha1")), &[]).expect("it loads");
+    assert!(
+        matches!(&sha1.seal.custodians[0].means, Means::Card(of) if of.oaep() == hsm::Oaep::Sha1 && of.fingerprint() == key.fingerprint())
+    );
+    assert!(sha1.seal.custodians[0].is_person());
+    says(&refused(&card(&key.pem(), ", oaep: md5"), &[]), &["`seal.custodians[0].card.oaep` is \"md5\"", "`sha256`, or `sha1`"]);
+    says(&refused(&card("/etc/dora.pem", ""), &[]), &["card.public_key` is \"/etc/dora.pem\"", "RSA key of 2048 to 4096 bits in PEM"]);
+    says(&refused("seal: {custodians: [{name: a, card: {oaep: sha1}}]}", &[]), &["`seal.custodians[0].card.public_key` is missing"]);
+    let both =
+        card(&key.pem(), "").replace("card:", "age: {recipient: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj}, card:");
+    says(&refused(&both, &[]), &["seal.custodians[0].card`", "one of `pkcs11`, `tpm2`, `age`, `card` and `shamir`"]);
+}
+
+#[test]
 fn custodians_agree_on_the_variables_of_their_one_device_process() {
     let custodian = |name: &str, token: &str, variables: &str| {
         format!("{{name: {name}, pkcs11: {{module: /m.so, token: {token}, key: k, environment: {{{variables}}}}}}}")

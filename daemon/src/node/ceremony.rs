@@ -209,15 +209,16 @@ impl Node {
         running.clone()
     }
 
-    /// Those whose votes count, by the slots; compared with the cluster record when something is done.
-    fn roster(&self) -> Result<Roster, CeremonyError> {
-        let slots = self.seal_slots().ok_or(CeremonyError::Edge)?.list()?.slots;
-        Ok(slots.into_iter().map(|slot| slot.roster).find(|roster| !roster.custodians().is_empty()).unwrap_or(Roster::empty()))
+    /// Those whose votes count, by the slots of the generation in force; compared with the cluster record when something is done. While the MasterKey is
+    /// re-keyed, slots of the next one may name others.
+    fn roster(&self, generation: Option<u32>) -> Result<Roster, CeremonyError> {
+        let listing = self.seal_slots().ok_or(CeremonyError::Edge)?.list()?.of_generation(generation);
+        Ok(listing.roster().cloned().unwrap_or(Roster::empty()))
     }
 
     /// Is there nobody to be asked?
-    pub(crate) fn has_no_custodians(&self) -> bool {
-        self.roster().is_ok_and(|roster| roster.custodians().is_empty())
+    pub(crate) async fn has_no_custodians(&self) -> bool {
+        self.roster(self.expected().await.generation).is_ok_and(|roster| roster.custodians().is_empty())
     }
 
     /// Asks the custodians.
@@ -226,13 +227,14 @@ impl Node {
     /// [`CeremonyError`]; nothing is asked then.
     pub(crate) async fn start_ceremony(self: &Arc<Self>, asked: NewCeremony, starter: Starter) -> Result<Running, CeremonyError> {
         let node = Arc::clone(self);
+        let generation = self.expected().await.generation;
         blocking(move || {
             if let Some(Running { ceremony, .. }) = node.ceremony() {
                 let Question { id, operation, .. } = ceremony.question;
                 return Err(CeremonyError::UnderWay { id, operation });
             }
             let id = uuid::Builder::from_random_bytes(Randomness::new(Arc::new(SystemEntropy)).array()?).into_uuid();
-            let running = node.running(id, asked, starter, SystemClock.now(), COLLECT_WITHIN)?;
+            let running = node.running((id, asked, starter), node.roster(generation)?, SystemClock.now(), COLLECT_WITHIN)?;
             let mut place = node.ceremony_slot();
             if let Some(Running { ceremony, .. }) = &*place {
                 return Err(CeremonyError::UnderWay { id: ceremony.question.id, operation: ceremony.question.operation.clone() });
@@ -244,9 +246,15 @@ impl Node {
         .await
     }
 
-    fn running(&self, id: Uuid, asked: NewCeremony, starter: Starter, started: Time, left: Duration) -> Result<Running, CeremonyError> {
+    fn running(
+        &self,
+        (id, asked, starter): (Uuid, NewCeremony, Starter),
+        roster: Roster,
+        started: Time,
+        left: Duration,
+    ) -> Result<Running, CeremonyError> {
         let question = Question { cluster: self.identity.cluster, id, operation: asked.operation().to_owned(), digest: asked.digest() };
-        let ceremony = Ceremony::new(question, self.roster()?)?;
+        let ceremony = Ceremony::new(question, roster)?;
         Ok(Running { ceremony, asked, starter, started, is_executing: false, votes: Vec::new(), deadline: Instant::now() + left })
     }
 
@@ -367,10 +375,11 @@ impl Node {
     }
 
     /// Takes up the ceremony of before the start.
-    pub(crate) fn resume_ceremony(&self) {
+    pub(crate) async fn resume_ceremony(&self) {
         let path = Layout::new(&self.config.data_dir).ceremony();
         let Ok(text) = fs::read(&path) else { return };
-        match self.resumed(&text) {
+        let generation = self.expected().await.generation;
+        match self.resumed(&text, generation) {
             Some(running) if running.ceremony.standing() == Standing::Collecting => {
                 tracing::info!(ceremony = %running.ceremony.question.id, "a ceremony goes on");
                 *self.ceremony_slot() = Some(running);
@@ -383,12 +392,12 @@ impl Node {
         }
     }
 
-    fn resumed(&self, text: &[u8]) -> Option<Running> {
+    fn resumed(&self, text: &[u8], generation: Option<u32>) -> Option<Running> {
         let File { format, id, asked, starter, started_millis, votes } = serde_json::from_slice(text).ok()?;
         let started = Time::from_millis(started_millis);
         let gone = u64::try_from(SystemClock.now().millis() - started_millis).ok().map(Duration::from_millis)?;
         let left = COLLECT_WITHIN.checked_sub(gone).filter(|left| !left.is_zero() && format == FORMAT)?;
-        let mut running = self.running(id, asked, starter, started, left).ok()?;
+        let mut running = self.running((id, asked, starter), self.roster(generation).ok()?, started, left).ok()?;
         for vote in votes {
             let (said, key) = vote.judged(&running.ceremony.question).ok()?;
             running.ceremony.vote(said, key).ok()?;

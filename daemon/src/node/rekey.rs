@@ -14,6 +14,9 @@
 //! Between prepare and switch nobody keeps the new MasterKey: a new slot opens it again. Only where each of them needs a person it stays in locked
 //! memory, for as long as the node is open; after a seal or a restart such a re-key is prepared anew.
 //!
+//! The new slots may carry another roster of custodians. They are made by the word of those of before, who have approved the others by name; the cluster
+//! record takes the others' hash in the transaction of the switch. Until then their votes count for nothing, and afterwards only theirs do.
+//!
 //! What the old MasterKey has opened may be known as well, so a switch ends with a new version of the IVK, and the keys are brought under that one. Data
 //! copied before the switch opens under the old one for ever.
 
@@ -42,6 +45,8 @@ pub enum RekeyStep {
     Prepare {
         /// The first approved state of each new slot that a TPM opens, or has a part in, by the slot's label.
         approvals: BTreeMap<Label, Approval>,
+        /// Who approves ceremonies after the switch, if it is to be others than now.
+        roster: Option<Roster>,
     },
     /// Wraps the roots under the new MasterKey, and removes the old slots.
     Switch,
@@ -60,6 +65,8 @@ pub struct RekeyReport {
     pub waiting: Vec<Label>,
     /// Root records that were wrapped anew, by a switch.
     pub roots: Option<Rekeyed>,
+    /// Who approves ceremonies from now on, if a switch has changed that.
+    pub roster: Option<Roster>,
     /// The version of the IVK that a switch has made, because those before may be known too.
     pub ivk: Option<KeyVersion>,
     /// Slots that were removed.
@@ -209,13 +216,14 @@ impl Job {
     }
 
     /// A new slot for each that is there.
-    fn plan(&self, mut approvals: BTreeMap<Label, Approval>) -> Result<Vec<NewSlot>, RekeyError> {
+    fn plan(&self, mut approvals: BTreeMap<Label, Approval>, roster: Option<Roster>) -> Result<Vec<NewSlot>, RekeyError> {
         let (slots, generation) = (self.seal.list()?.of_generation(Some(self.cluster.master_generation)).slots, self.next()?);
         if slots.is_empty() {
             return Err(RekeyError::NoSlots);
         }
         let (rosters, hash) = (slots.iter().map(|slot| slot.roster.clone()), self.cluster.roster_hash);
-        let roster = rosters.chain([Roster::empty()]).find(|roster| roster.hash() == hash).ok_or(RekeyError::NoRoster)?;
+        let of_before = rosters.chain([Roster::empty()]).find(|roster| roster.hash() == hash).ok_or(RekeyError::NoRoster)?;
+        let roster = roster.unwrap_or(of_before);
         let mut plan = Vec::with_capacity(slots.len());
         for Slot { header, .. } in slots {
             let wants_approval = self.seal.follows_platform(&header.custodian)?;
@@ -305,7 +313,7 @@ impl Node {
         let _roster = authority.roster(&job.cluster)?;
         let (seal, open) = (Arc::clone(&job.seal), Arc::clone(&job.open));
         let taken = match step {
-            RekeyStep::Prepare { approvals } => self.prepare(session, job, approvals).await,
+            RekeyStep::Prepare { approvals, roster } => self.prepare(session, job, approvals, roster).await,
             RekeyStep::Switch => self.switch(session, job).await,
             RekeyStep::Abandon => self.abandon(session, job).await,
         };
@@ -322,9 +330,15 @@ impl Node {
         Ok(Job { seal, open, master, cluster })
     }
 
-    async fn prepare(&self, session: SessionId, job: Job, approvals: BTreeMap<Label, Approval>) -> Result<RekeyReport, RekeyError> {
+    async fn prepare(
+        &self,
+        session: SessionId,
+        job: Job,
+        approvals: BTreeMap<Label, Approval>,
+        roster: Option<Roster>,
+    ) -> Result<RekeyReport, RekeyError> {
         let (generation, next) = (job.cluster.master_generation, job.next()?);
-        let plan = job.plan(approvals)?;
+        let plan = job.plan(approvals, roster)?;
         self.slots().next = None;
         self.note_own(session, Action::AddSlot, Outcome::Intended)?;
         let prepared = blocking(move || {
@@ -355,7 +369,7 @@ impl Node {
         let next = job.next()?;
         job.must_match(&job.seal.list()?, &job.seal.pending()?)?;
         let kept = self.slots().next.clone().filter(|(of, _)| *of == next);
-        let (job, new) = blocking(move || {
+        let (job, new, roster) = blocking(move || {
             let new = match kept {
                 Some((_, new)) => new,
                 None => match job.seal.unseal(job.expected(next), None) {
@@ -363,13 +377,15 @@ impl Node {
                     Err(source) => return Err(RekeyError::NextLost { source }),
                 },
             };
-            job.seal.prove_generation(job.expected(next), (&new, job.integrity()))?;
-            Ok((job, new))
+            let proven = job.seal.prove_generation(job.expected(next), (&new, job.integrity()))?;
+            let roster = only_roster(&proven)?;
+            Ok((job, new, roster))
         })
         .await?;
 
         let mut unit = job.open.vault.begin(session);
-        let rekeyed = job.open.vault.rekey_master(&mut unit, &job.master, &new).await?;
+        let rekeyed = job.open.vault.rekey_master(&mut unit, (&job.master, &new), roster.hash()).await?;
+        let roster = Some(roster).filter(|roster| roster.hash() != job.cluster.roster_hash);
         let lost = unit.lost();
         if let Err(error) = unit.commit().await {
             self.note_all(&lost);
@@ -403,7 +419,7 @@ impl Node {
         };
         let made = self.seal_slots().map(|seal| seal.list()).transpose()?.unwrap_or_default().of_generation(Some(next));
         let made = made.slots.into_iter().map(|slot| slot.header.id).collect();
-        Ok(RekeyReport { generation: next, made, roots: Some(rekeyed), ivk, removed, left, waiting: Vec::new() })
+        Ok(RekeyReport { generation: next, made, roots: Some(rekeyed), roster, ivk, removed, left, waiting: Vec::new() })
     }
 
     /// From now on this is the MasterKey: if the node keeps one, it keeps this.
@@ -425,6 +441,16 @@ impl Node {
         let removed = removed?;
         tracing::info!(slots = removed.len(), "the re-key of the MasterKey was abandoned");
         Ok(RekeyReport { generation, removed, ..RekeyReport::default() })
+    }
+}
+
+/// The roster of slots that were proven: they were made in one step, so they have one.
+fn only_roster(slots: &[Slot]) -> Result<Roster, RekeyError> {
+    let first = slots.first().ok_or(RekeyError::NotPrepared)?;
+    let others = slots.iter().filter(|slot| slot.roster != first.roster).map(|slot| slot.header.label.clone());
+    match others.collect::<Vec<_>>() {
+        labels if labels.is_empty() => Ok(first.roster.clone()),
+        labels => Err(RekeyError::SlotsChanged { labels }),
     }
 }
 

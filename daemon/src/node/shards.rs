@@ -98,11 +98,16 @@ impl Collecting {
         Some((*oldest + WRONG_WITHIN).saturating_duration_since(now))
     }
 
+    /// Drops what was given for slots whose time is over.
+    fn drop_over(&mut self, now: Instant) {
+        self.slots.retain(|_, collection| now.saturating_duration_since(collection.since) < COLLECT_WITHIN);
+    }
+
     /// Takes a shard in; says whose were given for its slot.
     ///
     /// Once all are there the same one may come again: what they were given for was not done.
-    fn take(&mut self, of: &Weighed, shard: PlainShard) -> Result<Vec<Label>, seal::Error> {
-        let fresh = || Collection { of: of.clone(), given: Vec::new(), since: Instant::now() };
+    fn take(&mut self, of: &Weighed, shard: PlainShard, now: Instant) -> Result<Vec<Label>, seal::Error> {
+        let fresh = || Collection { of: of.clone(), given: Vec::new(), since: now };
         let collection = self.slots.entry(of.slot).or_insert_with(fresh);
         match collection.given.iter().any(|(keeper, _)| *keeper == of.keeper) {
             false => collection.given.push((of.keeper.clone(), Arc::new(shard))),
@@ -172,9 +177,9 @@ impl Node {
         if of.is_pending && self.open().is_none() {
             return Err(ShardError::Sealed);
         }
-        let given = self.collecting().take(&of, shard)?;
+        let given = self.collecting().take(&of, shard, Instant::now())?;
         if given.len() == 1 {
-            tokio::spawn(Arc::clone(&self).drop_late(of.slot));
+            tokio::spawn(Arc::clone(&self).drop_late());
         }
         let taken = match given.len() < wants {
             true => Taken::Collecting,
@@ -223,13 +228,10 @@ impl Node {
         blocking(move || seal.weigh(&shard, cluster).map(|of| (of, shard))).await
     }
 
-    /// Drops what was given for a slot, once its time is over.
-    async fn drop_late(self: Arc<Self>, slot: SlotId) {
+    /// Drops what is given for a slot now, once its time is over.
+    async fn drop_late(self: Arc<Self>) {
         tokio::time::sleep(COLLECT_WITHIN).await;
-        let mut collecting = self.collecting();
-        if collecting.slots.get(&slot).is_some_and(|collection| collection.since.elapsed() >= COLLECT_WITHIN) {
-            collecting.slots.remove(&slot);
-        }
+        self.collecting().drop_over(Instant::now());
     }
 }
 
@@ -257,6 +259,39 @@ mod tests {
         assert_eq!(wants(&weighed(false, 2, 0)), 2);
         assert_eq!(wants(&weighed(false, 3, 1)), 2);
         assert_eq!(wants(&weighed(false, 2, 2)), 1);
+    }
+
+    /// The text of a shard that is nobody's secret.
+    fn shard(line: usize) -> PlainShard {
+        let text = include_str!("../../../seal/tests/golden/shards-v1.txt").lines().nth(line).expect("there are five");
+        PlainShard::parse(text.as_bytes()).expect("a whole shard")
+    }
+
+    #[test]
+    fn shards_are_dropped_fifteen_minutes_after_the_first_of_their_slot() {
+        let (mut collecting, begun) = (Collecting::default(), Instant::now());
+        let after = |minutes: u64| begun + Duration::from_secs(minutes * 60);
+        let of = |keeper: &str| Weighed { keeper: keeper.parse().expect("a label"), ..weighed(false, 3, 0) };
+        let other = Weighed { slot: SlotId::from_bytes([2; 16]), ..weighed(true, 2, 0) };
+        collecting.take(&of("anna"), shard(0), begun).expect("it is the first");
+        collecting.take(&other, shard(1), after(10)).expect("it is the first");
+        // A later one does not prolong it.
+        assert_eq!(collecting.take(&of("ben"), shard(2), after(14)).expect("it is another").len(), 2);
+        let given = collecting.shards(SlotId::from_bytes([1; 16]));
+        let kept: Vec<_> = given.iter().map(Arc::downgrade).collect();
+        drop(given);
+        collecting.drop_over(after(15) - Duration::from_millis(1));
+        assert_eq!(collecting.slots.len(), 2);
+        assert!(kept.iter().all(|shard| shard.strong_count() == 1));
+        collecting.drop_over(after(15));
+        assert_eq!(collecting.slots.keys().copied().collect::<Vec<_>>(), [other.slot]);
+        assert!(kept.iter().all(|shard| shard.strong_count() == 0), "nobody else holds them");
+        // The one who was first begins again, and the time with them.
+        assert_eq!(collecting.take(&of("anna"), shard(0), after(16)).expect("it was dropped").len(), 1);
+        collecting.drop_over(after(25));
+        assert_eq!(collecting.slots.keys().copied().collect::<Vec<_>>(), [SlotId::from_bytes([1; 16])]);
+        collecting.drop_over(after(31));
+        assert!(collecting.slots.is_empty());
     }
 
     #[test]

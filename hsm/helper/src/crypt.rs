@@ -8,7 +8,7 @@ use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsOaepParams, PkcsOaepSource};
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::ObjectHandle;
 use cryptoki::session::Session;
-use hsm::{Protected, Refusal, SECRET_BYTES_MAX, Scheme};
+use hsm::{Oaep, Protected, Refusal, SECRET_BYTES_MAX, Scheme};
 use secret::{Bytes, Exhausted};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
@@ -20,7 +20,7 @@ const TAG_BITS: u64 = 128;
 const TAG_BYTES: usize = 16;
 const DIGEST_BYTES: usize = 32;
 /// Protected and opened again to see whether the device works; not a secret, and its own AAD.
-const CANARY: &[u8] = b"strongroom canary";
+pub(crate) const CANARY: &[u8] = b"strongroom canary";
 
 /// Protects 1 to 96 bytes.
 pub(crate) fn protect(session: &Session, key: &Key, offered: &[MechanismType], aad: &[u8], secret: &Bytes) -> Result<Protected, Refusal> {
@@ -85,10 +85,10 @@ fn protect_oaep(session: &Session, public: ObjectHandle, aad: &[u8], secret: &By
     })
     .map_err(no_memory)?;
     let encrypt = |mechanism: &Mechanism<'_>| plain.expose(|bytes| session.encrypt(mechanism, public, bytes));
-    match encrypt(&oaep_sha256()) {
+    match encrypt(&oaep(Oaep::Sha256)) {
         Ok(ciphertext) => Ok(Protected { scheme: Scheme::RsaOaepSha256, ciphertext }),
         Err(Error::Pkcs11(RvError::ArgumentsBad | RvError::MechanismParamInvalid | RvError::MechanismInvalid, _)) => {
-            Ok(Protected { scheme: Scheme::RsaOaepSha1, ciphertext: encrypt(&oaep_sha1()).map_err(fault)? })
+            Ok(Protected { scheme: Scheme::RsaOaepSha1, ciphertext: encrypt(&oaep(Oaep::Sha1)).map_err(fault)? })
         }
         Err(error) => Err(fault(error)),
     }
@@ -101,8 +101,8 @@ fn decrypt(session: &Session, key: &Key, aad: &[u8], protected: &Protected) -> c
             let mechanism = Mechanism::AesGcm(GcmParams::new(&mut iv, aad, TAG_BITS.into())?);
             session.decrypt(&mechanism, *handle, &protected.ciphertext)
         }
-        (Key::Rsa { private, .. }, Scheme::RsaOaepSha256) => session.decrypt(&oaep_sha256(), *private, &protected.ciphertext),
-        (Key::Rsa { private, .. }, Scheme::RsaOaepSha1) => session.decrypt(&oaep_sha1(), *private, &protected.ciphertext),
+        (Key::Rsa { private, .. }, Scheme::RsaOaepSha256) => session.decrypt(&oaep(Oaep::Sha256), *private, &protected.ciphertext),
+        (Key::Rsa { private, .. }, Scheme::RsaOaepSha1) => session.decrypt(&oaep(Oaep::Sha1), *private, &protected.ciphertext),
         // Protected by a key of the other kind.
         (Key::Aes(_), Scheme::RsaOaepSha256 | Scheme::RsaOaepSha1) | (Key::Rsa { .. }, Scheme::AesGcm { .. }) => {
             Err(Error::Pkcs11(RvError::EncryptedDataInvalid, cryptoki::context::Function::DecryptInit))
@@ -124,14 +124,14 @@ fn take(opened: &mut Vec<u8>, aad: &[u8], scheme: &Scheme) -> Result<Bytes, Refu
     taken
 }
 
-fn no_memory(error: Exhausted) -> Refusal {
+pub(crate) fn no_memory(error: Exhausted) -> Refusal {
     Refusal::Unprotected { reason: error.to_string() }
 }
 
-fn oaep_sha256() -> Mechanism<'static> {
-    PkcsOaepParams::new(MechanismType::SHA256, PkcsMgfType::MGF1_SHA256, PkcsOaepSource::empty()).into()
-}
-
-fn oaep_sha1() -> Mechanism<'static> {
-    PkcsOaepParams::new(MechanismType::SHA1, PkcsMgfType::MGF1_SHA1, PkcsOaepSource::empty()).into()
+pub(crate) fn oaep(hash: Oaep) -> Mechanism<'static> {
+    let (hash, mgf) = match hash {
+        Oaep::Sha256 => (MechanismType::SHA256, PkcsMgfType::MGF1_SHA256),
+        Oaep::Sha1 => (MechanismType::SHA1, PkcsMgfType::MGF1_SHA1),
+    };
+    PkcsOaepParams::new(hash, mgf, PkcsOaepSource::empty()).into()
 }

@@ -138,7 +138,7 @@ fn require(session: &Session, handle: ObjectHandle, kind: KeyKind) -> Result<(),
     }
 }
 
-fn modulus(session: &Session, private: ObjectHandle) -> Result<Option<Vec<u8>>, Refusal> {
+pub(crate) fn modulus(session: &Session, private: ObjectHandle) -> Result<Option<Vec<u8>>, Refusal> {
     let attributes = session.get_attributes(private, &[AttributeType::Modulus]).map_err(fault)?;
     Ok(attributes.into_iter().find_map(|attribute| match attribute {
         Attribute::Modulus(modulus) => Some(modulus),

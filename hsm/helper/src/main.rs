@@ -4,6 +4,7 @@
 //! job, C_Initialize, at most one login, the work, C_Finalize, wipe, answer, `_exit`. The answer comes last, so whoever holds it knows that no
 //! session is left open. Copies of secrets that the module or cryptoki make on the heap die with the process, which nobody can dump.
 
+mod card;
 mod crypt;
 mod fault;
 mod harden;
@@ -23,6 +24,7 @@ use hsm::wire::{self, WireError};
 use hsm::{Answer, Order, Refusal, Task, Token, Work};
 use secret::Bytes;
 
+use crate::card::Card;
 use crate::crypt::{open, protect};
 use crate::harden::Parent;
 use crate::key::Key;
@@ -120,6 +122,10 @@ fn do_task(
         Task::Open { key, aad, protected } => {
             let key = Key::find(&session, key)?;
             Ok((Answer::Opened, Some(open(&session, &key, &mechanisms, aad, protected)?)))
+        }
+        Task::Decipher { modulus_sha256, oaep, ciphertext } => {
+            let card = Card { session: &session, serial: found.info.serial_number(), offered: &mechanisms };
+            Ok((Answer::Opened, Some(card.decipher(modulus_sha256, *oaep, ciphertext)?)))
         }
     }
 }

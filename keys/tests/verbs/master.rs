@@ -23,6 +23,10 @@ use secret::{Bytes, Key};
 use crate::fakes::{Fails, FakeStore, World, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
+/// The hash of the roster with which the fakes found their cluster, and of another one.
+const NOBODY: [u8; 32] = [0; 32];
+const OTHERS: [u8; 32] = [7; 32];
+
 fn another_master(world: &World) -> MasterKey {
     MasterKey::generate(&Randomness::new(Arc::clone(&world.entropy) as Arc<dyn Entropy>)).expect("the arena has room")
 }
@@ -36,8 +40,12 @@ async fn load(world: &World, master: &MasterKey) -> Result<Roots, Error> {
 }
 
 async fn rekey(vault: &Vault, old: &MasterKey, new: &MasterKey) -> Result<Rekeyed, Error> {
+    rekey_for(vault, (old, new), NOBODY).await
+}
+
+async fn rekey_for(vault: &Vault, keys: (&MasterKey, &MasterKey), roster_hash: [u8; 32]) -> Result<Rekeyed, Error> {
     let mut unit = vault.begin(SessionId(2));
-    let rekeyed = vault.rekey_master(&mut unit, old, new).await?;
+    let rekeyed = vault.rekey_master(&mut unit, keys, roster_hash).await?;
     let _receipt = unit.commit().await?;
     Ok(rekeyed)
 }
@@ -145,12 +153,14 @@ fn a_commit_that_fails_leaves_every_root_old_or_every_root_new() {
                 add_ivks(&world, &vault).await;
                 let (before, new) = (rows(&world), another_master(&world));
                 *world.store.failing.lock().expect("no test panicked with it") = Some((nth, how));
-                let rekeyed = rekey(&vault, &world.master, &new).await;
+                let rekeyed = rekey_for(&vault, (&world.master, &new), OTHERS).await;
                 let has_struck = world.store.failing.lock().expect("no test panicked with it").take().is_none();
                 assert_eq!(rekeyed.is_err(), has_struck);
-                let (old_opens, new_opens) = (load(&world, &world.master).await.is_ok(), load(&world, &new).await.is_ok());
                 let is_made = !has_struck || how == Fails::After;
-                assert_eq!((old_opens, new_opens), (!is_made, is_made), "commit {nth} fails {how:?}");
+                let roster = |roots: Result<Roots, Error>| roots.ok().map(|roots| roots.cluster.roster_hash);
+                let (old, new) = (roster(load(&world, &world.master).await), roster(load(&world, &new).await));
+                // The custodians change with the MasterKey, never without it.
+                assert_eq!((old, new), ((!is_made).then_some(NOBODY), is_made.then_some(OTHERS)), "commit {nth} fails {how:?}");
                 assert_eq!(rows(&world) == before, !is_made, "commit {nth} fails {how:?}");
                 if !has_struck {
                     assert_eq!(nth, 1, "it is one commit");
@@ -162,12 +172,27 @@ fn a_commit_that_fails_leaves_every_root_old_or_every_root_new() {
 }
 
 #[test]
+fn other_custodians_are_told_of_and_the_same_ones_are_not() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let [second, third, fourth] = [(); 3].map(|()| another_master(&world));
+        rekey(&vault, &world.master, &second).await.expect("the fakes are well");
+        let told =
+            || world.audit.records().into_iter().filter(|record| record.action == Action::ChangeRoster).map(|record| record.generation);
+        assert_eq!(told().count(), 0);
+        assert_eq!(rekey_for(&vault, (&second, &third), OTHERS).await.expect("the fakes are well").cluster.roster_hash, OTHERS);
+        rekey_for(&vault, (&third, &fourth), OTHERS).await.expect("the fakes are well");
+        assert_eq!(told().collect::<Vec<_>>(), [Some(Generation(3))]);
+    });
+}
+
+#[test]
 fn one_rekey_follows_another_and_of_two_at_once_one_is_made() {
     block_on(async {
         let (world, vault) = World::found().await;
         let [second, third, other] = [(); 3].map(|()| another_master(&world));
         let mut slower = vault.begin(SessionId(2));
-        vault.rekey_master(&mut slower, &world.master, &other).await.expect("the fakes are well");
+        vault.rekey_master(&mut slower, (&world.master, &other), NOBODY).await.expect("the fakes are well");
         rekey(&vault, &world.master, &second).await.expect("the fakes are well");
         assert!(matches!(slower.commit().await.map_err(Error::from), Err(Error::Raced)));
         assert!(load(&world, &other).await.is_err());

@@ -3,7 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use seal::{CustodianSettings, Error, Keepers, Means, PlainShard, Seal, ShamirSettings, SlotId};
+use aws_lc_rs::encoding::{AsDer, PublicKeyX509Der};
+use aws_lc_rs::rsa::{KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, PrivateDecryptingKey};
+use data_encoding::{BASE64, HEXLOWER};
+use hsm::Oaep;
+use seal::{CardKey, CustodianSettings, Error, Keepers, Means, PlainShard, Recipient, Seal, ShamirSettings, SlotId};
 use softhsm_test::{LABEL, People, altered_shard};
 
 use crate::fixture::{Bench, add, cluster, expected, integrity, is_master, label, master, other_cluster};
@@ -11,12 +15,16 @@ use crate::fixture::{Bench, add, cluster, expected, integrity, is_master, label,
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
 
 fn person(people: &People, name: &str) -> CustodianSettings {
-    let means = Means::Person(people.recipient(name).parse().expect("a recipient"));
+    let means = Means::Person(Recipient::Age(people.recipient(name).parse().expect("a recipient")));
     CustodianSettings { name: label(name), region: Some(label("vault")), means }
 }
 
 fn all(people: &People) -> Vec<CustodianSettings> {
-    NAMES.iter().map(|name| person(people, name)).collect()
+    all_of(people, &NAMES)
+}
+
+fn all_of(people: &People, names: &[&str]) -> Vec<CustodianSettings> {
+    names.iter().map(|name| person(people, name)).collect()
 }
 
 fn shard(people: &People, name: &str, keepers: &Keepers) -> Arc<PlainShard> {
@@ -140,4 +148,54 @@ fn a_slot_that_waits_is_removed_by_nobody_having_to_open_another() {
     let removed = seal.remove("recovery", expected(), (&master(), &integrity()), None).expect("nobody relies on it");
     assert_eq!((removed.id, bench.files(".pending").len()), (id, 0));
     assert!(matches!(seal.weigh(&shard(&people, "anna", &keepers), cluster()), Err(Error::ShardOld)));
+}
+
+#[test]
+fn a_card_keeps_a_shard_once_and_is_named_by_the_digest_of_its_key() {
+    let (bench, people) = (Bench::new(), People::new(&NAMES[..2]));
+    let [one, other] = [KeySize::Rsa2048, KeySize::Rsa3072].map(|size| PrivateDecryptingKey::generate(size).expect("there is randomness"));
+    let spki = |private: &PrivateDecryptingKey| -> Vec<u8> {
+        let der: PublicKeyX509Der<'_> = private.public_key().as_der().expect("it has a form");
+        der.as_ref().to_vec()
+    };
+    let holder = |name: &str, private: &PrivateDecryptingKey, oaep| {
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64.encode(&spki(private)));
+        let means = Means::Person(Recipient::Card(CardKey::from_pem(&pem, oaep).expect("an RSA key")));
+        CustodianSettings { name: label(name), region: None, means }
+    };
+    let settings =
+        |cards: Vec<CustodianSettings>, keepers: &[&str]| [all_of(&people, &NAMES[..2]), cards, vec![several(2, keepers)]].concat();
+    // One key under two names is one card, whatever the hash.
+    let cards = vec![holder("dora", &one, Oaep::Sha256), holder("emil", &one, Oaep::Sha1)];
+    let twice = bench.seal_with(settings(cards, &["anna", "dora", "emil"]));
+    assert!(matches!(add(&twice, "recovery", "board"), Err(Error::Invalid { field: "keepers of shards", .. })));
+    assert!(bench.files(".pending").is_empty() && bench.files(".new").is_empty());
+    assert!(matches!(add(&twice, "recovery", "dora"), Err(Error::KeepsShardsOnly { name }) if name == label("dora")));
+
+    let cards = vec![holder("dora", &one, Oaep::Sha256), holder("emil", &other, Oaep::Sha1)];
+    let seal = bench.seal_with(settings(cards, &["anna", "dora", "emil"]));
+    let id = add(&seal, "recovery", "board").expect("the slot is made").header.id;
+    let manifest: serde_json::Value =
+        serde_json::from_str(&seal.manifest("recovery").expect("readable").expect("it is split")).expect("JSON");
+    let (_, keepers) = seal.keepers("recovery").expect("readable").expect("it is split");
+    let mut given = vec![shard(&people, "anna", &keepers)];
+    for (at, private, oaep) in [(1, one, &OAEP_SHA256_MGF1SHA256), (2, other, &OAEP_SHA1_MGF1SHA1)] {
+        let part = &manifest["shards"][at];
+        assert_eq!(
+            (&part["kind"], &part["key_sha256"]),
+            (&"card".into(), &HEXLOWER.encode(&cipher::mac::sha256(&[&spki(&private)])).into())
+        );
+        let private = OaepPrivateDecryptingKey::new(private).expect("a sound key");
+        let mut place = vec![0; private.min_output_size()];
+        let text = private.decrypt(oaep, &keepers.shards[at].protected, &mut place, None).expect("it is its own");
+        given.push(Arc::new(PlainShard::parse(text).expect("a whole shard")));
+    }
+    let missing = seal.admit(id, &given[..2], &integrity()).expect_err("one card was not tried");
+    assert!(matches!(&missing, Error::ShardsNotReadBack { missing, .. } if missing[..] == [label("emil")]), "{missing}");
+    seal.admit(id, &given, &integrity()).expect("all are there");
+    assert!(is_master(&seal.unseal_by(expected(), None, &given[1..]).expect("two cards open").master));
+    let told = seal.unseal_by(expected(), None, &given[..1]).expect_err("one does not").to_string();
+    assert!(told.contains("`dora` opens the shard by their card") && told.contains("--shard"), "{told}");
+    // The slot is not lost with either card.
+    assert_eq!(seal.list().expect("readable").too_few(), None);
 }

@@ -1,13 +1,15 @@
 //! The seal-kill campaign: a core is killed at the n-th call by which it makes something durable, for every n, while a slot is split among people, and
-//! while the MasterKey is replaced (F12). Which call is the n-th is counted for each thread of the core by itself.
+//! while the MasterKey is replaced and the custodians with it (F12); all of it is approved in ceremonies. Which call is the n-th is counted for each thread
+//! of the core by itself.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::fs;
+use std::mem;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
-use data_encoding::BASE64;
+use data_encoding::{BASE64, HEXLOWER};
 use serde_json::Value;
 
 use crate::appliance::{Who, wait_for};
@@ -65,8 +67,8 @@ struct Tally {
 /// Kills a core at most `count` times: at each site's 1st, 2nd, 3rd ... call, until a site has no further; says what was seen.
 ///
 /// # Panics
-/// If a core does not open by itself after a kill, a key does not open its ciphertext, a slot in force does not open, a change looks like somebody
-/// else's, or the log does not verify.
+/// If a core does not open by itself after a kill, a key does not open its ciphertext, a slot in force does not open, the custodians are not those who
+/// go with the MasterKey, a change looks like somebody else's, or the log does not verify.
 #[must_use]
 pub fn seal_kill_campaign(count: u32) -> String {
     let mut bench = Bench::new();
@@ -77,7 +79,7 @@ pub fn seal_kill_campaign(count: u32) -> String {
     let kills: Vec<String> = tally.kills.iter().map(|(site, kills)| format!("{site} {kills}")).collect();
     format!(
         "rounds {}, kills {} ({}: {}); after a kill the change was there as a whole {}, waiting for people {}, absent {}; cores that did not open 0, \
-         slots in force that did not open 0, changes taken for somebody else's 0",
+         slots in force that did not open 0, custodians of another MasterKey 0, changes taken for somebody else's 0",
         covered.rounds,
         tally.kills.values().sum::<u32>(),
         if covered.is_all { "until no call was left" } else { "some sites have further calls" },
@@ -94,6 +96,27 @@ struct Bench {
     secret: Secret,
     /// The MasterKey in force before the change.
     generation: u64,
+    /// The one custodian then, and the one who takes turns with them.
+    now: Custodian,
+    next: Custodian,
+}
+
+/// Somebody who approves alone.
+#[derive(Debug)]
+struct Custodian {
+    /// File of the private key.
+    key: String,
+    /// SHA-256 of the public one.
+    spki: String,
+}
+
+impl Custodian {
+    fn of(core: &Core, number: u8) -> Self {
+        let key = core.value(&format!("CUSTODIAN{number}_KEY"));
+        let der = Command::new("openssl").args(["pkey", "-in", &key, "-pubout", "-outform", "DER"]).output().expect("openssl is installed");
+        assert!(der.status.success());
+        Self { spki: HEXLOWER.encode(&cipher::mac::sha256(&[&der.stdout])), key }
+    }
 }
 
 impl Bench {
@@ -103,7 +126,10 @@ impl Bench {
         fs::write(core.config(), config + &people.custodians(&NAMES, 2)).expect("the folder is ours");
         core.start();
         let secret = requests::encrypt(&mut core.connect(Who::Service), &core.value("L3_ID"), b"kept".to_vec()).expect("the core is well");
-        Self { core, people, secret, generation: 1 }
+        let [now, next] = [1, 2].map(|number| Custodian::of(&core, number));
+        // The first comes by the operator's word alone.
+        let _founded = core.ask(&["ceremony", "start", "rekey", "--roster", &now.spki, "--approvals", "1"]);
+        Self { core, people, secret, generation: 2, now, next }
     }
 
     /// Kills the core at a call; false if the change has no such call.
@@ -113,7 +139,7 @@ impl Bench {
         let strace = Strace::attach(self.core.pid(), &format!("{}:signal=SIGKILL:when={nth}", site.call), &paths);
         let done = match site.change {
             Change::Split => self.split(),
-            Change::Rekey => self.done(&["ceremony", "start", "rekey"]),
+            Change::Rekey => self.approved(&["rekey", "--roster", &self.next.spki, "--approvals", "1"], &self.now),
         };
         if let Err(told) = &done {
             assert!(wait_for(|| self.core.has_ended()), "{site} {nth}: refused by a core that runs: {told}");
@@ -130,13 +156,25 @@ impl Bench {
         was_killed
     }
 
-    fn done(&self, arguments: &[&str]) -> Result<(), String> {
-        said(&self.core.cli(arguments))
+    /// Has something done that a custodian approves.
+    fn approved(&self, asked: &[&str], by: &Custodian) -> Result<(), String> {
+        said(&self.core.cli(&[&["ceremony", "start"], asked].concat()))?;
+        let done = self.core.cli(&["--json", "ceremony", "approve", "--yes", "--key", &by.key]);
+        said(&done)?;
+        let ceremony: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+        if ceremony["state"] == "done" { Ok(()) } else { Err(ceremony["state"].to_string()) }
+    }
+
+    /// Who would have to approve something now.
+    fn asked_now(&self) -> Value {
+        let text = self.core.ask(&["--json", "ceremony", "start", "rekey", "--abandon"]);
+        let _cancelled = self.core.ask(&["ceremony", "cancel"]);
+        serde_json::from_str::<Value>(&text).expect("JSON")["custodians"].clone()
     }
 
     /// Splits a further slot among people, who read their shards back.
     fn split(&self) -> Result<(), String> {
-        self.done(&["slot", "add", "--custodian", "board"])?;
+        self.approved(&["slot-add", "--custodian", "board"], &self.now)?;
         self.read_back()
     }
 
@@ -158,6 +196,8 @@ impl Bench {
         assert!(!status.contains("outside") && !status.contains("table of slots"), "{at}: {status}");
         let plain = requests::decrypt(&mut self.core.connect(Who::Service), &self.secret).unwrap_or_else(|error| panic!("{at}: {error}"));
         assert_eq!(plain, self.secret.plain, "{at}: a wrong plaintext");
+        // What was asked when the core was killed, and not approved yet.
+        let _ended = self.core.cli(&["ceremony", "cancel"]);
         match site.change {
             Change::Split => {
                 let board = self.slots().into_iter().find(|slot| slot["label"] == "board");
@@ -171,13 +211,20 @@ impl Bench {
                     } += 1;
                 }
                 if board.is_some() {
-                    let _removed = self.core.ask(&["slot", "remove", "board", "--yes"]);
+                    self.approved(&["slot-remove", "board"], &self.now).unwrap_or_else(|told| panic!("{at}: {told}"));
                 }
             }
             Change::Rekey => {
-                let _cleared = self.core.ask(&["ceremony", "start", "rekey", "--abandon"]);
+                let asked = self.asked_now();
+                let are_new = asked == serde_json::json!([self.next.spki]);
+                if are_new {
+                    mem::swap(&mut self.now, &mut self.next);
+                }
+                assert_eq!(asked, serde_json::json!([self.now.spki]), "{at}: neither the one nor the other");
+                self.approved(&["rekey", "--abandon"], &self.now).unwrap_or_else(|told| panic!("{at}: {told}"));
                 let generation = self.slots()[0]["generation"].as_u64().expect("a number");
                 assert!(generation == self.generation || generation == self.generation + 1, "{at}: generation {generation}");
+                assert_eq!(are_new, generation > self.generation, "{at}: the custodians of one MasterKey with another");
                 if let Some(tally) = tally {
                     *(if generation > self.generation { &mut tally.whole } else { &mut tally.absent }) += 1;
                 }

@@ -1,4 +1,4 @@
-//! The matrix of seals: each kind of slot through all that is promised of it, on real tokens, a real TPM and people with `age`.
+//! The matrix of seals: each kind of slot through all that is promised of it, on real tokens, a real TPM and people with `age` or a smart card.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -14,6 +14,8 @@ use crate::requests::{self, Secret};
 use crate::swtpm::Swtpm;
 
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
+/// Who of them has a smart card.
+const CLARA: &str = NAMES[2];
 const TOKENS: [&str; 3] = ["second", "third", "fourth"];
 const COLUMNS: [&str; 6] = ["init", "opens after kill -9", "verify", "added while serving", "removed", "device gone: another opens"];
 
@@ -101,7 +103,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let (mut core, tpm, people) = (Core::prepared(), Swtpm::new(), People::new(&NAMES));
+        let (mut core, tpm, people) = (Core::prepared(), Swtpm::new(), People::new(&NAMES[..2]).with_card(CLARA));
         let dir = core.dir().to_owned();
         let pin = fs::read_to_string(core.credential()).expect("dev has written it");
         let mut custodians = format!("    - name: tpm\n      tpm2:\n        tcti: {:?}\n", tpm.tcti());
@@ -154,7 +156,7 @@ impl Bench {
         if kind == Kind::ShamirPeople {
             assert!(wait_for(|| fs::read_dir(&shards).is_ok_and(|files| files.count() == 3 * NAMES.len())), "no shards are handed out");
             for (point, name) in (1..).zip(NAMES) {
-                let file = fs::read(shards.join(format!("{point}-{name}.age"))).expect("it was written");
+                let file = fs::read(shards.join(self.people.file_name(point, name))).expect("it was written");
                 stdin.write_all(&[&self.people.decrypted(name, &file)[..], b"\n"].concat()).expect("it reads");
             }
         }

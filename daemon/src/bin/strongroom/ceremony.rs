@@ -5,18 +5,21 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use daemon::admin::client::Client;
-use daemon::admin::types::{AddSlot, CeremonyInfo, NewCeremony, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest};
+use daemon::admin::types::{
+    AddSlot, CeremonyInfo, NewCeremony, NewRoster, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest,
+};
 use daemon::tls::sign_vote;
 use data_encoding::BASE64;
 use keys::id::ClusterId;
-use seal::{Label, Question, Vote};
+use seal::{CustodianKey, Label, Question, Roster, Vote};
 use uuid::Uuid;
 
+use crate::card;
 use crate::context::{Context, wait};
 use crate::dev::told;
 use crate::failure::Failure;
+use crate::init::custodian_key;
 use crate::output::{clean, pairs, tell};
-use crate::pin;
 use crate::slot::{Add, shards, tpm_policy};
 
 /// `ceremony ...`.
@@ -66,8 +69,14 @@ enum Asked {
         /// For each slot that follows a TPM: its label, and the file of the first approval of its new slot, by `slot tpm-policy sign`
         #[arg(long = "approval", value_name = "LABEL=FILE", value_parser = labelled)]
         approvals: Vec<(String, PathBuf)>,
+        /// Also put others in the place of the custodians: SHA-256 of one's public key (SPKI) in hex; repeat for each. Those of before approve it
+        #[arg(long = "roster", value_name = "SPKI_SHA256", value_parser = custodian_key, requires = "threshold")]
+        roster: Vec<CustodianKey>,
+        /// How many of the new roster must approve a ceremony from then on
+        #[arg(long = "approvals", value_name = "M", requires = "roster")]
+        threshold: Option<u8>,
         /// Give up a re-key that waits for shards
-        #[arg(long, conflicts_with = "approvals")]
+        #[arg(long, conflicts_with_all = ["approvals", "roster"])]
         abandon: bool,
     },
 }
@@ -133,10 +142,12 @@ impl Asked {
                     approval: approval.map(|approval| BASE64.encode(&approval.encode())),
                 })
             }
-            Self::Rekey { approvals, abandon } => {
+            Self::Rekey { approvals, roster, threshold, abandon } => {
                 let read = |(label, file): &(String, PathBuf)| Ok((label.clone(), BASE64.encode(&tpm_policy::read(file)?.encode())));
                 let approvals = approvals.iter().map(read).collect::<Result<_, Failure>>()?;
-                NewCeremony::Rekey(RekeyOrder { approvals, abandon: *abandon })
+                let roster = threshold.map(|threshold| Roster::new(threshold, roster.clone())).transpose();
+                let roster = roster.map_err(|error| Failure::usage(error.to_string()))?.as_ref().map(NewRoster::of);
+                NewCeremony::Rekey(RekeyOrder { approvals, roster, abandon: *abandon })
             }
             Self::SlotRemove { slot } => NewCeremony::SlotRemove(RemoveSlot { slot: slot.clone() }),
         })
@@ -202,9 +213,10 @@ impl Table<'_> {
         for file in shards::hand_out(Path::new(folder.trim()), &split)? {
             tell(&format!("  {}", file.display()));
         }
-        tell("\nStep 3: each keeper opens theirs by `age --decrypt --identity KEY FILE`, and gives the line that it prints.\n");
+        tell("\nStep 3: each keeper opens theirs by `age --decrypt --identity KEY FILE`, and gives the line that it prints.");
+        tell("Who has a card enters the word `card` instead, and is asked where it is.\n");
         loop {
-            let shard = pin::typed("Shard (not shown): ", pin::SHARD)?;
+            let shard = card::given_shard("Shard (not shown): ")?;
             match wait(self.client.give_shard(&shard)) {
                 Ok(progress) if progress.outcome == "rekeyed" => {
                     tell(&format!("{}: read back. All are; the new MasterKey is in force.", clean(&progress.keeper)));
@@ -274,6 +286,9 @@ fn ceremony_text(ceremony: &CeremonyInfo) -> String {
         ("since", ceremony.started.clone()),
         ("state", clean(&ceremony.state)),
     ];
+    if let NewCeremony::Rekey(RekeyOrder { roster: Some(asked), .. }) = &ceremony.asked {
+        rows.extend(roster_rows(asked));
+    }
     if ceremony.state == "collecting" {
         rows.push(("left", format!("{} min {} s", ceremony.seconds_left / 60, ceremony.seconds_left % 60)));
     }
@@ -286,12 +301,22 @@ fn ceremony_text(ceremony: &CeremonyInfo) -> String {
     pairs(&rows)
 }
 
+/// Those who are to approve, each by name, and the warning if one of them is enough.
+fn roster_rows(roster: &NewRoster) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<_> = roster.custodians.iter().map(|key| ("new custodian", clean(key))).collect();
+    rows.extend(roster.roster().ok().and_then(|roster| roster.one_alone()).map(|alone| ("warning", alone.to_string())));
+    rows
+}
+
 fn rekey_rows(rekey: &RekeyInfo) -> Vec<(&'static str, String)> {
     let mut rows = vec![("masterkey", format!("generation {} is in force", rekey.generation))];
     rows.extend(rekey.roots.iter().map(|roots| {
         let RekeyedRoots { integrity_keys, ivks, audit_keys } = roots;
         ("wrapped anew", format!("{integrity_keys} integrity key, {ivks} IVK versions, {audit_keys} audit keys"))
     }));
+    rows.extend(
+        rekey.roster.iter().map(|roster| ("approvals", format!("{} of {} from now on", roster.approvals, roster.custodians.len()))),
+    );
     rows.extend(rekey.ivk.iter().map(|version| ("IVK", format!("version {version} wraps from now on; those before are compromised"))));
     rows.extend(rekey.made.iter().map(|slot| ("slot made", slot.clone())));
     rows.extend(rekey.waiting.iter().map(|label| ("waits", format!("slot {} for its shards; see `strongroom slot shards`", clean(label)))));
@@ -310,7 +335,13 @@ fn asked_text(asked: &NewCeremony) -> String {
         }
         NewCeremony::SlotRemove(RemoveSlot { slot }) => format!("remove slot {}", clean(slot)),
         NewCeremony::Rekey(RekeyOrder { abandon: true, .. }) => "give up the re-key of the MasterKey".to_owned(),
-        NewCeremony::Rekey(RekeyOrder { .. }) => "replace the MasterKey, and every slot with it".to_owned(),
+        NewCeremony::Rekey(RekeyOrder { roster: Some(NewRoster { approvals, custodians }), .. }) => {
+            format!(
+                "replace the MasterKey, and every slot with it; from then on {approvals} of {} new custodians approve",
+                custodians.len()
+            )
+        }
+        NewCeremony::Rekey(RekeyOrder { roster: None, .. }) => "replace the MasterKey, and every slot with it".to_owned(),
     }
 }
 

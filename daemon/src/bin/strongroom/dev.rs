@@ -521,7 +521,7 @@ fn sealed_by(config: &Path) -> Result<Option<(SealKind, Option<u16>)>, Failure> 
     Ok(config.seal.custodians.first().map(|custodian| match &custodian.means {
         Means::Pkcs11(_) => (SealKind::Softhsm, None),
         Means::Tpm2(tpm2) => (SealKind::Tpm, tpm::port(&tpm2.tpm.tcti)),
-        Means::Age(_) | Means::Shamir(_) => (SealKind::Shamir, None),
+        Means::Age(_) | Means::Card(_) | Means::Shamir(_) => (SealKind::Shamir, None),
     }))
 }
 

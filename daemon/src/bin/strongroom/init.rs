@@ -1,7 +1,6 @@
 //! `strongroom init`: makes the cluster that the configuration describes, or the edge.
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use daemon::admin::types::SplitInfo;
@@ -12,6 +11,7 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use seal::{CustodianKey, Label, Roster};
 use secret::Bytes;
 
+use crate::card;
 use crate::dev::told;
 use crate::failure::{Failure, Kind};
 use crate::output::{clean, tell};
@@ -59,6 +59,9 @@ pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, F
         }
         return runtime()?.block_on(init::run_edge(config, edge)).map_err(|error| Failure::of(Kind::Failed, &error));
     }
+    if let Some(alone) = roster.one_alone() {
+        tell(&format!("warning: {alone}"));
+    }
     let pin = args.pin_file.map(|path| pin::from_file(&path)).transpose()?;
     let approval = args.approval.map(|path| tpm_policy::read(&path)).transpose()?;
     let desk = args.shards_dir.map(|dir| Box::new(Desk { dir }) as Box<dyn ShardDesk>);
@@ -77,19 +80,17 @@ impl ShardDesk for Desk {
         tell(&format!("The shards of slot {} are in {}, each for its keeper alone:", clean(&split.label), self.dir.display()));
         files
             .iter()
-            .filter(|file| file.extension().is_some_and(|extension| extension == "age"))
+            .filter(|file| file.extension().is_some_and(|extension| extension == "age" || extension == "card"))
             .for_each(|file| tell(&format!("  {}", file.display())));
         tell("Each opens theirs with `age --decrypt --identity KEY FILE`, and enters the line that it prints here.");
+        tell("Who has a card enters the word `card` instead, and is asked where it is.");
         Ok(())
     }
 
     fn next(&mut self, missing: &[Label]) -> Result<Bytes, String> {
         let names = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let line = match std::io::stdin().is_terminal() {
-            true => pin::typed(&format!("Shard (of {names}): "), pin::SHARD),
-            false => pin::first_line(Path::new("-"), pin::SHARD),
-        };
-        line.map_err(|failure| format!("{}; missing: {names}", failure.message))
+        let given = card::given_shard(&format!("Shard (of {names}): "));
+        given.map_err(|failure| format!("{}; missing: {names}", failure.message))
     }
 
     fn refuse(&mut self, why: &seal::Error) {
@@ -97,7 +98,8 @@ impl ShardDesk for Desk {
     }
 }
 
-fn custodian_key(text: &str) -> Result<CustodianKey, String> {
+/// A custodian's key as the command line has it.
+pub(crate) fn custodian_key(text: &str) -> Result<CustodianKey, String> {
     let digest = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     digest.map(CustodianKey).ok_or_else(|| "64 hex digits: the SHA-256 of the custodian's SPKI".to_owned())
 }

@@ -1,6 +1,7 @@
 //! `strongroom`: the operator's command line.
 
 mod audit;
+mod card;
 mod ceremony;
 mod cert;
 mod configuration;
@@ -233,6 +234,9 @@ mod tests {
             "unseal",
             "unseal --pin-prompt",
             "unseal --pin-file f --custodian hsm",
+            "unseal --shard f",
+            "unseal --shard f --card /m.so --token t",
+            "unseal --shard - --card /m.so --token t --pin-file f --retry-pin",
             "seal --socket s",
             "status --admin https://h:1 --admin-ca a --admin-cert c --admin-key k",
             "doctor --config c",
@@ -309,6 +313,11 @@ mod tests {
             "unseal --pin 4321",
             "seal --socket s --admin https://h",
             "unseal --pin-prompt --pin-file f",
+            "unseal --card /m.so --token t",
+            "unseal --shard f --card /m.so",
+            "unseal --shard f --token t",
+            "unseal --shard-prompt --card /m.so --token t",
+            "unseal --shard f --custodian hsm",
             "slot add",
             "slot add --custodian hsm --pin 4321",
             "slot remove",

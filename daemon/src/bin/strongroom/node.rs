@@ -9,6 +9,7 @@ use daemon::admin::client::Client;
 use daemon::admin::types::{ShardProgress, SlotInfo, Status};
 use secret::Bytes;
 
+use crate::card::CardShard;
 use crate::context::{Context, wait};
 use crate::failure::Failure;
 use crate::output::{clean, pairs};
@@ -29,11 +30,17 @@ pub(crate) struct Unseal {
     /// Try the PIN once although an earlier one was refused
     #[arg(long)]
     retry_pin: bool,
-    /// Give a shard: the first line of this file, `-` for standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["custodian", "pin_prompt", "pin_file", "retry_pin"])]
+    /// Give a shard: the first line of this file, `-` for standard input; with --card, the file or the sheet that was made for the card
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["custodian", "pin_prompt"])]
     shard: Option<PathBuf>,
+    /// Open the shard with a smart card at this machine: its PKCS#11 module. The PIN is asked for, and tried once
+    #[arg(long, value_name = "MODULE", requires_all = ["shard", "token"])]
+    card: Option<PathBuf>,
+    /// The card, by the label of its token
+    #[arg(long, value_name = "LABEL", requires = "card")]
+    token: Option<String>,
     /// Give a shard: ask for it on the terminal
-    #[arg(long, conflicts_with_all = ["shard", "custodian", "pin_prompt", "pin_file", "retry_pin"])]
+    #[arg(long, conflicts_with_all = ["shard", "card", "token", "custodian", "pin_prompt", "pin_file", "retry_pin"])]
     shard_prompt: bool,
 }
 
@@ -53,8 +60,7 @@ pub(crate) fn status(context: &Context) -> Result<(), Failure> {
 pub(crate) fn unseal(context: &Context, args: &Unseal) -> Result<(), Failure> {
     let client = context.client()?;
     if args.shard_prompt || args.shard.is_some() {
-        let shard = args.shard.as_ref().map_or_else(|| pin::typed("Shard: ", pin::SHARD), |file| pin::first_line(file, pin::SHARD))?;
-        return context.out.show(&wait(client.give_shard(&shard))?, progress_text);
+        return context.out.show(&wait(client.give_shard(&shard(args)?))?, progress_text);
     }
     let status = match (&args.pin_file, args.pin_prompt || args.retry_pin || args.custodian.is_some()) {
         (None, false) => match wait(client.unseal(None, false)) {
@@ -68,6 +74,20 @@ pub(crate) fn unseal(context: &Context, args: &Unseal) -> Result<(), Failure> {
         }
     };
     context.out.show(&status, status_text)
+}
+
+/// The shard that somebody gives, opened by their card if they name one.
+fn shard(args: &Unseal) -> Result<Bytes, Failure> {
+    let Some(file) = &args.shard else { return pin::typed("Shard: ", pin::SHARD) };
+    match (&args.card, &args.token) {
+        (Some(module), Some(token)) => {
+            let shard = CardShard::read(module, token, file)?;
+            let pin = args.pin_file.as_ref().map_or_else(|| shard.asked_pin(), |file| pin::from_file(file))?;
+            shard.open(&pin, args.retry_pin)
+        }
+        _ if args.pin_file.is_some() || args.retry_pin => Err(Failure::usage("a shard takes a PIN only with --card")),
+        _ => pin::first_line(file, pin::SHARD),
+    }
 }
 
 /// Unseals with the PIN of the first slot that waits for a person, if one is at the terminal; else the refusal stands.

@@ -23,7 +23,7 @@ pub(crate) struct Asked {
 }
 
 /// A PIN.
-const PIN: Asked = Asked { what: "PIN", bytes_max: PIN_BYTES_MAX, option: "--pin-file" };
+pub(crate) const PIN: Asked = Asked { what: "PIN", bytes_max: PIN_BYTES_MAX, option: "--pin-file" };
 /// A shard.
 pub(crate) const SHARD: Asked = Asked { what: "shard", bytes_max: SHARD_TEXT_BYTES_MAX, option: "--shard" };
 

@@ -7,6 +7,8 @@ pub(crate) mod tpm_policy;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
+pub(crate) use sheet::SHARD_ARMOR;
+
 use clap::{Args, Subcommand};
 use daemon::admin::types::{AddSlot, SlotInfo, SlotRemoved, SlotVerified, VerifySlot};
 use data_encoding::BASE64;

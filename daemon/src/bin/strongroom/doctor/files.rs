@@ -28,7 +28,7 @@ pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
         Means::Pkcs11(pkcs11) => Some(module(&pkcs11.token.module)),
         Means::Tpm2(tpm2) => Some(tpm(&tpm2.tpm.tcti)),
         // Its keepers are in the list themselves.
-        Means::Age(_) | Means::Shamir(_) => None,
+        Means::Age(_) | Means::Card(_) | Means::Shamir(_) => None,
     }));
     findings.extend(latches(&layout.latch()));
     findings

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use daemon::layout::Layout;
 use hsm::{Device, DeviceProcess, ProcessSettings};
-use seal::{Seal, SealSettings};
+use seal::{Roster, Seal, SealSettings};
 
 use crate::doctor::Finding;
 use crate::failure::{Failure, Kind};
@@ -40,6 +40,7 @@ fn listed(listing: &seal::Listing) -> Vec<Finding> {
         (_, Some(few)) => Finding::said("slots", few.to_string()),
         (count, None) => Finding::good("slots", format!("{count} that can be read")),
     });
+    findings.extend(listing.roster().and_then(Roster::one_alone).map(|alone| Finding::said("slots", alone.to_string())));
     findings
 }
 

@@ -33,10 +33,11 @@ pub(crate) fn run(context: &Context, args: &Shards) -> Result<(), Failure> {
 pub(crate) fn hand_out(dir: &Path, split: &SplitInfo) -> Result<Vec<PathBuf>, Failure> {
     fs::create_dir_all(dir).map_err(|error| Failure::failed(format!("cannot make the folder {}: {error}", dir.display())))?;
     let mut files = Vec::new();
-    for shard in split.shards.iter().filter(|shard| shard.age_file.is_some()) {
+    for shard in split.shards.iter().filter(|shard| shard.age_file.is_some() || shard.card_file.is_some()) {
         let sheet = Sheet::new(split, shard)?;
         let base = dir.join(file_name(shard));
-        for (extension, content) in [("age", sheet.armored.clone()), ("txt", sheet.printed()), ("svg", sheet.svg())] {
+        let own = if shard.card_file.is_some() { "card" } else { "age" };
+        for (extension, content) in [(own, sheet.armored.clone()), ("txt", sheet.printed()), ("svg", sheet.svg())] {
             let file = base.with_extension(extension);
             fs::write(&file, content).map_err(|error| Failure::failed(format!("cannot write {}: {error}", file.display())))?;
             files.push(file);
@@ -81,6 +82,7 @@ mod tests {
             recipient: None,
             plain_sha3_256: String::new(),
             age_file: None,
+            card_file: None,
         };
         assert_eq!(file_name(&shard), "3-------etc--rger");
     }

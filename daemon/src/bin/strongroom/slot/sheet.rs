@@ -17,11 +17,28 @@ const LINE: f64 = 4.6;
 const MODULE: f64 = 1.0;
 const FONT: f64 = 2.9;
 
+/// What stands between the hyphens of a block.
+const AGE_ARMOR: &str = "AGE ENCRYPTED FILE";
+pub(crate) const SHARD_ARMOR: &str = "STRONGROOM SHARD";
+const BY_AGE: &str = "\
+and open it on a machine of your own:
+    age --decrypt --identity YOUR-KEY FILE
+Then enter the line that it prints, which begins with SRSHARD1, where you are asked by:
+    strongroom unseal --shard-prompt
+";
+const BY_CARD: &str = "\
+and open it with your card, whose PIN you are asked for:
+    strongroom unseal --shard FILE --card MODULE --token LABEL
+MODULE is the PKCS#11 module of the card; `pkcs11-tool --module MODULE -L` prints the LABEL.
+";
+
 /// What a person gets.
 pub(crate) struct Sheet {
-    /// The age file, armored.
+    /// The encrypted shard, armored.
     pub(crate) armored: String,
     head: String,
+    /// What its keeper does with it.
+    opening: &'static str,
     code: QrCode,
 }
 
@@ -32,8 +49,12 @@ impl Sheet {
     /// The node's answer is not what this release expects.
     pub(crate) fn new(split: &SplitInfo, shard: &ShardInfo) -> Result<Self, Failure> {
         let unreadable = |what: String| Failure::failed(format!("the shard of {} cannot be printed: {what}", clean(&shard.keeper)));
-        let file = BASE64.decode(shard.age_file.as_deref().unwrap_or_default().as_bytes());
-        let armored = armored(&file.map_err(|error| unreadable(error.to_string()))?)?;
+        let (base64, name, opening) = match &shard.card_file {
+            Some(file) => (file.as_str(), SHARD_ARMOR, BY_CARD),
+            None => (shard.age_file.as_deref().unwrap_or_default(), AGE_ARMOR, BY_AGE),
+        };
+        let file = BASE64.decode(base64.as_bytes());
+        let armored = armored(name, &file.map_err(|error| unreadable(error.to_string()))?)?;
         let code = QrCode::with_error_correction_level(&armored, EcLevel::M).map_err(|error| unreadable(error.to_string()))?;
         let rows = [
             ("shard", format!("{} of {}; any {} open the slot", shard.point, split.shards.len(), split.threshold)),
@@ -45,18 +66,15 @@ impl Sheet {
             ("recipient", shard.recipient.clone().unwrap_or_default()),
             ("digest", shard.plain_sha3_256.clone()),
         ];
-        Ok(Self { armored, head: pairs(&rows), code })
+        Ok(Self { armored, head: pairs(&rows), opening, code })
     }
 
     fn text(&self) -> String {
+        let Self { head, armored, opening, .. } = self;
         format!(
-            "STRONGROOM SHARD\n\n{}\n{}\n\
+            "STRONGROOM SHARD\n\n{head}\n{armored}\n\
              To give it, put the block above into a file, from here or from the code below,\n\
-             and open it on a machine of your own:\n\
-             \x20   age --decrypt --identity YOUR-KEY FILE\n\
-             Then enter the line that it prints, which begins with SRSHARD1, where you are asked by:\n\
-             \x20   strongroom unseal --shard-prompt\n",
-            self.head, self.armored
+             {opening}"
         )
     }
 
@@ -90,15 +108,15 @@ impl Sheet {
     }
 }
 
-/// An age file as text.
-fn armored(file: &[u8]) -> Result<String, Failure> {
+/// A file as text.
+fn armored(name: &str, file: &[u8]) -> Result<String, Failure> {
     let mut form = Specification::new();
     form.symbols.push_str("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
     form.padding = Some('=');
     form.wrap.width = LINE_CHARACTERS;
     form.wrap.separator.push('\n');
     let form = form.encoding().map_err(|error| Failure::failed(error.to_string()))?;
-    Ok(format!("-----BEGIN AGE ENCRYPTED FILE-----\n{}-----END AGE ENCRYPTED FILE-----\n", form.encode(file)))
+    Ok(format!("-----BEGIN {name}-----\n{}-----END {name}-----\n", form.encode(file)))
 }
 
 fn escaped(text: &str) -> String {
@@ -110,7 +128,17 @@ mod tests {
     use super::*;
 
     fn sheet(region: Option<&str>) -> Sheet {
-        let shard = ShardInfo {
+        sheet_of(shard(region))
+    }
+
+    /// For the longest key that a card may have.
+    fn card_sheet() -> Sheet {
+        let recipient = Some(format!("sha256:{}", "cd".repeat(32)));
+        sheet_of(ShardInfo { kind: "card".to_owned(), recipient, age_file: None, card_file: Some(BASE64.encode(&[7; 549])), ..shard(None) })
+    }
+
+    fn shard(region: Option<&str>) -> ShardInfo {
+        ShardInfo {
             point: 2,
             keeper: "ben".to_owned(),
             region: region.map(str::to_owned),
@@ -118,7 +146,11 @@ mod tests {
             recipient: Some("age1xyz".to_owned()),
             plain_sha3_256: "ab".repeat(32),
             age_file: Some(BASE64.encode(&[7; 366])),
-        };
+            card_file: None,
+        }
+    }
+
+    fn sheet_of(shard: ShardInfo) -> Sheet {
         let split = SplitInfo {
             slot: "s1".to_owned(),
             label: "board <1> & co".to_owned(),
@@ -128,7 +160,7 @@ mod tests {
             is_pending: false,
             shards: vec![shard.clone(); 5],
         };
-        Sheet::new(&split, &shard).expect("it has an age file")
+        Sheet::new(&split, &shard).expect("it has a file")
     }
 
     #[test]
@@ -143,20 +175,31 @@ mod tests {
     }
 
     #[test]
+    fn a_sheet_for_a_card_says_how_the_card_opens_it() {
+        let text = card_sheet().printed();
+        for words in ["-----BEGIN STRONGROOM SHARD-----\nBwcH", "unseal --shard FILE --card MODULE --token LABEL", "sha256:cdcd"] {
+            assert!(text.contains(words), "{words} in\n{text}");
+        }
+        assert!(!text.contains("age --decrypt"), "{text}");
+    }
+
+    #[test]
     fn a_picture_is_one_page_and_every_text_in_it_is_text() {
         let svg = sheet(None).svg();
         assert!(svg.contains("board &lt;1&gt; &amp; co") && svg.contains("viewBox=\"0 0 210 297\""), "{svg}");
-        // The code and the text above it fit.
-        let code = sheet(None).code.width() as f64 * MODULE;
-        let above = MARGIN + sheet(None).text().lines().count() as f64 * LINE;
-        // A character of a fixed pitch is 0.6 of its size wide.
-        assert!(sheet(None).text().lines().all(|line| line.chars().count() as f64 * FONT * 0.6 < PAGE.0 - 2.0 * MARGIN));
-        assert!(above + code < PAGE.1 && 2.0 * MARGIN + code < PAGE.0, "{above} and {code}");
+        for sheet in [sheet(None), card_sheet()] {
+            // The code and the text above it fit.
+            let code = sheet.code.width() as f64 * MODULE;
+            let above = MARGIN + sheet.text().lines().count() as f64 * LINE;
+            // A character of a fixed pitch is 0.6 of its size wide.
+            assert!(sheet.text().lines().all(|line| line.chars().count() as f64 * FONT * 0.6 < PAGE.0 - 2.0 * MARGIN));
+            assert!(above + code < PAGE.1 && 2.0 * MARGIN + code < PAGE.0, "{above} and {code}");
+        }
     }
 
     #[test]
     fn an_armored_file_has_lines_of_64_characters() {
-        let text = armored(&[7; 100]).expect("it has a form");
+        let text = armored(AGE_ARMOR, &[7; 100]).expect("it has a form");
         assert!(text.lines().all(|line| line.len() <= 64) && text.ends_with("-----END AGE ENCRYPTED FILE-----\n"), "{text}");
         assert_eq!(text.lines().nth(1).map(str::len), Some(64));
     }
