@@ -4,7 +4,7 @@
 //! the audit log. The others go to the one [`Writer`], which joins what is waiting into one store transaction with the outbox records and the
 //! bucket digests: so a change and its record cannot part, and concurrent units share one durable commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +16,7 @@ use crate::cache::Cache;
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::freshness::{Bucket, bucket_of, bucket_row, row_mac};
-use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
+use crate::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
 use crate::policy::Action;
 use crate::port::{AuditSink, AuditUnavailable, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::{Outcome, Record};
@@ -411,6 +411,8 @@ struct Group {
     rows: BTreeMap<RowId, Met>,
     /// Whose changes they are.
     units: Vec<Pending>,
+    /// Chains of parents in which a version comes or changes its state.
+    chains: BTreeSet<ChainId>,
 }
 
 /// What the group does to one row.
@@ -426,6 +428,10 @@ impl Group {
     fn join(&mut self, unit: Pending, first: Vec<(RowId, Option<Row>)>) {
         self.rows.extend(first.into_iter().map(|(id, before)| (id, Met { before, last: (0, 0) })));
         for (place, change) in unit.changes.iter().enumerate() {
+            let before = self.rows.get(&change.id()).and_then(|met| met.before.as_ref()).map(|row| row.header.state);
+            let replaces =
+                |row: &&Row| matches!(row.header.id.layer, Layer::Ivk | Layer::L2 | Layer::L21) && before != Some(row.header.state);
+            self.chains.extend(change.row().filter(replaces).map(|row| row.header.chain));
             self.rows.entry(change.id()).and_modify(|met| met.last = (self.units.len(), place));
         }
         self.units.push(unit);
@@ -543,10 +549,7 @@ impl Writer {
     /// is taken for left. A unit that loses that race is done again, and then wraps under the newer version.
     async fn must_lie_under_an_active_parent(&self, group: &Group, row: &Row) -> Result<(), CommitError> {
         let Header { id, parent, .. } = row.header;
-        let rotates = |id: &RowId, after: Option<&Row>| {
-            matches!(id.layer, Layer::Ivk | Layer::L2 | Layer::L21) && after.is_some_and(|row| row.header.chain == parent.chain)
-        };
-        if group.rows().any(|(id, _, after)| rotates(&id, after)) {
+        if group.chains.contains(&parent.chain) {
             return Err(CommitError::Conflict { id });
         }
         match self.parts.parent.must_protect(parent).await {
@@ -710,7 +713,7 @@ fn change_of(expected: Option<Generation>, row: Row) -> Change {
 pub(crate) fn record_header(id: RowId, parent: ParentRef, tenant: TenantId) -> Header {
     Header {
         id,
-        chain: crate::id::ChainId::new(id.uuid),
+        chain: ChainId::new(id.uuid),
         version: KeyVersion::FIRST,
         object_type: ObjectType::RECORD,
         algorithm: Algorithm::NONE,

@@ -262,7 +262,7 @@ mod tests {
             "slot verify s1 --retry-pin",
             "ivk status",
             "ivk rotate",
-            "ivk retire",
+            "ivk retire 1",
             "reencrypt status",
             "reencrypt start",
             "reencrypt pause",
