@@ -191,6 +191,10 @@ impl Registry {
         let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == parent.chain) else { return Ok(None) };
         let ivk = ivks.with(|open| open.versions.get(&parent.version).cloned());
         let ivk = ivk.ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
+        if ivk.state == State::Compromised && purpose == Purpose::Process {
+            // Whoever comes again finds its key moved from under it.
+            return Err(replaced(parent));
+        }
         must_allow(parent, ivk.state, purpose)?;
         Ok(Some(Root::Ivk(ivk.key)))
     }
@@ -242,17 +246,15 @@ pub(crate) fn must_allow(parent: ParentRef, state: State, purpose: Purpose) -> R
     match purpose {
         _ if state.allows(purpose) => Ok(()),
         // It protected when it was looked up.
-        Purpose::Protect if state.allows(Purpose::Rewrap) => {
-            Err(WrapError::Replaced { chain: uuid::Uuid::from_bytes(*parent.chain.as_bytes()).to_string(), version: parent.version.0 })
-        }
+        Purpose::Protect if state.allows(Purpose::Rewrap) => Err(replaced(parent)),
         _ => Err(unusable(parent, &format!("it is {state:?}"))),
     }
 }
 
+fn replaced(parent: ParentRef) -> WrapError {
+    WrapError::Replaced { chain: parent.chain.to_string(), version: parent.version.0 }
+}
+
 pub(crate) fn unusable(parent: ParentRef, why: &str) -> WrapError {
-    WrapError::Parent {
-        chain: uuid::Uuid::from_bytes(*parent.chain.as_bytes()).to_string(),
-        version: parent.version.0,
-        why: why.to_owned(),
-    }
+    WrapError::Parent { chain: parent.chain.to_string(), version: parent.version.0, why: why.to_owned() }
 }

@@ -1,16 +1,27 @@
 //! Rotation of the IVK and of a tenant's key on a real core and edge, while both are at work.
 
+use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softhsm_test::https::{Reply, connect, send};
-use softhsm_test::{Appliance, Who, requests, wait_for};
+use softhsm_test::{Appliance, Core, Who, requests, wait_for};
 
 /// Administrators that rotate at the same time.
 const OPERATORS: usize = 50;
 /// Rotations under load.
 const ROTATIONS: usize = 20;
+
+/// Ends the clients' work, also if the test fails beside it.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 fn rotation(more: &str, body: &str) -> String {
     format!(
@@ -51,6 +62,7 @@ fn nobody_at_a_core_or_an_edge_notices_twenty_rotations() {
     let before = requests::encrypt(&mut appliance.connect(Who::Service), &appliance.value("L3_ID"), b"before".to_vec()).expect("it serves");
     let (is_over, done) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
+        let _over = Over(&is_over);
         let work = |node: &'static str| {
             let (appliance, is_over, done) = (&appliance, &is_over, &done);
             scope.spawn(move || {
@@ -86,7 +98,6 @@ fn nobody_at_a_core_or_an_edge_notices_twenty_rotations() {
             assert_eq!(rotated["layer"], "L2");
         }
         assert!(wait_for(|| done.load(Ordering::Relaxed) > 100), "{} rounds", done.load(Ordering::Relaxed));
-        is_over.store(true, Ordering::Relaxed);
     });
     must_have_moved_all(&appliance);
     let mut client = appliance.connect(Who::Service);
@@ -124,6 +135,32 @@ fn of_fifty_operators_at_once_each_is_told_of_its_own_version_or_to_come_again()
         let refused = appliance.cli(Who::Operator, &["ivk", "retire", &version.to_string()]);
         assert!(!refused.status.success(), "{refused:?}");
     }
+}
+
+#[test]
+fn a_schedule_rotates_by_itself_and_once_for_all_that_was_missed() {
+    let mut core = Core::prepared();
+    let config = fs::read_to_string(core.config()).expect("dev has written it");
+    let path = core.config();
+    let scheduled = |every: &str| fs::write(&path, format!("{config}\nivk:\n  rotate_every: \"{every}\"\n")).expect("the folder is ours");
+    scheduled("1s");
+    let active = |core: &Core| -> u64 {
+        let versions: Value = serde_json::from_str(&core.ask(&["--json", "ivk", "status"])).expect("an answer in JSON");
+        versions[0]["version"].as_u64().expect("a number")
+    };
+    core.start();
+    assert!(wait_for(|| active(&core) >= 3), "version {}", active(&core));
+    scheduled("4s");
+    let before = active(&core);
+    core.stop();
+    let stopped = Instant::now();
+    assert!(wait_for(|| stopped.elapsed() > Duration::from_millis(4500)), "time passes");
+    core.start();
+    assert!(wait_for(|| active(&core) > before), "it was due while the core was off");
+    assert!(active(&core) <= before + 2, "one for all that was missed, and one that came before the stop at most");
+    let schedule: Value = serde_json::from_str(&core.ask(&["--json", "ivk", "schedule"])).expect("an answer in JSON");
+    assert_eq!((&schedule["every"], &schedule["overdue"]), (&"4s".into(), &false.into()));
+    let _verified = core.ask(&["audit", "verify"]);
 }
 
 #[test]
