@@ -36,6 +36,7 @@ use crate::reencryptor::Reencryptor;
 use crate::reload::Reloader;
 use crate::role::edge;
 use crate::role::upstream::Cores;
+use crate::rotator::Rotator;
 use crate::session;
 use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
@@ -248,6 +249,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     keepers.spawn("the forgetter of old answers", forget_answers(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the edge", edge::keep(Arc::clone(&node), keepers_stop.clone()));
+    keepers.spawn("the keeper of the IVK's schedule", Rotator::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of old versions", Reencryptor::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));

@@ -41,6 +41,8 @@ pub struct Config {
     pub identity: Rules,
     /// How the MasterKey is kept while the node is off; an edge has none.
     pub seal: Seal,
+    /// How long a version of the IVK wraps before the next one is made; `None`: until somebody asks. An edge has no IVK.
+    pub ivk_every: Option<Duration>,
     /// The core above it; every edge has one, and no core does.
     pub edge: Option<Edge>,
     /// How KMIP is served.

@@ -20,6 +20,7 @@ mod reencryptor;
 mod refusals;
 pub mod reload;
 pub mod role;
+mod rotator;
 pub mod session;
 pub mod sessions;
 pub mod stop;

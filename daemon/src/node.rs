@@ -12,6 +12,7 @@ pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
 pub(crate) use edge::edge_parts;
 pub use rekey::{RekeyError, RekeyReport, RekeyStep};
 pub use rotation::RetireError;
+pub(crate) use rotation::ivk_due;
 pub(crate) use shards::{Progress, ShardError, Taken};
 pub(crate) use slots::SlotOrder;
 pub use slots::{Authority, SlotError};

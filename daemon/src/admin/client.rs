@@ -19,9 +19,9 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{
-    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, KekRotated, KekStatus, KeyInfo, KeyList, KeysWanted,
-    NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, ServiceInfo, ShardProgress, SignedManifest,
-    SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
+    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, KekRotated, KekSchedule, KekStatus, KeyInfo,
+    KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, ServiceInfo, ShardProgress,
+    SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -384,6 +384,14 @@ impl Client {
     /// `Refused` with status 409 while somebody else changes the roots or slots.
     pub async fn rotate_kek(&self, how: &RotateKek) -> Result<KekRotated, ClientError> {
         self.post("kek/rotate", how).await
+    }
+
+    /// When the IVK is rotated by itself.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn kek_schedule(&self) -> Result<KekSchedule, ClientError> {
+        self.get("kek/schedule").await
     }
 
     /// Archives a version of the IVK.

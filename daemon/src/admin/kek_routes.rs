@@ -18,8 +18,8 @@ use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{IvkInfo, KekRotated, KekStatus, ReencryptionInfo, RotateKek};
-use crate::node::{Node, RetireError};
+use crate::admin::types::{IvkInfo, KekRotated, KekSchedule, KekStatus, ReencryptionInfo, RotateKek};
+use crate::node::{Node, RetireError, ivk_due};
 use crate::reencryptor::Progress;
 use crate::system::rfc3339;
 
@@ -81,6 +81,20 @@ fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
         _ => Err(Refused::invalid(format!("{IDEMPOTENCY_KEY}: 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"))),
     });
     Ok(NewIvk { aead, is_compromised: compromised, request: request.transpose()? })
+}
+
+/// When the IVK is rotated by itself.
+#[utoipa::path(get, path = "/api/v1/kek/schedule", tag = "kek", responses((status = 200, description = "As asked", body = KekSchedule), Refusals))]
+pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekSchedule>> {
+    let every = node.config.ivk_every;
+    let (due, now) = act(&node, &call, INSPECT, async |vault, _unit, _subject| {
+        let versions = vault.ivk_status().await?;
+        let due = every.map(|every| ivk_due(&versions, node.identity.cluster, every)).transpose()?;
+        Ok((due, vault.now()))
+    })
+    .await?;
+    let every = every.map(|every| humantime::format_duration(every).to_string());
+    Ok(Json(KekSchedule { every, next: due.map(rfc3339), overdue: due.is_some_and(|due| due < now) }))
 }
 
 /// Archives a version of the IVK, if no key lies under it any more. For operators.

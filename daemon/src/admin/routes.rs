@@ -60,6 +60,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(ceremony_routes::manifest))
         .routes(routes!(kek_routes::kek_status))
         .routes(routes!(kek_routes::rotate_kek))
+        .routes(routes!(kek_routes::kek_schedule))
         .routes(routes!(kek_routes::retire_kek))
         .routes(routes!(kek_routes::reencryption))
         .routes(routes!(kek_routes::start_reencryption))

@@ -504,6 +504,17 @@ pub struct KekRotated {
     pub millis: u64,
 }
 
+/// `GET /api/v1/kek/schedule`: when the IVK is rotated by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KekSchedule {
+    /// How long a version wraps, as `ivk.rotate_every` says; absent: until somebody rotates it.
+    pub every: Option<String>,
+    /// When the next version is made, in RFC 3339: up to a tenth of the interval later than that, by a draw of the cluster's own.
+    pub next: Option<String>,
+    /// That time is over, and no rotation has succeeded since: status says why.
+    pub overdue: bool,
+}
+
 /// `GET /api/v1/kek/status`: the IVK, and how far what it wraps has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KekStatus {

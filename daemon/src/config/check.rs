@@ -27,6 +27,8 @@ pub(super) const NONE: &str = "none";
 /// Lies in the daemon's own folder.
 const DEVICE_DEFAULT: &str = "strongroom-device";
 const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
+const IVK_EVERY: &str = "ivk.rotate_every";
+const IVK_EVERY_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 const CRL_GRACE_DEFAULT: Duration = Duration::ZERO;
 const CRL_GRACES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
@@ -110,6 +112,11 @@ impl TryFrom<file::File> for Config {
             let what = What::RefusedFor(format!("a list of {}", seal.custodians.len()), "none: an edge seals nothing");
             return Err(Fault { key: "seal.custodians".to_owned(), what });
         }
+        let ivk_every = file.ivk.and_then(|ivk| ivk.rotate_every);
+        if let Some(every) = ivk_every.clone().filter(|_| role == NodeRole::Edge) {
+            let what = What::RefusedFor(every, "nothing: an edge has no Internal Versioned Key, its core rotates that");
+            return Err(Fault { key: IVK_EVERY.to_owned(), what });
+        }
         Ok(Self {
             role,
             data_dir: required("data_dir", file.data_dir, absolute)?,
@@ -117,6 +124,7 @@ impl TryFrom<file::File> for Config {
             listeners: listeners(file.listeners.unwrap_or_default())?,
             identity: rules(file.identity.unwrap_or_default())?,
             seal,
+            ivk_every: optional(IVK_EVERY, ivk_every, life)?.unwrap_or(Some(IVK_EVERY_DEFAULT)),
             edge: edge(role, file.edge)?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
             audit: audit::Settings {
@@ -367,7 +375,7 @@ fn edge(role: NodeRole, raw: Option<file::Edge>) -> Result<Option<Edge>, Fault> 
         offline_ttl: optional("edge.offline_ttl", raw.offline_ttl, |text| within(text, &OFFLINE_TTLS))?.unwrap_or(OFFLINE_TTL_DEFAULT),
         pool_keys,
         cache_bytes: optional("edge.cache", raw.cache, |text| size(text, &CACHE_BYTES))?.unwrap_or(CACHE_BYTES_DEFAULT),
-        l4_ttl: optional("edge.l4_ttl", raw.l4_ttl, l4_ttl)?.unwrap_or(None),
+        l4_ttl: optional("edge.l4_ttl", raw.l4_ttl, life)?.unwrap_or(None),
     }))
 }
 
@@ -394,7 +402,7 @@ fn upstream(text: &str) -> Option<Upstream> {
 }
 
 /// A duration, or none.
-fn l4_ttl(text: &str) -> Option<Option<Duration>> {
+fn life(text: &str) -> Option<Option<Duration>> {
     if text == NONE { Some(None) } else { within(text, &L4_TTLS).map(Some) }
 }
 

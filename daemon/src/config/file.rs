@@ -16,6 +16,7 @@ pub struct File {
     pub(super) listeners: Option<Listeners>,
     pub(super) identity: Option<Identity>,
     pub(super) seal: Option<Seal>,
+    pub(super) ivk: Option<Ivk>,
     pub(super) edge: Option<Edge>,
     pub(super) kmip: Option<Kmip>,
     pub(super) audit: Option<Audit>,
@@ -47,6 +48,12 @@ pub(super) struct Listener {
     pub(super) client_ca: Option<String>,
     pub(super) crl: Option<String>,
     pub(super) crl_grace: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ivk {
+    pub(super) rotate_every: Option<String>,
 }
 
 /// A text, or a list of texts.

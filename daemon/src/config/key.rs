@@ -15,6 +15,7 @@ const PEM_FILES: &str = "the absolute path of a PEM file, or a list of up to 4, 
 const CRL: &str = "the absolute path of a PEM file with a CRL of each CA in `client_ca`, or `none`, which lets revoked clients in";
 const GRACE: &str = "a duration with its unit, from 0s to 30days";
 const DURATION: &str = "a duration with its unit, from 1s to 1day, such as \"30s\" or \"1h 30m\"";
+const LIFE: &str = "a duration with its unit, from 1s to 10 years, or `none`";
 const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeholder that takes a whole part";
 
 const TRUTH: &str = "`true` or `false`";
@@ -97,6 +98,7 @@ pub(super) const KEYS: &[Key] = &[
         "seal.custodians[].shamir.keepers",
         "a list of 2 to 255 names of other custodians, each with a device or recipient of its own",
     ),
+    key("ivk.rotate_every", LIFE),
     key("edge.group", "the name of the edge group, 1 to 63 of a-z, 0-9 and -"),
     key_or_list("edge.upstreams", "https://HOST:PORT of a core's HTTPS listener, or a list of up to 16, the preferred one first"),
     key("edge.ca", PEM_FILE),
@@ -107,7 +109,7 @@ pub(super) const KEYS: &[Key] = &[
     key("edge.offline_ttl", "a duration with its unit, from 0s to 7days"),
     key("edge.pool", POOL),
     key("edge.cache", "a size with its unit, from 64KiB to 4GiB, such as \"32MiB\""),
-    key("edge.l4_ttl", "a duration with its unit, from 1s to 10 years, or `none`"),
+    key("edge.l4_ttl", LIFE),
     key("kmip.idle_timeout", DURATION),
     key("kmip.message_max", "a size with its unit, from 8KiB to 16MiB, such as \"1MiB\""),
     key("kmip.credentials", "`ignore` or `refuse`"),

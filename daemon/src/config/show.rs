@@ -33,6 +33,8 @@ impl From<&Config> for file::File {
                 probe_interval: Some(units::duration_text(config.seal.probe_interval)),
                 custodians: Some(config.seal.custodians.iter().map(custodian).collect()),
             }),
+            ivk: (config.role == NodeRole::Core)
+                .then(|| file::Ivk { rotate_every: Some(config.ivk_every.map_or_else(|| NONE.to_owned(), units::duration_text)) }),
             edge: config.edge.as_ref().map(edge),
             kmip: Some(file::Kmip {
                 idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),

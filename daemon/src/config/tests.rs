@@ -115,6 +115,7 @@ fn role_and_data_dir_are_enough() {
     assert_eq!(config.listeners.health, "127.0.0.1:5699".parse().ok());
     assert!(config.seal.custodians.is_empty());
     assert_eq!(config.seal.probe_interval, Duration::from_secs(3600));
+    assert_eq!(config.ivk_every, Some(Duration::from_secs(30 * 24 * 3600)));
     assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
     assert_eq!(config.kmip.idle_timeout, Duration::from_secs(3600));
     assert_eq!(config.kmip.message_bytes_max, 1 << 20);
@@ -220,7 +221,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "reencrypt: {}", "ivk: {}", "routing: []", "l1: {}"] {
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "reencrypt: {}", "routing: []", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);
@@ -284,6 +285,8 @@ fn values_out_of_range_are_refused() {
         ("seal: {probe_interval: 0s}", "seal.probe_interval"),
         ("seal: {device: ../x}", "seal.device"),
         ("seal: {device: ''}", "seal.device"),
+        ("ivk: {rotate_every: 0s}", "ivk.rotate_every"),
+        ("ivk: {rotate_every: 11years}", "ivk.rotate_every"),
         ("audit: {sync: never}", "audit.sync"),
         ("log: {level: INFO}", "log.level"),
         ("log: {format: xml}", "log.format"),
@@ -330,6 +333,8 @@ fn an_edge_without_its_core_and_a_core_with_an_edge_are_refused() {
     says(&bare, &["`edge.group` is missing"]);
     let custodian = load(&(EDGE.to_owned() + CUSTODIAN), &[]).expect_err("an edge has no slots").to_string();
     says(&custodian, &["`seal.custodians` is", "an edge seals nothing"]);
+    let ivk = load(&(EDGE.to_owned() + "\nivk: {rotate_every: 30days}\n"), &[]).expect_err("an edge has no IVK").to_string();
+    says(&ivk, &["`ivk.rotate_every` is \"30days\"", "its core rotates that"]);
     says(&refused("edge: {group: west}\n", &[]), &["`edge` is", "role `edge`"]);
     for (from, to, key) in [
         ("https://core:5697", "http://core:5697", "edge.upstreams"),

@@ -1,7 +1,7 @@
 //! `ivk`: the versioned keys below the MasterKey.
 
 use clap::{Args, Subcommand};
-use daemon::admin::types::{IvkInfo, KekRotated, RotateKek};
+use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, RotateKek};
 
 use crate::context::{Context, wait};
 use crate::failure::Failure;
@@ -19,6 +19,8 @@ pub(crate) enum Ivk {
     /// Make the next IVK version, which wraps from then on
     #[command(after_help = AFTER_ROTATE)]
     Rotate(Rotate),
+    /// Show when the IVK is rotated by itself
+    Schedule,
     /// Archive a version that was replaced: all keys are looked at first, and none may lie under it
     Retire {
         /// Its number
@@ -46,6 +48,7 @@ pub(crate) fn run(context: &Context, command: &Ivk) -> Result<(), Failure> {
             let how = RotateKek { algorithm: algorithm.clone(), compromised: *compromised };
             context.out.show(&wait(client.rotate_kek(&how))?, rotated_text)
         }
+        Ivk::Schedule => context.out.show(&wait(client.kek_schedule())?, schedule_text),
         Ivk::Retire { version } => context.out.show(&wait(client.retire_kek(*version))?.versions, |versions| ivk_text(versions)),
     }
 }
@@ -67,9 +70,29 @@ fn rotated_text(rotated: &KekRotated) -> String {
     ])
 }
 
+fn schedule_text(schedule: &KekSchedule) -> String {
+    let KekSchedule { every, next, overdue } = schedule;
+    let every = every.clone().unwrap_or_else(|| "on demand only (ivk.rotate_every: none)".to_owned());
+    let mut rows = vec![("rotated every", every)];
+    rows.extend(next.iter().map(|next| ("next", format!("{next}{}", if *overdue { ", overdue: see `strongroom status`" } else { "" }))));
+    pairs(&rows)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_says_what_is_overdue() {
+        let schedule = |every: Option<&str>, next: Option<&str>, overdue| KekSchedule {
+            every: every.map(str::to_owned),
+            next: next.map(str::to_owned),
+            overdue,
+        };
+        assert!(schedule_text(&schedule(None, None, false)).contains("on demand only"));
+        assert!(!schedule_text(&schedule(Some("30days"), Some("2026"), false)).contains("overdue"));
+        assert!(schedule_text(&schedule(Some("30days"), Some("2026"), true)).contains("2026, overdue"));
+    }
 
     #[test]
     fn ivk_versions_are_a_table() {

@@ -263,6 +263,7 @@ mod tests {
             "ivk status",
             "ivk rotate",
             "ivk retire 1",
+            "ivk schedule",
             "reencrypt status",
             "reencrypt start",
             "reencrypt pause",
