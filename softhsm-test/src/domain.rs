@@ -11,6 +11,7 @@ use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, SessionId, Time};
 use keys::port::{AuditSink, Clock};
 use keys::record::{Origin, SessionRecord};
+use keys::row::Row;
 use keys::vault::{Parts, Vault};
 use storage::embedded::Embedded;
 use tokio::task::JoinHandle;
@@ -25,6 +26,23 @@ pub const SESSION: SessionId = SessionId(1);
 /// If the folder is not empty or not ours, or there is no runtime.
 #[must_use]
 pub fn domain(dir: &Path, master: &MasterKey) -> (Arc<Vault>, JoinHandle<()>) {
+    let (vault, writer, _unstored) = made(dir, master);
+    (vault, writer)
+}
+
+/// As [`domain`], with its root records in the store, for what changes them.
+///
+/// # Panics
+/// As [`domain`].
+pub async fn founded(dir: &Path, master: &MasterKey) -> (Arc<Vault>, JoinHandle<()>) {
+    let (vault, writer, rows) = made(dir, master);
+    let mut unit = vault.begin(SESSION);
+    vault.stage_genesis(&mut unit, rows);
+    let _receipt = unit.commit().await.expect("a new store takes it");
+    (vault, writer)
+}
+
+fn made(dir: &Path, master: &MasterKey) -> (Arc<Vault>, JoinHandle<()>, Vec<Row>) {
     let randomness = Randomness::new(Arc::new(SystemEntropy));
     let cluster = ClusterId::new(Uuid::from_bytes([3; 16]));
     let genesis = cluster::found(cluster, master, &randomness, SystemClock.now(), [0; 32]).expect("the arena has room");
@@ -54,5 +72,5 @@ pub fn domain(dir: &Path, master: &MasterKey) -> (Arc<Vault>, JoinHandle<()>) {
         not_before: Time::default(),
     })
     .expect("the arena has room");
-    (vault, tokio::spawn(writer.run()))
+    (vault, tokio::spawn(writer.run()), genesis.rows)
 }

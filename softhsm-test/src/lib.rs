@@ -20,7 +20,7 @@ pub use appliance::{Appliance, Who, signal, wait_for, wait_for_within};
 pub use card::Card;
 pub use core::Core;
 pub use disk::Disk;
-pub use domain::{SESSION, domain};
+pub use domain::{SESSION, domain, founded};
 pub use edge::Edge;
 pub use people::{People, altered_shard, give_shard};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};

@@ -20,7 +20,7 @@ use keys::row::{Header, Row};
 use keys::vault::{NewKey, Vault};
 use keys::wrap::ParentKey;
 use nix::unistd::Pid;
-use softhsm_test::{SESSION, domain};
+use softhsm_test::{SESSION, founded};
 use uuid::Uuid;
 
 /// Keys of one commit while the store is filled.
@@ -49,7 +49,7 @@ async fn main() -> anyhow::Result<()> {
     println!("{}; {keys} keys", machine::description());
     let dir = tempfile::tempdir()?;
     let master = MasterKey::generate(&Randomness::new(Arc::new(SystemEntropy)))?;
-    let (vault, _writer) = domain(dir.path(), &master);
+    let (vault, _writer) = founded(dir.path(), &master).await;
     let began = Instant::now();
     fill(&vault, keys).await?;
     println!("filled in {:.1} s, resident {} MB", began.elapsed().as_secs_f64(), resident()?);
