@@ -7,6 +7,9 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use parking_lot::Mutex;
+
+use crate::window::{PAGE_BYTES, Window};
 
 /// A segment that is being written. One call of each kind at a time.
 pub trait SegmentFile: Send + Sync {
@@ -26,39 +29,112 @@ pub trait SegmentFile: Send + Sync {
     fn is_at(&self, path: &Path) -> io::Result<bool>;
 }
 
-/// A file on a disk, opened for appending.
+/// A file on a disk, opened for reading and appending.
+///
+/// What is appended goes through a [`Window`] where the file system can set space aside, else by write(2). With a window the file is longer than what
+/// was written: it ends in zeroes, which a reader takes for nothing, until it is cut or this is dropped.
 #[derive(Debug)]
-pub struct DiskFile(pub File);
+pub struct DiskFile {
+    file: File,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Behind the last byte that was appended.
+    end: u64,
+    /// Disk space is set aside up to here; 0 if none is.
+    allocated: u64,
+    window: Option<Window>,
+    /// The kernel cannot tell beforehand that a window may be written to, which is older than Linux 5.14.
+    is_plain: bool,
+}
+
+impl DiskFile {
+    /// A segment that ends where `file` ends.
+    ///
+    /// # Errors
+    /// The file cannot be looked at.
+    pub fn new(file: File) -> io::Result<Self> {
+        let end = file.metadata()?.len();
+        Ok(Self { file, state: Mutex::new(State { end, allocated: 0, window: None, is_plain: false }) })
+    }
+
+    /// Has a window into which `bytes` fit, if there can be one.
+    fn reach(&self, state: &mut State, bytes: usize) -> io::Result<()> {
+        let end = state.end + bytes as u64;
+        // The byte behind is zero in any case: that is how a line cut off by a kill is told from one that was changed.
+        if state.is_plain || end >= state.allocated || state.window.as_ref().is_some_and(|window| end < window.end()) {
+            return Ok(());
+        }
+        state.window = None;
+        match Window::open(&self.file, state.end, end, state.allocated) {
+            Ok(window) => state.window = Some(window),
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => {
+                self.file.set_len(state.end)?;
+                state.is_plain = true;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
 
 impl SegmentFile for DiskFile {
     fn append(&self, bytes: &[u8]) -> io::Result<()> {
-        (&self.0).write_all(bytes)
+        let mut state = self.state.lock();
+        self.reach(&mut state, bytes.len())?;
+        let at = state.end;
+        match &mut state.window {
+            Some(window) => window.write(at, bytes),
+            None => (&self.file).write_all(bytes)?,
+        }
+        state.end += bytes.len() as u64;
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_data()
+        self.file.sync_data()
     }
 
     fn allocate(&self, from: u64, to: u64) -> io::Result<()> {
+        let to = to.next_multiple_of(PAGE_BYTES) + PAGE_BYTES;
         let offset = |bytes: u64| i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge));
-        let (from, to) = (offset(from)?, offset(to)?);
-        match fallocate(&self.0, FallocateFlags::FALLOC_FL_KEEP_SIZE, from, to - from) {
+        match fallocate(&self.file, FallocateFlags::FALLOC_FL_KEEP_SIZE, offset(from)?, offset(to - from)?) {
             // This file system cannot set space aside: a full disk shows at the write, which is then undone.
             Err(Errno::EOPNOTSUPP) => Ok(()),
-            other => Ok(other?),
+            Err(error) => Err(error.into()),
+            Ok(()) => {
+                self.state.lock().allocated = to;
+                Ok(())
+            }
         }
     }
 
     fn cut(&self, bytes: u64) -> io::Result<()> {
-        self.0.set_len(bytes)
+        let mut state = self.state.lock();
+        (state.window, state.allocated) = (None, 0);
+        self.file.set_len(bytes)?;
+        state.end = bytes;
+        Ok(())
     }
 
     fn is_at(&self, path: &Path) -> io::Result<bool> {
-        let is = self.0.metadata()?;
+        let is = self.file.metadata()?;
         match fs::symlink_metadata(path) {
             Ok(found) => Ok((found.dev(), found.ino()) == (is.dev(), is.ino())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for DiskFile {
+    /// Leaves nothing but what was written. Whoever opens the segment next does it if this fails.
+    fn drop(&mut self) {
+        let end = self.state.get_mut().end;
+        if self.state.get_mut().window.take().is_some() {
+            let _ = self.file.set_len(end);
         }
     }
 }

@@ -17,6 +17,7 @@ mod record;
 mod segment;
 mod stall;
 mod verify;
+mod window;
 mod writer;
 
 pub use error::{AuditError, Finding, Flaw, Hex};

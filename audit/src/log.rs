@@ -1,12 +1,12 @@
 //! The writer of the log: takes records on the caller's thread, signs and syncs them in groups.
 //!
-//! Appending hashes a record, and hands it to the kernel with one write(2), under one short lock; whoever fills a group signs it. All else
+//! Appending hashes a record, and copies it to the page cache, under one short lock; whoever fills a group signs it. All else
 //! (signature after a time, fdatasync, next segment) is done by [`Log::flush`], which the daemon calls every [`FLUSH_INTERVAL`]. Nothing wakes
 //! it earlier: a settled change is durable in the store already, and syncs on a disk that both share would only slow the store.
 //!
 //! **What a sick disk does.** No space: records are refused, except those of sealing, stopping and looking at the appliance, done by itself or by an
 //! operator, which may use the space set aside for them: who else has a certificate may not use it up. Service resumes by itself. A failed write or sync: the log is poisoned until a restart has read it again. A
-//! call stuck in the kernel: every other caller is refused within [`ANSWER_WITHIN`], until the call returns. The one caller whose own write(2)
+//! call stuck in the kernel: every other caller is refused within [`ANSWER_WITHIN`], until the call returns. The one caller whose own write
 //! is stuck cannot be freed by anybody; with an intact page cache only syncs get stuck, and those run on the daemon's flushing thread (with
 //! `SyncMode::Always`, also on a caller's).
 
@@ -46,7 +46,7 @@ const GROUP_RECORDS_FULL: u64 = GROUP_RECORDS_MAX - CALL_RECORDS_MAX as u64;
 const CALL_RECORDS_MAX: usize = 100;
 
 /// More than one write of such entries takes, in bytes.
-const CALL_BYTES_MAX: u64 = 16 << 10;
+pub(crate) const CALL_BYTES_MAX: u64 = 16 << 10;
 
 /// What a signed statement begins with, so that it is never taken for a group of records.
 const STATEMENT: &[u8] = b"strongroom-statement-v1\0";
@@ -129,7 +129,7 @@ pub struct Log {
     dir: PathBuf,
     log_id: LogId,
     settings: Settings,
-    wrap: Box<dyn Fn(File) -> Arc<dyn SegmentFile> + Send + Sync>,
+    wrap: Box<dyn Fn(File) -> io::Result<Arc<dyn SegmentFile>> + Send + Sync>,
     keyring: Mutex<Keyring>,
     writer: Mutex<Writer>,
     /// Held by whoever syncs.
@@ -161,7 +161,7 @@ impl Log {
     /// # Errors
     /// Every [`AuditError`] but `OtherKey`.
     pub fn open(dir: &Path, settings: Settings, log_id: LogId) -> Result<(Self, OpenReport), AuditError> {
-        Self::open_on(dir, settings, log_id, |file| Arc::new(DiskFile(file)))
+        Self::open_on(dir, settings, log_id, |file| Ok(Arc::new(DiskFile::new(file)?)))
     }
 
     /// As [`Log::open`], writing through what `wrap` makes of each segment's file.
@@ -172,7 +172,7 @@ impl Log {
         dir: &Path,
         settings: Settings,
         log_id: LogId,
-        wrap: impl Fn(File) -> Arc<dyn SegmentFile> + Send + Sync + 'static,
+        wrap: impl Fn(File) -> io::Result<Arc<dyn SegmentFile>> + Send + Sync + 'static,
     ) -> Result<(Self, OpenReport), AuditError> {
         let opened = open::open(dir, log_id, &wrap)?;
         let chain = &opened.writer.chain;

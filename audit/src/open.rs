@@ -38,7 +38,7 @@ impl Drop for DirLock {
 ///
 /// # Errors
 /// Every [`AuditError`] but `OtherKey`.
-pub(crate) fn open(dir: &Path, log_id: LogId, wrap: &dyn Fn(File) -> Arc<dyn SegmentFile>) -> Result<Opened, AuditError> {
+pub(crate) fn open(dir: &Path, log_id: LogId, wrap: &dyn Fn(File) -> io::Result<Arc<dyn SegmentFile>>) -> Result<Opened, AuditError> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(AuditError::io("make", dir))?;
     let lock = lock(dir)?;
     let numbers = segment::list(dir)?;
@@ -59,10 +59,15 @@ pub(crate) fn open(dir: &Path, log_id: LogId, wrap: &dyn Fn(File) -> Arc<dyn Seg
 }
 
 /// Makes the file of a segment under its temporary name, with its header, on disk.
-pub(crate) fn prepare(dir: &Path, number: u64, mut chain: Chain, wrap: &dyn Fn(File) -> Arc<dyn SegmentFile>) -> io::Result<Writer> {
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(segment::new_path(dir, number))?;
+pub(crate) fn prepare(
+    dir: &Path,
+    number: u64,
+    mut chain: Chain,
+    wrap: &dyn Fn(File) -> io::Result<Arc<dyn SegmentFile>>,
+) -> io::Result<Writer> {
+    let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(segment::new_path(dir, number))?;
     file.set_len(0)?;
-    let file = wrap(file);
+    let file = wrap(file)?;
     let mut bytes = Vec::new();
     chain.head = push_line(&mut bytes, &Line::Header(chain.header(number)), &chain.head);
     file.append(&bytes)?;
@@ -76,7 +81,7 @@ pub(crate) fn publish(dir: &Path, number: u64) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-fn make(dir: &Path, number: u64, chain: Chain, wrap: &dyn Fn(File) -> Arc<dyn SegmentFile>) -> Result<Writer, AuditError> {
+fn make(dir: &Path, number: u64, chain: Chain, wrap: &dyn Fn(File) -> io::Result<Arc<dyn SegmentFile>>) -> Result<Writer, AuditError> {
     let file = segment::new_path(dir, number);
     let writer = prepare(dir, number, chain, wrap).map_err(AuditError::io("write", &file))?;
     publish(dir, number).map_err(AuditError::io("rename", &file))?;
@@ -155,11 +160,22 @@ fn last_time_before(dir: &Path, numbers: &[u64], first: u64) -> Result<Time, Aud
 }
 
 /// Opens the newest segment for appending behind its last whole line, which is on disk when this returns.
-fn go_on(dir: &Path, number: u64, chain: Chain, bytes: u64, wrap: &dyn Fn(File) -> Arc<dyn SegmentFile>) -> Result<Writer, AuditError> {
+fn go_on(
+    dir: &Path,
+    number: u64,
+    chain: Chain,
+    bytes: u64,
+    wrap: &dyn Fn(File) -> io::Result<Arc<dyn SegmentFile>>,
+) -> Result<Writer, AuditError> {
     let path = segment::path(dir, number);
-    let file = OpenOptions::new().append(true).open(&path).map_err(AuditError::io("open", &path))?;
-    let file = wrap(file);
-    file.cut(bytes).and_then(|()| file.sync()).map_err(AuditError::io("repair", &path))?;
+    let file = OpenOptions::new().read(true).append(true).open(&path).map_err(AuditError::io("open", &path))?;
+    let cut = || {
+        let file = wrap(file)?;
+        file.cut(bytes)?;
+        file.sync()?;
+        Ok(file)
+    };
+    let file = cut().map_err(AuditError::io("repair", &path))?;
     // Left behind by a kill before the segment was closed.
     match fs::remove_file(segment::new_path(dir, number + 1)) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {

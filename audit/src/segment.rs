@@ -9,6 +9,7 @@ use keys::id::Time;
 
 use crate::chain::{Chain, link};
 use crate::error::{AuditError, Finding, Flaw};
+use crate::log::CALL_BYTES_MAX;
 use crate::record::{FRAME_BYTES, HEADER, Header, LINK_BYTES, Line, is_chained, length_range};
 
 /// A machine that lost power leaves whole sectors unwritten, which read as zeroes.
@@ -117,8 +118,10 @@ pub(crate) fn walk(
             Next::Nothing => return Ok(Tail::Open { bytes: place.offset, torn_bytes: 0 }),
             Next::Flaw { flaw, end } => (flaw, end),
         };
-        if is_newest && !has_ended && place.offset > 0 && (flaw == Flaw::Cut || reader.ends_unwritten_before(end)) {
-            return Ok(Tail::Open { bytes: place.offset, torn_bytes: reader.file_bytes - place.offset });
+        let is_torn = flaw == Flaw::Cut || flaw == Flaw::Kind(0) && reader.is_unfinished() || reader.ends_unwritten_before(end);
+        if is_newest && !has_ended && place.offset > 0 && is_torn {
+            let end = if flaw == Flaw::Cut { reader.file_bytes } else { reader.written_bytes };
+            return Ok(Tail::Open { bytes: place.offset, torn_bytes: end - place.offset });
         }
         return Err(place.broken(flaw));
     }
@@ -170,8 +173,7 @@ impl Reader {
     fn open(path: &Path) -> Result<Self, AuditError> {
         let open = || {
             let mut file = File::open(path)?;
-            let file_bytes = file.metadata()?.len();
-            let written_bytes = written_bytes(&mut file, file_bytes)?;
+            let (file_bytes, written_bytes) = lengths(&mut file)?;
             Ok(Self { from: BufReader::with_capacity(1 << 16, file), line: Vec::new(), offset: 0, file_bytes, written_bytes })
         };
         open().map_err(AuditError::io("open", path))
@@ -179,7 +181,7 @@ impl Reader {
 
     fn next(&mut self) -> io::Result<Next<'_>> {
         let left = self.file_bytes - self.offset;
-        if left == 0 {
+        if self.offset >= self.written_bytes {
             return Ok(Next::Nothing);
         }
         if left < FRAME_BYTES as u64 {
@@ -206,9 +208,27 @@ impl Reader {
         }
     }
 
+    /// Was what begins here still being written when the process was killed? Its first byte is written last (`window.rs`), and more than one
+    /// write is never under way.
+    fn is_unfinished(&self) -> bool {
+        self.written_bytes < self.file_bytes && self.written_bytes - self.offset <= CALL_BYTES_MAX
+    }
+
     /// Is everything from some sector's beginning before `end` to the end of the file unwritten?
     fn ends_unwritten_before(&self, end: u64) -> bool {
         self.written_bytes.next_multiple_of(SECTOR_BYTES) < end.min(self.file_bytes)
+    }
+}
+
+/// The length of a file, and where the zeroes at its end begin.
+fn lengths(file: &mut File) -> io::Result<(u64, u64)> {
+    loop {
+        let file_bytes = file.metadata()?.len();
+        match written_bytes(file, file_bytes) {
+            // Its writer has closed it, and cut the zeroes off, meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            done => return Ok((file_bytes, done?)),
+        }
     }
 }
 

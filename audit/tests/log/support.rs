@@ -70,12 +70,12 @@ pub(crate) fn path(dir: &Path, number: usize) -> PathBuf {
     dir.join(format!("{number:012}.log"))
 }
 
-/// The lines of one segment, as bytes with their frames.
+/// The lines of one segment, as bytes with their frames; zeroes behind them are no line.
 pub(crate) fn lines(file: &Path) -> Vec<Vec<u8>> {
     let bytes = fs::read(file).expect("the segment can be read");
     let mut rest = bytes.as_slice();
     let mut lines = Vec::new();
-    while !rest.is_empty() {
+    while rest.first().is_some_and(|kind| *kind != 0) {
         let length = 3 + usize::from(u16::from_be_bytes([rest[1], rest[2]]));
         let (line, after) = rest.split_at(length);
         lines.push(line.to_vec());

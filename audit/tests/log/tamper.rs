@@ -266,7 +266,7 @@ fn missing_repeated_and_moved_segments_are_found() {
     check(
         "a segment overwritten with zeroes from the middle",
         |log| log[1][7..].iter_mut().for_each(|line| line.fill(0)),
-        (2, 7, Flaw::Kind(0)),
+        (2, 7, Flaw::NoEnd),
     );
     check(
         "a sector in the newest segment overwritten with zeroes",

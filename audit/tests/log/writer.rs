@@ -225,17 +225,70 @@ fn unwritten_sectors_at_the_end_are_a_torn_tail() {
     fill(&log, 1..=30);
     drop(log);
     let whole = fs::read(path(dir.path(), 1)).expect("the segment can be read");
+    let mut ends = Vec::new();
+    for line in lines(&path(dir.path(), 1)) {
+        ends.push(ends.last().unwrap_or(&0) + line.len());
+    }
     for sector in (512..whole.len()).step_by(512) {
         let mut torn = whole.clone();
         torn[sector..].fill(0);
         fs::write(path(dir.path(), 1), &torn).expect("the segment is writable");
-        assert!(verify(dir.path(), None).expect("a torn tail is no flaw").torn_bytes > 0);
+        let whole_lines: Vec<usize> = ends.iter().copied().filter(|end| *end <= sector).collect();
+        let torn = (sector - whole_lines.last().expect("a header is shorter than a sector")) as u64;
+        assert!(verify(dir.path(), None).expect("a torn tail is no flaw").torn_bytes <= torn);
         let (log, report) = open(dir.path(), BIG);
-        let lost = u64::try_from(whole.len() - sector).expect("the file is small");
-        assert!((lost..lost + 512).contains(&report.repaired_bytes), "{} of {lost}", report.repaired_bytes);
+        assert!(report.repaired_bytes <= torn, "{} of {torn}", report.repaired_bytes);
+        assert_eq!(report.next_seq, whole_lines.len() as u64);
         log.append(&[record(9)]).expect("the log takes a record");
         assert_eq!(verify(dir.path(), None).expect("the repaired log is sound").torn_bytes, 0);
     }
+}
+
+/// The file of a log in use is longer than its lines, and a kill leaves it so.
+#[test]
+fn zeroes_behind_the_last_line_are_nothing() {
+    let (dir, killed) = (tempdir().expect("a temporary directory"), tempdir().expect("a temporary directory"));
+    let (log, _) = open(dir.path(), BIG);
+    fill(&log, 1..=3);
+    let whole = fs::read(path(dir.path(), 1)).expect("the segment can be read");
+    assert!(whole.ends_with(&[0; 1000]), "the file system cannot set space aside");
+    assert_eq!(verify(dir.path(), None).expect("a log in use is sound").torn_bytes, 0);
+    fs::write(path(killed.path(), 1), &whole).expect("the directory is writable");
+    let (again, report) = open(killed.path(), BIG);
+    assert_eq!((report.repaired_bytes, report.next_seq), (0, 5));
+    again.append(&[record(9)]).expect("the log takes a record");
+    assert_eq!(verify(killed.path(), None).expect("the log is sound").records, 4);
+    drop(log);
+    let stopped = fs::metadata(path(dir.path(), 1)).expect("the segment is there").len();
+    assert_eq!(stopped, lines(&path(dir.path(), 1)).concat().len() as u64);
+}
+
+/// The first byte of what is written together is written last.
+#[test]
+fn a_line_that_a_kill_cut_off_is_removed_and_one_that_was_changed_is_not() {
+    let dir = tempdir().expect("a temporary directory");
+    let (log, _) = open(dir.path(), BIG);
+    fill(&log, 1..=300);
+    drop(log);
+    let file = path(dir.path(), 1);
+    let whole = lines(&file);
+    let check = |lines_cut: usize, zeroes: usize, wants: Option<u64>| {
+        let (before, cut) = whole.split_at(whole.len() - lines_cut);
+        let (before, mut cut) = (before.concat(), cut.concat());
+        cut[0] = 0;
+        let torn = cut.iter().rposition(|byte| *byte != 0).expect("a line is not zero") as u64 + 1;
+        fs::write(&file, [before.clone(), cut, vec![0; zeroes]].concat()).expect("the segment is writable");
+        match (verify(dir.path(), None), wants) {
+            (Ok(report), Some(records)) => assert_eq!((report.records, report.torn_bytes), (records, torn)),
+            (Err(AuditError::Broken(finding)), None) => assert_eq!(finding.offset, before.len() as u64),
+            (found, _) => panic!("{found:?} with {lines_cut} lines cut and {zeroes} zeroes"),
+        }
+    };
+    check(1, 1, Some(299));
+    check(100, 4096, Some(200));
+    // Nobody writes up to the end of the file, or so much at once.
+    check(1, 0, None);
+    check(200, 4096, None);
 }
 
 #[test]

@@ -20,6 +20,8 @@ use crate::soak::verified;
 
 /// A refusal comes within this time, and so long beyond it as a busy machine may take.
 const REFUSED_WITHIN: Duration = audit::ANSWER_WITHIN.saturating_add(Duration::from_millis(500));
+/// More records than fit into the piece of the log's file that is mapped.
+const PIECE_RECORDS: u32 = 1000;
 /// Service is back this long after the log is.
 const RESUMED_WITHIN: Duration = Duration::from_secs(1);
 /// A fault shows at the latest at the next flush.
@@ -38,13 +40,14 @@ struct Case {
     resumes: bool,
 }
 
+// Records go into a mapping of the file, so a fault shows when the next piece is to be mapped: each 64 KiB.
 const CASES: &[Case] = &[
-    Case { name: "full", fault: Some("write,fallocate:error=ENOSPC"), resumes: true },
-    Case { name: "over quota", fault: Some("write,fallocate:error=EDQUOT"), resumes: true },
-    Case { name: "write fails", fault: Some("write:error=EIO"), resumes: false },
+    Case { name: "full", fault: Some("fallocate:error=ENOSPC"), resumes: true },
+    Case { name: "over quota", fault: Some("fallocate:error=EDQUOT"), resumes: true },
+    Case { name: "write fails", fault: Some("ftruncate:error=EIO"), resumes: false },
     Case { name: "sync fails", fault: Some("fdatasync:error=EIO"), resumes: false },
-    Case { name: "read-only", fault: Some("write,fallocate:error=EROFS"), resumes: false },
-    Case { name: "write blocked", fault: Some("write:delay_enter=600000000"), resumes: true },
+    Case { name: "read-only", fault: Some("ftruncate,fallocate:error=EROFS"), resumes: false },
+    Case { name: "write blocked", fault: Some("ftruncate:delay_enter=600000000"), resumes: true },
     Case { name: "sync blocked", fault: Some("fdatasync:delay_enter=600000000"), resumes: true },
     Case { name: "removed", fault: None, resumes: false },
 ];
@@ -98,8 +101,8 @@ fn run(case: Case, blocked: Duration, tally: &mut Tally) {
     }
     thread::scope(|scope| {
         // One caller's own write is what is blocked; everybody else must be refused in time.
-        let stuck = (case.name == "write blocked").then(|| scope.spawn(|| requests::encrypt(&mut victim, &key, vec![0; 16]).is_ok()));
-        assert!(stuck.is_none() || wait_for(|| is_at_write(core.pid(), &segment)), "the write is not blocked");
+        let stuck = (case.name == "write blocked").then(|| scope.spawn(|| served_until_stuck(&mut victim, &key)));
+        assert!(stuck.is_none() || wait_for(|| is_at_growth(core.pid(), &segment)), "no write is blocked");
         must_refuse(case, &core, blocked, || work(&mut client, &key, tally, &mut acknowledged));
         if strace.is_none() {
             fs::write(&segment, removed_file(core.pid())).expect("the folder is ours");
@@ -111,7 +114,7 @@ fn run(case: Case, blocked: Duration, tally: &mut Tally) {
             assert!(since.elapsed() < RESUMED_WITHIN, "{}: resumed after {:?}", case.name, since.elapsed());
             tally.slowest_resumption = tally.slowest_resumption.max(since.elapsed());
         }
-        acknowledged += u64::from(stuck.is_some_and(|stuck| stuck.join().expect("a client ends with its answer")));
+        acknowledged += stuck.map_or(0, |stuck| stuck.join().expect("a client ends with its answer"));
     });
     if !case.resumes {
         work(&mut client, &key, tally, &mut acknowledged).expect_err("served by a log that has failed");
@@ -129,7 +132,7 @@ fn run(case: Case, blocked: Duration, tally: &mut Tally) {
 /// From the first refusal on every operation is refused while the fault lasts, a blocked call for `blocked`; status goes on.
 fn must_refuse(case: Case, core: &Core, blocked: Duration, mut work: impl FnMut() -> Result<(), KmipError>) {
     let began = Instant::now();
-    let refused = wait_for(|| began.elapsed() > SHOWS_WITHIN || work().is_err());
+    let refused = wait_for(|| began.elapsed() > SHOWS_WITHIN || (0..PIECE_RECORDS).any(|_| work().is_err()));
     assert!(refused && began.elapsed() < SHOWS_WITHIN + REFUSED_WITHIN, "{}: not refused after {:?}", case.name, began.elapsed());
     let until = if case.name.ends_with("blocked") { began + blocked } else { began };
     let mut refusals = 0;
@@ -141,16 +144,29 @@ fn must_refuse(case: Case, core: &Core, blocked: Duration, mut work: impl FnMut(
     assert!(all_refused && core.status().contains("\"state\""), "{}: status works", case.name);
 }
 
-/// Is a thread of the process at a write(2) to that file? strace stops each of its threads at each call for a moment, whatever the call.
-fn is_at_write(process: u32, file: &Path) -> bool {
+/// How many operations were served up to the one that did not come back in time.
+fn served_until_stuck(client: &mut KmipClient, key: &str) -> u64 {
+    let mut served = 0;
+    loop {
+        let asked = Instant::now();
+        let is_served = requests::encrypt(client, key, vec![0; 16]).is_ok();
+        served += u64::from(is_served);
+        if !is_served || asked.elapsed() > RESUMED_WITHIN {
+            return served;
+        }
+    }
+}
+
+/// Is a thread of the process making that file longer? strace stops each of its threads at each call for a moment, whatever the call.
+fn is_at_growth(process: u32, file: &Path) -> bool {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let mut calls = threads.filter_map(|thread| fs::read_to_string(thread.path().join("syscall")).ok());
     calls.any(|call| {
         let mut fields = call.split(' ');
-        let is_write = fields.next().is_some_and(|number| number.parse() == Ok(nix::libc::SYS_write));
+        let is_growth = fields.next().is_some_and(|number| number.parse() == Ok(nix::libc::SYS_ftruncate));
         let descriptor = fields.next().and_then(|hex| u32::from_str_radix(hex.trim_start_matches("0x"), 16).ok());
         let path = descriptor.and_then(|descriptor| fs::read_link(format!("/proc/{process}/fd/{descriptor}")).ok());
-        is_write && path.as_deref() == Some(file)
+        is_growth && path.as_deref() == Some(file)
     })
 }
 
