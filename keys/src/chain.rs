@@ -6,9 +6,10 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
-use secret::Bytes;
+use secret::{Bytes, scrubbed};
 
 use crate::entropy::Randomness;
+use crate::error::Error;
 use crate::id::Layer;
 use crate::lifecycle::{Purpose, State};
 use crate::port::{Parent, Query};
@@ -111,7 +112,10 @@ impl Chain {
         let term = self.shelf.registry.integrity().terms.version(parent);
         for layer in [Layer::L2, Layer::L21] {
             let query = Query { layer, terms: vec![term], before: None, limit: 1 };
-            let found = self.shelf.newest(query).await.map_err(|error| unusable(parent, &error.to_string()))?;
+            let found = self.shelf.newest(query).await.map_err(|error| match error {
+                Error::Unavailable { .. } => WrapError::Above(Box::new(error)),
+                damaged => unusable(parent, &damaged.to_string()),
+            })?;
             if let Some(row) = found
                 && (row.header.chain, row.header.version) == (parent.chain, parent.version)
             {
@@ -125,13 +129,15 @@ impl Chain {
 /// Wraps under an open parent key.
 pub(crate) fn seal(key: &ParentKey, randomness: &Randomness, binding: &Binding, plain: &Bytes) -> Result<Vec<u8>, WrapError> {
     let salt = randomness.array()?;
-    let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
-    // C18: what is handed to the store is opened once more before anybody is told that it is safe.
-    if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
+    scrubbed(|| {
+        let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
+        // C18: what is handed to the store is opened once more before anybody is told that it is safe.
+        if key.unwrap(binding, &blob)?.ct_eq(plain) { Ok(blob) } else { Err(WrapError::Forged) }
+    })
 }
 
 fn open(key: &ParentKey, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
-    children.iter().map(|(binding, blob)| key.unwrap(binding, blob)).collect()
+    scrubbed(|| children.iter().map(|(binding, blob)| key.unwrap(binding, blob)).collect())
 }
 
 fn version_of(header: &Header) -> ParentRef {
