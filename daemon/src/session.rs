@@ -21,8 +21,10 @@ use crate::system::SystemClock;
 const FRAME_WITHIN: Duration = Duration::from_secs(10);
 /// An answer must be taken by the peer within this time.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-/// Read buffer of an idle connection, in bytes; grown for a frame and given back after it.
+/// Buffers of an idle connection, in bytes each.
 const BUFFER_BYTES: usize = 4096;
+/// Buffers that have grown for a message are given back if no other follows within this time: to make them anew for each costs more than the message.
+const ROOM_KEPT: Duration = Duration::from_secs(1);
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +89,23 @@ async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
     let mut stopping = pin!(stop.requested());
     let mut idle_over = pin!(sleep(idle));
     loop {
-        idle_over.as_mut().reset(Instant::now() + idle);
+        let has_grown = input.capacity().max(output.capacity()) > BUFFER_BYTES;
+        let rest = if has_grown { ROOM_KEPT.min(idle) } else { idle };
+        idle_over.as_mut().reset(Instant::now() + rest);
         let frame = tokio::select! {
             biased;
             // First, so that a peer that always has a next request hears it too.
             () = &mut stopping => return Err(Ended::Stopping),
-            frame = next_frame(&mut stream, &frames, &mut input, idle_over.as_mut(), idle) => frame?,
+            frame = next_frame(&mut stream, &frames, &mut input, idle_over.as_mut()) => frame?,
+        };
+        let frame = match frame {
+            Some(frame) => frame,
+            None if has_grown => {
+                input.shrink_to(BUFFER_BYTES);
+                output.shrink_to(BUFFER_BYTES);
+                continue;
+            }
+            None => return Err(Ended::TimedOut { what: "waiting for a request", limit: idle }),
         };
         if let Err(why) = gate.check(SystemClock.now()) {
             shut(&node, Origin::Kmip, caller.session(), &why);
@@ -101,33 +114,30 @@ async fn requests(arrival: Arrival) -> Result<Infallible, Ended> {
         answer(&node, Origin::Kmip, &mut caller, &input[..frame], &mut output).await;
         wipe(&mut input[..frame]);
         input.drain(..frame);
-        input.shrink_to(BUFFER_BYTES);
         within("the peer's reading of an answer", ANSWER_WITHIN, write(&mut stream, &output)).await?;
         wipe(&mut output);
         output.clear();
-        output.shrink_to(BUFFER_BYTES);
     }
 }
 
-/// Reads until the buffer begins with a whole frame; returns its length. `idle_over` ends the wait for its first byte, after `idle`.
+/// Reads until the buffer begins with a whole frame; returns its length, or `None` if nothing has come when `idle_over` is.
 async fn next_frame<S: AsyncRead + Unpin>(
     stream: &mut S,
     frames: &Frames,
     input: &mut Vec<u8>,
     idle_over: Pin<&mut Sleep>,
-    idle: Duration,
-) -> Result<usize, Ended> {
+) -> Result<Option<usize>, Ended> {
     if input.is_empty() {
         tokio::select! {
             biased;
             filled = fill(stream, input) => filled?,
-            () = idle_over => return Err(Ended::TimedOut { what: "waiting for a request", limit: idle }),
+            () = idle_over => return Ok(None),
         }
     }
     let whole = async {
         loop {
             match frames.next(input).map_err(|error| Ended::Malformed { why: error.to_string() })? {
-                Framing::Message(length) => return Ok(length),
+                Framing::Message(length) => return Ok(Some(length)),
                 Framing::Need(more) => {
                     input.reserve(more);
                     fill(stream, input).await?;
