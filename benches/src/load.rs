@@ -272,6 +272,44 @@ pub async fn compare(mut product: Side, mut reference: Side, plan: Plan) -> anyh
     Ok(Compared { cpu_ratio: median(ratios), product: product.measured(), reference: reference.measured() })
 }
 
+/// Where a turn of [`alternate`] stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It is about to begin.
+    Begins,
+    /// It is over.
+    Ended,
+}
+
+/// Lets two loads of one server work in turns, the first alone, the second beside what `beside` does; it is told of each of the second's turns, and
+/// says how much CPU of its own the server has spent on that by then.
+///
+/// # Errors
+/// A wrong answer; a connection that ends; what `beside` says.
+pub async fn alternate(
+    mut alone: Side,
+    mut accompanied: Side,
+    plan: Plan,
+    mut beside: impl AsyncFnMut(Turn) -> anyhow::Result<Duration>,
+) -> anyhow::Result<(Measured, Measured)> {
+    pin(Pid::this(), CLIENT_CORE)?;
+    let work = async {
+        alone.round(WARM_UP, false).await?;
+        for _ in 0..plan.rounds {
+            alone.round(plan.round, true).await?;
+            let before = beside(Turn::Begins).await?;
+            accompanied.round(plan.round, true).await?;
+            let own = beside(Turn::Ended).await?.saturating_sub(before);
+            if let Some(round) = accompanied.rounds.last_mut() {
+                round.cpu = round.cpu.saturating_sub(own);
+            }
+        }
+        anyhow::Ok(())
+    };
+    LocalSet::new().run_until(work).await?;
+    Ok((alone.measured(), accompanied.measured()))
+}
+
 /// The middle value; NaN of none.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();

@@ -7,6 +7,7 @@ mod handshake;
 mod life;
 mod locate;
 mod requests;
+mod rotation;
 
 use std::rc::Rc;
 
@@ -39,6 +40,8 @@ pub enum Group {
     Create,
     /// Locate by Name among few and many keys.
     Locate,
+    /// Of a core: re-encryption after a rotation, idle and under load.
+    Rotation,
     /// An edge's calls to its core for what is warm.
     Calls,
     /// Memory; of a core times of start and unseal. Restarts the node.
@@ -49,8 +52,18 @@ pub enum Group {
 
 impl Group {
     /// All groups of a core, in the order in which they do not disturb each other.
-    const CORE: [Self; 9] =
-        [Self::Crypt, Self::Sizes, Self::Batch, Self::Requests, Self::Https, Self::Handshake, Self::Create, Self::Locate, Self::Life];
+    const CORE: [Self; 10] = [
+        Self::Crypt,
+        Self::Sizes,
+        Self::Batch,
+        Self::Requests,
+        Self::Https,
+        Self::Handshake,
+        Self::Create,
+        Self::Locate,
+        Self::Rotation,
+        Self::Life,
+    ];
     /// The same of an edge.
     const EDGE: [Self; 11] = [
         Self::Crypt,
@@ -96,6 +109,7 @@ impl Bench {
     pub async fn run(&mut self, group: Group) -> anyhow::Result<()> {
         let is_edges = matches!(group, Group::Calls | Group::Restart);
         ensure!(self.product.is_edge() || !is_edges, "{group:?} is an edge's: say `--role edge`");
+        ensure!(!self.product.is_edge() || group != Group::Rotation, "{group:?} is a core's: say `--role core`");
         match group {
             Group::Crypt => crypt::kibibyte(self).await,
             Group::Sizes => crypt::sizes(self).await,
@@ -106,6 +120,7 @@ impl Bench {
             Group::Create => create::run(self).await,
             Group::Locate => locate::run(self).await,
             Group::Calls => edge::calls(self).await,
+            Group::Rotation => rotation::run(self).await,
             Group::Life => life::run(self).await,
             Group::Restart => edge::restart(self).await,
         }
