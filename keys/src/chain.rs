@@ -1,7 +1,7 @@
 //! A core's `Parent`: the chain IVK, L2, L2.1, each link opened by the one above and kept extracted in locked memory.
 //!
-//! A tenant's key that still lies under a compromised IVK is brought under the Active one at its first use, by the same step as in
-//! [re-encryption](crate::reencrypt): so the tenant need not wait for the walk, and nothing else opens a compromised version.
+//! A key that still lies under a compromised version is brought under the Active one at its first use, by the same step as in
+//! [re-encryption](crate::reencrypt): so its users need not wait for the walk, and nothing else opens a compromised version.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -66,16 +66,14 @@ impl Chain {
 
     async fn open_link(&self, parent: ParentRef) -> Result<Arc<Link>, WrapError> {
         // L2 hangs under the IVK and L2.1 under L2, so a chain has at most two links to open.
-        let row = self.usable_row(parent).await?;
+        let mut row = self.usable_row(parent).await?;
         let (key, above) = match self.shelf.registry.root(row.header.parent, Purpose::Process)? {
             Some(root) => (self.open_row(&root, &row)?, None),
             None => {
-                let above = self.usable_row(row.header.parent).await?;
+                let above;
+                (row, above) = self.with_one_above(row).await?;
                 let root = self.shelf.registry.root(above.header.parent, Purpose::Process)?;
                 let root = root.ok_or_else(|| unusable(parent, "its chain does not end in an IVK"))?;
-                if !above.header.state.allows(Purpose::Process) {
-                    return Err(unusable(row.header.parent, &format!("it is {:?}", above.header.state)));
-                }
                 (self.open_row(&self.open_row(&root, &above)?, &row)?, Some(above.header))
             }
         };
@@ -98,6 +96,20 @@ impl Chain {
         let blob = row.material.as_deref().ok_or_else(|| unusable(parent, "its material is destroyed"))?;
         let key = above.unwrap(&self.shelf.registry.material_binding(&row.header), blob)?;
         Ok(key.expose(|bytes| ParentKey::new(self.shelf.registry.cluster(), bytes, row.header.aead))?)
+    }
+
+    /// An L2.1 and the L2 above it, moved from under a compromised one first.
+    async fn with_one_above(&self, row: Row) -> Result<(Row, Row), WrapError> {
+        let above = self.usable_row(row.header.parent).await?;
+        let rescuer = self.vault.get().and_then(Weak::upgrade).filter(|_| above.header.state == State::Compromised);
+        let Some(vault) = rescuer else {
+            must_allow(row.header.parent, above.header.state, Purpose::Process)?;
+            return Ok((row, above));
+        };
+        let row = vault.taken_out(&row.header).await.map_err(|error| WrapError::Above(Box::new(error)))?;
+        let above = self.usable_row(row.header.parent).await?;
+        must_allow(row.header.parent, above.header.state, Purpose::Process)?;
+        Ok((row, above))
     }
 
     /// The row of a version, moved from under a compromised IVK first if it lies there.

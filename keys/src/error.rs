@@ -141,7 +141,10 @@ impl From<WrongState> for Error {
         let wants = match wrong.event {
             crate::lifecycle::Event::Activate => "Pre-Active",
             crate::lifecycle::Event::Deprecate => "Pre-Active or Active",
-            crate::lifecycle::Event::Retire | crate::lifecycle::Event::Reactivate => "Deprecated",
+            crate::lifecycle::Event::Retire => "Deprecated",
+            crate::lifecycle::Event::Reactivate => {
+                "a Deprecated version of an L2.1: nothing else is rolled back, so rotate the Active version to have another"
+            }
             crate::lifecycle::Event::Compromise => "a key that is not compromised yet",
             crate::lifecycle::Event::Destroy => "a key that is not Active: revoke it first",
         };

@@ -195,6 +195,8 @@ pub enum Layer {
     Bucket = 18,
     /// What a core has answered to an edge's client.
     Answer = 19,
+    /// A record of what a tenant keeps keys for under an L2.1.
+    Resource = 20,
     /// What an edge forwarded for a client, in the audit logs of both nodes: no row.
     Request = 32,
 }
@@ -220,6 +222,7 @@ impl TryFrom<u8> for Layer {
             Self::IvBudget,
             Self::Bucket,
             Self::Answer,
+            Self::Resource,
             Self::Request,
         ];
         all.into_iter().find(|layer| *layer as u8 == number).ok_or(number)

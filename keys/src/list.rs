@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::error::Error;
-use crate::id::{KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId, Time};
+use crate::id::{ChainId, KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId, Time};
 use crate::lifecycle::State;
 use crate::policy::{Action, Grants, Role};
 use crate::port::Query;
@@ -52,6 +52,8 @@ pub struct ListedKey {
     pub tenant: Option<ScopeName>,
     /// Name of its service, if it is a service's and the service's record verifies.
     pub service: Option<ScopeName>,
+    /// Name of the resource that it is the L2.1 of, or lies under as an L3, if that one's record verifies.
+    pub resource: Option<ScopeName>,
     /// Its names, for its tenant-admin only.
     pub names: Option<Vec<String>>,
     /// What wraps it.
@@ -73,6 +75,7 @@ struct Known {
     parents: HashMap<ParentRef, WrappedBy>,
     tenants: HashMap<TenantId, Option<ScopeName>>,
     services: HashMap<ServiceId, Option<ScopeName>>,
+    resources: HashMap<ChainId, Option<ScopeName>>,
 }
 
 impl Vault {
@@ -179,7 +182,15 @@ impl Vault {
                 }
             },
         };
-        Ok(ListedKey { created: attributes.dates.initial, header, state, tenant, service, names, wrapped_by })
+        let chain = if header.id.layer == Layer::L21 { header.chain } else { header.parent.chain };
+        let resource = match known.resources.get(&chain) {
+            Some(found) => found.clone(),
+            None => {
+                let found = verified(self.resource(chain).await)?.flatten().map(|resource| resource.name);
+                known.resources.entry(chain).or_insert(found).clone()
+            }
+        };
+        Ok(ListedKey { created: attributes.dates.initial, header, state, tenant, service, resource, names, wrapped_by })
     }
 }
 

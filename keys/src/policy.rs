@@ -172,6 +172,8 @@ pub enum Action {
     ChangeRoster = 135,
     /// A version of the IVK was archived, because no key lies under it any more.
     RetireIvk = 136,
+    /// An earlier version of an L2.1 became Active again.
+    RollBack = 139,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -188,11 +190,13 @@ pub enum Action {
     Forward = 146,
     /// A core was asked to do an item for an edge's client.
     Delegate = 147,
+    /// A resource of a tenant was made, with its L2.1.
+    CreateResource = 151,
 }
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 60] = [
+    pub const ALL: [Self; 62] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -245,6 +249,7 @@ impl Action {
         Self::ControlReencryption,
         Self::ChangeRoster,
         Self::RetireIvk,
+        Self::RollBack,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -253,6 +258,7 @@ impl Action {
         Self::Rewrap,
         Self::Forward,
         Self::Delegate,
+        Self::CreateResource,
     ];
 }
 
@@ -296,7 +302,8 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (_, A::Query | A::DiscoverVersions, None) => true,
         (NodeRole::Core, A::Create, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Activate | A::Revoke | A::Destroy | A::ReKey, Some(Layer::L3)) => role == Role::TenantAdmin,
-        (NodeRole::Core, A::ReKey, Some(Layer::L2)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::ReKey | A::Revoke, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::RollBack, Some(Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Get | A::Export, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Check, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
@@ -532,6 +539,9 @@ pub mod verb {
     /// KMIP Re-key.
     #[derive(Debug)]
     pub struct ReKey;
+    /// To let an earlier version of an L2.1 take over again.
+    #[derive(Debug)]
+    pub struct RollBack;
     /// KMIP Add Attribute.
     #[derive(Debug)]
     pub struct AddAttribute;
@@ -583,6 +593,9 @@ pub mod verb {
     }
     impl Verb for ReKey {
         const ACTION: Action = Action::ReKey;
+    }
+    impl Verb for RollBack {
+        const ACTION: Action = Action::RollBack;
     }
     impl Verb for AddAttribute {
         const ACTION: Action = Action::AddAttribute;

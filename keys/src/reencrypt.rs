@@ -14,7 +14,7 @@ use secret::Bytes;
 
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::id::{Generation, Layer, RowId, TenantId};
+use crate::id::{ChainId, Generation, Layer, RowId};
 use crate::lifecycle::Purpose;
 use crate::policy::Action;
 use crate::port::{Change, Query};
@@ -22,7 +22,6 @@ use crate::record::{Outcome, Record};
 use crate::registry::Registry;
 use crate::row::{Header, ParentRef, Row};
 use crate::sweep::Finding;
-use crate::tenancy::Tenant;
 use crate::unit::{CommitError, Unit};
 use crate::vault::{Vault, at};
 
@@ -39,8 +38,8 @@ pub struct Cursor {
     /// Rows of `LAYERS[layer]` below `before`.
     layer: usize,
     before: Option<RowId>,
-    /// The Active L2 of the tenants met last.
-    tenants: BTreeMap<TenantId, ParentRef>,
+    /// The Active versions of the chains met last.
+    active: BTreeMap<ChainId, ParentRef>,
 }
 
 /// What one step of a walk has staged.
@@ -139,20 +138,17 @@ impl Vault {
         if header.id.layer == Layer::L2 {
             return Ok(Some(self.shelf.registry.active_ivk()?));
         }
-        let tenant = header.owner.tenant;
-        let active = match cursor.tenants.get(&tenant) {
-            Some(active) => *active,
-            None => {
-                let Tenant { parent, .. } = self.tenant(tenant).await?;
-                // A few at a time: neighbours mostly have the same one.
-                if cursor.tenants.len() >= 64 {
-                    cursor.tenants.clear();
-                }
-                cursor.tenants.insert(tenant, parent);
-                parent
-            }
-        };
-        Ok((active.chain == header.parent.chain).then_some(active))
+        let chain = header.parent.chain;
+        if let Some(active) = cursor.active.get(&chain) {
+            return Ok(Some(*active));
+        }
+        let active = self.active_version(header.owner.tenant, chain).await?;
+        // A few at a time: neighbours mostly have the same one.
+        if cursor.active.len() >= 64 {
+            cursor.active.clear();
+        }
+        cursor.active.extend(active.map(|active| (chain, active)));
+        Ok(active)
     }
 
     /// Opens what a core's row has sealed, attributes first, also from under a compromised version.
@@ -161,6 +157,19 @@ impl Vault {
         let blobs = [(registry.attributes_binding(header), &row.attributes), (registry.material_binding(header), &row.material)];
         let shut: Vec<_> = blobs.iter().filter_map(|(binding, blob)| Some((*binding, blob.as_deref()?))).collect();
         self.parent.unwrap_to_move(header.parent, &shut).await.map_err(|error| at(error, header.id))
+    }
+
+    /// A key that lies under a compromised version as it lies under the Active one.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if none has taken the compromised one's place; as [`Vault::move_now`].
+    pub(crate) async fn taken_out(&self, header: &Header) -> Result<Row, Error> {
+        self.move_now(header.id).await?;
+        let row = self.shelf.existing(header.id).await?;
+        if row.header.parent == header.parent {
+            return Err(Error::corrupt("what wraps it is compromised, and nothing has taken its place", header.id));
+        }
+        Ok(row)
     }
 
     /// A tenant's key as it lies under the Active IVK, if it lay under a compromised one.

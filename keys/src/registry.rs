@@ -191,10 +191,6 @@ impl Registry {
         let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == parent.chain) else { return Ok(None) };
         let ivk = ivks.with(|open| open.versions.get(&parent.version).cloned());
         let ivk = ivk.ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
-        if ivk.state == State::Compromised && purpose == Purpose::Process {
-            // Whoever comes again finds its key moved from under it.
-            return Err(replaced(parent));
-        }
         must_allow(parent, ivk.state, purpose)?;
         Ok(Some(Root::Ivk(ivk.key)))
     }
@@ -247,6 +243,8 @@ pub(crate) fn must_allow(parent: ParentRef, state: State, purpose: Purpose) -> R
         _ if state.allows(purpose) => Ok(()),
         // It protected when it was looked up.
         Purpose::Protect if state.allows(Purpose::Rewrap) => Err(replaced(parent)),
+        // Whoever comes again finds its key moved from under it.
+        Purpose::Process if state == State::Compromised => Err(replaced(parent)),
         _ => Err(unusable(parent, &format!("it is {state:?}"))),
     }
 }

@@ -12,18 +12,20 @@
 //! An L4 is its client's: n stays what it is, and n + 1 is what its dates say, also later.
 //!
 //! A Pre-Active version is deprecated although it never was Active: left as it is it could be activated beside its replacement, and the chain would
-//! have two Active versions. Only the newest version is replaced; both writers of a race change its row, so one of them wins and no number is skipped.
+//! have two Active versions. Only the version that no other has replaced is: the newest, or the one that was rolled back to. Both writers of a race
+//! change its row, so one of them wins and no number is skipped.
 
 use serde::Serialize;
 
 use crate::attributes::{Attributes, Links};
 use crate::budget::RowHeader;
 use crate::error::Error;
-use crate::id::{Generation, Layer, RowId, TenantId, Time};
+use crate::id::{Generation, KeyVersion, Layer, RowId, TenantId, Time};
 use crate::lifecycle::{Dates, Event, Purpose, State};
 use crate::policy::Authorized;
 use crate::policy::verb::ReKey;
 use crate::port::Change;
+use crate::resource::Resource;
 use crate::row::{Header, ParentRef, Row};
 use crate::tenancy::{Service, Tenant, tenant_row};
 use crate::unit::Unit;
@@ -36,6 +38,8 @@ const NOT_COPIED: [&str; 3] = ["Link", "Original Creation Date", "Random Number 
 struct Old {
     row: Row,
     view: View,
+    /// The number of the version that replaces it.
+    next: KeyVersion,
 }
 
 impl Vault {
@@ -45,8 +49,8 @@ impl Vault {
     ///   asks for. What the domain keeps is set afterwards, whatever it returns. A date of the old version that has passed is not copied where it
     ///   would end the new version before it begins.
     ///
-    /// Names move, both Links are set, and if the chain is a service's default, or a tenant's L2, the record of service or tenant follows. The new version
-    /// has an IV budget of its own, and for a parent the tenant's Active L2, or the Active IVK.
+    /// Names move, both Links are set, and if the chain is a service's default, a tenant's L2 or a resource's L2.1, the record of service, tenant or resource
+    /// follows. The new version has an IV budget of its own, and for a parent the Active version of the chain that wraps the old one.
     ///
     /// # Errors
     /// [`Error::Replaced`] names the version after it; [`Error::WrongState`] for an archived or a destroyed key; [`Error::Invalid`] if `edit` asks for another usage
@@ -68,16 +72,27 @@ impl Vault {
             must_replace_at_once(&view, &attributes, now)?;
         }
         let default = self.default_of(unit, &row.header).await?;
-        if default.is_some() || row.header.id.layer == Layer::L2 {
+        let resource = self.resource_in(unit, &row.header).await?;
+        if default.is_some() || matches!(row.header.id.layer, Layer::L2 | Layer::L21) {
             must_stay_in_use(&attributes.dates, now)?;
         }
         let tenant = row.header.owner.tenant;
         let parent = match (row.header.id.layer, row.header.owner.service) {
             (Layer::L4, Some(service)) => self.leased_parent(service)?,
             (Layer::L2, _) => self.shelf.registry.active_ivk()?,
-            _ => self.content::<Tenant>(&self.row_in(unit, tenant_row(tenant)).await?).await?.parent,
+            _ => {
+                let active = self.active_version(tenant, row.header.parent.chain).await?;
+                active.ok_or_else(|| Error::corrupt("its parent is no key of its tenant", row.header.id))?
+            }
         };
-        let new = self.rotate(unit, Old { row, view }, attributes, parent, now).await?;
+        // After a roll-back there are versions beyond the one that is replaced.
+        let next = resource.as_ref().map_or(row.header.version, |(_, resource)| resource.newest).next();
+        let new = self.rotate(unit, Old { row, view, next }, attributes, parent, now).await?;
+        if let Some((row, record)) = resource {
+            let Header { id: key, chain, version, .. } = new.header;
+            let record = Resource { key, parent: ParentRef { chain, version }, newest: version, ..record };
+            self.stage_record(unit, row, tenant, &record).await?;
+        }
         if let Some((row, record)) = default {
             let record = Service { default_key: new.header.id, ..record };
             self.stage_record(unit, row, tenant, &record).await?;
@@ -92,7 +107,13 @@ impl Vault {
     }
 
     /// Stages what the record of a tenant or service says now.
-    async fn stage_record<T: Serialize + Sync>(&self, unit: &mut Unit, row: Row, tenant: TenantId, record: &T) -> Result<(), Error> {
+    pub(crate) async fn stage_record<T: Serialize + Sync>(
+        &self,
+        unit: &mut Unit,
+        row: Row,
+        tenant: TenantId,
+        record: &T,
+    ) -> Result<(), Error> {
         let expected = row.header.generation;
         let place = RowHeader { id: row.header.id, owner: tenant, expected: Some(expected) };
         let row = self.record_row(place, record, row.terms).await?;
@@ -102,11 +123,11 @@ impl Vault {
 
     /// Stages version n + 1 with fresh material under `parent`, and demotes version n. Whoever calls has decided that n may be replaced.
     async fn rotate(&self, unit: &mut Unit, old: Old, attributes: Attributes, parent: ParentRef, now: Time) -> Result<View, Error> {
-        let Old { row, view } = old;
+        let Old { row, view, next } = old;
         let id = RowId::new(row.header.id.layer, self.new_uuid()?);
         let header = Header {
             id,
-            version: row.header.version.next(),
+            version: next,
             state: attributes.dates.state_at(State::PreActive, now),
             expiry: attributes.dates.deactivation,
             generation: Generation::FIRST,
@@ -115,10 +136,7 @@ impl Vault {
         };
         self.free_names(unit, &row.header, &view.attributes.names).await?;
         let new = self.insert_seen(unit, NewKey { header, attributes }).await?;
-        let mut demoted = Attributes { names: Vec::new(), ..(*view.attributes).clone() };
-        demoted.links.replacement_index = demoted.next_link_index();
-        demoted.links.replacement = Some(id);
-        demoted.touch(now);
+        let mut demoted = demoted(&view, id, now);
         let state = match view.state {
             State::PreActive | State::Active if row.header.id.layer != Layer::L4 => {
                 demoted.dates.deactivation = Some(now);
@@ -129,6 +147,15 @@ impl Vault {
         self.stage_change(unit, row, state, demoted).await?;
         Ok(new)
     }
+}
+
+/// What is said of a version from when `by` has its place.
+pub(crate) fn demoted(old: &View, by: RowId, now: Time) -> Attributes {
+    let mut demoted = Attributes { names: Vec::new(), ..(*old.attributes).clone() };
+    demoted.links.replacement_index = demoted.next_link_index();
+    demoted.links.replacement = Some(by);
+    demoted.touch(now);
+    demoted
 }
 
 /// A service's default key is in use until it is replaced (C23), so no date may end or interrupt that.

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::edges::EdgeGroup;
 use crate::id::{ScopeName, ServiceId, TenantId};
 use crate::lease::Lease;
-use crate::tenancy::{Service, Tenant};
+use crate::row::ParentRef;
+use crate::tenancy::Service;
 
 /// Most answers of one kind that are kept; all are dropped when there are more.
 const KEPT_MAX: usize = 4096;
@@ -15,8 +16,8 @@ const KEPT_MAX: usize = 4096;
 /// What was read of tenants and services, each kind by what was asked.
 #[derive(Debug, Default)]
 pub(crate) struct Scopes {
-    /// Services and their tenants, by the service's id.
-    pub(crate) makers: Kept<ServiceId, (Service, Tenant)>,
+    /// Services and what their new keys come under, by the service's id.
+    pub(crate) makers: Kept<ServiceId, (Service, ParentRef)>,
     /// Services by their tenant and name.
     pub(crate) named: Kept<(TenantId, ScopeName), Service>,
     /// Edge groups by their id.

@@ -196,6 +196,7 @@ impl Vault {
             | Layer::Tenant
             | Layer::Service
             | Layer::EdgeGroup
+            | Layer::Resource
             | Layer::Name
             | Layer::IvBudget
             | Layer::Bucket

@@ -10,6 +10,7 @@ use crate::id::{ChainId, KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantI
 use crate::lifecycle::{Dates, State};
 use crate::policy::{Grants, Principal, Role};
 use crate::port::{Change, Query};
+use crate::resource::Resource;
 use crate::row::{Algorithm, Header, Owner, ParentRef};
 use crate::unit::{Unit, record_header};
 use crate::vault::{NewKey, Vault, key_header};
@@ -128,8 +129,12 @@ impl Vault {
     /// # Errors
     /// [`Error::Corrupt`] if it does not open; the store's.
     pub async fn read_back(&self, tenant: &Tenant) -> Result<(), Error> {
-        self.parent.forget(tenant.parent);
-        self.parent.unwrap(tenant.parent, &[]).await?;
+        self.open_anew(tenant.parent).await
+    }
+
+    pub(crate) async fn open_anew(&self, parent: ParentRef) -> Result<(), Error> {
+        self.parent.forget(parent);
+        self.parent.unwrap(parent, &[]).await?;
         Ok(())
     }
 
@@ -138,22 +143,45 @@ impl Vault {
     /// # Errors
     /// [`Error::NotFound`] without such a tenant; [`Error::NameTaken`]; the parent's and the store's.
     pub async fn create_service(&self, unit: &mut Unit, tenant: &ScopeName, name: &ScopeName) -> Result<Service, Error> {
+        Ok(self.create_service_of(unit, tenant, name, None).await?.0)
+    }
+
+    /// As [`Vault::create_service`], with its keys under the L2.1 of a resource, which is staged too if the tenant has none of that name.
+    ///
+    /// # Errors
+    /// As [`Vault::create_service`]; [`Error::Raced`] if another request makes the resource at the same time.
+    pub async fn create_service_of(
+        &self,
+        unit: &mut Unit,
+        tenant: &ScopeName,
+        name: &ScopeName,
+        resource: Option<&ScopeName>,
+    ) -> Result<(Service, Option<Resource>), Error> {
         let tenant = self.tenant_by_name(tenant).await?.ok_or(Error::NotFound)?;
         let uuid = self.new_uuid()?;
         let service = ServiceId::new(uuid);
         let id = RowId::new(Layer::Service, uuid);
         self.claim_scope(unit, tenant.id, name, id).await?;
+        let above = match resource {
+            Some(resource) => Some(self.resource_for(unit, &tenant, resource).await?),
+            None => None,
+        };
+        let parent = above.as_ref().map_or(tenant.parent, |above| above.resource.parent);
         let default_key = RowId::new(Layer::L3, self.new_uuid()?);
         let owner = Owner { tenant: tenant.id, service: Some(service) };
-        let header = key_header(default_key, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
+        let header = key_header(default_key, ChainId::new(self.new_uuid()?), owner, parent, Aead::Aes256Gcm);
         let attributes =
             Attributes { object_groups: vec![Group { value: name.to_string(), index: 0 }], ..self.fresh_attributes(MASK_ENCRYPT_DECRYPT) };
-        self.insert(unit, NewKey { header, attributes }).await?;
+        let new = NewKey { header, attributes };
+        match above.as_ref().and_then(|above| above.key.as_ref()) {
+            Some(key) => self.insert_under(unit, new, key).await?,
+            None => self.insert(unit, new).await?,
+        };
         let record = Service { id: service, tenant: tenant.id, name: name.clone(), default_key };
         let maker = &self.shelf.registry.integrity().terms;
         let terms = vec![maker.scope_name(tenant.id, name.as_str()), maker.tenant(tenant.id)];
         unit.stage(Change::Insert(self.record_row(RowHeader { id, owner: tenant.id, expected: None }, &record, terms).await?));
-        Ok(record)
+        Ok((record, above.map(|above| above.resource)))
     }
 
     /// Stages a further L3 chain of a service, Pre-Active unless its dates say otherwise.
@@ -161,10 +189,10 @@ impl Vault {
     /// # Errors
     /// [`Error::Invalid`], [`Error::NameTaken`]; the parent's and the store's.
     pub async fn create_service_key(&self, unit: &mut Unit, new: NewServiceKey) -> Result<Header, Error> {
-        let (service, tenant) = self.service_and_tenant(new.service).await?;
-        let owner = Owner { tenant: tenant.id, service: Some(service.id) };
+        let (service, parent) = self.service_and_parent(new.service).await?;
+        let owner = Owner { tenant: service.tenant, service: Some(service.id) };
         let id = RowId::new(Layer::L3, self.new_uuid()?);
-        let header = key_header(id, ChainId::new(self.new_uuid()?), owner, tenant.parent, Aead::Aes256Gcm);
+        let header = key_header(id, ChainId::new(self.new_uuid()?), owner, parent, Aead::Aes256Gcm);
         let now = self.now();
         let mut attributes = new.attributes;
         attributes.dates.initial = now;
@@ -174,16 +202,18 @@ impl Vault {
         self.insert(unit, NewKey { header, attributes }).await
     }
 
-    /// A service and its tenant, for who makes a key.
-    async fn service_and_tenant(&self, id: ServiceId) -> Result<(Service, Tenant), Error> {
+    /// A service and what its new keys come under: the Active version of the chain that its default key lies under.
+    async fn service_and_parent(&self, id: ServiceId) -> Result<(Service, ParentRef), Error> {
         let epoch = self.policy_epoch();
         if let Some(kept) = self.scopes.makers.get(epoch, &id) {
             return Ok(kept);
         }
         let service = self.service(id).await?;
-        let tenant = self.tenant(service.tenant).await?;
-        self.scopes.makers.put(epoch, id, (service.clone(), tenant.clone()));
-        Ok((service, tenant))
+        let chain = self.shelf.existing(service.default_key).await?.header.parent.chain;
+        let parent = self.active_version(service.tenant, chain).await?;
+        let parent = parent.ok_or_else(|| Error::corrupt("its parent is no key of its tenant", service.default_key))?;
+        self.scopes.makers.put(epoch, id, (service.clone(), parent));
+        Ok((service, parent))
     }
 
     /// A tenant by its name.
@@ -298,7 +328,7 @@ impl Vault {
         Ok(records)
     }
 
-    async fn only<T: for<'de> Deserialize<'de>>(&self, layer: Layer, term: crate::row::Term) -> Result<Option<T>, Error> {
+    pub(crate) async fn only<T: for<'de> Deserialize<'de>>(&self, layer: Layer, term: crate::row::Term) -> Result<Option<T>, Error> {
         match self.shelf.newest(Query { layer, terms: vec![term], before: None, limit: 1 }).await? {
             Some(row) => Ok(Some(self.content(&row).await?)),
             None => Ok(None),
@@ -306,16 +336,22 @@ impl Vault {
     }
 
     async fn claim_scope(&self, unit: &mut Unit, owner: TenantId, name: &ScopeName, holder: RowId) -> Result<(), Error> {
-        let claim = self.shelf.registry.integrity().terms.claim(owner, None, &format!("scope {name}"));
-        let id = RowId::new(Layer::Name, uuid::Uuid::from_bytes(claim));
-        if self.shelf.store.retrieve(id).await?.is_some() || unit.staged(id).is_some() {
-            return Err(Error::NameTaken { name: name.to_string() });
-        }
-        unit.stage(Change::Insert(self.claim_row(id, &record_header(holder, self.shelf.registry.records(), owner))));
-        Ok(())
+        let is_free = self.claim(unit, owner, &format!("scope {name}"), holder).await?;
+        if is_free { Ok(()) } else { Err(Error::NameTaken { name: name.to_string() }) }
     }
 
-    fn fresh_attributes(&self, usage_mask: u32) -> Attributes {
+    /// Stages the claim on what only one row of an owner may have; `false` if one has it.
+    pub(crate) async fn claim(&self, unit: &mut Unit, owner: TenantId, what: &str, holder: RowId) -> Result<bool, Error> {
+        let claim = self.shelf.registry.integrity().terms.claim(owner, None, what);
+        let id = RowId::new(Layer::Name, uuid::Uuid::from_bytes(claim));
+        if self.shelf.store.retrieve(id).await?.is_some() || unit.staged(id).is_some() {
+            return Ok(false);
+        }
+        unit.stage(Change::Insert(self.claim_row(id, &record_header(holder, self.shelf.registry.records(), owner))));
+        Ok(true)
+    }
+
+    pub(crate) fn fresh_attributes(&self, usage_mask: u32) -> Attributes {
         let now = self.now();
         let dates = Dates { initial: now, last_change: now, activation: Some(now), ..Dates::default() };
         Attributes { usage_mask, dates, ..Attributes::default() }

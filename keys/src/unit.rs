@@ -376,7 +376,7 @@ pub struct WriterParts {
     pub cache: Arc<Cache>,
     /// The same for parent keys.
     pub parent: Arc<dyn Parent>,
-    /// Grows when a tenant or service has changed, so that grants are resolved again.
+    /// Grows when a tenant, a service or a resource has changed, so that grants are resolved again.
     pub policy_epoch: Arc<AtomicU64>,
     /// Grows when what edges are told may have changed.
     pub lease_epoch: Arc<AtomicU64>,
@@ -389,6 +389,15 @@ pub struct WriterParts {
 /// A key whose material lies under a version of another key, on a core.
 fn is_wrapped_key(row: &Row) -> bool {
     row.material.is_some() && matches!(row.header.id.layer, Layer::L2 | Layer::L21 | Layer::L3)
+}
+
+/// Does a unit make the Active version of a new chain itself, so that nobody can have replaced it?
+fn makes(changes: &[Change], parent: ParentRef) -> bool {
+    let is_it = |header: &Header| (header.chain, header.version, header.state) == (parent.chain, parent.version, lifecycle::State::Active);
+    changes.iter().any(|change| match change {
+        Change::Insert(row) => row.header.version == KeyVersion::FIRST && is_wrapped_key(row) && is_it(&row.header),
+        Change::Update { .. } | Change::Delete { .. } => false,
+    })
 }
 
 /// The one maker of durable changes on a node. It ends when the last [`UnitSender`] is gone.
@@ -536,9 +545,8 @@ impl Writer {
                 return Err(CommitError::Conflict { id });
             }
             let before = first.last().filter(|(at, _)| *at == id).and_then(|(_, row)| row.as_ref());
-            if let Some(row) =
-                change.row().filter(|row| is_wrapped_key(row) && before.is_none_or(|before| before.header.parent != row.header.parent))
-            {
+            let comes_under = |row: &&Row| is_wrapped_key(row) && before.is_none_or(|before| before.header.parent != row.header.parent);
+            if let Some(row) = change.row().filter(comes_under).filter(|row| !makes(changes, row.header.parent)) {
                 self.must_lie_under_an_active_parent(group, row).await?;
             }
         }
@@ -663,7 +671,7 @@ impl Writer {
 
     /// Lets go of what was kept of the changed rows; precedes the answer.
     fn let_go(&self, group: &Group) {
-        let is_policy = group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup));
+        let is_policy = group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup | Layer::Resource));
         // First: who finds that a parent was replaced shall not find the record that named it a second time.
         if is_policy {
             self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::attributes::{ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
 use crate::budget::Budgets;
 use crate::cache::{Cache, CacheFigures, Entry};
-use crate::chain::Chain;
+use crate::chain::{Chain, seal};
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
@@ -30,6 +30,7 @@ use crate::shelf::Shelf;
 use crate::stream::Streams;
 use crate::tenancy::{Service, service_row};
 use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
+use crate::wrap::{Binding, ParentKey};
 
 /// Most rows that one search looks at above the store; further ones are not found, and the answer says how many were.
 pub const SEARCHED_ROWS_MAX: usize = 10_000;
@@ -401,13 +402,41 @@ impl Vault {
 
     /// As [`Vault::insert`]; returns the object as it will be.
     pub(crate) async fn insert_seen(&self, unit: &mut Unit, new: NewKey) -> Result<View, Error> {
-        let bytes = usize::try_from(new.header.bits / 8).expect("key sizes are small");
-        let material = Bytes::try_init_with(bytes, |bytes| Ok::<_, Error>(self.randomness.fill(bytes)?))?;
+        let material = self.fresh_material(&new.header)?;
         self.insert_material(unit, new, &material).await
+    }
+
+    /// As [`Vault::insert`], under a parent that this very unit makes: no chain opens it before it is stored, so its key is given.
+    pub(crate) async fn insert_under(&self, unit: &mut Unit, new: NewKey, parent: &ParentKey) -> Result<Header, Error> {
+        let material = self.fresh_material(&new.header)?;
+        let NewKey { header, attributes } = self.prepared(unit, new, &material).await?;
+        let content = encode_attributes(&header, &attributes)?;
+        let seal = |(binding, plain): (Binding, &Bytes)| seal(parent, &self.randomness, &binding, plain);
+        let blobs = self.children(&header, &content, &material).map(seal);
+        let [sealed, material] = blobs.map(|blob| blob.map_err(|error| at(error, header.id)));
+        let row = self.row_of(header, &attributes, sealed?, material?);
+        let header = row.header.clone();
+        unit.stage(Change::Insert(row));
+        Ok(header)
+    }
+
+    /// Random bytes for a key, in locked memory.
+    pub(crate) fn fresh_material(&self, header: &Header) -> Result<Bytes, Error> {
+        let bytes = usize::try_from(header.bits / 8).expect("key sizes are small");
+        Bytes::try_init_with(bytes, |bytes| Ok::<_, Error>(self.randomness.fill(bytes)?))
     }
 
     /// As [`Vault::insert_seen`], with key bytes that are there already.
     pub(crate) async fn insert_material(&self, unit: &mut Unit, new: NewKey, material: &Bytes) -> Result<View, Error> {
+        let NewKey { header, attributes } = self.prepared(unit, new, material).await?;
+        let row = self.seal_new(header, &attributes, material).await?;
+        let header = row.header.clone();
+        unit.stage(Change::Insert(row));
+        Ok(self.seen_as(header, attributes))
+    }
+
+    /// A new key with what the domain says of it; its names are claimed.
+    async fn prepared(&self, unit: &mut Unit, new: NewKey, material: &Bytes) -> Result<NewKey, Error> {
         let NewKey { mut header, mut attributes } = new;
         attributes.digest = Some(scrubbed(|| material.expose(|bytes| cipher::mac::sha256(&[bytes]))));
         (attributes.always_sensitive, attributes.never_extractable) = (attributes.sensitive, !attributes.extractable);
@@ -415,10 +444,7 @@ impl Vault {
         header.generation = Generation::FIRST;
         (header.wrap_seq, header.attributes_seq) = (1, 1);
         self.claim_names(unit, &header, &attributes.names).await?;
-        let row = self.seal_new(header, &attributes, material).await?;
-        let header = row.header.clone();
-        unit.stage(Change::Insert(row));
-        Ok(self.seen_as(header, attributes))
+        Ok(NewKey { header, attributes })
     }
 
     /// Stages an event of an object's life and an edit of its attributes with it.
@@ -595,10 +621,20 @@ impl Vault {
         }
     }
 
-    /// Opens a row. On a core both parts lie under one key, so whoever opens the one has the other for little.
+    /// Opens a row, which is moved from under a compromised version first if it lies there.
     pub(crate) async fn open_row(&self, row: &Row, want: Want) -> Result<Entry, Error> {
         let rescued = self.rescued(&row.header).await?;
         let row = rescued.as_ref().unwrap_or(row);
+        match self.open_in_place(row, want).await {
+            Err(Error::Raced) if matches!(row.header.id.layer, Layer::L21 | Layer::L3) => {
+                self.open_in_place(&self.taken_out(&row.header).await?, want).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// On a core both parts lie under one key, so whoever opens the one has the other for little.
+    async fn open_in_place(&self, row: &Row, want: Want) -> Result<Entry, Error> {
         let header = &row.header;
         let sealed = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no attributes", header.id))?;
         let mut children = vec![(self.shelf.registry.attributes_binding(header), sealed)];
@@ -650,12 +686,23 @@ impl Vault {
     /// A new row: material and attributes wrapped by the parent in one call.
     pub(crate) async fn seal_object(&self, header: Header, attributes: &Attributes, material: &Bytes) -> Result<Row, Error> {
         let content = encode_attributes(&header, attributes)?;
-        let registry = &self.shelf.registry;
-        let children = [(registry.attributes_binding(&header), &content), (registry.material_binding(&header), material)];
+        let children = self.children(&header, &content, material);
         let mut blobs = self.parent.wrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
-        let sealed = blobs.next();
-        let terms = registry.integrity().terms.of_object(&header, attributes);
-        Ok(registry.seal_row(header, blobs.next(), sealed, terms))
+        let mut blob = || blobs.next().expect("one answer a child");
+        let sealed = blob();
+        Ok(self.row_of(header, attributes, sealed, blob()))
+    }
+
+    /// What a new row's parent wraps: its attributes, then its material.
+    fn children<'c>(&self, header: &Header, content: &'c Bytes, material: &'c Bytes) -> [(Binding, &'c Bytes); 2] {
+        let registry = &self.shelf.registry;
+        [(registry.attributes_binding(header), content), (registry.material_binding(header), material)]
+    }
+
+    /// A new row with what its parent has wrapped.
+    fn row_of(&self, header: Header, attributes: &Attributes, sealed: Vec<u8>, material: Vec<u8>) -> Row {
+        let terms = self.shelf.registry.integrity().terms.of_object(&header, attributes);
+        self.shelf.registry.seal_row(header, Some(material), Some(sealed), terms)
     }
 
     /// A changed row: new attributes, material as it was.
@@ -719,8 +766,12 @@ impl Vault {
         self.shelf.registry.seal_row(claim, None, None, Vec::new())
     }
 
-    /// The Active version of a service's default chain is replaced, never revoked or destroyed: exactly one is Active at every instant (C23).
+    /// The Active version of a service's default chain is replaced, never revoked or destroyed: exactly one is Active at every instant (C23). So it is with
+    /// a tenant's L2 and a resource's L2.1.
     async fn must_not_be_default(&self, unit: &Unit, header: &Header) -> Result<(), Error> {
+        if matches!(header.id.layer, Layer::L2 | Layer::L21) && header.state == State::Active {
+            return Err(Error::Denied { why: "this is the Active version of a key that wraps others: replace it by ReKey first" });
+        }
         if self.default_of(unit, header).await?.is_some() {
             return Err(Error::Denied { why: "this is the Active version of the service's default key: replace it by ReKey first" });
         }

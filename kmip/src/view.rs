@@ -200,6 +200,7 @@ pub(crate) fn layer_name(layer: Layer) -> &'static str {
         | Layer::IvBudget
         | Layer::Bucket
         | Layer::Answer
+        | Layer::Resource
         | Layer::Request => "",
     }
 }

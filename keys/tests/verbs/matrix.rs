@@ -20,7 +20,8 @@ use crate::{change, create, decrypts, encrypts, named};
 /// auditor. Nothing else is allowed anywhere, but for `ANYWHERE`.
 const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::Create, &[Some(Layer::L3)], "t"),
-    (Action::ReKey, &[Some(Layer::L2), Some(Layer::L3)], "t"),
+    (Action::ReKey, &[Some(Layer::L2), Some(Layer::L21), Some(Layer::L3)], "t"),
+    (Action::RollBack, &[Some(Layer::L21)], "t"),
     (Action::Locate, &[None], "st"),
     (Action::Check, &[Some(Layer::L3)], "st"),
     (Action::Get, &[Some(Layer::L3)], "t"),
@@ -33,7 +34,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::ModifyAttribute, &[Some(Layer::L3)], "t"),
     (Action::DeleteAttribute, &[Some(Layer::L3)], "t"),
     (Action::Activate, &[Some(Layer::L3)], "t"),
-    (Action::Revoke, &[Some(Layer::L3)], "t"),
+    (Action::Revoke, &[Some(Layer::L2), Some(Layer::L21), Some(Layer::L3)], "t"),
     (Action::Destroy, &[Some(Layer::L3)], "t"),
     (Action::Encrypt, &[Some(Layer::L3)], "s"),
     (Action::Decrypt, &[Some(Layer::L3)], "s"),

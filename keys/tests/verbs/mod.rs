@@ -13,6 +13,7 @@ mod matrix;
 mod parents;
 mod races;
 mod rekey;
+mod resource;
 mod revoke;
 mod rotate;
 mod sweep;

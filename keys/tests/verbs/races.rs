@@ -17,7 +17,7 @@ use crate::fakes::{World, settle};
 use crate::{change, create, named};
 
 /// Runs `threads` of `work` at the same moment.
-fn at_once<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
+pub(super) fn at_once<R: Send>(threads: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let (start, work) = (Barrier::new(threads), &work);
     std::thread::scope(|scope| {
         let start = &start;
