@@ -442,6 +442,14 @@ impl Client {
         self.call(Method::POST, &format!("keys/{}/rotate", segment(id)), "application/octet-stream", Bytes::new()).await
     }
 
+    /// Makes an earlier version of an L2.1 the Active one again.
+    ///
+    /// # Errors
+    /// As [`Client::rotate_key`].
+    pub async fn roll_key_back(&self, id: &str) -> Result<KeyInfo, ClientError> {
+        self.call(Method::POST, &format!("keys/{}/rollback", segment(id)), "application/octet-stream", Bytes::new()).await
+    }
+
     /// Takes a key out of use.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use keys::lifecycle;
 use keys::list::{KeyFilter, LISTED_KEYS_MAX, ListedKey};
 use keys::policy::{Action, Authorized, Grants, Verb, verb};
 use keys::record::Subject;
+use keys::row::Header;
 use keys::unit::Unit;
 use keys::vault::Vault;
 use kmip::{CryptographicAlgorithm, RevocationReasonCode};
@@ -90,7 +91,7 @@ pub(super) async fn show_key(State(node): State<Arc<Node>>, Extension(call): Ext
     Ok(Json(key_info(found.await?)))
 }
 
-/// Replaces the newest version of an L3, or of a tenant's L2, by the next one, which takes over its names and is Active at once; the old one still decrypts.
+/// Replaces the newest version of an L3, or of a tenant's L2 or L2.1, by the next one, which takes over its names and is Active at once; the old one still decrypts.
 /// For the tenant-admin.
 ///
 /// The new version has fresh material and every other attribute that a KMIP Re-key copies. What the old one has encrypted stays as it is.
@@ -120,7 +121,36 @@ pub(super) async fn rotate_key(
     Ok((StatusCode::CREATED, Json(key_info(made))))
 }
 
-/// Takes an L3 out of use. For the tenant-admin. A service's default key is not revoked: rotate it first.
+/// Makes an earlier version of an L2.1 the Active one again, and the Active one Deprecated. For the tenant-admin.
+///
+/// The version takes over the names; keys come under it in the background. A version that is archived, compromised or destroyed does not come back.
+#[utoipa::path(
+    post, path = "/api/v1/keys/{key}/rollback", tag = "keys", params(("key" = String, Path, description = "Identifier of a Deprecated version of an L2.1")),
+    responses((status = 200, description = "The version, Active again", body = KeyInfo), Refusals)
+)]
+pub(super) async fn roll_key_back(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, key: Named) -> Answer<Json<KeyInfo>> {
+    let deed = Deed::new(Action::RollBack, Some(Layer::L21)).of(identifier(&key));
+    let mut tries = Tries::default();
+    let active = loop {
+        let active = act(&node, &call, deed, async |vault, unit, subject| {
+            let (grants, header) = known(vault, unit, &call, subject).await?;
+            if header.id.layer != Layer::L21 {
+                return Err(Refused::conflict(format!("{} is no L2.1, and nothing else is rolled back: rotate it instead", header.id)));
+            }
+            let authorized = grants.check::<verb::RollBack>(&header).map_err(|refusal| refused(refusal.into()))?;
+            let active = vault.roll_back(unit, authorized).await.map_err(refused)?;
+            *subject = Subject::from(&active.header);
+            Ok(vault.described(&grants, active).await?)
+        });
+        let active = active.await;
+        if !tries.again(&active) {
+            break active?;
+        }
+    };
+    Ok(Json(key_info(active)))
+}
+
+/// Takes a key out of use. For the tenant-admin. A service's default key, and the Active version of an L2 or L2.1, is not revoked: rotate it first.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key}/revoke", tag = "keys", params(("key" = String, Path, description = "Its identifier")), request_body = RevokeKey,
     responses((status = 200, description = "The key as it is now", body = KeyInfo), Refusals)
@@ -151,12 +181,18 @@ pub(super) async fn revoke_key(
 
 /// The proof that the caller may do `V` to the key of the subject, of which the record then says which version it was.
 async fn authorized<V: Verb>(vault: &Vault, unit: &Unit, call: &Call, subject: &mut Subject) -> Answer<(Grants, Authorized<V>)> {
-    let id = subject.object.ok_or_else(no_such_key)?;
-    let grants = vault.grants(&call.principal).await?;
-    let header = vault.header(unit, &grants, id).await.map_err(refused)?;
+    let (grants, header) = known(vault, unit, call, subject).await?;
     let authorized = grants.check::<V>(&header).map_err(|refusal| refused(refusal.into()))?;
     *subject = Subject::from(&header);
     Ok((grants, authorized))
+}
+
+/// The key of the subject, to whom it exists.
+async fn known(vault: &Vault, unit: &Unit, call: &Call, subject: &Subject) -> Answer<(Grants, Header)> {
+    let id = subject.object.ok_or_else(no_such_key)?;
+    let grants = vault.grants(&call.principal).await?;
+    let header = vault.header(unit, &grants, id).await.map_err(refused)?;
+    Ok((grants, header))
 }
 
 /// What the body asks for, as KMIP would store it: with a date of whole seconds.
@@ -196,13 +232,14 @@ fn refused(error: Error) -> Refused {
 }
 
 fn key_info(key: ListedKey) -> KeyInfo {
-    let ListedKey { header, state, created, tenant, service, names, wrapped_by } = key;
+    let ListedKey { header, state, created, tenant, service, resource, names, wrapped_by } = key;
     let service = header.owner.service.map(|id| service.map_or_else(|| id.to_string(), |name| name.to_string()));
     KeyInfo {
         id: header.id.to_string(),
         layer: header.id.layer.into(),
         tenant: tenant.map_or_else(|| header.owner.tenant.to_string(), |name| name.to_string()),
         service,
+        resource: resource.map(|name| name.to_string()),
         chain: header.chain.to_string(),
         version: header.version.0,
         state: state.into(),

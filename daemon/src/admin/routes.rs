@@ -10,6 +10,7 @@ use keys::id::{Layer, ScopeName};
 use keys::policy::{Action, NodeRole, Role};
 use keys::port::{AuditSink, Clock};
 use keys::record::Outcome;
+use keys::resource::Resource;
 use keys::tenancy::{Service, Tenant};
 use keys::vault::Vault;
 use seal::PIN_BYTES_MAX;
@@ -21,7 +22,7 @@ use crate::admin::document::{self, Refusals};
 use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{Memory, NewService, NewTenant, ServiceInfo, Status, TenantInfo, UnsealBy};
+use crate::admin::types::{Memory, NewService, NewTenant, ResourceInfo, ServiceInfo, Status, TenantInfo, UnsealBy};
 use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, shard_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
@@ -44,6 +45,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(key_routes::list_keys))
         .routes(routes!(key_routes::show_key))
         .routes(routes!(key_routes::rotate_key))
+        .routes(routes!(key_routes::roll_key_back))
         .routes(routes!(key_routes::revoke_key))
         .routes(routes!(edge_routes::edges, edge_routes::enrol_edges))
         .routes(routes!(edge_routes::revoke_edges))
@@ -181,14 +183,18 @@ async fn tenants(State(node): State<Arc<Node>>, Extension(call): Extension<Call>
     Ok(Json(list.into_iter().map(tenant_info).collect()))
 }
 
-/// One tenant.
+/// One tenant, with its resources.
 #[utoipa::path(
     get, path = "/api/v1/tenants/{tenant}", tag = "tenants", params(("tenant" = String, Path, description = "Its name")),
     responses((status = 200, description = "As asked", body = TenantInfo), Refusals)
 )]
 async fn tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, name: Named) -> Answer<Json<TenantInfo>> {
-    let found = act(&node, &call, INSPECT_TENANT, async |vault, _unit, _subject| existing_tenant(vault, &call, name.text()?).await).await?;
-    Ok(Json(tenant_info(found)))
+    let found = act(&node, &call, INSPECT_TENANT, async |vault, _unit, _subject| {
+        let tenant = existing_tenant(vault, &call, name.text()?).await?;
+        let resources = vault.resources(tenant.id).await?;
+        Ok(TenantInfo { resources: resources.into_iter().map(resource_info).collect(), ..tenant_info(tenant) })
+    });
+    Ok(Json(found.await?))
 }
 
 /// Makes a tenant with version 1 of its key (L2). For operators.
@@ -257,16 +263,25 @@ async fn set_disabled(node: &Arc<Node>, call: &Call, tenant: &Named, is_disabled
     responses((status = 200, description = "As asked", body = [ServiceInfo]), Refusals)
 )]
 async fn services(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, tenant: Named) -> Answer<Json<Vec<ServiceInfo>>> {
-    let (tenant, list) = act(&node, &call, INSPECT_TENANT, async |vault, _unit, _subject| {
+    let list = act(&node, &call, INSPECT_TENANT, async |vault, _unit, _subject| {
         let tenant = existing_tenant(vault, &call, tenant.text()?).await?;
-        let list = vault.services(tenant.id).await?;
-        Ok((tenant, list))
+        let mut list = Vec::new();
+        for service in vault.services(tenant.id).await? {
+            let resource = match vault.resource_of(&service).await {
+                // A damaged key does not hide its service: the list of keys names it.
+                Err(keys::Error::Corrupt { .. } | keys::Error::NotFound) => None,
+                found => found?,
+            };
+            list.push(service_info(tenant.name.as_str(), service, resource));
+        }
+        Ok(list)
     })
     .await?;
-    Ok(Json(list.into_iter().map(|service| service_info(tenant.name.as_str(), service)).collect()))
+    Ok(Json(list))
 }
 
-/// Makes a service with version 1 of its default key (L3, Active). For operators.
+/// Makes a service with version 1 of its default key (L3, Active), and its resource with version 1 of its key (L2.1) if one is named that is not there yet.
+/// For operators.
 #[utoipa::path(
     post, path = "/api/v1/tenants/{tenant}/services", tag = "tenants",
     params(("tenant" = String, Path, description = "The tenant's name")), request_body = NewService,
@@ -279,22 +294,26 @@ async fn create_service(
     sent: Sent,
 ) -> Answer<(StatusCode, Json<ServiceInfo>)> {
     let mut tries = Tries::default();
-    let (owner, made) = loop {
+    let (owner, made, resource) = loop {
         let made = act(&node, &call, Deed::new(Action::CreateService, None), async |vault, unit, _subject| {
             let owner = existing_tenant(vault, &call, tenant.text()?).await?;
             if owner.name.is_reserved() {
                 return Err(Refused::invalid("the services of this tenant are edge groups: see `strongroom edge enrol`".to_owned()));
             }
-            let name = scope_name(&sent.json::<NewService>()?.name)?;
-            let made = vault.create_service(unit, &owner.name, &name).await?;
-            Ok((owner, made))
+            let NewService { name, resource } = sent.json()?;
+            let resource = resource.map(|name| scope_name(&name)).transpose()?;
+            let (made, resource) = vault.create_service_of(unit, &owner.name, &scope_name(&name)?, resource.as_ref()).await?;
+            Ok((owner, made, resource))
         });
         let made = made.await;
         if !tries.again(&made) {
             break made?;
         }
     };
-    Ok((StatusCode::CREATED, Json(service_info(owner.name.as_str(), made))))
+    if let Some(resource) = &resource {
+        node.unsealed()?.vault.read_back_resource(resource).await?;
+    }
+    Ok((StatusCode::CREATED, Json(service_info(owner.name.as_str(), made, resource))))
 }
 
 /// This document.
@@ -321,15 +340,20 @@ pub(super) fn scope_name(text: &str) -> Answer<ScopeName> {
 
 fn tenant_info(tenant: Tenant) -> TenantInfo {
     let status = if tenant.is_disabled { "disabled" } else { "enabled" }.to_owned();
-    TenantInfo { name: tenant.name.to_string(), id: tenant.id.to_string(), key: tenant.key.to_string(), status }
+    TenantInfo { name: tenant.name.to_string(), id: tenant.id.to_string(), key: tenant.key.to_string(), status, resources: Vec::new() }
 }
 
-fn service_info(tenant: &str, service: Service) -> ServiceInfo {
+fn resource_info(Resource { name, key, parent, newest, .. }: Resource) -> ResourceInfo {
+    ResourceInfo { name: name.to_string(), key: key.to_string(), version: parent.version.0, newest: newest.0 }
+}
+
+fn service_info(tenant: &str, service: Service, resource: Option<Resource>) -> ServiceInfo {
     ServiceInfo {
         tenant: tenant.to_owned(),
         name: service.name.to_string(),
         id: service.id.to_string(),
         default_key: service.default_key.to_string(),
+        resource: resource.map(|resource| resource.name.to_string()),
     }
 }
 

@@ -71,6 +71,22 @@ pub struct TenantInfo {
     pub key: String,
     /// `enabled`, or `disabled`: nothing of it is served, here and at edges.
     pub status: String,
+    /// What it keeps keys for under an L2.1 each, newest first; absent from the list of tenants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resources: Vec<ResourceInfo>,
+}
+
+/// A resource of a tenant, part of [`TenantInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ResourceInfo {
+    /// Its name.
+    pub name: String,
+    /// Identifier of the Active version of its L2.1.
+    pub key: String,
+    /// The number of that version.
+    pub version: u32,
+    /// The number of the newest version; after a roll-back that is not the Active one.
+    pub newest: u32,
 }
 
 /// `POST /api/v1/tenants/{tenant}/services`: makes a service with version 1 of its default L3.
@@ -79,6 +95,9 @@ pub struct TenantInfo {
 pub struct NewService {
     /// Its name.
     pub name: String,
+    /// Name of the tenant's resource whose L2.1 wraps its keys; made, with version 1 of that, if there is none. Left out: the tenant's L2 wraps them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
 }
 
 /// A service, in answers.
@@ -92,6 +111,9 @@ pub struct ServiceInfo {
     pub id: String,
     /// Identifier of the Active version of its default L3.
     pub default_key: String,
+    /// Name of the resource whose L2.1 wraps its keys; absent if the tenant's L2 wraps them, or the records that say so do not verify.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
 }
 
 /// `POST /api/v1/edges`: enrols an edge group for tenants.
@@ -645,6 +667,9 @@ pub struct KeyInfo {
     /// Its service's name, for an L3; the service's id, if the service's record does not verify.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Name of the resource that an L2.1 is for, or that an L3 lies under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// The chain that it is a version of.
     pub chain: String,
     /// Which version of the chain.

@@ -472,7 +472,7 @@ async fn default_key(client: &Client, tenant: &str) -> Result<String, Failure> {
     let known = client.services(tenant).await?;
     match known.into_iter().find(|service| service.name == SERVICE) {
         Some(service) => Ok(service.default_key),
-        None => Ok(client.create_service(tenant, &NewService { name: SERVICE.to_owned() }).await?.default_key),
+        None => Ok(client.create_service(tenant, &NewService { name: SERVICE.to_owned(), resource: None }).await?.default_key),
     }
 }
 

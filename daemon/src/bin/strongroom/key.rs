@@ -31,13 +31,19 @@ pub(crate) enum Key {
         /// Its identifier
         id: String,
     },
-    /// Replace a service's key by its next version, Active at once; the old one still decrypts
+    /// Replace a key by its next version, Active at once; the old one still decrypts
     #[command(after_help = BY_TENANT_ADMIN)]
     Rotate {
         /// Identifier of the newest version
         id: String,
     },
-    /// Take a service's key out of use
+    /// Let an earlier version of an L2.1 take over again; the Active one is Deprecated
+    #[command(after_help = BY_TENANT_ADMIN)]
+    Rollback {
+        /// Identifier of the version, which is Deprecated: `strongroom key list --layer L2.1`
+        id: String,
+    },
+    /// Take a key out of use
     #[command(after_help = BY_TENANT_ADMIN)]
     Revoke(Revoke),
 }
@@ -95,6 +101,7 @@ pub(crate) fn run(context: &Context, command: &Key) -> Result<(), Failure> {
         Key::List(list) => context.out.show(&wait(client.keys(&wanted(list)))?, keys_text),
         Key::Show { id } => one(wait(client.key(id))?),
         Key::Rotate { id } => one(wait(client.rotate_key(id))?),
+        Key::Rollback { id } => one(wait(client.roll_key_back(id))?),
         Key::Revoke(revoke) => one(wait(client.revoke_key(&revoke.id, &why(revoke)))?),
     }
 }
@@ -121,6 +128,7 @@ fn why(revoke: &Revoke) -> RevokeKey {
 fn key_text(key: &KeyInfo) -> String {
     let mut rows = vec![("key", key.id.clone()), ("layer", name(key.layer)), ("tenant", key.tenant.clone())];
     rows.extend(key.service.clone().map(|service| ("service", service)));
+    rows.extend(key.resource.clone().map(|resource| ("resource", resource)));
     rows.extend(key.names.iter().flatten().map(|name| ("name", name.clone())));
     rows.extend([
         ("state", name(key.state)),
@@ -136,15 +144,19 @@ fn key_text(key: &KeyInfo) -> String {
 
 fn keys_text(list: &KeyList) -> String {
     let row = |key: &KeyInfo| {
-        let mut cells = vec![key.id.clone(), key.tenant.clone(), key.service.clone().unwrap_or_else(|| "-".to_owned())];
+        let or_dash = |name: &Option<String>| name.clone().unwrap_or_else(|| "-".to_owned());
+        let mut cells = vec![key.id.clone(), key.tenant.clone(), or_dash(&key.service), or_dash(&key.resource)];
         cells.extend([key.version.to_string(), name(key.state), format!("{} {}", key.algorithm, key.bits), wrapper(&key.wrapped_by)]);
         cells.push(key.names.as_ref().map_or_else(|| "-".to_owned(), |names| names.join(", ")));
         cells
     };
-    let refused = list.refused.iter().map(|id| vec![id.clone(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "refused".to_owned()]);
+    let refused = list
+        .refused
+        .iter()
+        .map(|id| vec![id.clone(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "-".to_owned(), "refused".to_owned()]);
     let rows = list.keys.iter().map(row).chain(refused).collect();
     let nothing = if list.next.is_some() { "no such keys on this page\n" } else { "no such keys\n" };
-    let mut text = table(&["key", "tenant", "service", "version", "state", "algorithm", "wrapped by", "names"], rows, nothing);
+    let mut text = table(&["key", "tenant", "service", "resource", "version", "state", "algorithm", "wrapped by", "names"], rows, nothing);
     if !list.refused.is_empty() {
         text.push_str("refused: stored records that do not verify and are not used; restore them from a backup\n");
     }
@@ -173,6 +185,7 @@ mod tests {
             layer: KeyLayer::L3,
             tenant: "acme".to_owned(),
             service: Some("billing".to_owned()),
+            resource: None,
             chain: "c".to_owned(),
             version: 2,
             state: KeyState::PreActive,
@@ -199,6 +212,7 @@ mod tests {
         let l2 = KeyInfo {
             layer: KeyLayer::L21,
             service: None,
+            resource: Some("ledger".to_owned()),
             names: None,
             expiry: Some("2030".to_owned()),
             wrapped_by: WrappedByInfo { id: None, version: 4 },
@@ -206,6 +220,7 @@ mod tests {
         };
         let text = key_text(&l2);
         assert!(text.contains("L2.1\n") && text.contains("IVK 4\n") && text.contains("expires     2030\n"), "{text}");
+        assert!(text.contains("resource    ledger\n"), "{text}");
         assert!(!text.contains("service") && !text.contains("name "), "{text}");
     }
 

@@ -17,6 +17,9 @@ pub(crate) enum Service {
         tenant: ScopeName,
         /// Its name: a-z, 0-9 and -, at most 63
         name: ScopeName,
+        /// Have its keys wrapped by the L2.1 of this resource of the tenant, which is made if there is none
+        #[arg(long, value_name = "NAME")]
+        resource: Option<ScopeName>,
     },
     /// List a tenant's services
     List {
@@ -29,8 +32,9 @@ pub(crate) enum Service {
 pub(crate) fn run(context: &Context, command: &Service) -> Result<(), Failure> {
     let client = context.client()?;
     match command {
-        Service::Create { tenant, name } => {
-            let made = wait(client.create_service(tenant.as_str(), &NewService { name: name.to_string() }))?;
+        Service::Create { tenant, name, resource } => {
+            let new = NewService { name: name.to_string(), resource: resource.as_ref().map(ScopeName::to_string) };
+            let made = wait(client.create_service(tenant.as_str(), &new))?;
             context.out.show(&made, service_text)
         }
         Service::List { tenant } => context.out.show(&wait(client.services(tenant.as_str()))?, |services| services_text(services)),
@@ -38,18 +42,19 @@ pub(crate) fn run(context: &Context, command: &Service) -> Result<(), Failure> {
 }
 
 fn service_text(service: &ServiceInfo) -> String {
-    pairs(&[
-        ("service", service.name.clone()),
-        ("tenant", service.tenant.clone()),
-        ("id", service.id.clone()),
-        ("default key", service.default_key.clone()),
-    ])
+    let mut rows = vec![("service", service.name.clone()), ("tenant", service.tenant.clone()), ("id", service.id.clone())];
+    rows.extend(service.resource.clone().map(|resource| ("resource", resource)));
+    rows.push(("default key", service.default_key.clone()));
+    pairs(&rows)
 }
 
 fn services_text(services: &[ServiceInfo]) -> String {
-    let row = |service: &ServiceInfo| vec![service.name.clone(), service.id.clone(), service.default_key.clone()];
+    let row = |service: &ServiceInfo| {
+        let resource = service.resource.clone().unwrap_or_else(|| "-".to_owned());
+        vec![service.name.clone(), service.id.clone(), resource, service.default_key.clone()]
+    };
     let nothing = "no services yet: make one by `strongroom service create TENANT NAME`";
-    table(&["service", "id", "default key"], services.iter().map(row).collect(), nothing)
+    table(&["service", "id", "resource", "default key"], services.iter().map(row).collect(), nothing)
 }
 
 #[cfg(test)]
@@ -58,10 +63,18 @@ mod tests {
 
     #[test]
     fn a_service_is_shown_alone_or_as_a_row() {
-        let billing =
-            ServiceInfo { tenant: "acme".to_owned(), name: "billing".to_owned(), id: "s1".to_owned(), default_key: "L3-1".to_owned() };
+        let billing = ServiceInfo {
+            tenant: "acme".to_owned(),
+            name: "billing".to_owned(),
+            id: "s1".to_owned(),
+            default_key: "L3-1".to_owned(),
+            resource: None,
+        };
         assert_eq!(service_text(&billing), "service      billing\ntenant       acme\nid           s1\ndefault key  L3-1\n");
-        assert_eq!(services_text(&[billing]), "SERVICE  ID  DEFAULT KEY\nbilling  s1  L3-1\n");
+        assert_eq!(services_text(std::slice::from_ref(&billing)), "SERVICE  ID  RESOURCE  DEFAULT KEY\nbilling  s1  -         L3-1\n");
+        let of_ledger = ServiceInfo { resource: Some("ledger".to_owned()), ..billing };
+        assert!(service_text(&of_ledger).contains("resource     ledger\n"));
+        assert!(services_text(&[of_ledger]).ends_with("billing  s1  ledger    L3-1\n"));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `tenant`: who keeps keys here.
 
 use clap::Subcommand;
-use daemon::admin::types::{NewTenant, TenantInfo};
+use daemon::admin::types::{NewTenant, ResourceInfo, TenantInfo};
 use keys::id::ScopeName;
 
 use crate::context::{Context, wait};
@@ -49,8 +49,13 @@ pub(crate) fn run(context: &Context, command: &Tenant) -> Result<(), Failure> {
 }
 
 fn tenant_text(tenant: &TenantInfo) -> String {
-    let TenantInfo { name, id, key, status } = tenant.clone();
-    pairs(&[("tenant", name), ("status", status), ("id", id), ("key", key)])
+    let TenantInfo { name, id, key, status, resources } = tenant.clone();
+    let mut rows = vec![("tenant", name), ("status", status), ("id", id), ("key", key)];
+    rows.extend(resources.iter().map(|ResourceInfo { name, key, version, newest }| {
+        let beyond = if newest > version { format!(", rolled back from {newest}") } else { String::new() };
+        ("resource", format!("{name}: {key} (version {version}{beyond})"))
+    }));
+    pairs(&rows)
 }
 
 fn tenants_text(tenants: &[TenantInfo]) -> String {
@@ -67,12 +72,22 @@ mod tests {
     use super::*;
 
     fn acme() -> TenantInfo {
-        TenantInfo { name: "acme".to_owned(), id: "t1".to_owned(), key: "L2-1".to_owned(), status: "enabled".to_owned() }
+        TenantInfo {
+            name: "acme".to_owned(),
+            id: "t1".to_owned(),
+            key: "L2-1".to_owned(),
+            status: "enabled".to_owned(),
+            resources: Vec::new(),
+        }
     }
 
     #[test]
     fn a_tenant_is_shown_alone_or_as_a_row() {
         assert_eq!(tenant_text(&acme()), "tenant  acme\nstatus  enabled\nid      t1\nkey     L2-1\n");
+        let resource = |version| ResourceInfo { name: "ledger".to_owned(), key: "L21-1".to_owned(), version, newest: 2 };
+        let text = tenant_text(&TenantInfo { resources: vec![resource(2), resource(1)], ..acme() });
+        assert!(text.contains("resource  ledger: L21-1 (version 2)\n"), "{text}");
+        assert!(text.contains("resource  ledger: L21-1 (version 1, rolled back from 2)\n"), "{text}");
         assert_eq!(tenants_text(&[acme()]), "TENANT  STATUS   ID  KEY\nacme    enabled  t1  L2-1\n");
     }
 
