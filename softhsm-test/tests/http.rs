@@ -154,8 +154,9 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let (own, theirs) = (format!("/api/v1/keys/{}", appliance.value("L3_ID")), format!("/api/v1/keys/{}", appliance.value("L3_ID2")));
     let l2 = send(&mut connect(&appliance, "ADMIN_CORE", "OPERATOR"), &get("/api/v1/tenants/acme"), b"").expect("an answer").json();
     let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
+    let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
-    let cells: [(String, [u16; 5]); 42] = [
+    let cells: [(String, [u16; 5]); 49] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -177,6 +178,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (get("/api/v1/tenants/globex/services"), [200, 200, 404, 403, 403]),
         (post("/api/v1/tenants", "{\"name\":\"Not A Name\"}"), [400, 403, 403, 403, 403]),
         (post("/api/v1/tenants/acme/services", "{\"name\":\"billing\"}"), [409, 403, 403, 403, 403]),
+        (post("/api/v1/tenants/acme/services", "{\"name\":\"new\",\"resource\":\"Not A Name\"}"), [400, 403, 403, 403, 403]),
         (get("/api/v1/openapi.json"), [200, 200, 200, 403, 403]),
         (get("/api/v1/nothing"), [404, 404, 404, 404, 404]),
         (get("/api/v1/keys"), [200, 200, 200, 403, 403]),
@@ -198,7 +200,14 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         // A service's default key is not revoked by anybody.
         (post(&format!("{own}/revoke"), superseded), [403, 403, 403, 403, 403]),
         (post(&format!("{own}/revoke"), "{\"reason\":\"Boredom\"}"), [403, 403, 400, 403, 403]),
-        (post(&format!("{l2}/revoke"), superseded), [403, 403, 403, 403, 403]),
+        // Neither is the Active version of what wraps others, and one that is demoted, as this one just was, can only be compromised.
+        (post(&format!("{l2}/revoke"), superseded), [403, 403, 409, 403, 403]),
+        (post(&format!("{l21}/revoke"), superseded), [403, 403, 403, 403, 403]),
+        (post(&format!("{l21}/rollback"), ""), [403, 403, 409, 403, 403]),
+        (post(&format!("{l21}/rotate"), ""), [403, 403, 201, 403, 403]),
+        (post(&format!("{l21}/rollback"), ""), [403, 403, 200, 403, 403]),
+        (post(&format!("{own}/rollback"), ""), [403, 403, 409, 403, 403]),
+        (post(&format!("{theirs}/rollback"), ""), [403, 403, 404, 403, 403]),
     ];
     for (place, role) in roles.into_iter().enumerate() {
         let mut stream = connect(&appliance, "ADMIN_CORE", role);
@@ -233,18 +242,32 @@ fn admin(appliance: &Appliance, who: &str, line: &str, body: &str) -> Reply {
     send(&mut connect(appliance, "ADMIN_CORE", who), &head, body.as_bytes()).expect("an answer")
 }
 
+/// A new L2.1 of a tenant.
+fn l21_of(appliance: &Appliance, tenant: &str) -> String {
+    let services = format!("POST /api/v1/tenants/{tenant}/services");
+    assert_eq!(admin(appliance, "OPERATOR", &services, "{\"name\":\"ledger\",\"resource\":\"ledger\"}").status, 201);
+    let shown = admin(appliance, "OPERATOR", &format!("GET /api/v1/tenants/{tenant}"), "").json();
+    shown["resources"][0]["key"].as_str().expect("an identifier").to_owned()
+}
+
 #[test]
 fn another_tenants_key_is_answered_like_none_byte_for_byte() {
     let appliance = Appliance::start();
-    let names = [appliance.value("L3_ID2"), "L3-01890a5d-ac96-774b-bcce-b302099a8057".to_owned(), "L3-".to_owned(), "rubbish".to_owned()];
-    for (method, verb, body) in
-        [("GET", "", ""), ("POST", "/rotate", ""), ("POST", "/revoke", "{\"reason\":\"Key Compromise\"}"), ("POST", "/revoke", "{}")]
-    {
-        let answers = names.each_ref().map(|name| {
+    let none = ["L3-01890a5d-ac96-774b-bcce-b302099a8057", "L21-01890a5d-ac96-774b-bcce-b302099a8057", "L3-", "rubbish"].map(str::to_owned);
+    let names = [&[appliance.value("L3_ID2"), l21_of(&appliance, "globex")][..], &none].concat();
+    for (method, verb, body) in [
+        ("GET", "", ""),
+        ("POST", "/rotate", ""),
+        ("POST", "/rollback", ""),
+        ("POST", "/revoke", "{\"reason\":\"Key Compromise\"}"),
+        ("POST", "/revoke", "{}"),
+    ] {
+        let answer = |name: &String| {
             let reply = admin(&appliance, "TENANT_ADMIN", &format!("{method} /api/v1/keys/{name}{verb}"), body);
             let head: Vec<String> = reply.head.lines().filter(|line| !line.starts_with("date: ")).map(str::to_owned).collect();
             (reply.status, head, reply.body)
-        });
+        };
+        let answers: Vec<_> = names.iter().map(answer).collect();
         assert_eq!(answers[0].0, if body == "{}" { 400 } else { 404 }, "{answers:?}");
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:?}");
     }

@@ -40,7 +40,7 @@ pub enum Class {
     IntegrityDerived,
     /// The audit log's signing seed and what Ed25519 makes of it.
     AuditKey,
-    /// A tenant key version, its extracted key, the key of the record that holds it.
+    /// A version of a tenant's key, or of its key for a resource, its extracted key, the key of the record that holds it.
     L2,
     /// A service key, its AES schedule, the key of the record that holds it.
     L3,

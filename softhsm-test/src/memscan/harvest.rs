@@ -145,8 +145,12 @@ async fn harvest_store(store: &Arc<dyn Keystore>, cluster: ClusterId, master: &M
             }
         }
     }
-    let tenants = below.children(Class::L2, &ivks, &rows(store, Layer::L2).await);
-    let _services = below.children(Class::L3, &tenants, &rows(store, Layer::L3).await);
+    let tenants = below.children(Class::L2, (Class::Ivk, &ivks), &rows(store, Layer::L2).await);
+    let resources = below.children(Class::L2, (Class::L2, &tenants), &rows(store, Layer::L21).await);
+    let services = rows(store, Layer::L3).await;
+    for parents in [&tenants, &resources] {
+        let _opened = below.children(Class::L3, (Class::L2, parents), &services);
+    }
 }
 
 pub(super) async fn rows(store: &Arc<dyn Keystore>, layer: Layer) -> Vec<Row> {
@@ -161,8 +165,7 @@ pub(super) struct Harvest<'a> {
 
 impl Harvest<'_> {
     /// The rows that one of `parents` wraps, opened.
-    fn children(&mut self, class: Class, parents: &[(Row, Bytes)], children: &[Row]) -> Vec<(Row, Bytes)> {
-        let parent_class = if class == Class::L2 { Class::Ivk } else { Class::L2 };
+    fn children(&mut self, class: Class, (parent_class, parents): (Class, &[(Row, Bytes)]), children: &[Row]) -> Vec<(Row, Bytes)> {
         let mut opened = Vec::new();
         for (row, key) in parents {
             let parent = key.expose(|key| ParentKey::new(self.cluster, key, row.header.aead)).expect("the arena has room");
