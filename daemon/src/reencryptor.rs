@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use keys::id::Time;
+use keys::id::{Layer, Time};
 use keys::policy::NodeRole;
-use keys::port::Clock;
+use keys::port::{Clock, WRAPPED_KEYS_MAX};
 use keys::reencrypt::Cursor;
 use keys::sweep::Finding;
 use keys::unit::CommitError;
@@ -24,6 +24,8 @@ use crate::system::SystemClock;
 const SLICE_ROWS: usize = 32;
 /// Most rows that one commit moves.
 const COMMIT_ROWS_MAX: usize = 512;
+/// The same at an edge, which asks its core for each row: what is asked at once, so that few changes of clients come in between.
+const EDGE_COMMIT_ROWS_MAX: usize = WRAPPED_KEYS_MAX;
 /// Most rows that are looked at before a commit, and before sealing gets its turn.
 const LOOKED_ROWS_MAX: usize = 4096;
 /// How often it is looked whether something is due.
@@ -98,10 +100,14 @@ pub(crate) struct Reencryptor {
     /// When the node was unsealed that was walked last, and the epoch of the walk.
     walked: Option<(Time, u64)>,
     walk: Option<Walk>,
+    /// Most rows that one commit moves here.
+    commit_rows_max: usize,
     /// Rows that the next commit moves at most: fewer after one that lost a race.
     commit_rows: usize,
     /// Requests that had been answered when the last part was done.
     requests: u64,
+    /// The last part failed, and that was told.
+    is_waiting: bool,
 }
 
 /// A walk under way.
@@ -114,15 +120,12 @@ struct Walk {
 
 impl Reencryptor {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        Self { node, walked: None, walk: None, commit_rows: COMMIT_ROWS_MAX, requests: 0 }
+        let commit_rows_max = if node.config.role == NodeRole::Edge { EDGE_COMMIT_ROWS_MAX } else { COMMIT_ROWS_MAX };
+        Self { node, walked: None, walk: None, commit_rows_max, commit_rows: commit_rows_max, requests: 0, is_waiting: false }
     }
 
     /// Walks until it is told to stop.
     pub(crate) async fn run(mut self, mut stop: Stop) -> io::Result<()> {
-        if self.node.config.role == NodeRole::Edge {
-            stop.requested().await;
-            return Ok(());
-        }
         loop {
             let rest = self.step().await;
             tokio::select! {
@@ -153,19 +156,25 @@ impl Reencryptor {
         let began = Instant::now();
         match self.part(&open, walk).await {
             Ok(Some(walk)) => {
+                self.is_waiting = false;
                 self.walk = Some(walk);
                 let requests = self.node.metrics.requests.total();
                 let is_busy = std::mem::replace(&mut self.requests, requests) != requests;
                 if is_busy { began.elapsed() } else { Duration::ZERO }
             }
             Ok(None) => {
+                self.is_waiting = false;
                 self.walked = Some(of);
                 self.finish();
                 LOOK_EVERY
             }
             Err(error) => {
-                tracing::warn!(%error, "re-encryption goes on in {RETRY_AFTER:?}");
-                self.end(Some(error.to_string()));
+                let error = error.to_string();
+                // An edge may be without its core for long: once is enough.
+                if !std::mem::replace(&mut self.is_waiting, true) {
+                    tracing::warn!(error, "re-encryption waits, and is tried again every {RETRY_AFTER:?}");
+                }
+                self.end(Some(error));
                 RETRY_AFTER
             }
         }
@@ -183,8 +192,10 @@ impl Reencryptor {
     async fn part(&mut self, open: &Open, walk: Walk) -> Result<Option<Walk>, keys::Error> {
         let mut unit = open.vault.begin(self.node.system);
         let (mut next, mut looked, mut moved, mut refused) = (Some(walk.cursor.clone()), 0, 0, Vec::new());
+        let mut references = None;
         while let Some(cursor) = next.take() {
-            let walked = open.vault.reencrypt(&mut unit, Some(cursor), SLICE_ROWS.min(self.commit_rows)).await?;
+            let walked = open.vault.reencrypt(&mut unit, Some(cursor), self.slice_rows().min(self.commit_rows)).await?;
+            references = walked.references;
             next = walked.next;
             looked += walked.looked;
             moved += walked.moved;
@@ -202,9 +213,16 @@ impl Reencryptor {
             }
             Err(error) => return Err(error.into()),
         }
-        self.commit_rows = (self.commit_rows * 2).min(COMMIT_ROWS_MAX);
+        self.commit_rows = (self.commit_rows * 2).min(self.commit_rows_max);
         self.note(looked, moved, refused);
+        if let Some(references) = references {
+            open.vault.note_references(references);
+        }
         Ok(next.map(|cursor| Walk { cursor, ..walk }))
+    }
+
+    fn slice_rows(&self) -> usize {
+        if self.node.config.role == NodeRole::Edge { EDGE_COMMIT_ROWS_MAX } else { SLICE_ROWS }
     }
 
     fn note(&self, looked: usize, moved: usize, refused: Vec<Finding>) {
@@ -241,7 +259,8 @@ impl Reencryptor {
 
 fn warnings(progress: &Progress) -> Vec<String> {
     let told = progress.refused.iter().map(|Finding { row, what }| {
-        format!("key {row} stays under an old version ({what}): restore it from a backup, then `strongroom reencrypt start`")
+        let instead = if row.layer == Layer::L4 { ", or have its service destroy it" } else { "" };
+        format!("key {row} stays under an old version ({what}): restore it from a backup{instead}, then `strongroom reencrypt start`")
     });
     let more = progress.refused_count.saturating_sub(progress.refused.len() as u64);
     let rest = (more > 0).then(|| format!("{more} more keys stay under an old version; the node's log names them"));
@@ -250,7 +269,7 @@ fn warnings(progress: &Progress) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use keys::id::{Layer, RowId};
+    use keys::id::RowId;
     use uuid::Uuid;
 
     use super::*;

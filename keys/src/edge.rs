@@ -22,6 +22,7 @@ use crate::policy::{Action, Grants, NodeRole, Principal, Role};
 use crate::port::{Change, Keystore, Upstream, UpstreamError};
 use crate::record::{Outcome, Record};
 use crate::reencrypt::rewrapped;
+use crate::references::References;
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
 use crate::tenancy::Service;
@@ -344,8 +345,14 @@ impl Vault {
                 Err(Error::Withdrawn { why: format!("it is of another cluster, {}", lease.cluster) })
             }
             Ok(lease) => {
+                let reports = lease.reports;
                 if edge.leases.renew(lease, asked, self.now()) {
                     self.let_go(|edge| edge.purge(), edge);
+                    // There may be another version to come under.
+                    self.parents_epoch.fetch_add(1, Ordering::AcqRel);
+                }
+                if let Some(memory) = reports {
+                    edge.report(memory).await;
                 }
                 Ok(())
             }
@@ -454,22 +461,11 @@ impl Vault {
         Ok(count)
     }
 
-    /// Brings the attribute keys of all services under the L3 that wraps now; returns how many were under another.
-    ///
-    /// # Errors
-    /// The core's and the store's.
-    pub async fn rewrap_attribute_keys(&self) -> Result<usize, Error> {
-        let edge = self.edge_keys()?;
-        let current = edge.leases.current();
-        let mut ids = Vec::new();
-        for (_, service) in current.services() {
-            let known = edge.known_attribute_key(service.id);
-            if known.is_some_and(|known| service.active().is_some_and(|active| active != known.parent)) {
-                ids.push(attribute_key_row(service.id));
-                edge.forget_attribute_key(service.id);
-            }
+    /// Takes what a whole walk has found, to be told to the core with the next lease.
+    pub fn note_references(&self, references: References) {
+        if let Some(edge) = &self.edge {
+            edge.note_references(references);
         }
-        self.rewrap(ids).await
     }
 
     /// Stages the first rows of an edge's store.

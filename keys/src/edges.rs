@@ -20,6 +20,7 @@ use crate::policy::verb::{UnwrapObjectKey, UsesMaterial, WrapObjectKey};
 use crate::policy::{Action, Authorized, Grants, Principal, Role};
 use crate::port::{Change, Query};
 use crate::record::{Outcome, Record};
+use crate::references::{EdgeKey, References};
 use crate::row::{Header, Owner, ParentRef};
 use crate::tenancy::{LISTED_MAX, Service, Tenant};
 use crate::unit::Unit;
@@ -126,6 +127,23 @@ impl Vault {
         Ok(group)
     }
 
+    /// Stages that one edge of a group is given up: it speaks for nobody any more, and keys are retired without waiting for it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a group, or without such a key in it; the store's.
+    pub async fn give_up_edge(&self, unit: &mut Unit, name: &ScopeName, edge: EdgeKey) -> Result<EdgeGroup, Error> {
+        let (header, mut group) = self.edge_group_row(name).await?.ok_or(Error::NotFound)?;
+        let known = group.keys.len();
+        group.keys.retain(|key| *key != edge.0);
+        if group.keys.len() == known {
+            return Err(Error::NotFound);
+        }
+        // Should it not be committed, the edge tells it again when the core has forgotten; until then it is waited for.
+        self.reported.forget(group.id, edge);
+        self.stage_group(unit, Some(header), &group).await?;
+        Ok(group)
+    }
+
     /// Makes the reserved tenant `system`, unless it is there: in a unit of its own, because what lies under its key needs it stored.
     ///
     /// # Errors
@@ -175,9 +193,22 @@ impl Vault {
             tenants.push(LeasedTenant { id, name, is_disabled, services });
         }
         let own = self.leased(self.service(group.id).await?).await?;
-        let lease = Lease { cluster: self.shelf.registry.cluster(), group: own, system: group.system, tenants };
+        let reports = Some(self.reported.memory);
+        let lease = Lease { cluster: self.shelf.registry.cluster(), group: own, system: group.system, tenants, reports };
         self.scopes.leases.put(epoch, group.id, Arc::new(lease.clone()));
         Ok(lease)
+    }
+
+    /// Remembers which versions an edge says that it has left, until this core is sealed.
+    ///
+    /// - `edge`: which one. Edges of one group are believed about each other: they hold the same objects' keys.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for who is no edge of a group that is enrolled; the store's.
+    pub async fn take_references(&self, grants: &Grants, edge: EdgeKey, references: References) -> Result<(), Error> {
+        grants.check_plain(Action::ReportReferences, None)?;
+        let group = self.own_group(grants).await?;
+        self.reported.take(group.id, edge, references)
     }
 
     /// The principal's group, and the keys by which its edges vouch for clients.

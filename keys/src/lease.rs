@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::id::{ChainId, ClusterId, KeyVersion, RowId, ScopeName, ServiceId, TenantId, Time};
@@ -25,6 +26,17 @@ pub struct Lease {
     pub system: TenantId,
     /// Whom the group is enrolled for.
     pub tenants: Vec<LeasedTenant>,
+    /// Names the memory in which the core keeps what edges report; another name means that it has forgotten. `None`: its release takes no reports.
+    #[serde(default)]
+    pub reports: Option<Uuid>,
+}
+
+impl Lease {
+    /// May the same be served by both?
+    fn allows_as(&self, other: &Self) -> bool {
+        let Self { cluster, group, system, tenants, reports: _ } = self;
+        (cluster, group, system, tenants) == (&other.cluster, &other.group, &other.system, &other.tenants)
+    }
 }
 
 /// A tenant in a lease.
@@ -167,7 +179,7 @@ impl Leases {
     /// Takes a renewed lease; returns whether it says anything else than the one before.
     pub(crate) fn renew(&self, lease: Lease, asked: Duration, heard: Time) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
-        let differs = current.lease != lease;
+        let differs = !current.lease.allows_as(&lease);
         *current = Arc::new(Current::new(lease, Some(asked + self.holds), heard, asked));
         differs
     }
@@ -200,8 +212,6 @@ impl Leases {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::id::Layer;
 
@@ -235,6 +245,7 @@ mod tests {
             group: service(7, &[State::Active]),
             system: TenantId::new(Uuid::from_u128(8)),
             tenants: vec![tenant(1, "acme", false), tenant(2, "globex", true)],
+            reports: None,
         }
     }
 
@@ -268,6 +279,8 @@ mod tests {
         let over = leases.check(Duration::from_secs(70)).expect_err("its time is over");
         assert!(matches!(over, Error::NoLease { heard } if heard == Time::from_seconds(1)), "{over}");
         assert!(!leases.renew(lease(), Duration::from_secs(80), Time::from_seconds(2)), "it says the same");
+        let forgotten = Lease { reports: Some(Uuid::nil()), ..lease() };
+        assert!(!leases.renew(forgotten, Duration::from_secs(80), Time::from_seconds(2)), "it allows the same");
         assert!(leases.check(Duration::from_secs(139)).is_ok());
     }
 

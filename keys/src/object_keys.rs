@@ -28,7 +28,8 @@ use crate::lease::{Current, Leases};
 use crate::lifecycle::Purpose;
 use crate::pool::{Pool, Ready};
 use crate::port::{Parent, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
-use crate::row::{Header, ObjectType, ParentRef};
+use crate::references::References;
+use crate::row::{Header, ObjectType, ParentRef, Row};
 use crate::shelf::Shelf;
 use crate::vault::EdgeParts;
 use crate::wrap::{Binding, ParentKey, WrapError};
@@ -58,6 +59,10 @@ pub(crate) struct ObjectKeys {
     stale: Mutex<BTreeSet<RowId>>,
     /// The core has refused what the lease allows: it is to be renewed at once.
     lease_is_old: AtomicBool,
+    /// Which versions the edge has left, by its last whole walk.
+    references: Mutex<References>,
+    /// What the core was told of that last, and the memory in which it keeps it.
+    told: Mutex<Option<(Uuid, References)>>,
     pub(crate) l4_ttl: Option<Duration>,
     pub(crate) is_ephemeral: bool,
     /// Never cloned: each clone of a sender has room for a message of its own.
@@ -75,8 +80,6 @@ struct Opened {
 pub(crate) struct AttributeKey {
     id: ObjectKeyId,
     key: ParentKey,
-    /// The L3 that wraps it where it is stored.
-    pub(crate) parent: ParentRef,
 }
 
 /// The row of a service's attribute key.
@@ -124,6 +127,8 @@ impl ObjectKeys {
             attribute_keys: Mutex::default(),
             stale: Mutex::default(),
             lease_is_old: AtomicBool::new(false),
+            references: Mutex::default(),
+            told: Mutex::default(),
             l4_ttl,
             is_ephemeral,
             work: Mutex::new(work),
@@ -294,18 +299,12 @@ impl ObjectKeys {
         // What is written under a key that is not the stored one would be lost.
         self.unseal(&self.shelf.registry.material_binding(&row.header), &envelope, &opened)?;
         self.opened.remove(&envelope.id);
-        self.take_attribute_key(service, envelope.id, row.header.parent, &opened)
+        self.take_attribute_key(service, envelope.id, &opened)
     }
 
-    fn take_attribute_key(
-        &self,
-        service: ServiceId,
-        id: ObjectKeyId,
-        parent: ParentRef,
-        opened: &Bytes,
-    ) -> Result<Arc<AttributeKey>, WrapError> {
+    fn take_attribute_key(&self, service: ServiceId, id: ObjectKeyId, opened: &Bytes) -> Result<Arc<AttributeKey>, WrapError> {
         let key = opened.expose(|key| ParentKey::new(self.shelf.registry.cluster(), key, AEAD))?;
-        let key = Arc::new(AttributeKey { id, key, parent });
+        let key = Arc::new(AttributeKey { id, key });
         self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(service, Arc::clone(&key));
         if self.leases.current().service(service).is_none() {
             self.attribute_keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&service);
@@ -372,6 +371,94 @@ impl ObjectKeys {
             self.remember(*id, to, key.expose(|key| self.cache.conceal(key)));
         }
         Ok(wrapped)
+    }
+
+    /// As [`ObjectKeys::rewrap`], of rows that nobody need be using, each with an outcome of its own, in order: what does not open stays where it is. Keys
+    /// that were not open before are not kept.
+    ///
+    /// # Errors
+    /// The core's, and what has ended their use: nothing can be said of any of them.
+    pub(crate) async fn rewrap_each(&self, rows: &[Row], to: ParentRef) -> Result<Vec<Result<Vec<u8>, WrapError>>, Error> {
+        let l3 = self.leases.current().key(to, Purpose::Protect).ok_or_else(|| withdrawn(to))?;
+        let mut keys = Vec::with_capacity(rows.len());
+        for (row, opened) in rows.iter().zip(self.open_each(rows).await?) {
+            let material = row.material.as_deref().unwrap_or_default();
+            keys.push(opened.and_then(|(is_kept, key)| {
+                let envelope = Envelope::decode(material)?;
+                // C18: the old wrapping goes, so it has to be the key that protects the object.
+                self.unseal(&self.shelf.registry.material_binding(&row.header), &envelope, &key)?;
+                Ok((envelope.id, key, is_kept))
+            }));
+        }
+        let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().flatten().map(|(id, key, _)| (*id, key)).collect();
+        if named.is_empty() {
+            return Ok(keys.into_iter().map(|key| key.map(|_| Vec::new())).collect());
+        }
+        let mut wrapped = all_wrapped(&*self.upstream, l3.id, &named).await.map_err(|error| self.heed(error))?.into_iter();
+        let outcome = |key: Result<(ObjectKeyId, Bytes, bool), WrapError>| {
+            let (id, key, is_kept) = key?;
+            if is_kept {
+                self.remember(id, to, key.expose(|key| self.cache.conceal(key)));
+            }
+            Ok(wrapped.next().expect("one for each that was sent"))
+        };
+        Ok(keys.into_iter().map(outcome).collect())
+    }
+
+    /// The object keys of rows, in order, and whether each was open before.
+    async fn open_each(&self, rows: &[Row]) -> Result<Vec<Result<(bool, Bytes), WrapError>>, Error> {
+        let current = self.leases.current();
+        let mut opened: Vec<Option<Result<(bool, Bytes), WrapError>>> = Vec::with_capacity(rows.len());
+        let mut asked = Vec::new();
+        for row in rows {
+            let parent = row.header.parent;
+            opened.push(match Envelope::decode(row.material.as_deref().unwrap_or_default()) {
+                Err(error) => Some(Err(error)),
+                Ok(Envelope { id, wrapped, .. }) => match self.opened.get(&id) {
+                    Some(kept) => Some(self.reveal(&kept.key, id).map(|key| (true, key))),
+                    None => {
+                        let l3 = current.key(parent, Purpose::Process).ok_or_else(|| withdrawn(parent))?;
+                        asked.push((l3.id, id, wrapped));
+                        None
+                    }
+                },
+            });
+        }
+        if asked.is_empty() {
+            return Ok(opened.into_iter().flatten().collect());
+        }
+        let answers = self.upstream.unwrap_each(&asked).await.map_err(|error| self.heed(error))?;
+        if answers.len() != asked.len() {
+            return Err(Error::Unavailable { what: format!("the core has answered {} keys with {}", asked.len(), answers.len()) });
+        }
+        let mut answers = answers.into_iter().map(|answer| match answer {
+            Ok(key) if key.len() == OBJECT_KEY_BYTES => Ok(Ok((false, key))),
+            Ok(_) | Err(UpstreamError::Forged) => Ok(Err(WrapError::Forged)),
+            Err(error) => Err(Error::from(self.heed(error))),
+        });
+        let all = opened.into_iter().map(|known| known.map_or_else(|| answers.next().expect("as many as were asked for"), Ok));
+        all.collect()
+    }
+
+    /// Takes what a whole walk has found, to be told with the next lease.
+    pub(crate) fn note_references(&self, references: References) {
+        *self.references.lock().unwrap_or_else(PoisonError::into_inner) = references;
+    }
+
+    /// Tells the core which versions this edge has left, unless it knows. If it cannot be told now, it is with the next lease.
+    ///
+    /// - `memory`: in which the core keeps it, by the lease.
+    pub(crate) async fn report(&self, memory: Uuid) {
+        let references = self.references.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let report = Some((memory, references));
+        if *self.told.lock().unwrap_or_else(PoisonError::into_inner) == report {
+            return;
+        }
+        if let Some((_, references)) = &report
+            && self.upstream.report(references).await.is_ok()
+        {
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = report;
+        }
     }
 
     async fn seal_child(&self, service: ServiceId, parent: ParentRef, binding: &Binding, plain: &Bytes) -> Result<Vec<u8>, WrapError> {
@@ -453,9 +540,12 @@ impl Parent for ObjectKeys {
         self.unwrap(parent, children).await
     }
 
-    /// What is under its L3 is between an edge and its core.
-    async fn must_protect(&self, _parent: ParentRef) -> Result<(), WrapError> {
-        Ok(())
+    /// By the lease as it is now: what an edge has said it has left it does not come back to.
+    async fn must_protect(&self, parent: ParentRef) -> Result<(), WrapError> {
+        match self.leases.current().key(parent, Purpose::Protect) {
+            Some(_) => Ok(()),
+            None => Err(WrapError::Replaced { chain: parent.chain.to_string(), version: parent.version.0 }),
+        }
     }
 
     /// Nothing of an edge's rows is a parent.

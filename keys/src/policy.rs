@@ -172,6 +172,8 @@ pub enum Action {
     ChangeRoster = 135,
     /// A version of the IVK was archived, because no key lies under it any more.
     RetireIvk = 136,
+    /// A version of an L3 was archived, because no edge needs it any more.
+    RetireKey = 138,
     /// An earlier version of an L2.1 became Active again.
     RollBack = 139,
     /// An edge's object key was wrapped under an L3.
@@ -190,13 +192,15 @@ pub enum Action {
     Forward = 146,
     /// A core was asked to do an item for an edge's client.
     Delegate = 147,
+    /// An edge told which versions of L3s it has left.
+    ReportReferences = 150,
     /// A resource of a tenant was made, with its L2.1.
     CreateResource = 151,
 }
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 64] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -249,6 +253,7 @@ impl Action {
         Self::ControlReencryption,
         Self::ChangeRoster,
         Self::RetireIvk,
+        Self::RetireKey,
         Self::RollBack,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
@@ -258,6 +263,7 @@ impl Action {
         Self::Rewrap,
         Self::Forward,
         Self::Delegate,
+        Self::ReportReferences,
         Self::CreateResource,
     ];
 }
@@ -301,7 +307,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
     let allowed = match (node, action, layer) {
         (_, A::Query | A::DiscoverVersions, None) => true,
         (NodeRole::Core, A::Create, Some(Layer::L3)) => role == Role::TenantAdmin,
-        (NodeRole::Core, A::Activate | A::Revoke | A::Destroy | A::ReKey, Some(Layer::L3)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::Activate | A::Revoke | A::Destroy | A::ReKey | A::RetireKey, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::ReKey | A::Revoke, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::RollBack, Some(Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L3)) => role == Role::TenantAdmin,
@@ -320,7 +326,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Operator | Role::Custodian)
         }
         (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,
-        (NodeRole::Core, A::RenewLease, None) => role == Role::Edge,
+        (NodeRole::Core, A::RenewLease | A::ReportReferences, None) => role == Role::Edge,
         (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::Inspect, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::Inspect, Some(Layer::Tenant | Layer::Service)) | (NodeRole::Core, A::ListKeys, None) => {
@@ -333,7 +339,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Service | Role::TenantAdmin)
         }
         (NodeRole::Edge, A::Locate, None) => matches!(role, Role::Service | Role::TenantAdmin),
-        (NodeRole::Edge, A::Seal | A::Unseal, None) => role == Role::Operator,
+        (NodeRole::Edge, A::Seal | A::Unseal | A::ControlReencryption, None) => role == Role::Operator,
         (NodeRole::Edge, A::Inspect, None) => matches!(role, Role::Operator | Role::Auditor),
         _ => false,
     };
@@ -542,6 +548,9 @@ pub mod verb {
     /// To let an earlier version of an L2.1 take over again.
     #[derive(Debug)]
     pub struct RollBack;
+    /// To archive a version that another one has replaced.
+    #[derive(Debug)]
+    pub struct RetireKey;
     /// KMIP Add Attribute.
     #[derive(Debug)]
     pub struct AddAttribute;
@@ -611,6 +620,9 @@ pub mod verb {
     }
     impl Verb for Export {
         const ACTION: Action = Action::Export;
+    }
+    impl Verb for RetireKey {
+        const ACTION: Action = Action::RetireKey;
     }
     impl Verb for WrapObjectKey {
         const ACTION: Action = Action::WrapObjectKey;

@@ -12,6 +12,7 @@ use crate::envelope::ObjectKeyId;
 use crate::id::{Generation, Layer, OutboxSeq, RowId, Time};
 use crate::lease::Lease;
 use crate::record::{Record, SessionRecord};
+use crate::references::References;
 use crate::row::{ParentRef, Row, Term};
 use crate::wrap::{Binding, WrapError};
 
@@ -187,8 +188,17 @@ pub trait Upstream: Send + Sync {
     /// Has an object key opened that was wrapped under an L3.
     async fn unwrap(&self, l3: RowId, id: ObjectKeyId, wrapped: &[u8]) -> Result<Bytes, UpstreamError>;
 
+    /// As [`Upstream::unwrap`], of several keys, each with an answer of its own, in order. At most [`WRAPPED_KEYS_MAX`].
+    ///
+    /// # Errors
+    /// None of them was answered.
+    async fn unwrap_each(&self, keys: &[(RowId, ObjectKeyId, &[u8])]) -> Result<Vec<Result<Bytes, UpstreamError>>, UpstreamError>;
+
     /// What the edge's group may serve.
     async fn lease(&self) -> Result<Lease, UpstreamError>;
+
+    /// Tells which versions this edge has left.
+    async fn report(&self, references: &References) -> Result<(), UpstreamError>;
 
     /// Has a client's KMIP message of one item done in the client's name, and returns the core's KMIP message.
     ///
@@ -197,7 +207,7 @@ pub trait Upstream: Send + Sync {
     async fn forward(&self, client: &[Vec<u8>], request: Uuid, message: &[u8]) -> Result<Vec<u8>, UpstreamError>;
 }
 
-/// Most object keys of one [`Upstream::wrap`].
+/// Most object keys of one [`Upstream::wrap`] or [`Upstream::unwrap_each`].
 pub const WRAPPED_KEYS_MAX: usize = 64;
 
 /// Why a core did not do it.

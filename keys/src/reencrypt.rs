@@ -1,5 +1,5 @@
 //! Re-encryption: the walk over a core's keys that brings each under the Active version of what wraps it, and the step by which one row comes under
-//! another version.
+//! another version. An edge's walk is in `rewrap.rs`.
 //!
 //! Which rows are due is derived from the rows themselves: those whose parent is no longer the Active version of its chain. So there is no list of
 //! work that could be lost or be wrong, and a walk that was cut off begins anew and passes over what is done. Whoever drives it commits a unit now and
@@ -19,7 +19,9 @@ use crate::lifecycle::Purpose;
 use crate::policy::Action;
 use crate::port::{Change, Query};
 use crate::record::{Outcome, Record};
+use crate::references::References;
 use crate::registry::Registry;
+use crate::rewrap::Objects;
 use crate::row::{Header, ParentRef, Row};
 use crate::sweep::Finding;
 use crate::unit::{CommitError, Unit};
@@ -40,6 +42,15 @@ pub struct Cursor {
     before: Option<RowId>,
     /// The Active versions of the chains met last.
     active: BTreeMap<ChainId, ParentRef>,
+    /// The same of an edge, which has other rows.
+    objects: Option<Objects>,
+}
+
+impl Cursor {
+    /// Of an edge's walk.
+    pub(crate) fn among(objects: Objects) -> Self {
+        Self { objects: Some(objects), ..Self::default() }
+    }
 }
 
 /// What one step of a walk has staged.
@@ -51,8 +62,10 @@ pub struct Walked {
     pub looked: usize,
     /// How many of them come under a newer version with the unit.
     pub moved: usize,
-    /// Rows that stay where they are, because they do not verify.
+    /// Rows that stay where they are, because they do not verify, or nobody opens them any more.
     pub refused: Vec<Finding>,
+    /// With the last step at an edge: which versions it has left, once the unit is committed. For [`Vault::note_references`].
+    pub references: Option<References>,
 }
 
 impl Vault {
@@ -60,9 +73,13 @@ impl Vault {
     /// one that failed the step is done again from the same cursor.
     ///
     /// # Errors
-    /// The store's; no randomness, no locked memory. A row that does not verify is no error: it is named, and the walk goes on behind it.
+    /// The store's, and at an edge its core's; no randomness, no locked memory. A row that does not verify is no error: it is named, and the walk goes
+    /// on behind it.
     pub async fn reencrypt(&self, unit: &mut Unit, cursor: Option<Cursor>, limit: usize) -> Result<Walked, Error> {
         let mut cursor = cursor.unwrap_or_default();
+        if let Some(edge) = &self.edge {
+            return self.rewrap_objects(edge, unit, cursor.objects, limit).await;
+        }
         let limit = limit.clamp(1, WALKED_ROWS_MAX);
         let Some(layer) = LAYERS.get(cursor.layer).copied() else { return Ok(Walked::default()) };
         let page = self.shelf.store.find(&Query { layer, terms: Vec::new(), before: cursor.before, limit }).await?;
@@ -113,7 +130,7 @@ impl Vault {
         Err(Error::Raced)
     }
 
-    fn moved_record(&self, unit: &Unit, id: RowId, parent: ParentRef) -> Record {
+    pub(crate) fn moved_record(&self, unit: &Unit, id: RowId, parent: ParentRef) -> Record {
         let (time, session, action) = (self.now(), unit.session(), Action::Reencrypt);
         Record { time, session, action, object: Some(id), version: Some(parent.version), generation: None, outcome: Outcome::Success }
     }

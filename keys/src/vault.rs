@@ -23,6 +23,7 @@ use crate::object_keys::ObjectKeys;
 use crate::policy::verb::{Changes, Destroy, UsesMaterial};
 use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
 use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, Parent, Query, Upstream};
+use crate::references::Reported;
 use crate::registry::Registry;
 use crate::row::{Header, Owner, ParentRef, Row, Term};
 use crate::scopes::Scopes;
@@ -106,7 +107,9 @@ pub struct Vault {
     pub(crate) units: UnitSender,
     pub(crate) policy_epoch: Arc<AtomicU64>,
     pub(crate) lease_epoch: Arc<AtomicU64>,
-    parents_epoch: Arc<AtomicU64>,
+    pub(crate) parents_epoch: Arc<AtomicU64>,
+    /// What a core's edges have told it.
+    pub(crate) reported: Reported,
     latest_millis: AtomicI64,
     /// A row that is no row of the store, as one would be stored.
     decoy: Vec<u8>,
@@ -179,6 +182,7 @@ impl Vault {
             parents_epoch: Arc::clone(&parents_epoch),
             next: parts.next_outbox,
         });
+        let reported = Reported::new(Uuid::from_u64_pair(0, policy_epoch.load(Ordering::Relaxed)));
         let decoy = record_header(RowId::new(Layer::L3, Uuid::nil()), shelf.registry.records(), TenantId::SYSTEM);
         let decoy = shelf.registry.seal_row(decoy, Some(vec![0; DECOY_BLOB_BYTES]), Some(vec![0; DECOY_BLOB_BYTES]), Vec::new());
         let vault = Self {
@@ -198,6 +202,7 @@ impl Vault {
             policy_epoch,
             lease_epoch,
             parents_epoch,
+            reported,
             latest_millis: AtomicI64::new(parts.not_before.millis()),
             decoy: decoy.encode(),
         };

@@ -167,9 +167,6 @@ pub(super) async fn resume_reencryption(State(node): State<Arc<Node>>, Extension
 
 async fn control(node: &Arc<Node>, call: &Call, change: impl FnOnce(&Node)) -> Answer<Json<ReencryptionInfo>> {
     let work = async {
-        if node.seal_slots().is_none() {
-            return Err(Refused::conflict("an edge wraps its object keys anew by itself: ask its core".to_owned()));
-        }
         let _is_open = node.unsealed()?;
         change(node);
         Ok(Json(reencryption_info(node)))

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use super::body::{NoBody, collect};
-use super::edge::{LEASE_PATH, lease};
+use super::edge::{LEASE_PATH, REFERENCES_PATH, lease, references};
 use super::pace::Pace;
 use super::{Closed, media_type, misframed};
 use crate::admin::status::{problem, problem_of};
@@ -101,6 +101,10 @@ impl Conversation {
             pace.answering();
             let principal = self.gate.principal().clone();
             return Ok(Box::pin(lease(&self.node, &principal, session)).await);
+        }
+        if request.method() == Method::POST && request.uri().path() == REFERENCES_PATH && misframed(&request).is_none() {
+            let principal = self.gate.principal().clone();
+            return Box::pin(references(&self.node, &principal, session, request, pace)).await;
         }
         let message = match message(request, self.node.config.kmip.message_bytes_max).await? {
             Ok(message) => message,

@@ -62,9 +62,6 @@ async fn tend(open: &Open, every: Duration) {
                     _ => {}
                 }
                 was_heard = renewed.is_ok();
-                if was_heard && let Err(error) = vault.rewrap_attribute_keys().await {
-                    tracing::warn!(%error, "attribute keys are not under the newest L3 yet");
-                }
             }
             () = vault.due() => match vault.tend().await {
                 Ok(tended) if tended.rewrapped > 0 => tracing::info!(objects = tended.rewrapped, "brought under the newest L3"),

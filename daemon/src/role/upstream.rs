@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use cipher::sign::SEED_BYTES;
+use cipher::sign::{SEED_BYTES, public_from_seed};
+use data_encoding::HEXLOWER;
 use http_body_util::Full;
 use hyper::body::Bytes as Body;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -20,10 +21,11 @@ use keys::envelope::ObjectKeyId;
 use keys::id::RowId;
 use keys::lease::Lease;
 use keys::port::{Upstream, UpstreamError};
+use keys::references::References;
 use kmip::ttlv::ByteString;
 use kmip::{
-    Batch, BatchErrorContinuationOption, BlockCipherMode, CryptographicParameters, DecryptRequest, EncryptRequest, ProtocolVersion,
-    ResultReason, Sent,
+    Batch, BatchErrorContinuationOption, BlockCipherMode, CryptographicParameters, DecryptRequest, DecryptResponse, EncryptRequest,
+    ProtocolVersion, ResultReason, Sent,
 };
 use secret::{Bytes, Key};
 use tokio::net::TcpStream;
@@ -37,7 +39,7 @@ use crate::admin::types::Problem;
 use crate::config;
 use crate::delegation::{self, CHANNEL_BYTES, Vouched, channel};
 use crate::http::body::collect;
-use crate::http::edge::LEASE_PATH;
+use crate::http::edge::{LEASE_PATH, REFERENCES_PATH, Report};
 use crate::http::kmip::PATH as KMIP_PATH;
 use crate::tls::ClientTls;
 use crate::wiped::Wiped;
@@ -66,10 +68,11 @@ enum Asked {
     Wrap,
     Unwrap,
     Forward,
+    Report,
 }
 
 /// The names of [`Asked`], in its order.
-const ASKED: [&str; 4] = ["lease", "wrap", "unwrap", "forward"];
+const ASKED: [&str; 5] = ["lease", "wrap", "unwrap", "forward", "report"];
 
 /// An edge's calls to its cores since the start.
 #[derive(Debug, Clone, Copy)]
@@ -394,6 +397,32 @@ fn parameters() -> CryptographicParameters<'static> {
     CryptographicParameters { block_cipher_mode: Some(OBJECT_KEY_WRAP), ..CryptographicParameters::default() }
 }
 
+/// Asks for an object key to be opened.
+fn unwrapping<'a>(l3: &'a str, id: &'a ObjectKeyId, wrapped: &'a [u8]) -> DecryptRequest<'a> {
+    DecryptRequest {
+        unique_identifier: Some(l3),
+        cryptographic_parameters: Some(parameters()),
+        data: Some(ByteString(wrapped)),
+        additional_data: Some(ByteString(&id.0)),
+        ..DecryptRequest::default()
+    }
+}
+
+fn opened(answer: DecryptResponse<'_>) -> Result<Bytes, UpstreamError> {
+    let data = answer.data.ok_or_else(without_data)?.0;
+    let key = Bytes::init_with(data.len(), |key| key.copy_from_slice(data));
+    key.map_err(|full| UpstreamError::Unavailable { what: full.to_string() })
+}
+
+/// Whether a report was taken.
+fn reported(Answered { status, body }: &Answered) -> Result<(), UpstreamError> {
+    match *status {
+        StatusCode::NO_CONTENT => Ok(()),
+        StatusCode::FORBIDDEN => Err(UpstreamError::Refused { why: detail(*status, body) }),
+        status => Err(UpstreamError::Unavailable { what: detail(status, body) }),
+    }
+}
+
 /// What a core's KMIP answer of no success means for an edge.
 fn refused(error: kmip::Error) -> UpstreamError {
     let what = error.to_string();
@@ -442,20 +471,32 @@ impl Upstream for Cores {
     async fn unwrap(&self, l3: RowId, id: ObjectKeyId, wrapped: &[u8]) -> Result<Bytes, UpstreamError> {
         let l3 = l3.to_string();
         let mut batch = Batch::new(ProtocolVersion::V1_4);
-        let slot = batch.push(&DecryptRequest {
-            unique_identifier: Some(&l3),
-            cryptographic_parameters: Some(parameters()),
-            data: Some(ByteString(wrapped)),
-            additional_data: Some(ByteString(&id.0)),
-            ..DecryptRequest::default()
-        });
-        let slot = slot.map_err(refused)?;
+        let slot = batch.push(&unwrapping(&l3, &id, wrapped)).map_err(refused)?;
         let sent = batch.finish();
         let answer = self.ask(Asked::Unwrap, &sent).await?;
-        let opened = sent.answers(&answer).and_then(|answers| answers.get(&slot)).map_err(refused)?;
-        let data = opened.data.ok_or_else(without_data)?.0;
-        let key = Bytes::init_with(data.len(), |key| key.copy_from_slice(data));
-        key.map_err(|full| UpstreamError::Unavailable { what: full.to_string() })
+        opened(sent.answers(&answer).and_then(|answers| answers.get(&slot)).map_err(refused)?)
+    }
+
+    async fn unwrap_each(&self, keys: &[(RowId, ObjectKeyId, &[u8])]) -> Result<Vec<Result<Bytes, UpstreamError>>, UpstreamError> {
+        let l3s: Vec<String> = keys.iter().map(|(l3, ..)| l3.to_string()).collect();
+        let mut batch = Batch::new(ProtocolVersion::V1_4);
+        batch.on_error(BatchErrorContinuationOption::Continue);
+        let mut slots = Vec::with_capacity(keys.len());
+        for (l3, (_, id, wrapped)) in l3s.iter().zip(keys) {
+            slots.push(batch.push(&unwrapping(l3, id, wrapped)).map_err(refused)?);
+        }
+        let sent = batch.finish();
+        let answer = self.ask(Asked::Unwrap, &sent).await?;
+        let answers = sent.answers(&answer).map_err(refused)?;
+        Ok(slots.iter().map(|slot| opened(answers.get(slot).map_err(refused)?)).collect())
+    }
+
+    async fn report(&self, references: &References) -> Result<(), UpstreamError> {
+        let signer = self.signer().ok_or_else(|| UpstreamError::Unavailable { what: "the edge is closed".to_owned() })?;
+        let edge = HEXLOWER.encode(&signer.expose(public_from_seed));
+        let report = Report { edge, references: references.clone() };
+        let body = serde_json::to_vec(&report).expect("texts, numbers and lists always print");
+        reported(&self.call(Asked::Report, Method::POST, REFERENCES_PATH, body, None, &reported).await?)
     }
 
     async fn lease(&self) -> Result<Lease, UpstreamError> {

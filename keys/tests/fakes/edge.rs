@@ -15,6 +15,7 @@ use keys::lease::{Lease, Leases};
 use keys::policy::verb::{UnwrapObjectKey, WrapObjectKey};
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{Entropy, Keystore, Pace, Upstream, UpstreamError};
+use keys::references::{EdgeKey, References};
 use keys::row::{Algorithm, ObjectType, Row};
 use keys::vault::{EdgeParts, Parts, Vault};
 use secret::Bytes;
@@ -80,8 +81,10 @@ pub(crate) struct Calls {
 
 /// A core as an edge of one group reaches it: the core's own verbs, with the grants of an edge.
 pub(crate) struct FakeUpstream {
-    core: Arc<Vault>,
+    core: Mutex<Arc<Vault>>,
     group: String,
+    /// By what the core tells edges of one group apart.
+    edge: EdgeKey,
     calls: Mutex<Calls>,
     mood: Mutex<Mood>,
     /// How many more calls succeed before one fails.
@@ -96,8 +99,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl FakeUpstream {
     pub(crate) fn new(core: &Arc<Vault>, group: &str) -> Self {
+        Self::of(core, group, EdgeKey([7; 32]))
+    }
+
+    /// One of several edges of a group.
+    pub(crate) fn of(core: &Arc<Vault>, group: &str, edge: EdgeKey) -> Self {
         let (calls, failing, sent) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { core: Arc::clone(core), group: group.to_owned(), calls, mood: Mutex::new(Mood::Well), failing, sent }
+        Self { core: Mutex::new(Arc::clone(core)), group: group.to_owned(), edge, calls, mood: Mutex::new(Mood::Well), failing, sent }
+    }
+
+    /// Another core answers from now on.
+    pub(crate) fn set_core(&self, core: &Arc<Vault>) {
+        *lock(&self.core) = Arc::clone(core);
+    }
+
+    fn core(&self) -> Arc<Vault> {
+        Arc::clone(&lock(&self.core))
     }
 
     pub(crate) fn set(&self, mood: Mood) {
@@ -140,18 +157,20 @@ impl FakeUpstream {
 
     async fn grants(&self) -> Result<Grants, UpstreamError> {
         let principal = Principal { role: Role::Edge, tenant: None, service: Some(name(&self.group)), certificate: [0; 32] };
-        self.core.grants(&principal).await.map_err(refused)
+        self.core().grants(&principal).await.map_err(refused)
     }
 
     async fn wrap_one(&self, l3: RowId, id: ObjectKeyId, plain: &[u8]) -> Result<Vec<u8>, Error> {
-        let (core, unit) = (&self.core, self.core.begin(SessionId(9)));
+        let core = self.core();
+        let unit = core.begin(SessionId(9));
         let grants = self.grants().await?;
         let (group, _, authorized) = core.authorize_edge::<WrapObjectKey>(&unit, &grants, l3).await?;
         core.wrap_object_key(&unit, (&group, authorized), id, plain).await
     }
 
     async fn unwrap_one(&self, l3: RowId, id: ObjectKeyId, wrapped: &[u8]) -> Result<Bytes, Error> {
-        let (core, unit) = (&self.core, self.core.begin(SessionId(9)));
+        let core = self.core();
+        let unit = core.begin(SessionId(9));
         let grants = self.grants().await?;
         let (group, _, authorized) = core.authorize_edge::<UnwrapObjectKey>(&unit, &grants, l3).await?;
         core.unwrap_object_key(&unit, (&group, authorized), id, wrapped).await
@@ -199,13 +218,30 @@ impl Upstream for FakeUpstream {
         }
     }
 
+    async fn unwrap_each(&self, keys: &[(RowId, ObjectKeyId, &[u8])]) -> Result<Vec<Result<Bytes, UpstreamError>>, UpstreamError> {
+        assert!(keys.len() <= keys::port::WRAPPED_KEYS_MAX, "{} keys at once", keys.len());
+        let mut opened = Vec::new();
+        for (l3, id, wrapped) in keys {
+            match self.unwrap(*l3, *id, wrapped).await {
+                Err(UpstreamError::Unavailable { what }) => return Err(UpstreamError::Unavailable { what }),
+                told => opened.push(told),
+            }
+        }
+        Ok(opened)
+    }
+
     async fn lease(&self) -> Result<Lease, UpstreamError> {
         let mood = self.call(|calls| calls.leases += 1)?;
-        let lease = self.core.lease(&self.grants().await?).await.map_err(refused)?;
+        let lease = self.core().lease(&self.grants().await?).await.map_err(refused)?;
         match mood {
             Mood::Stranger => Ok(Lease { cluster: ClusterId::new(uuid::Uuid::from_bytes([0xC2; 16])), ..lease }),
             _ => Ok(lease),
         }
+    }
+
+    async fn report(&self, references: &References) -> Result<(), UpstreamError> {
+        self.call(|_| ())?;
+        self.core().take_references(&self.grants().await?, self.edge, references.clone()).await.map_err(refused)
     }
 
     /// What a core does for clients is tested with the protocol.
@@ -292,7 +328,12 @@ impl Site {
 
     /// An edge on what `store` has of its group.
     pub(crate) async fn edge_of(&self, group: &str, store: &Arc<FakeStore>, settings: EdgeSettings) -> Result<Edge, Error> {
-        let upstream = Arc::new(FakeUpstream::new(&self.core, group));
+        self.edge_by(FakeUpstream::new(&self.core, group), store, settings).await
+    }
+
+    /// An edge that reaches its core by `upstream`.
+    pub(crate) async fn edge_by(&self, upstream: FakeUpstream, store: &Arc<FakeStore>, settings: EdgeSettings) -> Result<Edge, Error> {
+        let upstream = Arc::new(upstream);
         let (clock, pace) = (Arc::new(FakeClock(AtomicI64::new(START_SECONDS))), Arc::new(FakePace::default()));
         let (entropy, audit) = (Arc::clone(&self.world.entropy), Arc::default());
         let vault = opened(store, &audit, &clock, &pace, &entropy, &upstream, settings).await?;

@@ -64,7 +64,9 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::ListKeys, &[None], "toa"),
     (Action::DisableTenant, &[None], "o"),
     (Action::EnableTenant, &[None], "o"),
+    (Action::RetireKey, &[Some(Layer::L3)], "t"),
     (Action::RenewLease, &[None], "e"),
+    (Action::ReportReferences, &[None], "e"),
 ];
 
 /// The same for an edge.
@@ -87,6 +89,7 @@ const EDGE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::Destroy, &[Some(Layer::L4)], "st"),
     (Action::Unseal, &[None], "o"),
     (Action::Seal, &[None], "o"),
+    (Action::ControlReencryption, &[None], "o"),
     (Action::Inspect, &[None], "oa"),
 ];
 

@@ -4,6 +4,7 @@ mod edge;
 mod edge_faults;
 mod edge_lease;
 mod edge_matrix;
+mod edge_walk;
 mod edit;
 mod export;
 mod faults;

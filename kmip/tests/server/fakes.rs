@@ -16,6 +16,7 @@ use keys::port::{
     UpstreamError,
 };
 use keys::record::{Record, SessionRecord};
+use keys::references::{EdgeKey, References};
 use keys::row::Row;
 use keys::vault::Vault;
 use kmip::{Caller, Credentials, dispatch};
@@ -222,6 +223,18 @@ impl Upstream for FakeUpstream {
         let (unit, grants) = (self.core.begin(SessionId(1)), self.grants().await?);
         let (group, _, authorized) = self.core.authorize_edge::<UnwrapObjectKey>(&unit, &grants, l3).await.map_err(refused)?;
         self.core.unwrap_object_key(&unit, (&group, authorized), id, wrapped).await.map_err(refused)
+    }
+
+    async fn unwrap_each(&self, keys: &[(RowId, ObjectKeyId, &[u8])]) -> Result<Vec<Result<Bytes, UpstreamError>>, UpstreamError> {
+        let mut opened = Vec::new();
+        for (l3, id, wrapped) in keys {
+            opened.push(self.unwrap(*l3, *id, wrapped).await);
+        }
+        Ok(opened)
+    }
+
+    async fn report(&self, references: &References) -> Result<(), UpstreamError> {
+        self.core.take_references(&self.grants().await?, EdgeKey([7; 32]), references.clone()).await.map_err(refused)
     }
 
     async fn lease(&self) -> Result<Lease, UpstreamError> {

@@ -1,0 +1,105 @@
+//! Retirement of an L3 version by its tenant-admin: archived, it refuses every use, and never comes back (SECURITY C23).
+//!
+//! Only versions of a service's default chain wrap edges' object keys, so only these wait for edges. What clients have encrypted directly under a
+//! version is not known to anybody and becomes unreadable: that is why nothing retires an L3 by itself.
+
+use crate::edges::EdgeGroup;
+use crate::error::Error;
+use crate::id::{Layer, RowId};
+use crate::lifecycle::Event;
+use crate::policy::Authorized;
+use crate::policy::verb::RetireKey;
+use crate::port::Query;
+use crate::references::{Holding, Why};
+use crate::row::Header;
+use crate::unit::Unit;
+use crate::vault::{Vault, View};
+
+/// Edge groups of one page.
+const PAGE_GROUPS: usize = 64;
+
+/// Why a version of an L3 is not retired.
+#[derive(Debug, thiserror::Error)]
+pub enum RetireError {
+    /// Edges may have objects under it.
+    #[error("{}", told(groups))]
+    Held {
+        /// Which ones; not empty.
+        groups: Vec<Holding>,
+    },
+    /// The key, or its store.
+    #[error(transparent)]
+    Keys(#[from] Error),
+}
+
+impl Vault {
+    /// Stages that a Deprecated version of an L3 is archived, if every enrolled edge group of its tenant has left it; returns the key as it will be.
+    ///
+    /// # Errors
+    /// [`RetireError::Held`] names the groups that have not, or have not said so since this core was unsealed; [`Error::WrongState`] unless it is
+    /// Deprecated; [`Error::Raced`]; [`Error::Corrupt`]; the store's.
+    pub async fn retire_key(&self, unit: &mut Unit, authorized: Authorized<RetireKey>) -> Result<View, RetireError> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (is, wants) = (view.state, "a Deprecated version: `strongroom key rotate` replaces an Active one");
+        let state = is.next(row.header.id.layer, Event::Retire).map_err(|_| Error::WrongState { is, wants })?;
+        if self.default_of(unit, &row.header).await?.is_some() {
+            return Err(Error::Denied { why: "this is the Active version of the service's default key: replace it by ReKey first" }.into());
+        }
+        let groups = self.holding(&row.header).await?;
+        if !groups.is_empty() {
+            return Err(RetireError::Held { groups });
+        }
+        let mut attributes = (*view.attributes).clone();
+        attributes.touch(self.now());
+        Ok(self.stage_change(unit, row, state, attributes).await?)
+    }
+
+    /// The enrolled edge groups that may have objects under an L3 version.
+    async fn holding(&self, key: &Header) -> Result<Vec<Holding>, Error> {
+        let service = self.service(key.owner.service.ok_or(Error::NotFound)?).await?;
+        if self.shelf.existing(service.default_key).await?.header.chain != key.chain {
+            return Ok(Vec::new());
+        }
+        let mut holding = Vec::new();
+        let mut before: Option<RowId> = None;
+        loop {
+            let query = Query { layer: Layer::EdgeGroup, terms: Vec::new(), before, limit: PAGE_GROUPS };
+            let page = self.shelf.store.find(&query).await?;
+            for hint in &page {
+                // One that does not verify may be of this tenant.
+                let group: EdgeGroup = self.content(&self.shelf.existing(hint.header.id).await?).await?;
+                if !group.is_revoked && group.tenants.contains(&key.owner.tenant) {
+                    holding.extend(self.reported.holds(&group, key.id));
+                }
+            }
+            match page.last().filter(|_| page.len() == PAGE_GROUPS) {
+                Some(row) => before = Some(row.header.id),
+                None => return Ok(holding),
+            }
+        }
+    }
+}
+
+fn told(groups: &[Holding]) -> String {
+    let told: Vec<String> = groups.iter().map(told_one).collect();
+    format!(
+        "edges may have objects under it: {}. They say so with each renewal of their lease, and again after this core was unsealed",
+        told.join("; ")
+    )
+}
+
+fn told_one(Holding { group, edge, why }: &Holding) -> String {
+    let key = edge.map_or_else(String::new, |edge| format!(" --key {edge:x}"));
+    let edge = edge.map_or_else(|| "an edge of it".to_owned(), |edge| format!("its edge {edge}"));
+    let why = match why {
+        Why::Silent => format!(
+            "{edge} has not reported: start it; if it is gone for good, an operator gives it up by `strongroom edge revoke {group}{key}`"
+        ),
+        Why::NotWalked => format!("{edge} has not looked through its objects since it was opened: see `strongroom reencrypt status` there"),
+        Why::Refers => {
+            format!("{edge} has objects under it, or has not looked since it was replaced: see `strongroom reencrypt status` there")
+        }
+        Why::Damaged { rows } => format!("{edge} has {rows} objects that do not verify: `strongroom status` there says what to do"),
+    };
+    format!("group {group} ({why})")
+}

@@ -1,0 +1,161 @@
+//! The walk over an edge's rows that has every object key wrapped under the Active version of its service's L3, and so finds out which versions the
+//! edge has left (`references.rs`).
+//!
+//! Material and attributes stay as they are: only the wrapped object key in the envelope changes. Nothing is kept open for it that was not open before.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::id::{Layer, RowId, Time};
+use crate::lease::Current;
+use crate::lifecycle::{Purpose, State};
+use crate::object_keys::ObjectKeys;
+use crate::port::{Change, Query, WRAPPED_KEYS_MAX};
+use crate::reencrypt::{Cursor, Walked, rewrapped};
+use crate::references::{LEFT_MAX, References};
+use crate::row::{ParentRef, Row};
+use crate::sweep::Finding;
+use crate::unit::Unit;
+use crate::vault::{Vault, at};
+
+/// What is walked, in this order.
+const LAYERS: [Layer; 2] = [Layer::AttributeKey, Layer::L4];
+
+/// How far a walk over an edge's rows has come.
+#[derive(Debug, Clone)]
+pub(crate) struct Objects {
+    /// The lease at its begin: what it claims is about versions that were replaced by then.
+    lease: Arc<Current>,
+    began: Time,
+    layer: usize,
+    before: Option<RowId>,
+    /// Parents of the rows that stay where they are.
+    stays: HashSet<ParentRef>,
+    /// How many rows do not verify.
+    damaged: u64,
+}
+
+impl Objects {
+    /// What a whole walk has found.
+    fn references(&self) -> References {
+        let services = self.lease.lease.tenants.iter().flat_map(|tenant| &tenant.services);
+        let versions = services.flat_map(|service| service.versions.iter().map(|key| (service.chain, key)));
+        let is_left = |parent: ParentRef| self.damaged == 0 && !self.stays.contains(&parent);
+        let left =
+            versions.filter(|(chain, key)| key.state == State::Deprecated && is_left(ParentRef { chain: *chain, version: key.version }));
+        let left: BTreeSet<RowId> = left.map(|(_, key)| key.id).collect();
+        References { began: Some(self.began), left: left.into_iter().take(LEFT_MAX).collect(), damaged: self.damaged }
+    }
+}
+
+impl Vault {
+    /// As [`Vault::reencrypt`], at an edge.
+    pub(crate) async fn rewrap_objects(
+        &self,
+        edge: &ObjectKeys,
+        unit: &mut Unit,
+        objects: Option<Objects>,
+        limit: usize,
+    ) -> Result<Walked, Error> {
+        let mut objects = match objects {
+            Some(objects) => objects,
+            None => self.begin_walk(edge).await?,
+        };
+        let limit = limit.clamp(1, WRAPPED_KEYS_MAX);
+        let Some(layer) = LAYERS.get(objects.layer).copied() else { return Ok(Walked::default()) };
+        let page = self.shelf.store.find(&Query { layer, terms: Vec::new(), before: objects.before, limit }).await?;
+        let mut walked = Walked { looked: page.len(), ..Walked::default() };
+        let due = self.due_rows(edge, &mut objects, &page, &mut walked).await?;
+        for (active, rows) in due {
+            let wrapped = edge.rewrap_each(&rows, active).await?;
+            let mut last = None;
+            for (row, wrapped) in rows.iter().zip(wrapped) {
+                let moved = wrapped.map_err(|error| at(error, row.header.id));
+                match moved.and_then(|wrapped| rewrapped(&self.shelf.registry, row, active, &wrapped)) {
+                    Ok(moved) => {
+                        last = Some(row.header.id);
+                        walked.moved += 1;
+                        unit.stage(Change::Update { expected: row.header.generation, row: moved });
+                    }
+                    Err(Error::Corrupt { what, .. }) => {
+                        objects.stays.insert(row.header.parent);
+                        walked.refused.push(Finding { row: row.header.id, what });
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            if let Some(id) = last {
+                unit.record(self.moved_record(unit, id, active));
+            }
+        }
+        match page.last().filter(|_| page.len() == limit) {
+            Some(row) => objects.before = Some(row.header.id),
+            None => (objects.layer, objects.before) = (objects.layer + 1, None),
+        }
+        if objects.layer < LAYERS.len() {
+            walked.next = Some(Cursor::among(objects));
+        } else {
+            walked.references = Some(objects.references());
+        }
+        Ok(walked)
+    }
+
+    async fn begin_walk(&self, edge: &ObjectKeys) -> Result<Objects, Error> {
+        let (lease, began) = (edge.leases.current(), self.now());
+        // What was taken in under an earlier lease is stored by then, and the writer takes nothing more in under a version that this one says is replaced.
+        self.units.settled().await?;
+        Ok(Objects { lease, began, layer: 0, before: None, stays: HashSet::new(), damaged: 0 })
+    }
+
+    /// The rows of a page that are to come under another version, by that version.
+    async fn due_rows(
+        &self,
+        edge: &ObjectKeys,
+        objects: &mut Objects,
+        page: &[Row],
+        walked: &mut Walked,
+    ) -> Result<HashMap<ParentRef, Vec<Row>>, Error> {
+        let current = edge.leases.current();
+        let mut due: HashMap<ParentRef, Vec<Row>> = HashMap::new();
+        for hint in page {
+            let id = hint.header.id;
+            let fresh = match self.believed(hint).await {
+                Ok(Some(row)) => row,
+                // Removed since it was found.
+                Ok(None) => continue,
+                Err(Error::Corrupt { what, .. }) => {
+                    objects.damaged += 1;
+                    walked.refused.push(Finding { row: id, what });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let row = &*fresh;
+            let parent = row.header.parent;
+            // A destroyed object has nothing under its L3.
+            if row.material.is_none() {
+                continue;
+            }
+            match current.chain(parent.chain).and_then(|(_, service)| service.active()) {
+                Some(active) if active == parent => {}
+                Some(active) if current.key(parent, Purpose::Process).is_some() => due.entry(active).or_default().push(row.clone()),
+                Some(_) => {
+                    objects.stays.insert(parent);
+                    let what = format!("the core opens nothing more under version {} of its L3", parent.version.0);
+                    walked.refused.push(Finding { row: id, what });
+                }
+                // Of a tenant that is not served now, or of a service whose key has no Active version.
+                None => drop(objects.stays.insert(parent)),
+            }
+        }
+        Ok(due)
+    }
+
+    /// The row that a search has found, if it is what was seen last, or as it really is; `None` if it is gone.
+    async fn believed<'r>(&self, hint: &'r Row) -> Result<Option<Cow<'r, Row>>, Error> {
+        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
+        if is_sound { Ok(Some(Cow::Borrowed(hint))) } else { Ok(self.shelf.row(hint.header.id).await?.map(Cow::Owned)) }
+    }
+}
