@@ -156,7 +156,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
-    let cells: [(String, [u16; 5]); 49] = [
+    let cells: [(String, [u16; 5]); 54] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -208,6 +208,12 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (post(&format!("{l21}/rollback"), ""), [403, 403, 200, 403, 403]),
         (post(&format!("{own}/rollback"), ""), [403, 403, 409, 403, 403]),
         (post(&format!("{theirs}/rollback"), ""), [403, 403, 404, 403, 403]),
+        (post("/api/v1/edges/nobody/give-up", "{\"key\":\"ab\"}"), [400, 403, 403, 403, 403]),
+        (post("/api/v1/edges/nobody/give-up", &format!("{{\"key\":\"{}\"}}", "ab".repeat(32))), [404, 403, 403, 403, 403]),
+        (post(&format!("{theirs}/retire"), ""), [403, 403, 404, 403, 403]),
+        // It is Active.
+        (post(&format!("{own}/retire"), ""), [403, 403, 409, 403, 403]),
+        (post("/api/v1/keys/nothing/retire", ""), [403, 403, 404, 403, 403]),
     ];
     for (place, role) in roles.into_iter().enumerate() {
         let mut stream = connect(&appliance, "ADMIN_CORE", role);

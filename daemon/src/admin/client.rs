@@ -19,9 +19,9 @@ use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
 use crate::admin::types::{
-    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, KekRotated, KekSchedule, KekStatus, KeyInfo,
-    KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, ServiceInfo, ShardProgress,
-    SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
+    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, GiveUpEdge, KekRotated, KekSchedule, KekStatus,
+    KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, ServiceInfo,
+    ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -322,6 +322,14 @@ impl Client {
         self.call(Method::POST, &format!("edges/{}/revoke", segment(group)), "application/json", Bytes::new()).await
     }
 
+    /// Gives up one edge of a group, by its delegation key in hex.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such edge.
+    pub async fn give_up_edge(&self, group: &str, key: &str) -> Result<EdgeGroupInfo, ClientError> {
+        self.post(&format!("edges/{}/give-up", segment(group)), &GiveUpEdge { key: key.to_owned() }).await
+    }
+
     /// All seal slots.
     ///
     /// # Errors
@@ -456,6 +464,14 @@ impl Client {
     /// As [`Client::rotate_key`]; status 403 for a service's default key too.
     pub async fn revoke_key(&self, id: &str, why: &RevokeKey) -> Result<KeyInfo, ClientError> {
         self.post(&format!("keys/{}/revoke", segment(id)), why).await
+    }
+
+    /// Archives a version of a key that another one has replaced.
+    ///
+    /// # Errors
+    /// As [`Client::rotate_key`]; status 409 too while edges may have objects under it, which names their groups.
+    pub async fn retire_key(&self, id: &str) -> Result<KeyInfo, ClientError> {
+        self.call(Method::POST, &format!("keys/{}/retire", segment(id)), "application/octet-stream", Bytes::new()).await
     }
 
     async fn get<A: DeserializeOwned>(&self, path: &str) -> Result<A, ClientError> {

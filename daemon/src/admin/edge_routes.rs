@@ -10,6 +10,7 @@ use keys::Error;
 use keys::edges::EdgeGroup;
 use keys::id::{Layer, ScopeName};
 use keys::policy::Action;
+use keys::references::EdgeKey;
 use keys::vault::Vault;
 
 use crate::admin::act::{Answer, Deed, act};
@@ -18,7 +19,7 @@ use crate::admin::peer::Call;
 use crate::admin::routes::scope_name;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{EdgeGroupInfo, EnrolEdges};
+use crate::admin::types::{EdgeGroupInfo, EnrolEdges, GiveUpEdge};
 use crate::node::Node;
 
 /// All edge groups.
@@ -80,6 +81,30 @@ pub(super) async fn revoke_edges(
         info(vault, revoked).await
     });
     Ok(Json(revoked.await?))
+}
+
+/// Gives up one edge of a group: it speaks for no client any more, and keys are retired without waiting for it. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/edges/{group}/give-up", tag = "edges", params(("group" = String, Path, description = "Its name")),
+    request_body = GiveUpEdge,
+    responses((status = 200, description = "Given up", body = EdgeGroupInfo), Refusals)
+)]
+pub(super) async fn give_up_edge(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    group: Named,
+    sent: Sent,
+) -> Answer<Json<EdgeGroupInfo>> {
+    let given_up = act(&node, &call, Deed::new(Action::RevokeEdge, None), async |vault, unit, _subject| {
+        let GiveUpEdge { key } = sent.json()?;
+        let (name, edge) = (scope_name(group.text()?)?, EdgeKey(delegation_key(&key)?));
+        let given_up = vault.give_up_edge(unit, &name, edge).await.map_err(|error| match error {
+            Error::NotFound => Refused::not_found(format!("group `{name}` has no edge of that key: see `strongroom edge enrol {name}`")),
+            other => other.into(),
+        })?;
+        info(vault, given_up).await
+    });
+    Ok(Json(given_up.await?))
 }
 
 fn delegation_key(text: &str) -> Answer<[u8; 32]> {

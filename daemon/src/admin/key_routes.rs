@@ -1,4 +1,4 @@
-//! The routes of keys: lists and headers for who runs, audits or governs them, rotation and revocation for their tenant-admin.
+//! The routes of keys: lists and headers for who runs, audits or governs them, rotation, revocation and retirement for their tenant-admin.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use keys::lifecycle;
 use keys::list::{KeyFilter, LISTED_KEYS_MAX, ListedKey};
 use keys::policy::{Action, Authorized, Grants, Verb, verb};
 use keys::record::Subject;
+use keys::retire::RetireError;
 use keys::row::Header;
 use keys::unit::Unit;
 use keys::vault::Vault;
@@ -177,6 +178,39 @@ pub(super) async fn revoke_key(
         }
     };
     Ok(Json(key_info(revoked)))
+}
+
+/// Archives a version of a key that another one has replaced: it refuses every use, and never comes back. For the tenant-admin.
+///
+/// Of a service's L3 only after every edge that holds objects of its tenant has said that none of them lies under it any more. What clients have encrypted
+/// directly under it becomes unreadable.
+#[utoipa::path(
+    post, path = "/api/v1/keys/{key}/retire", tag = "keys", params(("key" = String, Path, description = "Its identifier")),
+    responses((status = 200, description = "The key as it is now", body = KeyInfo), Refusals)
+)]
+pub(super) async fn retire_key(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, key: Named) -> Answer<Json<KeyInfo>> {
+    let id = identifier(&key);
+    let mut tries = Tries::default();
+    loop {
+        let retired = retire_l3(&node, &call, id).await;
+        if !tries.again(&retired) {
+            return Ok(Json(key_info(retired?)));
+        }
+    }
+}
+
+async fn retire_l3(node: &Node, call: &Call, id: Option<RowId>) -> Answer<ListedKey> {
+    let deed = Deed::new(Action::RetireKey, Some(Layer::L3)).of(id);
+    act(node, call, deed, async |vault, unit, subject| {
+        let (grants, authorized) = authorized::<verb::RetireKey>(vault, unit, call, subject).await?;
+        let retired = vault.retire_key(unit, authorized).await.map_err(|error| match error {
+            RetireError::Held { .. } => Refused::conflict(error.to_string()),
+            RetireError::Keys(error) => refused(error),
+        })?;
+        *subject = Subject::from(&retired.header);
+        Ok(vault.described(&grants, retired).await?)
+    })
+    .await
 }
 
 /// The proof that the caller may do `V` to the key of the subject, of which the record then says which version it was.

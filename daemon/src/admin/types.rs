@@ -129,6 +129,14 @@ pub struct EnrolEdges {
     pub keys: Vec<String>,
 }
 
+/// `POST /api/v1/edges/{group}/give-up`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GiveUpEdge {
+    /// The edge's delegation key, as its group lists it.
+    pub key: String,
+}
+
 /// An edge group, in answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct EdgeGroupInfo {

@@ -24,10 +24,13 @@ pub(crate) enum Edge {
     },
     /// List all edge groups
     List,
-    /// Refuse the edges of a group everything, from now on
+    /// Refuse the edges of a group everything, from now on; or give up one edge of it
     Revoke {
         /// Its name
         group: ScopeName,
+        /// Only the edge of this delegation key, which is gone for good: it speaks for no client any more, and `key retire` does not wait for it
+        #[arg(long, value_name = "HEX")]
+        key: Option<String>,
     },
 }
 
@@ -41,7 +44,8 @@ pub(crate) fn run(context: &Context, command: &Edge) -> Result<(), Failure> {
             context.out.show(&wait(client.enrol_edges(&enrolment))?, group_text)
         }
         Edge::List => context.out.show(&wait(client.edges())?, |groups| groups_text(groups)),
-        Edge::Revoke { group } => context.out.show(&wait(client.revoke_edges(group.as_str()))?, group_text),
+        Edge::Revoke { group, key: None } => context.out.show(&wait(client.revoke_edges(group.as_str()))?, group_text),
+        Edge::Revoke { group, key: Some(key) } => context.out.show(&wait(client.give_up_edge(group.as_str(), key))?, group_text),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `key`: the keys of tenants and services, what they are and what becomes of them.
 
+use std::io::{self, IsTerminal, Write};
+
 use clap::{Args, Subcommand};
 use daemon::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, WrappedByInfo};
 use jiff::Timestamp;
@@ -8,6 +10,7 @@ use keys::list::LISTED_KEYS_MAX;
 use kmip::RevocationReasonCode;
 
 use crate::context::{Context, wait};
+use crate::dev::told;
 use crate::failure::Failure;
 use crate::kmip::name::revocation_reason;
 use crate::output::{pairs, table};
@@ -17,6 +20,13 @@ WRAPPED BY is the key version that wraps this one. Old bytes of a key, also of a
 backups; they can be opened until that version is destroyed.";
 
 const BY_TENANT_ADMIN: &str = "\
+Only a tenant-admin does this, with its certificate: --admin, --admin-ca, --admin-cert and --admin-key.";
+
+const RETIRING: &str = "\
+What clients have encrypted directly under the version, by its identifier, becomes unreadable: nobody knows whether there is such data. Objects at edges \
+come under the newest version by themselves, and the version is refused to be retired before every edge of the tenant has said that it has none under it; edges \
+say so with each renewal of their lease, and again after the core was unsealed.
+
 Only a tenant-admin does this, with its certificate: --admin, --admin-ca, --admin-cert and --admin-key.";
 
 /// `key ...`.
@@ -46,6 +56,15 @@ pub(crate) enum Key {
     /// Take a key out of use
     #[command(after_help = BY_TENANT_ADMIN)]
     Revoke(Revoke),
+    /// Archive a version that another one has replaced: it refuses every use, and never comes back
+    #[command(after_help = RETIRING)]
+    Retire {
+        /// Its identifier
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// `key list`.
@@ -103,7 +122,25 @@ pub(crate) fn run(context: &Context, command: &Key) -> Result<(), Failure> {
         Key::Rotate { id } => one(wait(client.rotate_key(id))?),
         Key::Rollback { id } => one(wait(client.roll_key_back(id))?),
         Key::Revoke(revoke) => one(wait(client.revoke_key(&revoke.id, &why(revoke)))?),
+        Key::Retire { id, yes } => {
+            if !yes && !is_meant(id)? {
+                return Err(Failure::failed("nothing was retired"));
+            }
+            one(wait(client.retire_key(id))?)
+        }
     }
+}
+
+/// Asks the person at the terminal.
+fn is_meant(id: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked: give --yes to retire the key"));
+    }
+    let question = format!("Retire {id}? What was encrypted directly under it becomes unreadable for ever. Type yes: ");
+    write!(io::stderr(), "{question}").map_err(told("standard error"))?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(told("standard input"))?;
+    Ok(answer.trim() == "yes")
 }
 
 fn wanted(list: &List) -> KeysWanted {
