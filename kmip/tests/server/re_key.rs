@@ -92,7 +92,8 @@ fn a_replacement_takes_names_and_attributes_over_in_every_version() {
         );
         assert_eq!(why(encrypts(&mut service, &old)), R::PermissionDenied);
         assert_eq!(decrypts(&mut service, &old, &sealed).as_deref(), Ok(b"an invoice".as_slice()));
-        assert!(decrypts(&mut service, &new, &sealed).is_err(), "other bytes");
+        // One time in 256 what comes out ends like a padding.
+        assert_ne!(decrypts(&mut service, &new, &sealed).ok().as_deref(), Some(b"an invoice".as_slice()), "other bytes");
         encrypts(&mut service, &new).expect("it is Active");
         let version_of = |client: &mut Client<'_>, id: &str| one(client, id, "y-version").expect("it has one");
         assert!(version_of(&mut admin, &old).contains("Integer(1)") && version_of(&mut admin, &new).contains("Integer(2)"));
