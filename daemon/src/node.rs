@@ -1,6 +1,7 @@
 //! One running node: its store, log and seal, and whether it is open or sealed.
 
 mod ceremony;
+mod destroy;
 mod edge;
 mod figures;
 mod rekey;
@@ -9,6 +10,7 @@ mod shards;
 mod slots;
 
 pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
+pub use destroy::DestroyError;
 pub(crate) use edge::edge_parts;
 pub use rekey::{RekeyError, RekeyReport, RekeyStep};
 pub use rotation::RetireError;

@@ -3,13 +3,14 @@
 //! What is due is read from the rows themselves, so a walk that was cut off by a seal, a crash or a failure begins anew and passes over what is done.
 //! It goes in slices of a few milliseconds, each on its turn behind the clients', and while clients are at work it rests as long as it has worked.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use keys::id::{Layer, Time};
+use keys::id::{KeyVersion, Layer, Time};
 use keys::policy::NodeRole;
 use keys::port::{Clock, WRAPPED_KEYS_MAX};
 use keys::reencrypt::Cursor;
@@ -66,6 +67,17 @@ pub struct Progress {
     pub expected: Option<u64>,
     /// Why the walk does not go on now.
     pub error: Option<String>,
+    /// What the last whole walk knows of the versions of the IVK.
+    pub last: Option<LastWalk>,
+}
+
+/// What a whole walk has found.
+#[derive(Debug, Clone)]
+pub struct LastWalk {
+    /// When it began: of a version that was demoted later it knows nothing.
+    pub began: Time,
+    /// How many tenants' keys lay under which version when it had passed them.
+    pub under: BTreeMap<KeyVersion, u64>,
 }
 
 impl Reencryption {
@@ -116,6 +128,8 @@ struct Walk {
     cursor: Cursor,
     /// Of which unseal and which epoch.
     of: (Time, u64),
+    /// What it has found so far.
+    found: LastWalk,
 }
 
 impl Reencryptor {
@@ -181,11 +195,12 @@ impl Reencryptor {
     }
 
     fn begin(&mut self, of: (Time, u64)) {
-        self.walk = Some(Walk { cursor: Cursor::default(), of });
+        let now = SystemClock.now();
+        self.walk = Some(Walk { cursor: Cursor::default(), of, found: LastWalk { began: now, under: BTreeMap::new() } });
         let mut progress = self.node.reencryption.lock();
         let expected = if progress.ended.is_some() { Some(progress.looked) } else { progress.expected };
         let ended = progress.ended.filter(|_| !progress.is_walking);
-        *progress = Progress { is_walking: true, began: Some(SystemClock.now()), ended, expected, ..Progress::default() };
+        *progress = Progress { is_walking: true, began: Some(now), ended, expected, last: progress.last.take(), ..Progress::default() };
     }
 
     /// Moves what the next rows need, in one commit; `None` after the last part. A part whose commit lost a race is to be done again.
@@ -193,6 +208,7 @@ impl Reencryptor {
         let mut unit = open.vault.begin(self.node.system);
         let (mut next, mut looked, mut moved, mut refused) = (Some(walk.cursor.clone()), 0, 0, Vec::new());
         let mut references = None;
+        let mut found = walk.found.clone();
         while let Some(cursor) = next.take() {
             let walked = open.vault.reencrypt(&mut unit, Some(cursor), self.slice_rows().min(self.commit_rows)).await?;
             references = walked.references;
@@ -200,6 +216,7 @@ impl Reencryptor {
             looked += walked.looked;
             moved += walked.moved;
             refused.extend(walked.refused);
+            walked.under.into_iter().for_each(|(version, keys)| *found.under.entry(version).or_default() += keys);
             if moved >= self.commit_rows || looked >= LOOKED_ROWS_MAX {
                 break;
             }
@@ -218,7 +235,13 @@ impl Reencryptor {
         if let Some(references) = references {
             open.vault.note_references(references);
         }
-        Ok(next.map(|cursor| Walk { cursor, ..walk }))
+        match next {
+            Some(cursor) => Ok(Some(Walk { cursor, found, ..walk })),
+            None => {
+                self.node.reencryption.lock().last = Some(found);
+                Ok(None)
+            }
+        }
     }
 
     fn slice_rows(&self) -> usize {

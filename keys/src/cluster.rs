@@ -24,8 +24,10 @@ use crate::unit::{Unit, record_header};
 use crate::vault::Vault;
 use crate::wrap::{Binding, ParentKey, SALT_BYTES};
 
-/// Most IVK versions that are kept; Retired ones beyond are destroyed long before.
+/// Most IVK versions that have a key; Retired ones are destroyed long before.
 pub(crate) const IVKS_MAX: usize = 4096;
+/// Most that there ever are, with those that were destroyed.
+pub(crate) const IVK_RECORDS_MAX: usize = 1 << 16;
 /// Most nodes whose audit keys are pinned.
 pub(crate) const NODES_MAX: usize = 1024;
 
@@ -77,12 +79,14 @@ pub struct IvkStatus {
     pub version: KeyVersion,
     /// How it wraps.
     pub aead: Aead,
-    /// Active, Deprecated or Retired.
+    /// Where it is in its life.
     pub state: State,
     /// When it was made.
     pub created: Time,
     /// When it was demoted, if it was.
     pub rotated: Option<Time>,
+    /// When its key was destroyed, if it was.
+    pub destroyed: Option<Time>,
 }
 
 /// Makes the roots of a new cluster: integrity key, IVK version 1, audit key, cluster record.
@@ -199,7 +203,7 @@ pub async fn load(store: &Arc<dyn Keystore>, cluster: ClusterId, master: &Master
     let integrity_row = integrity_row(store).await?.ok_or(Error::NotFound)?;
     let integrity_key = open_root(cluster, master, MasterPurpose::IntegrityWrap, &integrity_row)?;
     let integrity = integrity_key.expose(|key| IntegrityKeys::new(cluster, key))?;
-    let ivk_rows = rows_of(store, Layer::Ivk, IVKS_MAX).await?;
+    let ivk_rows = rows_of(store, Layer::Ivk, IVK_RECORDS_MAX).await?;
     let ivk_chain = ivk_rows.first().ok_or_else(|| Error::corrupt("the keystore holds none", "IVK"))?.header.chain;
     let mut ivks = BTreeMap::new();
     for row in &ivk_rows {
@@ -216,6 +220,8 @@ pub async fn load(store: &Arc<dyn Keystore>, cluster: ClusterId, master: &Master
     for row in ivk_rows.iter().chain([&integrity_row]) {
         registry.check_row(row)?;
     }
+    // Of those that are not open it is known why.
+    ivk_rows.iter().for_each(|row| registry.settle(&row.header));
     let record = load_cluster(store, &registry).await?;
     if record.active_ivk != registry.active_ivk()? {
         return Err(Error::corrupt("it names another Active IVK than the IVK's own records", "cluster record"));
@@ -319,12 +325,12 @@ impl Vault {
     /// [`Error::Corrupt`] names the record that does not verify; the store's.
     pub async fn ivk_status(&self) -> Result<Vec<IvkStatus>, Error> {
         let mut all = Vec::new();
-        for row in rows_of(&self.shelf.store, Layer::Ivk, IVKS_MAX).await? {
+        for row in rows_of(&self.shelf.store, Layer::Ivk, IVK_RECORDS_MAX).await? {
             self.shelf.registry.check_row(&row)?;
             self.shelf.seen.check(&row)?;
             let Attributes { dates, .. } = read_attributes(&self.shelf.registry, &row)?;
             let Header { version, aead, state, .. } = row.header;
-            all.push(IvkStatus { version, aead, state, created: dates.initial, rotated: dates.deactivation });
+            all.push(IvkStatus { version, aead, state, created: dates.initial, rotated: dates.deactivation, destroyed: dates.destroy });
         }
         all.sort_by_key(|status| std::cmp::Reverse(status.version));
         Ok(all)

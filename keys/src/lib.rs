@@ -46,6 +46,7 @@ pub mod sweep;
 pub mod tenancy;
 pub mod terms;
 pub mod unit;
+pub mod uses;
 pub mod vault;
 pub mod wrap;
 

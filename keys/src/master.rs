@@ -10,7 +10,7 @@
 //! What was stored before the switch (a copy of the keystore, freed pages of its file) opens under the old MasterKey for ever. A new IVK version and
 //! re-encryption end what that is worth; this does not.
 
-use crate::cluster::{Cluster, IVKS_MAX, NODES_MAX, cluster_row, master_ref, open_root, read_cluster, rows_of, seal_cluster};
+use crate::cluster::{Cluster, IVK_RECORDS_MAX, NODES_MAX, cluster_row, master_ref, open_root, read_cluster, rows_of, seal_cluster};
 use crate::error::Error;
 use crate::hierarchy::{MasterKey, MasterPurpose};
 use crate::id::Layer;
@@ -25,7 +25,7 @@ use crate::vault::Vault;
 const ROOTS: [(Layer, MasterPurpose, usize); 3] = [
     // `cluster::load` opens the oldest one; there is no second.
     (Layer::Integrity, MasterPurpose::IntegrityWrap, 2),
-    (Layer::Ivk, MasterPurpose::IvkWrap, IVKS_MAX),
+    (Layer::Ivk, MasterPurpose::IvkWrap, IVK_RECORDS_MAX),
     (Layer::Audit, MasterPurpose::AuditWrap, NODES_MAX),
 ];
 

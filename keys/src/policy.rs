@@ -176,6 +176,8 @@ pub enum Action {
     RetireKey = 138,
     /// An earlier version of an L2.1 became Active again.
     RollBack = 139,
+    /// A version of the IVK was destroyed, after its custodians had approved it.
+    DestroyIvk = 137,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -200,7 +202,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 65] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -255,6 +257,7 @@ impl Action {
         Self::RetireIvk,
         Self::RetireKey,
         Self::RollBack,
+        Self::DestroyIvk,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -310,6 +313,8 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::Activate | A::Revoke | A::Destroy | A::ReKey | A::RetireKey, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::ReKey | A::Revoke, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::RollBack, Some(Layer::L21)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::Destroy, Some(Layer::L2)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::RetireKey, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Get | A::Export, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Check, Some(Layer::L3)) => matches!(role, Role::Service | Role::TenantAdmin),
@@ -320,7 +325,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
-        (NodeRole::Core, A::RotateIvk | A::RetireIvk | A::ControlReencryption, None) => role == Role::Operator,
+        (NodeRole::Core, A::RotateIvk | A::RetireIvk | A::DestroyIvk | A::ControlReencryption, None) => role == Role::Operator,
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {
             matches!(role, Role::Operator | Role::Custodian)

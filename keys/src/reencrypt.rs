@@ -14,7 +14,7 @@ use secret::Bytes;
 
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::id::{ChainId, Generation, Layer, RowId};
+use crate::id::{ChainId, Generation, KeyVersion, Layer, RowId};
 use crate::lifecycle::Purpose;
 use crate::policy::Action;
 use crate::port::{Change, Query};
@@ -66,6 +66,8 @@ pub struct Walked {
     pub refused: Vec<Finding>,
     /// With the last step at an edge: which versions it has left, once the unit is committed. For [`Vault::note_references`].
     pub references: Option<References>,
+    /// How many tenants' keys lie under which version of the IVK now; of one that does not verify, as it says itself.
+    pub under: BTreeMap<KeyVersion, u64>,
 }
 
 impl Vault {
@@ -87,7 +89,16 @@ impl Vault {
         let mut last = None;
         for hint in &page {
             let id = hint.header.id;
-            match self.move_if_due(&mut cursor, hint).await {
+            let moved = self.move_if_due(&mut cursor, hint).await;
+            let lies_under = match &moved {
+                Ok(_) => Some(self.shelf.registry.active_ivk()?.version),
+                Err(Error::Corrupt { .. }) => Some(hint.header.parent.version),
+                Err(_) => None,
+            };
+            if let Some(version) = lies_under.filter(|_| layer == Layer::L2) {
+                *walked.under.entry(version).or_default() += 1;
+            }
+            match moved {
                 Ok(None) => {}
                 Ok(Some((expected, row))) => {
                     last = Some(row.header.clone());

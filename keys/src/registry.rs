@@ -1,4 +1,4 @@
-//! The open root keys of an unsealed node: every IVK version not Retired, and what the integrity key yields.
+//! The open root keys of an unsealed node: every IVK version neither Retired nor destroyed, and what the integrity key yields.
 //!
 //! The registry exists from unseal to seal; dropping it wipes it. It also makes and checks the MAC of every row.
 //!
@@ -47,6 +47,8 @@ struct Ivks {
 #[derive(Debug)]
 struct OpenIvks {
     versions: BTreeMap<KeyVersion, OpenIvk>,
+    /// What has become of the others.
+    closed: BTreeMap<KeyVersion, State>,
     active: KeyVersion,
     /// Versions whose records are about to be stored, each by its record: of two that race for one number only one is stored.
     announced: BTreeMap<RowId, Arc<ParentKey>>,
@@ -106,7 +108,8 @@ impl Registry {
             (Some(active), None) => {
                 let versions =
                     ivks.into_iter().map(|(version, Ivk { key, state })| (version, OpenIvk { key: Arc::new(key), state })).collect();
-                let ivks = Some(Ivks { chain: ivk_chain, open: RwLock::new(OpenIvks { versions, active, announced: BTreeMap::new() }) });
+                let open = OpenIvks { versions, closed: BTreeMap::new(), active, announced: BTreeMap::new() };
+                let ivks = Some(Ivks { chain: ivk_chain, open: RwLock::new(open) });
                 Ok(Self { cluster, ivks, integrity_chain, integrity })
             }
             (None, _) => Err(Error::corrupt("no Active version", "IVK")),
@@ -147,7 +150,7 @@ impl Registry {
         }
     }
 
-    /// What the record of a version says now that it is stored.
+    /// What the record of a version says now that it is stored. The key of one that is archived or destroyed is wiped, as soon as nobody works with it.
     pub(crate) fn settle(&self, header: &Header) {
         let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == header.chain) else { return };
         let Header { id, version, state, .. } = *header;
@@ -159,6 +162,7 @@ impl Registry {
             }
             if !state.allows(Purpose::Rewrap) {
                 open.versions.remove(&version);
+                open.closed.insert(version, state);
             } else if let Some(ivk) = open.versions.get_mut(&version) {
                 ivk.state = state;
             }
@@ -189,8 +193,8 @@ impl Registry {
             return Ok(Some(Root::Records(&self.integrity.records)));
         }
         let Some(ivks) = self.ivks.as_ref().filter(|ivks| ivks.chain == parent.chain) else { return Ok(None) };
-        let ivk = ivks.with(|open| open.versions.get(&parent.version).cloned());
-        let ivk = ivk.ok_or_else(|| unusable(parent, "no such IVK version is open"))?;
+        let (ivk, closed) = ivks.with(|open| (open.versions.get(&parent.version).cloned(), open.closed.get(&parent.version).copied()));
+        let ivk = ivk.ok_or_else(|| unusable(parent, &closed_because(parent.version, closed)))?;
         must_allow(parent, ivk.state, purpose)?;
         Ok(Some(Root::Ivk(ivk.key)))
     }
@@ -246,6 +250,15 @@ pub(crate) fn must_allow(parent: ParentRef, state: State, purpose: Purpose) -> R
         // Whoever comes again finds its key moved from under it.
         Purpose::Process if state == State::Compromised => Err(replaced(parent)),
         _ => Err(unusable(parent, &format!("it is {state:?}"))),
+    }
+}
+
+/// Why a version of the IVK is not open.
+fn closed_because(version: KeyVersion, state: Option<State>) -> String {
+    match state {
+        Some(state) if state.is_destroyed() => format!("IVK version {} is destroyed", version.0),
+        Some(state) => format!("IVK version {} is {state:?}", version.0),
+        None => format!("there is no IVK version {}", version.0),
     }
 }
 

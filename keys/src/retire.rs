@@ -1,5 +1,6 @@
-//! Retirement of an L3 version by its tenant-admin: archived, it refuses every use, and never comes back (SECURITY C23).
+//! Retirement of a key's version by its tenant-admin: archived, it refuses every use, and never comes back (SECURITY C23).
 //!
+//! That nothing lies under a version of an L2 or L2.1 any more is found by a look at all keys; what lies under one of an L3 is at the edges.
 //! Only versions of a service's default chain wrap edges' object keys, so only these wait for edges. What clients have encrypted directly under a
 //! version is not known to anybody and becomes unreadable: that is why nothing retires an L3 by itself.
 
@@ -13,6 +14,7 @@ use crate::port::Query;
 use crate::references::{Holding, Why};
 use crate::row::Header;
 use crate::unit::Unit;
+use crate::uses::Unused;
 use crate::vault::{Vault, View};
 
 /// Edge groups of one page.
@@ -52,6 +54,22 @@ impl Vault {
         let mut attributes = (*view.attributes).clone();
         attributes.touch(self.now());
         Ok(self.stage_change(unit, row, state, attributes).await?)
+    }
+
+    /// Stages that a Deprecated version of an L2 or L2.1 is archived; returns it as it will be.
+    ///
+    /// - `unused`: no key lies under it.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] unless it is Deprecated; [`Error::Raced`] if it has changed since it was authorized, or since the look.
+    pub async fn retire_parent(&self, unit: &mut Unit, authorized: Authorized<RetireKey>, unused: Unused) -> Result<View, Error> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (is, wants) = (view.state, "a Deprecated version: rotate the key first");
+        let state = is.next(row.header.id.layer, Event::Retire).map_err(|_| Error::WrongState { is, wants })?;
+        unused.must_be_of(&row.header)?;
+        let mut attributes = (*view.attributes).clone();
+        attributes.touch(self.now());
+        self.stage_change(unit, row, state, attributes).await
     }
 
     /// The enrolled edge groups that may have objects under an L3 version.

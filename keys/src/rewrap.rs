@@ -154,7 +154,7 @@ impl Vault {
     }
 
     /// The row that a search has found, if it is what was seen last, or as it really is; `None` if it is gone.
-    async fn believed<'r>(&self, hint: &'r Row) -> Result<Option<Cow<'r, Row>>, Error> {
+    pub(crate) async fn believed<'r>(&self, hint: &'r Row) -> Result<Option<Cow<'r, Row>>, Error> {
         let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
         if is_sound { Ok(Some(Cow::Borrowed(hint))) } else { Ok(self.shelf.row(hint.header.id).await?.map(Cow::Owned)) }
     }

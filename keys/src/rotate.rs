@@ -7,17 +7,18 @@
 use cipher::aead::Aead;
 
 use crate::attributes::{Attributes, Other};
-use crate::cluster::{Cluster, IVKS_MAX, RootMaker, cluster_row, dates_binding, read_attributes, read_cluster, rows_of};
+use crate::cluster::{Cluster, IVK_RECORDS_MAX, IVKS_MAX, RootMaker, cluster_row, dates_binding, read_attributes, read_cluster, rows_of};
 use crate::error::Error;
 use crate::hierarchy::{MasterKey, MasterPurpose, ROOT_KEY_BYTES, random_key};
-use crate::id::{KeyVersion, Layer, RowId, Time};
+use crate::id::{KeyVersion, Layer, Time};
 use crate::lifecycle::{Event, State};
 use crate::policy::Action;
-use crate::port::{Change, Query};
+use crate::port::Change;
 use crate::record::{Outcome, Record, Subject};
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, Row};
 use crate::unit::Unit;
+use crate::uses::Unused;
 use crate::vault::Vault;
 use crate::wrap::ParentKey;
 
@@ -69,8 +70,11 @@ impl Vault {
             return Err(Error::Raced);
         }
         let rows = self.ivk_rows().await?;
-        if rows.len() >= IVKS_MAX {
+        if rows.iter().filter(|row| row.material.is_some()).count() >= IVKS_MAX {
             return Err(Error::Denied { why: "there are 4096 versions of the IVK: destroy Retired ones first" });
+        }
+        if rows.len() >= IVK_RECORDS_MAX {
+            return Err(Error::Denied { why: "there have been 65536 versions of the IVK, more than a cluster has: begin another cluster" });
         }
         for row in rows.iter().filter(|_| new.request.is_some()) {
             if read_attributes(registry, row)?.others.iter().any(|other| is_request(other, new.request)) {
@@ -109,45 +113,75 @@ impl Vault {
         Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: false })
     }
 
-    /// How many keys of the next rows lie under a version of the IVK, and where to go on (`None`: nowhere).
+    /// Stages that a Deprecated version is archived: it is opened no more.
+    ///
+    /// - `unused`: no key lies under it.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] names a row that does not verify: of that nobody can tell where it lies; the store's.
-    pub async fn keys_under(&self, version: KeyVersion, before: Option<RowId>, limit: usize) -> Result<(u64, Option<RowId>), Error> {
-        let page = self.shelf.store.find(&Query { layer: Layer::L2, terms: Vec::new(), before, limit }).await?;
-        let mut count = 0;
-        for hint in &page {
-            let row = self.shelf.row(hint.header.id).await?;
-            count += u64::from(row.is_some_and(|row| row.header.parent.version == version));
-        }
-        Ok((count, page.last().filter(|_| page.len() == limit).map(|row| row.header.id)))
-    }
-
-    /// Stages that a Deprecated version is archived: it is opened no more. Whoever calls has found no key under it since it was Deprecated; none has come
-    /// there since.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] without such a version; [`Error::WrongState`] unless it is Deprecated; the store's.
-    pub async fn retire_ivk(&self, unit: &mut Unit, version: KeyVersion) -> Result<(), Error> {
-        let row = self.ivk_rows().await?.into_iter().find(|row| row.header.version == version).ok_or(Error::NotFound)?;
-        let mut attributes = read_attributes(&self.shelf.registry, &row)?;
+    /// [`Error::NotFound`] without such a version; [`Error::WrongState`] unless it is Deprecated; [`Error::Raced`] if it has changed since the look;
+    /// the store's.
+    pub async fn retire_ivk(&self, unit: &mut Unit, version: KeyVersion, unused: Unused) -> Result<(), Error> {
+        let row = self.ivk_row(version).await?;
         let (is, wants) = (row.header.state, "a Deprecated version, which another one has replaced");
         let state = is.next(Layer::Ivk, Event::Retire).map_err(|_| Error::WrongState { is, wants })?;
+        unused.must_be_of(&row.header)?;
+        let mut attributes = read_attributes(&self.shelf.registry, &row)?;
         let now = self.now();
         attributes.dates.last_change = now;
+        self.stage_ivk(unit, row, state, &attributes, Action::RetireIvk)
+    }
+
+    /// Stages the end of a version: its wrapped key is removed, a tombstone with its dates stays, and no version has its number again. The cluster record is
+    /// fenced with it. Once that is durable, the open key is wiped.
+    ///
+    /// - `unused`: no key lies under it. With one that did, that key would be lost.
+    ///
+    /// Returns the cluster record as it will be: whose word the destruction needs is for whoever calls to compare with it.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a version; [`Error::WrongState`] if it is Active or destroyed; [`Error::Raced`] if it has changed since the look;
+    /// the store's. The commit: [`Error::Raced`] if another change of the roots came first.
+    pub async fn destroy_ivk(&self, unit: &mut Unit, version: KeyVersion, unused: Unused) -> Result<Cluster, Error> {
+        let registry = &self.shelf.registry;
+        let row = self.ivk_row(version).await?;
+        let (is, wants) = (row.header.state, "a version that was replaced, and has its key still");
+        let state = is.next(Layer::Ivk, Event::Destroy).map_err(|_| Error::WrongState { is, wants })?;
+        unused.must_be_of(&row.header)?;
+        let cluster_row = self.shelf.existing(cluster_row()).await?;
+        let record = read_cluster(registry, &cluster_row)?;
+        if record.active_ivk != registry.active_ivk()? || record.active_ivk.version == version {
+            return Err(Error::Raced);
+        }
+        let mut attributes = read_attributes(registry, &row)?;
+        let now = self.now();
+        attributes.dates.last_change = now;
+        attributes.dates.destroy = Some(now);
+        unit.intend(now, Action::DestroyIvk, &row.header);
+        self.stage_ivk(unit, Row { material: None, ..row }, state, &attributes, Action::DestroyIvk)?;
+        let record = Cluster { fence: record.fence + 1, ..record };
+        unit.stage(self.cluster_change(cluster_row, &record)?);
+        Ok(record)
+    }
+
+    async fn ivk_row(&self, version: KeyVersion) -> Result<Row, Error> {
+        self.ivk_rows().await?.into_iter().find(|row| row.header.version == version).ok_or(Error::NotFound)
+    }
+
+    /// Stages what becomes of a version, with the record of it.
+    fn stage_ivk(&self, unit: &mut Unit, row: Row, state: State, attributes: &Attributes, action: Action) -> Result<(), Error> {
         let Subject { object, version, .. } = Subject::from(&row.header);
-        let change = self.ivk_change(row, state, &attributes)?;
+        let change = self.ivk_change(row, state, attributes)?;
         let generation = change.row().map(|row| row.header.generation);
         unit.stage(change);
-        let (session, action) = (unit.session(), Action::RetireIvk);
-        unit.record(Record { time: now, session, action, object, version, generation, outcome: Outcome::Success });
+        let (time, session) = (attributes.dates.last_change, unit.session());
+        unit.record(Record { time, session, action, object, version, generation, outcome: Outcome::Success });
         Ok(())
     }
 
     /// Every version's record, each believed.
     pub(crate) async fn ivk_rows(&self) -> Result<Vec<Row>, Error> {
         let mut rows = Vec::new();
-        for hint in rows_of(&self.shelf.store, Layer::Ivk, IVKS_MAX).await? {
+        for hint in rows_of(&self.shelf.store, Layer::Ivk, IVK_RECORDS_MAX).await? {
             rows.push(self.shelf.existing(hint.header.id).await?);
         }
         Ok(rows)

@@ -386,9 +386,13 @@ pub struct WriterParts {
     pub next: OutboxSeq,
 }
 
-/// A key whose material lies under a version of another key, or at an edge an object whose object key does.
+/// A key of which something lies under a version of another key, on a core, of a destroyed one its attributes; or at an edge an object whose object key does.
 fn is_wrapped_key(row: &Row) -> bool {
-    row.material.is_some() && matches!(row.header.id.layer, Layer::L2 | Layer::L21 | Layer::L3 | Layer::L4 | Layer::AttributeKey)
+    match row.header.id.layer {
+        Layer::L2 | Layer::L21 | Layer::L3 => row.material.is_some() || row.attributes.is_some(),
+        Layer::L4 | Layer::AttributeKey => row.material.is_some(),
+        _ => false,
+    }
 }
 
 /// Does a unit make the Active version of a new chain itself, so that nobody can have replaced it?

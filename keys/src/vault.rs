@@ -489,10 +489,13 @@ impl Vault {
     /// Stages the end of an object: material gone, names free, a tombstone with its attributes left.
     ///
     /// # Errors
-    /// [`Error::WrongState`] for an Active or destroyed key; [`Error::Denied`] for a service's default key.
+    /// [`Error::WrongState`] for an Active or destroyed key, and for one above others that is not archived; [`Error::Denied`] for a service's default key.
     pub async fn destroy(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<Header, Error> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
         let state = view.state.next(row.header.id.layer, Event::Destroy)?;
+        if matches!(row.header.id.layer, Layer::L2 | Layer::L21) && view.state != State::Retired {
+            return Err(Error::WrongState { is: view.state, wants: "a Retired version, under which no key lies: retire it first" });
+        }
         self.must_not_be_default(unit, &row.header).await?;
         unit.intend(self.now(), Action::Destroy, &row.header);
         let mut attributes = Arc::unwrap_or_clone(view.attributes);

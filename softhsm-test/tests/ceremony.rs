@@ -1,13 +1,16 @@
-//! Ceremonies of a real core whose cluster has custodians: two of three approve a change of the slots.
+//! Ceremonies of a real core whose cluster has custodians: two of three approve a change of the slots, or the end of an IVK version.
 
 use std::fs;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use softhsm_test::{Core, People, Who, requests};
+use softhsm_test::{Core, People, Who, requests, wait_for};
 
 const NAMES: [&str; 3] = ["anna", "ben", "clara"];
+/// So often a core dies while it destroys a version.
+const KILLS: u64 = 8;
 
 /// A core that was founded with three custodians, two of whom approve; people who keep shards are configured.
 fn founded(people: &People) -> Core {
@@ -369,7 +372,171 @@ fn while_one_person_is_enough_it_is_warned_of() {
 
     fs::remove_dir_all(core.data_dir()).expect("the folder is ours");
     let mut init = core.init_command();
-    let said = init.args(["--approvals", "1", "--roster", &all[0]]).stderr(std::process::Stdio::piped()).output().expect("strongroom runs");
+    let said = init.args(["--approvals", "1", "--roster", &all[0]]).stderr(Stdio::piped()).output().expect("strongroom runs");
     assert!(said.status.success() && String::from_utf8_lossy(&said.stderr).contains("warning: custodians: 1, and any one"));
     assert!(String::from_utf8_lossy(&core.cli(&["doctor"]).stdout).contains("custodians: 1, and any one"));
+}
+
+/// A core with custodians, a tenant and a service, and what was encrypted under the service's default key.
+fn with_tenant(people: &People) -> (Core, requests::Secret) {
+    let core = founded(people);
+    let _made = core.ask(&["tenant", "create", "acme"]);
+    let service = json(&core, &["service", "create", "acme", "billing"]);
+    let l3 = service["default_key"].as_str().expect("an identifier");
+    let secret = requests::encrypt(&mut core.connect(Who::Service), l3, b"before".to_vec()).expect("the core is open");
+    (core, secret)
+}
+
+fn must_decrypt(core: &Core, secret: &requests::Secret) {
+    assert_eq!(requests::decrypt(&mut core.connect(Who::Service), secret).expect("the core is open"), b"before");
+}
+
+/// What `ivk status` says of a version.
+fn ivk(core: &Core, version: u64) -> Value {
+    let all = json(core, &["ivk", "status"]);
+    all.as_array().expect("a list").iter().find(|ivk| ivk["version"] == version).cloned().expect("it is there")
+}
+
+fn state(core: &Core, version: u64) -> String {
+    ivk(core, version)["status"].as_str().expect("a text").to_owned()
+}
+
+#[test]
+fn two_of_three_custodians_destroy_an_ivk_version_and_everything_opens_without_it() {
+    let people = People::new(&NAMES);
+    let (mut core, secret) = with_tenant(&people);
+    let destroy = ["ivk", "destroy", "1", "--yes"];
+    assert!(refused(&core, &["ivk", "destroy", "1"]).contains("give --yes"));
+    assert!(refused(&core, &destroy).contains("IVK version 1 is the Active one"));
+    assert!(refused(&core, &["ivk", "destroy", "9", "--yes"]).contains("there is no IVK version 9"));
+
+    // The tenant's first key is replaced, archived and destroyed; of its old bytes version 1 is what opens them.
+    let [admin, ca, cert, key] = ["ADMIN_CORE", "CA_CERT", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY"].map(|name| core.value(name));
+    let remote = ["--json", "--admin", &admin, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key];
+    let as_admin = |core: &Core, arguments: &[&str]| core.cli(&[&remote, arguments].concat());
+    let l2 = json(&core, &["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
+    assert!(String::from_utf8_lossy(&as_admin(&core, &["key", "retire", &l2]).stderr).contains("a Deprecated version"));
+    assert!(refused(&core, &["key", "retire", &l2]).contains("tenant-admin"));
+    let _held = core.ask(&["reencrypt", "pause"]);
+    assert!(as_admin(&core, &["key", "rotate", &l2]).status.success());
+    assert!(String::from_utf8_lossy(&as_admin(&core, &["key", "retire", &l2]).stderr).contains("1 keys lie under it"));
+    assert!(requests::destroy(&mut core.connect(Who::TenantAdmin), &l2).is_err(), "only what is archived");
+    let _walks = core.ask(&["reencrypt", "resume"]);
+    assert!(wait_for(|| as_admin(&core, &["key", "retire", &l2]).status.success()), "its keys have come under the next one");
+    assert_eq!(json(&core, &["key", "show", &l2])["state"], "retired");
+    assert_eq!(requests::look(&mut core.connect(Who::TenantAdmin), &l2).expect("it is looked at").state, kmip::State::Deactivated);
+    requests::destroy(&mut core.connect(Who::TenantAdmin), &l2).expect("it is archived");
+    must_decrypt(&core, &secret);
+
+    let _held = core.ask(&["reencrypt", "pause"]);
+    let _rotated = core.ask(&["ivk", "rotate"]);
+    let in_use = refused(&core, &destroy);
+    assert!(in_use.contains("2 keys lie under version 1"), "the new L2, and what is left of the old one: {in_use}");
+    let _walks = core.ask(&["reencrypt", "resume"]);
+    assert!(wait_for(|| ivk(&core, 1)["can_retire"] == true), "{}", ivk(&core, 1));
+    assert_eq!((&ivk(&core, 1)["keys"], &ivk(&core, 1)["can_destroy"]), (&0.into(), &true.into()));
+    assert_eq!((&ivk(&core, 2)["keys"], &ivk(&core, 2)["can_destroy"]), (&2.into(), &false.into()));
+    assert!(core.ask(&["ivk", "status"]).contains("archive it by `strongroom ivk retire 1`"));
+    let _retired = core.ask(&["ivk", "retire", "1"]);
+
+    // What is asked says what is to be destroyed.
+    let started = json(&core, &destroy);
+    let asked = &started["asked"];
+    assert_eq!((&started["state"], &asked["version"], &asked["found"]["status"]), (&"collecting".into(), &1.into(), &"retired".into()));
+    assert_eq!((&asked["found"]["keys"], &asked["found"]["shreds"]), (&0.into(), &1.into()), "{started}");
+    assert!(core.ask(&["ceremony", "status"]).contains("destroy IVK version 1 for ever"));
+    assert!(refused(&core, &destroy).contains("(ivk-destroy) is under way"));
+
+    // One vote does nothing, also over a restart.
+    assert_eq!(approve(&core, 1)["state"], "collecting");
+    assert!(refused(&core, &["ceremony", "approve", "--yes", "--key", &key]).contains("not on the custodian roster"));
+    restart(&mut core);
+    assert_eq!((state(&core, 1).as_str(), json(&core, &["ceremony", "status"])[0]["id"].clone()), ("retired", started["id"].clone()));
+    assert_eq!(approve(&core, 3)["state"], "done");
+    let id = started["id"].as_str().expect("a text");
+    let manifest = json(&core, &["ceremony", "manifest", id])["manifest"].as_str().expect("a text").to_owned();
+    assert!(manifest.contains("\"shreds\": 1") && manifest.contains("\"outcome\": \"done\""), "{manifest}");
+
+    for _ in 0..2 {
+        let gone = ivk(&core, 1);
+        assert_eq!(
+            (&gone["status"], gone["destroyed"].is_string(), &gone["can_destroy"]),
+            (&"destroyed".into(), true, &false.into()),
+            "{gone}"
+        );
+        assert!(refused(&core, &destroy).contains("IVK version 1 is destroyed already, since 2"));
+        assert!(refused(&core, &["ivk", "retire", "1"]).contains("Destroyed"));
+        must_decrypt(&core, &secret);
+        restart(&mut core);
+    }
+    // The number is not used again, and a version whose key is compromised ends the same way.
+    assert_eq!(json(&core, &["ivk", "rotate", "--compromised"])["version"], 3);
+    assert!(wait_for(|| ivk(&core, 2)["can_destroy"] == true), "{}", ivk(&core, 2));
+    let _started = core.ask(&["ivk", "destroy", "2", "--yes"]);
+    approve(&core, 2);
+    assert_eq!(approve(&core, 3)["state"], "done");
+    assert_eq!([1, 2, 3].map(|version| state(&core, version)), ["destroyed", "destroyed-compromised", "active"]);
+    restart(&mut core);
+    must_decrypt(&core, &secret);
+    assert!(core.ask(&["audit", "verify"]).contains("verifies"));
+    let log = core.ask(&["--json", "key", "list"]);
+    assert!(log.contains("\"refused\":[]") || log.contains("\"refused\": []"), "{log}");
+}
+
+/// The approval is on disk, and the core dies before, while or after it does what was approved.
+#[test]
+fn a_core_killed_while_it_destroys_a_version_has_the_old_state_or_the_new_one() {
+    let people = People::new(&NAMES);
+    let (mut core, secret) = with_tenant(&people);
+    for (round, version) in (1..=KILLS).enumerate() {
+        let _rotated = core.ask(&["ivk", "rotate"]);
+        assert!(wait_for(|| ivk(&core, version)["can_destroy"] == true), "{}", ivk(&core, version));
+        let number = version.to_string();
+        let _started = core.ask(&["ivk", "destroy", &number, "--yes"]);
+        approve(&core, 1);
+        let voter = key(&core, 2);
+        let mut vote = core.cli_command(&["ceremony", "approve", "--yes", "--key", &voter]);
+        let mut vote = vote.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary is there");
+        let votes = || fs::read_to_string(file(&core)).map_or(2, |text| text.matches("\"signature\"").count());
+        let began = Instant::now();
+        // The vote is there: at once, and a little later each time.
+        while votes() < 2 || began.elapsed() < Duration::from_millis(5) * u32::try_from(round).expect("small") {
+            std::thread::yield_now();
+        }
+        core.kill();
+        let _ended = vote.wait().expect("it is our child");
+        core.start();
+        assert_eq!(core.standing(), "unsealed: ");
+        let is = state(&core, version);
+        assert!(is == "deprecated" || is == "destroyed", "{is}");
+        assert_eq!(json(&core, &["ceremony", "status"]), serde_json::json!([]), "it is not tried again");
+        must_decrypt(&core, &secret);
+        if is == "deprecated" {
+            assert!(wait_for(|| ivk(&core, version)["can_destroy"] == true), "{}", ivk(&core, version));
+            let _started = core.ask(&["ivk", "destroy", &number, "--yes"]);
+            approve(&core, 3);
+            assert_eq!(approve(&core, 1)["state"], "done");
+        }
+        assert_eq!((state(&core, version).as_str(), state(&core, version + 1).as_str()), ("destroyed", "active"));
+    }
+    assert!(core.ask(&["audit", "verify"]).contains("verifies"));
+    must_decrypt(&core, &secret);
+}
+
+#[test]
+fn without_custodians_an_operator_alone_destroys_a_version_and_is_warned() {
+    let mut core = Core::prepared();
+    core.start();
+    let _rotated = core.ask(&["ivk", "rotate"]);
+    assert!(wait_for(|| ivk(&core, 1)["can_destroy"] == true), "{}", ivk(&core, 1));
+    // Custodians' certificates are nobody's word where there is no roster.
+    let stranger = as_custodian(&core, &["ivk", "destroy", "1", "--yes"]);
+    assert!(!stranger.status.success() && String::from_utf8_lossy(&stranger.stderr).contains("operator"));
+    let done = core.ask(&["ivk", "destroy", "1", "--yes"]);
+    assert!(done.contains("one operator alone") && done.contains("done"), "{done}");
+    assert_eq!(state(&core, 1), "destroyed");
+    restart(&mut core);
+    let l3 = core.value("L3_ID");
+    requests::encrypt(&mut core.connect(Who::Service), &l3, b"after".to_vec()).expect("the core is open");
+    assert!(core.ask(&["audit", "verify"]).contains("verifies"));
 }

@@ -156,7 +156,8 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
-    let cells: [(String, [u16; 5]); 54] = [
+    let found = r#"{"operation":"ivk-destroy","version":1,"found":{"status":"retired","algorithm":"","created":"","keys":0,"shreds":9}}"#;
+    let cells: [(String, [u16; 5]); 58] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -166,6 +167,10 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (post("/api/v1/kek/rotate", "{\"algorithm\":\"ROT13\"}"), [400, 403, 403, 403, 403]),
         (get("/api/v1/kek/schedule"), [200, 200, 403, 403, 403]),
         (post("/api/v1/kek/versions/1/retire", ""), [409, 403, 403, 403, 403]),
+        (post("/api/v1/kek/versions/1/destroy", ""), [409, 403, 403, 403, 403]),
+        (post("/api/v1/kek/versions/x/destroy", ""), [404, 403, 403, 403, 403]),
+        // Nobody says in the node's place what it has found.
+        (post("/api/v1/ceremonies", found), [400, 403, 403, 400, 403]),
         (get("/api/v1/kek/reencryption"), [200, 200, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/pause", ""), [200, 403, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/resume", ""), [200, 403, 403, 403, 403]),
@@ -195,6 +200,8 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (get(&theirs), [200, 200, 404, 403, 403]),
         (get("/api/v1/keys/nothing"), [404, 404, 404, 403, 403]),
         (post(&format!("{theirs}/rotate"), ""), [403, 403, 404, 403, 403]),
+        // What is Active is not archived.
+        (post(&format!("{l2}/retire"), ""), [403, 403, 409, 403, 403]),
         (post(&format!("{l2}/rotate"), ""), [403, 403, 201, 403, 403]),
         (post(&format!("{theirs}/revoke"), superseded), [403, 403, 404, 403, 403]),
         // A service's default key is not revoked by anybody.

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use data_encoding::HEXLOWER;
+use keys::id::KeyVersion;
 use keys::policy::Action;
 use keys::port::Clock;
 use keys::record::{Origin, Outcome};
@@ -14,14 +15,15 @@ use uuid::Uuid;
 
 use crate::admin::act::{Answer, Deed, outcome_of, tend};
 use crate::admin::document::Refusals;
+use crate::admin::kek_routes::found;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::slot_routes::{approval_in, order, slot_info};
 use crate::admin::status::Refused;
 use crate::admin::types::{
-    CastVote, CeremonyInfo, NewCeremony, NewRoster, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest, SlotInfo,
+    CastVote, CeremonyInfo, DestroyIvk, NewCeremony, NewRoster, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest, SlotInfo,
 };
-use crate::node::{Authority, CeremonyError, Node, RekeyError, RekeyReport, RekeyStep, Running, Starter};
+use crate::node::{Authority, CeremonyError, DestroyError, Node, RekeyError, RekeyReport, RekeyStep, Running, Starter};
 use crate::system::{SystemClock, rfc3339};
 
 /// The ceremony that is under way, if there is one.
@@ -43,22 +45,37 @@ pub(super) async fn start_ceremony(
     Extension(call): Extension<Call>,
     sent: Sent,
 ) -> Answer<(StatusCode, Json<CeremonyInfo>)> {
-    let work = async {
-        let asked: NewCeremony = sent.json()?;
-        check(&node, &asked)?;
-        Ok(info(&node.start_ceremony(asked, starter(&call)).await?, "collecting"))
-    };
-    // Where there are no custodians nobody can be asked, and no other command replaces the MasterKey.
-    if let (Ok(asked @ NewCeremony::Rekey(order)), true) = (&sent.json(), node.has_no_custodians().await) {
-        let (node, call, asked, order) = (Arc::clone(&node), call.clone(), asked.clone(), order.clone());
-        let alone = async move {
-            let work = async { rekey(&node, &call, Authority::Operator, order).await };
-            let done = tend(&node, &call, Deed::new(Action::StartCeremony, None), work).await?;
-            Ok((StatusCode::CREATED, Json(alone_info(&node, asked, &call, done))))
+    ask(node, call, sent.json()).await
+}
+
+/// Asks the custodians; where there are none, nobody can be asked, and what no other command does is done at once.
+pub(super) async fn ask(node: Arc<Node>, call: Call, asked: Answer<NewCeremony>) -> Answer<(StatusCode, Json<CeremonyInfo>)> {
+    let is_done_alone = matches!(asked, Ok(NewCeremony::Rekey(_) | NewCeremony::IvkDestroy(_))) && node.has_no_custodians().await;
+    // On a task of its own, so that a client that hangs up does not leave it half done.
+    let asking = async move {
+        let work = async {
+            let asked = checked(&node, asked?).await?;
+            if is_done_alone {
+                let rekey = alone(&node, &call, asked.clone()).await?;
+                return Ok(alone_info(&node, asked, &call, rekey));
+            }
+            Ok(info(&node.start_ceremony(asked, starter(&call)).await?, "collecting"))
         };
-        return tokio::spawn(alone).await.expect("a re-key does not panic");
+        tend(&node, &call, Deed::new(Action::StartCeremony, None), work).await.map(|started| (StatusCode::CREATED, Json(started)))
+    };
+    tokio::spawn(asking).await.expect("a ceremony does not panic")
+}
+
+/// Does by an operator's word what there is nobody to be asked about.
+async fn alone(node: &Arc<Node>, call: &Call, asked: NewCeremony) -> Answer<Option<RekeyInfo>> {
+    match asked {
+        NewCeremony::Rekey(order) => rekey(node, call, Authority::Operator, order).await.map(Some),
+        NewCeremony::IvkDestroy(order) => {
+            call.check(Action::DestroyIvk, None)?;
+            destroy(node, call, Authority::Operator, order).await.map(|()| None)
+        }
+        NewCeremony::SlotAdd(_) | NewCeremony::SlotRemove(_) => Err(seal::Error::NoRoster.into()),
     }
-    tend(&node, &call, Deed::new(Action::StartCeremony, None), work).await.map(|started| (StatusCode::CREATED, Json(started)))
 }
 
 /// Takes a custodian's signed vote; with enough of them what was asked is done before this answers. For operators and custodians.
@@ -124,6 +141,7 @@ async fn execute(node: &Arc<Node>, call: &Call, running: &Running) -> Answer<Cer
         NewCeremony::SlotAdd(slot) => add(node, call, by, slot).await.map(|slot| (Some(slot), None)),
         NewCeremony::SlotRemove(RemoveSlot { slot }) => remove(node, call, by, slot).await.map(|()| (None, None)),
         NewCeremony::Rekey(order) => rekey(node, call, by, order).await.map(|report| (None, Some(report))),
+        NewCeremony::IvkDestroy(order) => destroy(node, call, by, order).await.map(|()| (None, None)),
     };
     let (outcome, told, (slot, rekey)) = match done {
         Ok(made) => (Outcome::Success, "done".to_owned(), made),
@@ -145,6 +163,16 @@ async fn remove(node: &Node, call: &Call, by: Authority, slot: String) -> Answer
     node.note_own(call.session, Action::RemoveSlot, Outcome::Intended)?;
     let gone = node.remove_slot(slot, by).await.map(drop).map_err(Refused::from);
     call.note(node, Action::RemoveSlot, outcome_of(&gone))?;
+    gone
+}
+
+/// Destroys a version of the IVK. What is done leaves its record in one unit with the change.
+async fn destroy(node: &Arc<Node>, call: &Call, by: Authority, order: DestroyIvk) -> Answer<()> {
+    let gone = node.destroy_ivk(call.session, KeyVersion(order.version), by).await.map(drop).map_err(Refused::from);
+    match &gone {
+        Ok(()) => node.metrics.requests.count(call.origin, Action::DestroyIvk, Outcome::Success),
+        Err(refused) => call.note(node, Action::DestroyIvk, refused.outcome)?,
+    }
     gone
 }
 
@@ -189,7 +217,7 @@ fn rekey_info(report: RekeyReport) -> RekeyInfo {
 }
 
 /// What is told where nobody was asked.
-fn alone_info(node: &Node, asked: NewCeremony, call: &Call, rekey: RekeyInfo) -> CeremonyInfo {
+fn alone_info(node: &Node, asked: NewCeremony, call: &Call, rekey: Option<RekeyInfo>) -> CeremonyInfo {
     CeremonyInfo {
         id: String::new(),
         cluster: node.identity.cluster.to_string(),
@@ -203,7 +231,7 @@ fn alone_info(node: &Node, asked: NewCeremony, call: &Call, rekey: RekeyInfo) ->
         cancelled: Vec::new(),
         state: "done".to_owned(),
         slot: None,
-        rekey: Some(rekey),
+        rekey,
     }
 }
 
@@ -211,9 +239,23 @@ fn authority(running: &Running) -> Authority {
     running.ceremony.approval().map_or(Authority::Operator, Authority::Custodians)
 }
 
-/// What cannot be done is not asked for.
+/// What is asked, with what the node knows of it; what cannot be done is not asked for.
+async fn checked(node: &Node, asked: NewCeremony) -> Answer<NewCeremony> {
+    match asked {
+        NewCeremony::IvkDestroy(DestroyIvk { found: Some(_), .. }) => {
+            Err(Refused::invalid("found: left out, because the node says what it has found".to_owned()))
+        }
+        NewCeremony::IvkDestroy(DestroyIvk { version, found: None }) => {
+            let (status, shreds) = node.ivk_to_destroy(KeyVersion(version)).await?;
+            Ok(NewCeremony::IvkDestroy(DestroyIvk { version, found: Some(found(&status, shreds)) }))
+        }
+        other => check(node, &other).map(|()| other),
+    }
+}
+
 fn check(node: &Node, asked: &NewCeremony) -> Answer<()> {
     match asked {
+        NewCeremony::IvkDestroy(_) => Ok(()),
         NewCeremony::SlotAdd(slot) => {
             let custodian = order(slot.clone())?.custodian.to_string();
             if node.config.seal.custodians.iter().all(|known| known.name != custodian) {
@@ -275,6 +317,19 @@ impl From<RekeyError> for Refused {
                 Self::conflict(error.to_string())
             }
             other => Self::unavailable(other.to_string()),
+        }
+    }
+}
+
+impl From<DestroyError> for Refused {
+    fn from(error: DestroyError) -> Self {
+        match error {
+            DestroyError::NoSuch { .. } => Self::not_found(error.to_string()),
+            DestroyError::Active { .. } | DestroyError::Gone { .. } | DestroyError::InUse { .. } | DestroyError::NeedsCeremony => {
+                Self::conflict(error.to_string())
+            }
+            DestroyError::Turn(error) => error.into(),
+            DestroyError::Keys(error) => error.into(),
         }
     }
 }

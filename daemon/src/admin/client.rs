@@ -410,6 +410,14 @@ impl Client {
         self.call(Method::POST, &format!("kek/versions/{version}/retire"), "application/json", Bytes::new()).await
     }
 
+    /// Asks the custodians to have a version of the IVK destroyed; where there are none it is done.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 if it is the Active one, or destroyed, or a key lies under it.
+    pub async fn destroy_kek(&self, version: u32) -> Result<CeremonyInfo, ClientError> {
+        self.call(Method::POST, &format!("kek/versions/{version}/destroy"), "application/json", Bytes::new()).await
+    }
+
     /// How far re-encryption has come.
     ///
     /// # Errors
@@ -469,7 +477,7 @@ impl Client {
     /// Archives a version of a key that another one has replaced.
     ///
     /// # Errors
-    /// As [`Client::rotate_key`]; status 409 too while edges may have objects under it, which names their groups.
+    /// As [`Client::rotate_key`]; status 409 too while keys lie under it, or edges may have objects there, which names their groups.
     pub async fn retire_key(&self, id: &str) -> Result<KeyInfo, ClientError> {
         self.call(Method::POST, &format!("keys/{}/retire", segment(id)), "application/octet-stream", Bytes::new()).await
     }

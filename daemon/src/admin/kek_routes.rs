@@ -4,23 +4,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use cipher::aead::Aead;
 use keys::cluster::IvkStatus;
 use keys::id::KeyVersion;
+use keys::lifecycle;
 use keys::policy::Action;
 use keys::record::Outcome;
 use keys::rotate::NewIvk;
 
 use crate::admin::act::{Answer, Deed, act, tend};
+use crate::admin::ceremony_routes;
 use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{IvkInfo, KekRotated, KekSchedule, KekStatus, ReencryptionInfo, RotateKek};
+use crate::admin::types::{
+    CeremonyInfo, DestroyIvk, IvkFound, IvkInfo, KekRotated, KekSchedule, KekStatus, NewCeremony, ReencryptionInfo, RotateKek,
+};
 use crate::node::{Node, RetireError, ivk_due};
-use crate::reencryptor::Progress;
+use crate::reencryptor::{LastWalk, Progress};
 use crate::system::rfc3339;
 
 /// Names a request, so that it is done once however often it comes.
@@ -35,7 +39,7 @@ const CONTROL: Deed = Deed::new(Action::ControlReencryption, None);
 #[utoipa::path(get, path = "/api/v1/kek/status", tag = "kek", responses((status = 200, description = "As asked", body = KekStatus), Refusals))]
 pub(super) async fn kek_status(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekStatus>> {
     let versions = act(&node, &call, INSPECT, async |vault, _unit, _subject| Ok(vault.ivk_status().await?)).await?;
-    Ok(Json(KekStatus { versions: versions.iter().map(ivk_info).collect(), reencryption: reencryption_info(&node) }))
+    Ok(Json(status_of(&node, &versions)))
 }
 
 /// Makes the next version of the IVK, which wraps from then on. Keys under the one before are brought under it in the background. For operators.
@@ -105,13 +109,11 @@ pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call):
 pub(super) async fn retire_kek(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, version: Named) -> Answer<Json<KekStatus>> {
     let retired = async {
         call.check(Action::RetireIvk, None)?;
-        let text = version.text()?;
-        let unknown = || Refused::not_found(format!("there is no IVK version `{text}`: see `strongroom ivk status`"));
-        let number = text.parse().map_err(|_| unknown())?;
+        let number = number(&version)?;
         let open = node.unsealed()?;
-        node.retire_ivk(call.session, KeyVersion(number)).await.map_err(|error| match error {
+        node.retire_ivk(call.session, number).await.map_err(|error| match error {
             RetireError::InUse { .. } => Refused::conflict(error.to_string()),
-            RetireError::Keys(keys::Error::NotFound) => unknown(),
+            RetireError::Keys(keys::Error::NotFound) => no_such_version(&number.0.to_string()),
             RetireError::Keys(error) => error.into(),
             RetireError::Turn(error) => error.into(),
         })?;
@@ -121,13 +123,45 @@ pub(super) async fn retire_kek(State(node): State<Arc<Node>>, Extension(call): E
         // It has left its record itself, in one unit with the change.
         Ok(versions) => {
             node.metrics.requests.count(call.origin, Action::RetireIvk, Outcome::Success);
-            Ok(Json(KekStatus { versions: versions.iter().map(ivk_info).collect(), reencryption: reencryption_info(&node) }))
+            Ok(Json(status_of(&node, &versions)))
         }
         Err(refused) => {
             call.note(&node, Action::RetireIvk, refused.outcome)?;
             Err(refused)
         }
     }
+}
+
+/// Destroys a version of the IVK for ever, if no key lies under it: asks the custodians, and does it with their last approval; where there are none it is done
+/// at once. For operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/versions/{version}/destroy", tag = "kek", params(("version" = u32, Path, description = "Its number")),
+    responses((status = 201, description = "They are asked, or it is done: `state` tells", body = CeremonyInfo), Refusals)
+)]
+pub(super) async fn destroy_kek(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    version: Named,
+) -> Answer<(StatusCode, Json<CeremonyInfo>)> {
+    match call.check(Action::DestroyIvk, None).and_then(|()| number(&version)) {
+        Ok(KeyVersion(version)) => {
+            let asked = NewCeremony::IvkDestroy(DestroyIvk { version, found: None });
+            ceremony_routes::ask(node, call, Ok(asked)).await
+        }
+        Err(refused) => {
+            call.note(&node, Action::DestroyIvk, refused.outcome)?;
+            Err(refused)
+        }
+    }
+}
+
+fn number(version: &Named) -> Answer<KeyVersion> {
+    let text = version.text()?;
+    text.parse().map(KeyVersion).map_err(|_| no_such_version(text))
+}
+
+fn no_such_version(text: &str) -> Refused {
+    Refused::not_found(format!("there is no IVK version `{text}`: see `strongroom ivk status`"))
 }
 
 /// How far the walk has come that brings keys under the newest versions.
@@ -175,7 +209,8 @@ async fn control(node: &Arc<Node>, call: &Call, change: impl FnOnce(&Node)) -> A
 }
 
 fn reencryption_info(node: &Node) -> ReencryptionInfo {
-    let Progress { is_walking, began, ended, looked, moved, refused, refused_count, expected, error } = node.reencryption.progress();
+    let Progress { is_walking, began, ended, looked, moved, refused, refused_count, expected, error, last: _ } =
+        node.reencryption.progress();
     let state = match (node.reencryption.is_paused(), is_walking, ended) {
         (true, ..) => "paused",
         (false, true, _) => "walking",
@@ -195,13 +230,143 @@ fn reencryption_info(node: &Node) -> ReencryptionInfo {
     }
 }
 
-fn ivk_info(status: &IvkStatus) -> IvkInfo {
+/// What was found of a version that is to be destroyed.
+pub(super) fn found(status: &IvkStatus, shreds: u64) -> IvkFound {
+    IvkFound {
+        status: state_name(status.state),
+        algorithm: status.aead.name().to_owned(),
+        created: rfc3339(status.created),
+        rotated: status.rotated.map(rfc3339),
+        keys: 0,
+        shreds,
+    }
+}
+
+fn status_of(node: &Node, versions: &[IvkStatus]) -> KekStatus {
+    let walk = node.reencryption.progress();
+    KekStatus { versions: versions.iter().map(|status| ivk_info(status, &walk)).collect(), reencryption: reencryption_info(node) }
+}
+
+fn ivk_info(status: &IvkStatus, walk: &Progress) -> IvkInfo {
+    let of_then = |last: &&LastWalk| status.rotated.is_none_or(|rotated| rotated <= last.began);
+    let keys = walk.last.as_ref().filter(of_then).map(|last| last.under.get(&status.version).copied().unwrap_or(0));
+    let Prospect { can_retire, can_destroy, advice } = prospect(status, keys, walk.refused_count);
     IvkInfo {
         version: status.version.0,
         algorithm: status.aead.name().to_owned(),
         bits: 256,
-        status: format!("{:?}", status.state).to_lowercase(),
+        status: state_name(status.state),
         created: rfc3339(status.created),
         rotated: status.rotated.map(rfc3339),
+        destroyed: status.destroyed.map(rfc3339),
+        keys,
+        can_retire,
+        can_destroy,
+        advice,
+    }
+}
+
+fn state_name(state: lifecycle::State) -> String {
+    match state {
+        lifecycle::State::DestroyedCompromised => "destroyed-compromised".to_owned(),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+/// What may become of a version.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Prospect {
+    can_retire: bool,
+    can_destroy: bool,
+    advice: Option<String>,
+}
+
+/// - `keys`: how many lay under it when the last walk passed them.
+/// - `refused`: how many the walk could not read.
+fn prospect(status: &IvkStatus, keys: Option<u64>, refused: u64) -> Prospect {
+    use lifecycle::State as S;
+    let version = status.version.0;
+    let shut = |advice: String| Prospect { advice: Some(advice), ..Prospect::default() };
+    match (status.state, keys) {
+        (S::PreActive | S::Active | S::Destroyed | S::DestroyedCompromised, _) => Prospect::default(),
+        _ if refused > 0 => {
+            shut(format!("{refused} keys do not verify, and nobody can tell where they lie: see `strongroom reencrypt status`"))
+        }
+        (S::Retired, _) => Prospect {
+            can_retire: false,
+            can_destroy: true,
+            advice: Some(format!("nothing needs it: have it destroyed by `strongroom ivk destroy {version}`")),
+        },
+        (S::Deprecated | S::Compromised, None) => shut("the keys are not looked through yet: see `strongroom reencrypt status`".to_owned()),
+        (S::Deprecated | S::Compromised, Some(keys @ 1..)) => {
+            shut(format!("{keys} keys have to come under a newer version: see `strongroom reencrypt status`"))
+        }
+        (S::Deprecated, Some(0)) => Prospect {
+            can_retire: true,
+            can_destroy: true,
+            advice: Some(format!("no key lies under it: archive it by `strongroom ivk retire {version}`")),
+        },
+        (S::Compromised, Some(0)) => Prospect {
+            can_retire: false,
+            can_destroy: true,
+            advice: Some(format!("no key lies under it: have it destroyed by `strongroom ivk destroy {version}`")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use keys::id::Time;
+    use lifecycle::State;
+
+    use super::*;
+
+    #[test]
+    fn a_walk_knows_nothing_of_a_version_that_was_demoted_after_it_had_begun() {
+        let time = Time::from_seconds;
+        let walk = |began| Progress {
+            last: Some(LastWalk { began: time(began), under: BTreeMap::from([(KeyVersion(7), 3)]) }),
+            ..Progress::default()
+        };
+        let status = |rotated: Option<i64>| IvkStatus {
+            version: KeyVersion(7),
+            aead: Aead::Aes256Gcm,
+            state: State::Deprecated,
+            created: time(0),
+            rotated: rotated.map(time),
+            destroyed: None,
+        };
+        let keys = |rotated, walk: &Progress| ivk_info(&status(rotated), walk).keys;
+        assert_eq!([keys(Some(10), &walk(10)), keys(Some(11), &walk(10)), keys(None, &walk(10))], [Some(3), None, Some(3)]);
+        assert_eq!(keys(Some(10), &Progress::default()), None);
+        let other = IvkStatus { version: KeyVersion(8), ..status(None) };
+        assert_eq!(ivk_info(&other, &walk(10)).keys, Some(0));
+    }
+
+    #[test]
+    fn what_may_become_of_a_version_follows_its_state_and_what_the_walk_has_found() {
+        let check = |state, keys, refused, can: [bool; 2], words: &str| {
+            let time = Time::from_seconds(0);
+            let status = IvkStatus { version: KeyVersion(7), aead: Aead::Aes256Gcm, state, created: time, rotated: None, destroyed: None };
+            let told = prospect(&status, keys, refused);
+            assert_eq!([told.can_retire, told.can_destroy], can, "{state:?} {keys:?} {refused}");
+            assert!(told.advice.as_deref().unwrap_or("nothing").contains(words), "{state:?} {keys:?} {refused}: {told:?}");
+        };
+        let no = [false, false];
+        for (keys, refused) in [(None, 0), (Some(0), 0), (Some(9), 1)] {
+            check(State::Active, keys, refused, no, "nothing");
+            check(State::Destroyed, keys, refused, no, "nothing");
+            check(State::DestroyedCompromised, keys, refused, no, "nothing");
+        }
+        check(State::Deprecated, None, 0, no, "not looked through");
+        check(State::Deprecated, Some(3), 0, no, "3 keys have to come");
+        check(State::Deprecated, Some(0), 2, no, "2 keys do not verify");
+        check(State::Deprecated, Some(0), 0, [true, true], "ivk retire 7");
+        check(State::Compromised, Some(1), 0, no, "1 keys have to come");
+        check(State::Compromised, Some(0), 0, [false, true], "ivk destroy 7");
+        check(State::Retired, None, 0, [false, true], "ivk destroy 7");
+        check(State::Retired, None, 1, no, "do not verify");
     }
 }

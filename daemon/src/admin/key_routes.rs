@@ -15,6 +15,7 @@ use keys::record::Subject;
 use keys::retire::RetireError;
 use keys::row::Header;
 use keys::unit::Unit;
+use keys::uses::Uses;
 use keys::vault::Vault;
 use kmip::{CryptographicAlgorithm, RevocationReasonCode};
 
@@ -182,8 +183,8 @@ pub(super) async fn revoke_key(
 
 /// Archives a version of a key that another one has replaced: it refuses every use, and never comes back. For the tenant-admin.
 ///
-/// Of a service's L3 only after every edge that holds objects of its tenant has said that none of them lies under it any more. What clients have encrypted
-/// directly under it becomes unreadable.
+/// Of a tenant's L2 or a resource's L2.1 only if no key lies under it any more. Of a service's L3 only after every edge that holds objects of its tenant
+/// has said that none of them lies under it; what clients have encrypted directly under it becomes unreadable.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key}/retire", tag = "keys", params(("key" = String, Path, description = "Its identifier")),
     responses((status = 200, description = "The key as it is now", body = KeyInfo), Refusals)
@@ -192,7 +193,10 @@ pub(super) async fn retire_key(State(node): State<Arc<Node>>, Extension(call): E
     let id = identifier(&key);
     let mut tries = Tries::default();
     loop {
-        let retired = retire_l3(&node, &call, id).await;
+        let retired = match id {
+            Some(RowId { layer: Layer::L2 | Layer::L21, .. }) => retire_parent(&node, &call, id).await,
+            _ => retire_l3(&node, &call, id).await,
+        };
         if !tries.again(&retired) {
             return Ok(Json(key_info(retired?)));
         }
@@ -211,6 +215,35 @@ async fn retire_l3(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Listed
         Ok(vault.described(&grants, retired).await?)
     })
     .await
+}
+
+async fn retire_parent(node: &Node, call: &Call, id: Option<RowId>) -> Answer<ListedKey> {
+    let deed = Deed::new(Action::RetireKey, id.map(|id| id.layer)).of(id);
+    // Before the domain is taken for the change, because sealing waits for whoever holds it. What is found counts for who may know it only.
+    let looked = looked_under(node, call, id).await;
+    act(node, call, deed, async |vault, unit, subject| {
+        let (grants, authorized) = authorized::<verb::RetireKey>(vault, unit, call, subject).await?;
+        let uses = looked?;
+        let in_use = || {
+            Refused::conflict(format!("{} keys lie under it: wait until re-encryption has brought them under a newer version", uses.keys))
+        };
+        let retired = vault.retire_parent(unit, authorized, uses.unused().ok_or_else(in_use)?).await.map_err(refused)?;
+        *subject = Subject::from(&retired.header);
+        Ok(vault.described(&grants, retired).await?)
+    })
+    .await
+}
+
+/// What lies under a key that the caller may retire.
+async fn looked_under(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Uses> {
+    let open = node.unsealed()?;
+    let (unit, id) = (node.begin(call.session), id.ok_or_else(no_such_key)?);
+    let grants = open.vault.grants(&call.principal).await?;
+    let header = open.vault.header(&unit, &grants, id).await.map_err(refused)?;
+    let _may = grants.check::<verb::RetireKey>(&header).map_err(|refusal| refused(refusal.into()))?;
+    let look = open.vault.look_under(&header)?;
+    drop(open);
+    Ok(node.look_through(look).await?)
 }
 
 /// The proof that the caller may do `V` to the key of the subject, of which the record then says which version it was.

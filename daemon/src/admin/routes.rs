@@ -66,6 +66,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(kek_routes::rotate_kek))
         .routes(routes!(kek_routes::kek_schedule))
         .routes(routes!(kek_routes::retire_kek))
+        .routes(routes!(kek_routes::destroy_kek))
         .routes(routes!(kek_routes::reencryption))
         .routes(routes!(kek_routes::start_reencryption))
         .routes(routes!(kek_routes::pause_reencryption))

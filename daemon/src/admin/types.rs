@@ -164,6 +164,8 @@ pub enum NewCeremony {
     SlotRemove(RemoveSlot),
     /// Put a new MasterKey in the place of one that others may know.
     Rekey(RekeyOrder),
+    /// Destroy a version of the IVK for ever.
+    IvkDestroy(DestroyIvk),
 }
 
 impl NewCeremony {
@@ -174,6 +176,7 @@ impl NewCeremony {
             Self::SlotAdd(_) => "slot-add",
             Self::SlotRemove(_) => "slot-remove",
             Self::Rekey(_) => "rekey",
+            Self::IvkDestroy(_) => "ivk-destroy",
         }
     }
 
@@ -205,6 +208,36 @@ pub struct RekeyOrder {
     /// Give up one that waits for shards: its new slots are removed, and the MasterKey stays what it is.
     #[serde(default)]
     pub abandon: bool,
+}
+
+/// Part of [`NewCeremony`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DestroyIvk {
+    /// Its number.
+    pub version: u32,
+    /// What the node has found of it, so that it is part of what custodians sign. Left out by who asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<IvkFound>,
+}
+
+/// A version of the IVK that may be destroyed, when that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IvkFound {
+    /// `deprecated`, `retired` or `compromised`.
+    pub status: String,
+    /// Algorithm of its wraps.
+    pub algorithm: String,
+    /// When it was made, in RFC 3339.
+    pub created: String,
+    /// Since when it has not wrapped anything any more, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<String>,
+    /// Keys that lie under it, of all that there are: always 0, else it is not asked for.
+    pub keys: u64,
+    /// Keys that were destroyed before, of which old bytes in free pages and copies of the keystore can be opened by this version alone.
+    pub shreds: u64,
 }
 
 /// Who approves ceremonies.
@@ -586,12 +619,27 @@ pub struct IvkInfo {
     pub algorithm: String,
     /// Its size in bits.
     pub bits: u32,
-    /// `active`, `deprecated`, `retired` or `compromised`.
+    /// `active`, `deprecated`, `retired`, `compromised`, `destroyed` or `destroyed-compromised`.
     pub status: String,
     /// When it was made, in RFC 3339.
     pub created: String,
     /// When it was demoted, in RFC 3339.
     pub rotated: Option<String>,
+    /// When its key was destroyed, in RFC 3339.
+    #[serde(default)]
+    pub destroyed: Option<String>,
+    /// Tenants' keys that lay under it when the last whole walk had passed them; absent until a walk has begun since it was demoted, or since the start.
+    #[serde(default)]
+    pub keys: Option<u64>,
+    /// It would be archived, as far as the last walk knows.
+    #[serde(default)]
+    pub can_retire: bool,
+    /// The custodians would be asked to have it destroyed, as far as the last walk knows.
+    #[serde(default)]
+    pub can_destroy: bool,
+    /// What to do next about it, if anything.
+    #[serde(default)]
+    pub advice: Option<String>,
 }
 
 /// What kind of key it is.

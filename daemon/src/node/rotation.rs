@@ -28,9 +28,6 @@ pub(crate) fn ivk_due(versions: &[IvkStatus], cluster: ClusterId, every: Duratio
     Ok(Time::from_millis(active.created.millis().saturating_add(later)))
 }
 
-/// Rows that are looked at in one go.
-const PAGE_ROWS: usize = 64;
-
 /// Why a version of the IVK was not retired.
 #[derive(Debug, thiserror::Error)]
 pub enum RetireError {
@@ -79,23 +76,12 @@ impl Node {
         let node = Arc::clone(self);
         let retiring = async move {
             let _nobody_else = node.jobs.try_lock().map_err(|_| SlotError::from(seal::Error::Busy))?;
-            let (mut keys, mut before) = (0, None);
-            loop {
-                // The domain is held for one page only: sealing waits for whoever holds it.
-                let (found, next) = node.opened()?.vault.keys_under(version, before, PAGE_ROWS).await?;
-                keys += found;
-                before = next;
-                if before.is_none() {
-                    break;
-                }
-                tokio::task::yield_now().await;
-            }
-            if keys > 0 {
-                return Err(RetireError::InUse { version: version.0, keys });
-            }
+            let look = node.opened()?.vault.look_under_ivk(version).await?;
+            let uses = node.look_through(look).await?;
+            let unused = uses.unused().ok_or(RetireError::InUse { version: version.0, keys: uses.keys })?;
             let open = node.opened()?;
             let mut unit = open.vault.begin(session);
-            open.vault.retire_ivk(&mut unit, version).await?;
+            open.vault.retire_ivk(&mut unit, version, unused).await?;
             let lost = unit.lost();
             let _receipt = unit.commit().await.inspect_err(|_| node.note_all(&lost)).map_err(keys::Error::from)?;
             tracing::info!(version = version.0, "a version of the IVK was retired");
@@ -104,7 +90,7 @@ impl Node {
         tokio::spawn(retiring).await.expect("retiring does not panic")
     }
 
-    fn opened(&self) -> Result<Arc<Open>, keys::Error> {
+    pub(super) fn opened(&self) -> Result<Arc<Open>, keys::Error> {
         self.open().ok_or_else(|| keys::Error::Unavailable { what: "the node is sealed: unseal it first".to_owned() })
     }
 
@@ -150,6 +136,7 @@ mod tests {
                 state,
                 created: Time::from_seconds(seconds),
                 rotated: None,
+                destroyed: None,
             };
             let versions = [made(version, State::Active, 1_000_000), made(version - 1, State::Deprecated, 0)];
             ivk_due(&versions, ClusterId::new(Uuid::from_u128(cluster)), day).expect("one is Active").seconds() - 1_000_000

@@ -19,13 +19,14 @@ use keys::row::Row;
 use keys::sweep::Finding;
 use keys::vault::{Vault, View};
 
+use super::destroy::uses;
 use crate::fakes::{Fails, FakeStore, World, name, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
-const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, request: None };
-const COMPROMISED: NewIvk = NewIvk { is_compromised: true, ..ROUTINE };
+pub(super) const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, request: None };
+pub(super) const COMPROMISED: NewIvk = NewIvk { is_compromised: true, ..ROUTINE };
 
-async fn rotate(world: &World, vault: &Vault, new: NewIvk) -> Result<RotatedIvk, Error> {
+pub(super) async fn rotate(world: &World, vault: &Vault, new: NewIvk) -> Result<RotatedIvk, Error> {
     let mut unit = vault.begin(SessionId(2));
     let rotated = vault.rotate_ivk(&mut unit, &world.master, new).await?;
     let _receipt = unit.commit().await?;
@@ -46,37 +47,37 @@ async fn walk(vault: &Vault, limit: usize) -> Result<(usize, Vec<Finding>), Erro
     Ok((moved, refused))
 }
 
-async fn walked(vault: &Vault, limit: usize) -> (usize, Vec<Finding>) {
+pub(super) async fn walked(vault: &Vault, limit: usize) -> (usize, Vec<Finding>) {
     walk(vault, limit).await.expect("the store is well")
 }
 
-async fn opened(vault: &Vault, service: &Grants, id: RowId) -> Vec<u8> {
+pub(super) async fn opened(vault: &Vault, service: &Grants, id: RowId) -> Vec<u8> {
     decrypts(vault, service, id).await.expect("the key is there")
 }
 
-fn rows(world: &World, layer: Layer) -> BTreeMap<RowId, Row> {
+pub(super) fn rows(world: &World, layer: Layer) -> BTreeMap<RowId, Row> {
     let rows = world.store.rows().iter().map(|(id, bytes)| (*id, Row::decode(bytes).expect("a stored row decodes"))).collect::<Vec<_>>();
     rows.into_iter().filter(|(id, _)| id.layer == layer).collect()
 }
 
-fn parents(world: &World, layer: Layer) -> Vec<u32> {
+pub(super) fn parents(world: &World, layer: Layer) -> Vec<u32> {
     let mut versions: Vec<u32> = rows(world, layer).values().map(|row| row.header.parent.version.0).collect();
     versions.sort_unstable();
     versions
 }
 
-async fn states(vault: &Vault) -> Vec<(u32, State)> {
+pub(super) async fn states(vault: &Vault) -> Vec<(u32, State)> {
     vault.ivk_status().await.expect("the records verify").iter().map(|ivk| (ivk.version.0, ivk.state)).collect()
 }
 
 /// An Active key of a service with its bytes.
-async fn key_of(vault: &Vault, admin: &Grants, service: &Grants, text: &str) -> (RowId, Vec<u8>) {
+pub(super) async fn key_of(vault: &Vault, admin: &Grants, service: &Grants, text: &str) -> (RowId, Vec<u8>) {
     let id = create(vault, service, named(text)).await.expect("the name is free");
     change(vault, admin, id, Event::Activate).await.expect("a new key activates");
     (id, encrypts(vault, service, id).await.expect("an Active key encrypts"))
 }
 
-async fn rekey_l2(vault: &Vault, admin: &Grants, tenant: &str) -> Result<View, Error> {
+pub(super) async fn rekey_l2(vault: &Vault, admin: &Grants, tenant: &str) -> Result<View, Error> {
     let l2 = vault.tenant_by_name(&name(tenant)).await?.expect("it was made").key;
     let mut unit = vault.begin(SessionId(2));
     let header = vault.header_in_tenant(&unit, admin, l2).await?;
@@ -201,14 +202,15 @@ fn a_version_is_retired_once_nothing_lies_under_it_and_never_comes_back() {
         let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
         let retire = async |vault: &Vault, version| {
             let mut unit = vault.begin(SessionId(2));
-            vault.retire_ivk(&mut unit, KeyVersion(version)).await?;
+            let unused = uses(vault, version).await?.unused().expect("nothing lies under it");
+            vault.retire_ivk(&mut unit, KeyVersion(version), unused).await?;
             let _receipt = unit.commit().await?;
             Ok::<_, Error>(())
         };
-        assert!(matches!(retire(&vault, 1).await, Err(Error::WrongState { is: State::Active, .. })));
         assert!(matches!(retire(&vault, 2).await, Err(Error::NotFound)));
         rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
-        let under = async |version| vault.keys_under(KeyVersion(version), None, 10).await.expect("the store is well").0;
+        assert!(matches!(retire(&vault, 2).await, Err(Error::WrongState { is: State::Active, .. })));
+        let under = async |version| uses(&vault, version).await.expect("the store is well").keys;
         assert_eq!((under(1).await, under(2).await), (1, 0));
         assert_eq!(walked(&vault, 10).await, (1, Vec::new()));
         assert_eq!((under(1).await, under(2).await), (0, 1));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use daemon::admin::client::Client;
 use daemon::admin::types::{
-    AddSlot, CeremonyInfo, NewCeremony, NewRoster, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest,
+    AddSlot, CeremonyInfo, DestroyIvk, IvkFound, NewCeremony, NewRoster, RekeyInfo, RekeyOrder, RekeyedRoots, RemoveSlot, SignedManifest,
 };
 use daemon::tls::sign_vote;
 use data_encoding::BASE64;
@@ -103,9 +103,7 @@ pub(crate) fn run(context: &Context, command: &Ceremony) -> Result<(), Failure> 
     match command {
         Ceremony::Start(Start { asked, no_wait }) => {
             let started = wait(client.start_ceremony(&asked.request()?))?;
-            let at_table = !no_wait && !context.out.json && io::stdin().is_terminal();
-            let last = if at_table { Table { client: &client }.see_through(started)? } else { started };
-            context.out.show(&last, ceremony_text)
+            see_through(context, &client, started, *no_wait)
         }
         Ceremony::Approve(Sign { key, yes }) => {
             let asked = under_way(&client)?;
@@ -128,6 +126,13 @@ pub(crate) fn run(context: &Context, command: &Ceremony) -> Result<(), Failure> 
         }
         Ceremony::Manifest { ceremony } => context.out.show(&wait(client.ceremony_manifest(ceremony))?, manifest_text),
     }
+}
+
+/// Shows what has been asked for; on a terminal, after those who are at the table have seen it through.
+pub(crate) fn see_through(context: &Context, client: &Client, started: CeremonyInfo, no_wait: bool) -> Result<(), Failure> {
+    let at_table = !no_wait && !context.out.json && io::stdin().is_terminal();
+    let last = if at_table { Table { client }.see_through(started)? } else { started };
+    context.out.show(&last, ceremony_text)
 }
 
 impl Asked {
@@ -289,6 +294,10 @@ fn ceremony_text(ceremony: &CeremonyInfo) -> String {
     if let NewCeremony::Rekey(RekeyOrder { roster: Some(asked), .. }) = &ceremony.asked {
         rows.extend(roster_rows(asked));
     }
+    if let NewCeremony::IvkDestroy(DestroyIvk { found, .. }) = &ceremony.asked {
+        rows.extend(found.iter().flat_map(found_rows));
+        rows.extend(few_decide(ceremony).map(|warning| ("warning", warning)));
+    }
     if ceremony.state == "collecting" {
         rows.push(("left", format!("{} min {} s", ceremony.seconds_left / 60, ceremony.seconds_left % 60)));
     }
@@ -299,6 +308,24 @@ fn ceremony_text(ceremony: &CeremonyInfo) -> String {
         rows.push(("slot", format!("{} ({}): {}", slot.id, clean(&slot.label), clean(&slot.probe))));
     }
     pairs(&rows)
+}
+
+/// What the custodians are told of a version that is to be destroyed.
+fn found_rows(found: &IvkFound) -> Vec<(&'static str, String)> {
+    let IvkFound { status, algorithm, created, rotated, keys, shreds } = found;
+    let rotated = rotated.as_ref().map(|rotated| format!(", wrapped nothing since {}", clean(rotated)));
+    vec![
+        ("version", format!("{}, {}, made {}{}", clean(status), clean(algorithm), clean(created), rotated.unwrap_or_default())),
+        ("use", format!("{keys} keys lie under it")),
+        ("shreds", format!("{shreds} keys that were destroyed before: no version that is left opens old bytes of them")),
+    ]
+}
+
+/// The warning if one person is enough.
+fn few_decide(ceremony: &CeremonyInfo) -> Option<String> {
+    let all = NewRoster { approvals: ceremony.wants, custodians: ceremony.custodians.clone() };
+    let roster = if all.custodians.is_empty() { Some(Roster::empty()) } else { all.roster().ok() };
+    roster?.one_alone().map(|alone| alone.to_string())
 }
 
 /// Those who are to approve, each by name, and the warning if one of them is enough.
@@ -334,6 +361,7 @@ fn asked_text(asked: &NewCeremony) -> String {
             format!("add slot {} at custodian {}{makes}{approval}", clean(label), clean(custodian))
         }
         NewCeremony::SlotRemove(RemoveSlot { slot }) => format!("remove slot {}", clean(slot)),
+        NewCeremony::IvkDestroy(DestroyIvk { version, .. }) => format!("destroy IVK version {version} for ever"),
         NewCeremony::Rekey(RekeyOrder { abandon: true, .. }) => "give up the re-key of the MasterKey".to_owned(),
         NewCeremony::Rekey(RekeyOrder { roster: Some(NewRoster { approvals, custodians }), .. }) => {
             format!(
@@ -386,5 +414,32 @@ custodian  aa has not said anything
 custodian  bb approves
 ";
         assert_eq!(ceremony_text(&ceremony), expected);
+
+        let found = IvkFound {
+            status: "retired".to_owned(),
+            algorithm: "AES-256-GCM".to_owned(),
+            created: "2025".to_owned(),
+            rotated: Some("2026".to_owned()),
+            keys: 0,
+            shreds: 3,
+        };
+        let destroys = |wants, custodians: &[&str]| CeremonyInfo {
+            asked: NewCeremony::IvkDestroy(DestroyIvk { version: 4, found: Some(found.clone()) }),
+            wants,
+            custodians: custodians.iter().map(|key| key.repeat(32)).collect(),
+            ..ceremony.clone()
+        };
+        let text = ceremony_text(&destroys(2, &["aa", "bb"]));
+        for line in [
+            "asked      destroy IVK version 4 for ever",
+            "version    retired, AES-256-GCM, made 2025, wrapped nothing since 2026",
+            "use        0 keys lie under it",
+            "shreds     3 keys that were destroyed before: no version that is left opens old bytes of them",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line}: {text}");
+        }
+        assert!(!text.contains("warning"), "{text}");
+        assert!(ceremony_text(&destroys(1, &["aa", "bb"])).contains("any one of them alone"));
+        assert!(ceremony_text(&destroys(0, &[])).contains("one operator alone"));
     }
 }

@@ -1,15 +1,23 @@
 //! `ivk`: the versioned keys below the MasterKey.
 
+use std::io::{self, IsTerminal, Write};
+
 use clap::{Args, Subcommand};
 use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, RotateKek};
 
+use crate::ceremony;
 use crate::context::{Context, wait};
+use crate::dev::told;
 use crate::failure::Failure;
 use crate::output::{pairs, table};
 
 const AFTER_ROTATE: &str = "\
 The new version wraps from now on. What lies under the one before is brought under it in the background, while everything is served: see \
 `strongroom reencrypt status`.";
+
+const AFTER_DESTROY: &str = "\
+The custodians approve it as any ceremony, by `strongroom ceremony approve`; with the last approval it is done, and never undone. A cluster without \
+custodians does it at once. A copy of the keystore from before still opens for whoever has the MasterKey: `strongroom ceremony start rekey` ends that.";
 
 /// `ivk ...`.
 #[derive(Debug, Subcommand)]
@@ -25,6 +33,18 @@ pub(crate) enum Ivk {
     Retire {
         /// Its number
         version: u32,
+    },
+    /// Have the custodians destroy a version that was replaced: all keys are looked at first, and none may lie under it
+    #[command(after_help = AFTER_DESTROY)]
+    Destroy {
+        /// Its number
+        version: u32,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Only ask the custodians; they approve elsewhere
+        #[arg(long)]
+        no_wait: bool,
     },
 }
 
@@ -50,15 +70,41 @@ pub(crate) fn run(context: &Context, command: &Ivk) -> Result<(), Failure> {
         }
         Ivk::Schedule => context.out.show(&wait(client.kek_schedule())?, schedule_text),
         Ivk::Retire { version } => context.out.show(&wait(client.retire_kek(*version))?.versions, |versions| ivk_text(versions)),
+        Ivk::Destroy { version, yes, no_wait } => {
+            if !yes && !confirmed(*version, &wait(client.kek_status())?.versions)? {
+                return Err(Failure::failed("nothing was destroyed"));
+            }
+            let started = wait(client.destroy_kek(*version))?;
+            ceremony::see_through(context, &client, started, *no_wait)
+        }
     }
 }
 
+/// Asks the person at the terminal.
+fn confirmed(version: u32, versions: &[IvkInfo]) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage("nobody can be asked: give --yes to have the version destroyed"));
+    }
+    let mine: Vec<IvkInfo> = versions.iter().filter(|ivk| ivk.version == version).cloned().collect();
+    let mut answer = String::new();
+    let question = format!("{}Destroy IVK version {version}? It cannot be brought back. Type yes: ", ivk_text(&mine));
+    write!(io::stderr(), "{question}").map_err(told("standard error"))?;
+    io::stdin().read_line(&mut answer).map_err(told("standard input"))?;
+    Ok(answer.trim() == "yes")
+}
+
 fn ivk_text(versions: &[IvkInfo]) -> String {
+    let dash = || "-".to_owned();
     let row = |ivk: &IvkInfo| {
-        let rotated = ivk.rotated.clone().unwrap_or_else(|| "-".to_owned());
-        vec![ivk.version.to_string(), ivk.status.clone(), ivk.algorithm.clone(), ivk.bits.to_string(), ivk.created.clone(), rotated]
+        let mut cells = vec![ivk.version.to_string(), ivk.status.clone(), ivk.algorithm.clone(), ivk.bits.to_string(), ivk.created.clone()];
+        cells.push(ivk.rotated.clone().unwrap_or_else(dash));
+        cells.push(ivk.destroyed.clone().unwrap_or_else(dash));
+        cells.push(ivk.keys.map_or_else(dash, |keys| keys.to_string()));
+        cells
     };
-    table(&["ivk", "status", "algorithm", "bits", "created", "rotated"], versions.iter().map(row).collect(), "no IVK")
+    let head = ["ivk", "status", "algorithm", "bits", "created", "rotated", "destroyed", "keys"];
+    let advice = versions.iter().filter_map(|ivk| Some(format!("IVK {}: {}\n", ivk.version, ivk.advice.as_ref()?)));
+    table(&head, versions.iter().map(row).collect(), "no such IVK\n") + &advice.collect::<String>()
 }
 
 fn rotated_text(rotated: &KekRotated) -> String {
@@ -103,7 +149,19 @@ mod tests {
             status: "active".to_owned(),
             created: "2026".to_owned(),
             rotated: None,
+            destroyed: None,
+            keys: Some(3),
+            can_retire: false,
+            can_destroy: false,
+            advice: None,
         };
-        assert_eq!(ivk_text(&[ivk]), "IVK  STATUS  ALGORITHM    BITS  CREATED  ROTATED\n1    active  AES-256-GCM  256   2026     -\n");
+        let gone = IvkInfo { status: "retired".to_owned(), keys: None, advice: Some("nothing needs it".to_owned()), ..ivk.clone() };
+        let expected = "\
+IVK  STATUS   ALGORITHM    BITS  CREATED  ROTATED  DESTROYED  KEYS
+1    active   AES-256-GCM  256   2026     -        -          3
+1    retired  AES-256-GCM  256   2026     -        -          -
+IVK 1: nothing needs it
+";
+        assert_eq!(ivk_text(&[ivk, gone]), expected);
     }
 }
