@@ -32,6 +32,7 @@ pub mod reencrypt;
 pub mod references;
 pub mod registry;
 mod rekey;
+pub mod renew;
 pub mod resource;
 pub mod retire;
 mod revoke;

@@ -176,6 +176,8 @@ pub enum Action {
     RetireKey = 138,
     /// An earlier version of an L2.1 became Active again.
     RollBack = 139,
+    /// A key's end by its dates was written down.
+    Expire = 152,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -200,7 +202,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 65] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -255,6 +257,7 @@ impl Action {
         Self::RetireIvk,
         Self::RetireKey,
         Self::RollBack,
+        Self::Expire,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,

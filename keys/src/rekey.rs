@@ -62,6 +62,17 @@ impl Vault {
         edit: impl FnOnce(&View, Attributes, Time) -> Result<Attributes, E>,
     ) -> Result<View, E> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        self.rekey_row(unit, row, view, edit).await
+    }
+
+    /// As [`Vault::rekey`], for who has the right to it: whoever asked was authorized, or the node does it of its own accord.
+    pub(crate) async fn rekey_row<E: From<Error>>(
+        &self,
+        unit: &mut Unit,
+        row: Row,
+        view: View,
+        edit: impl FnOnce(&View, Attributes, Time) -> Result<Attributes, E>,
+    ) -> Result<View, E> {
         must_be_newest(&view)?;
         let now = self.now();
         let attributes = edit(&view, replacement(&view, now), now)?;

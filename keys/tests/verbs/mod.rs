@@ -14,6 +14,7 @@ mod matrix;
 mod parents;
 mod races;
 mod rekey;
+mod renew;
 mod resource;
 mod revoke;
 mod rotate;
