@@ -12,6 +12,7 @@ use keys::id::ScopeName;
 use keys::policy::NodeRole;
 
 use crate::identity::Rules;
+use crate::schedule::Schedule;
 
 mod check;
 mod error;
@@ -41,8 +42,8 @@ pub struct Config {
     pub identity: Rules,
     /// How the MasterKey is kept while the node is off; an edge has none.
     pub seal: Seal,
-    /// How long a version of the IVK wraps before the next one is made; `None`: until somebody asks. An edge has no IVK.
-    pub ivk_every: Option<Duration>,
+    /// When the IVK and the keys below it are replaced by themselves. An edge has no IVK.
+    pub ivk: Ivk,
     /// The core above it; every edge has one, and no core does.
     pub edge: Option<Edge>,
     /// How KMIP is served.
@@ -53,6 +54,19 @@ pub struct Config {
     pub memory: secret::Settings,
     /// What is told of the node's own doings.
     pub log: Log,
+}
+
+/// When keys of a core are replaced by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ivk {
+    /// The IVK.
+    pub schedule: Schedule,
+    /// Each tenant's key (L2).
+    pub tenants: Schedule,
+    /// Each service's default key (L3).
+    pub services: Schedule,
+    /// A further key of a service that has ended by its dates gets a next version.
+    pub replace_expired: bool,
 }
 
 /// The listeners of a node.

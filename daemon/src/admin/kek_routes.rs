@@ -18,9 +18,11 @@ use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{IvkInfo, KekRotated, KekSchedule, KekStatus, ReencryptionInfo, RotateKek};
+use crate::admin::types::{IvkInfo, KekRotated, KekSchedule, KekStatus, ReencryptionInfo, RotateKek, ScheduleInfo};
+use crate::config::Ivk;
 use crate::node::{Node, RetireError, ivk_due};
 use crate::reencryptor::Progress;
+use crate::schedule::Schedule;
 use crate::system::rfc3339;
 
 /// Names a request, so that it is done once however often it comes.
@@ -83,18 +85,33 @@ fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
     Ok(NewIvk { aead, is_compromised: compromised, request: request.transpose()? })
 }
 
-/// When the IVK is rotated by itself.
+/// When the IVK, tenants' keys and services' default keys are rotated by themselves.
 #[utoipa::path(get, path = "/api/v1/kek/schedule", tag = "kek", responses((status = 200, description = "As asked", body = KekSchedule), Refusals))]
 pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekSchedule>> {
-    let every = node.config.ivk_every;
+    let Ivk { schedule, tenants, services, replace_expired } = &node.config.ivk;
     let (due, now) = act(&node, &call, INSPECT, async |vault, _unit, _subject| {
         let versions = vault.ivk_status().await?;
-        let due = every.map(|every| ivk_due(&versions, node.identity.cluster, every)).transpose()?;
-        Ok((due, vault.now()))
+        Ok((ivk_due(&versions, node.identity.cluster, schedule)?, vault.now()))
     })
     .await?;
-    let every = every.map(|every| humantime::format_duration(every).to_string());
-    Ok(Json(KekSchedule { every, next: due.map(rfc3339), overdue: due.is_some_and(|due| due < now) }))
+    let ScheduleInfo { every, at } = schedule_info(schedule);
+    Ok(Json(KekSchedule {
+        every,
+        at,
+        next: due.map(rfc3339),
+        overdue: due.is_some_and(|due| due < now),
+        tenants: schedule_info(tenants),
+        services: schedule_info(services),
+        replace_expired: *replace_expired,
+    }))
+}
+
+fn schedule_info(schedule: &Schedule) -> ScheduleInfo {
+    match schedule {
+        Schedule::OnDemand => ScheduleInfo { every: None, at: None },
+        Schedule::Every(every) => ScheduleInfo { every: Some(humantime::format_duration(*every).to_string()), at: None },
+        Schedule::At(calendar) => ScheduleInfo { every: None, at: Some(calendar.text().to_owned()) },
+    }
 }
 
 /// Archives a version of the IVK, if no key lies under it any more. For operators.

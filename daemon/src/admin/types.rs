@@ -537,12 +537,29 @@ pub struct KekRotated {
 /// `GET /api/v1/kek/schedule`: when the IVK is rotated by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KekSchedule {
-    /// How long a version wraps, as `ivk.rotate_every` says; absent: until somebody rotates it.
+    /// How long a version wraps, as `ivk.rotate_every` says, if it does.
     pub every: Option<String>,
-    /// When the next version is made, in RFC 3339: up to a tenth of the interval later than that, by a draw of the cluster's own.
+    /// When it is rotated, as `ivk.rotate_at` says: times in UTC as cron has them. Without either, when somebody asks.
+    pub at: Option<String>,
+    /// When the next version is made, in RFC 3339: up to a tenth of the interval later, or 15 minutes, by a draw of the cluster's own.
     pub next: Option<String>,
     /// That time is over, and no rotation has succeeded since: status says why.
     pub overdue: bool,
+    /// When each tenant's key (L2) is rotated by itself, counted from when its Active version was made.
+    pub tenants: ScheduleInfo,
+    /// The same for each service's default key (L3).
+    pub services: ScheduleInfo,
+    /// A further key of a service that has ended by its dates gets a next version.
+    pub replace_expired: bool,
+}
+
+/// When keys are rotated by themselves: after an interval or at times of a calendar; without either, when somebody asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleInfo {
+    /// How old a version gets.
+    pub every: Option<String>,
+    /// Times in UTC, as cron has them.
+    pub at: Option<String>,
 }
 
 /// `GET /api/v1/kek/status`: the IVK, and how far what it wraps has come.

@@ -14,10 +14,11 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    CertificateFiles, Config, Credential, Custodian, Edge, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Seal, Shamir, Tpm2,
-    TpmPin, Upstream, file, units,
+    CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Seal, Shamir,
+    Tpm2, TpmPin, Upstream, file, units,
 };
 use crate::identity::Rules;
+use crate::schedule::{Calendar, Schedule};
 
 const CLUSTER_DEFAULT: &str = "strongroom";
 const CLUSTER_CHARS_MAX: usize = 64;
@@ -27,8 +28,10 @@ pub(super) const NONE: &str = "none";
 /// Lies in the daemon's own folder.
 const DEVICE_DEFAULT: &str = "strongroom-device";
 const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
-const IVK_EVERY: &str = "ivk.rotate_every";
-const IVK_EVERY_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
+const IVK_SCHEDULE_DEFAULT: Schedule = Schedule::Every(Duration::from_secs(30 * 24 * 3600));
+/// What an edge is told that has a section of its core.
+const CORES_IVK: &str = "nothing: an edge has no Internal Versioned Key, its core rotates that";
+const ONE_SCHEDULE: &str = "nothing, or `none`: `rotate_at` says already when";
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 const CRL_GRACE_DEFAULT: Duration = Duration::ZERO;
 const CRL_GRACES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
@@ -112,11 +115,6 @@ impl TryFrom<file::File> for Config {
             let what = What::RefusedFor(format!("a list of {}", seal.custodians.len()), "none: an edge seals nothing");
             return Err(Fault { key: "seal.custodians".to_owned(), what });
         }
-        let ivk_every = file.ivk.and_then(|ivk| ivk.rotate_every);
-        if let Some(every) = ivk_every.clone().filter(|_| role == NodeRole::Edge) {
-            let what = What::RefusedFor(every, "nothing: an edge has no Internal Versioned Key, its core rotates that");
-            return Err(Fault { key: IVK_EVERY.to_owned(), what });
-        }
         Ok(Self {
             role,
             data_dir: required("data_dir", file.data_dir, absolute)?,
@@ -124,7 +122,7 @@ impl TryFrom<file::File> for Config {
             listeners: listeners(file.listeners.unwrap_or_default())?,
             identity: rules(file.identity.unwrap_or_default())?,
             seal,
-            ivk_every: optional(IVK_EVERY, ivk_every, life)?.unwrap_or(Some(IVK_EVERY_DEFAULT)),
+            ivk: ivk(role, file.ivk.unwrap_or_default())?,
             edge: edge(role, file.edge)?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
             audit: audit::Settings {
@@ -135,6 +133,48 @@ impl TryFrom<file::File> for Config {
             log: log(file.log.unwrap_or_default())?,
         })
     }
+}
+
+fn ivk(role: NodeRole, raw: file::Ivk) -> Result<Ivk, Fault> {
+    let file::Ivk { rotate_every, rotate_at, tenants, services } = raw;
+    let (tenants, services) = (tenants.unwrap_or_default(), services.unwrap_or_default());
+    let told = [
+        ("ivk.rotate_every", rotate_every.clone()),
+        ("ivk.rotate_at", rotate_at.clone()),
+        ("ivk.tenants.rotate_every", tenants.rotate_every.clone()),
+        ("ivk.tenants.rotate_at", tenants.rotate_at.clone()),
+        ("ivk.services.rotate_every", services.rotate_every.clone()),
+        ("ivk.services.rotate_at", services.rotate_at.clone()),
+        ("ivk.services.replace_expired", services.replace_expired.map(|is_wanted| is_wanted.to_string())),
+    ];
+    let is_edge = role == NodeRole::Edge;
+    if let Some((key, value)) = told.into_iter().find_map(|(key, value)| value.filter(|_| is_edge).map(|value| (key, value))) {
+        return Err(Fault { key: key.to_owned(), what: What::RefusedFor(value, CORES_IVK) });
+    }
+    Ok(Ivk {
+        schedule: schedule("ivk", rotate_every, rotate_at, IVK_SCHEDULE_DEFAULT)?,
+        tenants: schedule("ivk.tenants", tenants.rotate_every, tenants.rotate_at, Schedule::OnDemand)?,
+        services: schedule("ivk.services", services.rotate_every, services.rotate_at, Schedule::OnDemand)?,
+        replace_expired: services.replace_expired.unwrap_or(false),
+    })
+}
+
+/// After an interval or at times of a calendar, but not both.
+fn schedule(at: &str, every: Option<String>, times: Option<String>, default: Schedule) -> Result<Schedule, Fault> {
+    let key = format!("{at}.rotate_every");
+    let interval = optional(&key, every.clone(), life)?;
+    match (optional(&format!("{at}.rotate_at"), times, calendar)?.flatten(), interval) {
+        (Some(_), Some(Some(_))) => Err(Fault { key, what: What::RefusedFor(every.unwrap_or_default(), ONE_SCHEDULE) }),
+        (Some(calendar), _) => Ok(Schedule::At(Box::new(calendar))),
+        (None, Some(Some(every))) => Ok(Schedule::Every(every)),
+        (None, Some(None)) => Ok(Schedule::OnDemand),
+        (None, None) => Ok(default),
+    }
+}
+
+/// Times, or none.
+fn calendar(text: &str) -> Option<Option<Calendar>> {
+    if text == NONE { Some(None) } else { Calendar::parse(text).map(Some) }
 }
 
 fn listeners(raw: file::Listeners) -> Result<Listeners, Fault> {

@@ -54,6 +54,24 @@ pub(super) struct Listener {
 #[serde(deny_unknown_fields)]
 pub(super) struct Ivk {
     pub(super) rotate_every: Option<String>,
+    pub(super) rotate_at: Option<String>,
+    pub(super) tenants: Option<Tenants>,
+    pub(super) services: Option<Services>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tenants {
+    pub(super) rotate_every: Option<String>,
+    pub(super) rotate_at: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Services {
+    pub(super) rotate_every: Option<String>,
+    pub(super) rotate_at: Option<String>,
+    pub(super) replace_expired: Option<bool>,
 }
 
 /// A text, or a list of texts.

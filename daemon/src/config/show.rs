@@ -9,7 +9,8 @@ use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
 use super::check::{NONE, OAEPS, TYPED, pcrs_text};
-use super::{Config, Custodian, Edge, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
+use super::{Config, Custodian, Edge, Ivk, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
+use crate::schedule::Schedule;
 
 impl From<&Config> for file::File {
     fn from(config: &Config) -> Self {
@@ -33,8 +34,22 @@ impl From<&Config> for file::File {
                 probe_interval: Some(units::duration_text(config.seal.probe_interval)),
                 custodians: Some(config.seal.custodians.iter().map(custodian).collect()),
             }),
-            ivk: (config.role == NodeRole::Core)
-                .then(|| file::Ivk { rotate_every: Some(config.ivk_every.map_or_else(|| NONE.to_owned(), units::duration_text)) }),
+            ivk: (config.role == NodeRole::Core).then(|| {
+                let Ivk { schedule: own, tenants, services, replace_expired } = &config.ivk;
+                let (rotate_every, rotate_at) = schedule(own);
+                let (tenants_every, tenants_at) = schedule(tenants);
+                let (services_every, services_at) = schedule(services);
+                file::Ivk {
+                    rotate_every,
+                    rotate_at,
+                    tenants: Some(file::Tenants { rotate_every: tenants_every, rotate_at: tenants_at }),
+                    services: Some(file::Services {
+                        rotate_every: services_every,
+                        rotate_at: services_at,
+                        replace_expired: Some(*replace_expired),
+                    }),
+                }
+            }),
             edge: config.edge.as_ref().map(edge),
             kmip: Some(file::Kmip {
                 idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),
@@ -66,6 +81,15 @@ impl From<&Config> for file::File {
                 }),
             }),
         }
+    }
+}
+
+/// The interval and the times.
+fn schedule(schedule: &Schedule) -> (Option<String>, Option<String>) {
+    match schedule {
+        Schedule::OnDemand => (text(NONE), text(NONE)),
+        Schedule::Every(every) => (Some(units::duration_text(*every)), text(NONE)),
+        Schedule::At(calendar) => (text(NONE), text(calendar.text())),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `ivk`: the versioned keys below the MasterKey.
 
 use clap::{Args, Subcommand};
-use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, RotateKek};
+use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, RotateKek, ScheduleInfo};
 
 use crate::context::{Context, wait};
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ pub(crate) enum Ivk {
     /// Make the next IVK version, which wraps from then on
     #[command(after_help = AFTER_ROTATE)]
     Rotate(Rotate),
-    /// Show when the IVK is rotated by itself
+    /// Show when the IVK and the keys below it are rotated by themselves
     Schedule,
     /// Archive a version that was replaced: all keys are looked at first, and none may lie under it
     Retire {
@@ -71,11 +71,20 @@ fn rotated_text(rotated: &KekRotated) -> String {
 }
 
 fn schedule_text(schedule: &KekSchedule) -> String {
-    let KekSchedule { every, next, overdue } = schedule;
-    let every = every.clone().unwrap_or_else(|| "on demand only (ivk.rotate_every: none)".to_owned());
-    let mut rows = vec![("rotated every", every)];
+    let KekSchedule { every, at, next, overdue, tenants, services, replace_expired } = schedule;
+    let mut rows = vec![("IVK", when_text(&ScheduleInfo { every: every.clone(), at: at.clone() }))];
     rows.extend(next.iter().map(|next| ("next", format!("{next}{}", if *overdue { ", overdue: see `strongroom status`" } else { "" }))));
+    rows.extend([("tenants' keys", when_text(tenants)), ("services' keys", when_text(services))]);
+    rows.push(("expired keys", if *replace_expired { "get a next version" } else { "are Deprecated" }.to_owned()));
     pairs(&rows)
+}
+
+fn when_text(schedule: &ScheduleInfo) -> String {
+    match (&schedule.every, &schedule.at) {
+        (Some(every), _) => format!("every {every}"),
+        (None, Some(at)) => format!("at {at} (minute, hour, day, month, day of week; UTC)"),
+        (None, None) => "on demand only".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -86,12 +95,19 @@ mod tests {
     fn a_schedule_says_what_is_overdue() {
         let schedule = |every: Option<&str>, next: Option<&str>, overdue| KekSchedule {
             every: every.map(str::to_owned),
+            at: None,
             next: next.map(str::to_owned),
             overdue,
+            tenants: ScheduleInfo { every: Some("1year".to_owned()), at: None },
+            services: ScheduleInfo::default(),
+            replace_expired: false,
         };
-        assert!(schedule_text(&schedule(None, None, false)).contains("on demand only"));
+        assert!(schedule_text(&schedule(None, None, false)).contains("IVK             on demand only"));
+        assert!(schedule_text(&schedule(None, None, false)).contains("tenants' keys   every 1year"));
         assert!(!schedule_text(&schedule(Some("30days"), Some("2026"), false)).contains("overdue"));
         assert!(schedule_text(&schedule(Some("30days"), Some("2026"), true)).contains("2026, overdue"));
+        let monthly = KekSchedule { at: Some("0 3 1 * *".to_owned()), ..schedule(None, Some("2026"), false) };
+        assert!(schedule_text(&monthly).contains("0 3 1 * *"));
     }
 
     #[test]
