@@ -1,5 +1,5 @@
-//! Keys that get their next version without their owner's asking: a tenant's L2 and a service's default L3 that are old enough, and what has ended by
-//! its dates.
+//! Keys that get their next version without their owner's asking: a tenant's L2, a resource's L2.1 and a service's default L3 that are old enough, and
+//! what has ended by its dates.
 //!
 //! Whether a version is due is told by when it was made, so there is no list of work: a walk that was cut off begins anew, and passes over what has a
 //! new version already. An edge group's own L3 is left alone, because what lies under it is in the edges' hands.
@@ -14,6 +14,7 @@ use crate::lifecycle::State;
 use crate::policy::Action;
 use crate::port::Query;
 use crate::record::{Outcome, Record, Subject};
+use crate::resource::Resource;
 use crate::row::{Header, Row};
 use crate::sweep::Finding;
 use crate::tenancy::{Service, Tenant};
@@ -23,7 +24,7 @@ use crate::vault::{Vault, View};
 /// Most rows of one step.
 const STEP_ROWS_MAX: usize = 4096;
 /// What is walked, in this order: a tenant's key is replaced before what lies under it, so that the new versions lie under the new one.
-const LAYERS: [Layer; 2] = [Layer::Tenant, Layer::Service];
+const LAYERS: [Layer; 3] = [Layer::Tenant, Layer::Resource, Layer::Service];
 
 /// The Active version of a key that always has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +72,7 @@ pub struct Expired {
 }
 
 impl Vault {
-    /// Stages new versions, with new material, of those L2 and default L3 that `is_due` picks among the next `limit` tenants or services.
+    /// Stages new versions, with new material, of those L2, L2.1 and default L3 that `is_due` picks among the next `limit` tenants, resources or services.
     ///
     /// # Errors
     /// The store's; no randomness, no locked memory. A row that does not verify is no error: it is named, and the walk goes on behind it.
@@ -112,10 +113,15 @@ impl Vault {
         let record = self.shelf.existing(holder).await?;
         let key = match holder.layer {
             Layer::Tenant => self.content::<Tenant>(&record).await?.key,
+            Layer::Resource => self.content::<Resource>(&record).await?.key,
             _ => self.content::<Service>(&record).await?.default_key,
         };
-        let row = self.row_in(unit, key).await?;
+        let mut row = self.row_in(unit, key).await?;
         let view = self.view_of_row(&row).await?;
+        if view.header.generation != row.header.generation {
+            // It lay under a compromised version, and the look has moved it.
+            row = self.row_in(unit, key).await?;
+        }
         let Header { owner, version, .. } = row.header;
         if !is_due(&Standing { key, tenant: owner.tenant, version, made: view.attributes.dates.initial }) {
             return Ok(false);

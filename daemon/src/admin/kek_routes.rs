@@ -82,7 +82,7 @@ fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
         name if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&name.len()) => Ok(cipher::mac::sha256(&[name])),
         _ => Err(Refused::invalid(format!("{IDEMPOTENCY_KEY}: 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"))),
     });
-    Ok(NewIvk { aead, is_compromised: compromised, request: request.transpose()? })
+    Ok(NewIvk { aead, is_compromised: compromised, renews: false, request: request.transpose()? })
 }
 
 /// When the IVK, tenants' keys and services' default keys are rotated by themselves.

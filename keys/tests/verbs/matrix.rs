@@ -65,6 +65,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::DisableTenant, &[None], "o"),
     (Action::EnableTenant, &[None], "o"),
     (Action::RetireKey, &[Some(Layer::L3)], "t"),
+    (Action::DeployService, &[None], "ot"),
     (Action::RenewLease, &[None], "e"),
     (Action::ReportReferences, &[None], "e"),
 ];

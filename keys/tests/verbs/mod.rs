@@ -1,5 +1,6 @@
 //! The verbs that change where a key stands, and what must hold after any of them.
 
+mod deploy;
 mod edge;
 mod edge_faults;
 mod edge_lease;

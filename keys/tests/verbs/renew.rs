@@ -7,7 +7,9 @@ use keys::Error;
 use keys::id::{KeyVersion, Layer, RowId, SessionId, Time};
 use keys::lifecycle::{Event, State};
 use keys::policy::Action;
+use keys::policy::verb::ReKey;
 use keys::renew::{RenewCursor, Standing};
+use keys::rotate::NewIvk;
 use keys::row::Row;
 use keys::vault::Vault;
 
@@ -158,5 +160,109 @@ fn what_has_ended_by_its_dates_is_stored_as_deprecated_and_replaced_if_that_is_w
         let told: Vec<_> = world.audit.records().into_iter().filter(|record| record.action == Action::Expire).collect();
         assert_eq!(told.iter().map(|record| record.object).collect::<Vec<_>>(), [Some(short), Some(*long)]);
         must_be_sound(&world.unseal().await.expect("the roots open"), &admin, &service).await;
+    });
+}
+
+/// What the keeper does with orders: a whole walk, and the orders that it began with are done.
+async fn carried_out(vault: &Vault, limit: usize) -> usize {
+    let orders = vault.orders().await.expect("the store is well");
+    let (count, refused) = renewed(vault, limit, |standing| orders.iter().any(|order| order.wants(standing))).await;
+    assert_eq!(refused, []);
+    let mut unit = vault.begin(SessionId(1));
+    vault.end_orders(&mut unit, &orders).await.expect("the store is well");
+    let _receipt = unit.commit().await.expect("the fakes are well");
+    count
+}
+
+#[test]
+fn what_lies_below_a_compromised_ivk_gets_new_material_once_however_often_the_work_is_cut_off() {
+    block_on(async {
+        let (world, mut vault) = World::found().await;
+        let mut kept = Vec::new();
+        for tenant in ["acme", "globex", "initech"] {
+            let (admin, service) = settle(&vault, tenant, "billing").await;
+            let id = default_key(&vault, &service).await;
+            kept.push((admin, service, id, encrypts(&vault, &service, id).await.expect("it is Active")));
+        }
+        let new = NewIvk { is_compromised: true, renews: true, ..NewIvk::default() };
+        let mut unit = vault.begin(SessionId(2));
+        vault.rotate_ivk(&mut unit, &world.master, new).await.expect("the fakes are well");
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        world.clock.0.store(START_SECONDS + 2, Ordering::Relaxed);
+        settle(&vault, "umbrella", "billing").await;
+
+        // Cut off after each of the first steps, as by a kill.
+        for _ in 0..3 {
+            vault = world.unseal().await.expect("the roots open");
+            let orders = vault.orders().await.expect("the store is well");
+            assert_eq!(orders.iter().map(|order| order.tenant).collect::<Vec<_>>(), [None]);
+            let mut unit = vault.begin(SessionId(1));
+            let cursor = RenewCursor::default();
+            vault.renew(&mut unit, cursor, 2, |standing| orders[0].wants(standing)).await.expect("the store is well");
+            let _receipt = unit.commit().await.expect("the fakes are well");
+        }
+        let vault = world.unseal().await.expect("the roots open");
+        carried_out(&vault, 2).await;
+        assert_eq!(vault.orders().await.expect("the store is well"), []);
+        assert_eq!(carried_out(&vault, 2).await, 0);
+        for (admin, service, old, bytes) in &kept {
+            let id = default_key(&vault, service).await;
+            let new = stored(&world, id);
+            assert_eq!((new.header.version, new.header.parent.version), (KeyVersion(2), KeyVersion(2)), "each once, under the new L2");
+            assert_eq!(stored(&world, *old).header.state, State::Deprecated, "client data lies under it");
+            assert_eq!(decrypts(&vault, service, *old).await.expect("it still decrypts"), *bytes);
+            must_be_sound(&vault, admin, service).await;
+        }
+        let umbrella = vault.tenant_by_name(&name("umbrella")).await.expect("the store is well").expect("it was made");
+        assert_eq!(umbrella.parent.version, KeyVersion::FIRST, "it was made later");
+        let count = |action| world.audit.records().into_iter().filter(|record| record.action == action).count();
+        assert_eq!((count(Action::OrderRenewal), count(Action::EndRenewal)), (1, 1));
+    });
+}
+
+#[test]
+fn under_a_compromised_l2_a_key_opens_once_it_is_moved_and_its_tenant_alone_is_renewed() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (_, stranger) = settle(&vault, "globex", "billing").await;
+        let (id, others) = (default_key(&vault, &service).await, default_key(&vault, &stranger).await);
+        let bytes = encrypts(&vault, &service, id).await.expect("it is Active");
+        let acme = vault.tenant_by_name(&name("acme")).await.expect("the store is well").expect("it was made");
+        let compromised = async |key: RowId, renews| {
+            let mut unit = vault.begin(SessionId(2));
+            let header = vault.header_in_tenant(&unit, &admin, key).await?;
+            let new = vault.rekey_compromised(&mut unit, admin.check::<ReKey>(&header)?, renews).await?;
+            let _receipt = unit.commit().await?;
+            Ok::<_, Error>(new)
+        };
+        assert!(matches!(compromised(id, true).await, Err(Error::Invalid { .. })), "below an L3 lies what is its clients'");
+        let new = compromised(acme.key, true).await.expect("the fakes are well");
+        assert_eq!((stored(&world, acme.key).header.state, new.state), (State::Compromised, State::Active));
+        let orders = vault.orders().await.expect("the store is well");
+        assert_eq!(orders.iter().map(|order| order.tenant).collect::<Vec<_>>(), [Some(acme.id)]);
+
+        // Each use moves the one key, in this process and after a restart.
+        let again = world.unseal().await.expect("the roots open");
+        assert_eq!(stored(&world, id).header.parent.version, KeyVersion::FIRST);
+        assert!(matches!(decrypts(&again, &service, id).await, Err(Error::Raced)), "its use moves it, and is to be done again");
+        assert_eq!(decrypts(&again, &service, id).await.expect("it was moved"), bytes);
+        assert_eq!(stored(&world, id).header.parent.version, KeyVersion(2));
+        assert_eq!(decrypts(&vault, &service, id).await.expect("it was moved"), bytes);
+
+        world.clock.0.store(START_SECONDS + 2, Ordering::Relaxed);
+        assert_eq!(carried_out(&again, 2).await, 1, "acme's default key, and not its new L2");
+        assert_eq!(default_key(&again, &stranger).await, others);
+        assert_ne!(default_key(&again, &service).await, id);
+        let told: Vec<_> =
+            world.audit.records().into_iter().filter(|record| record.object == Some(acme.key)).map(|record| record.action).collect();
+        assert!(told.contains(&Action::Revoke), "{told:?}");
+
+        // An L3 that others may know: the next one is in use, and it itself does nothing more.
+        let last = default_key(&vault, &service).await;
+        compromised(last, false).await.expect("the fakes are well");
+        assert!(matches!(decrypts(&vault, &service, last).await, Err(Error::WrongState { is: State::Compromised, .. })));
+        let now = default_key(&vault, &service).await;
+        encrypts(&vault, &service, now).await.expect("service goes on");
     });
 }

@@ -22,7 +22,7 @@ use keys::vault::{Vault, View};
 use crate::fakes::{Fails, FakeStore, World, name, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
-const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, request: None };
+const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, renews: false, request: None };
 const COMPROMISED: NewIvk = NewIvk { is_compromised: true, ..ROUTINE };
 
 async fn rotate(world: &World, vault: &Vault, new: NewIvk) -> Result<RotatedIvk, Error> {
