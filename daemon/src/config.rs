@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,6 +27,7 @@ pub use check::{pcrs, pcrs_text};
 
 pub use error::{ConfigError, Place, Shown};
 pub use file::File;
+pub(crate) use show::rate_text;
 
 /// Everything a node is told. Every value has its default filled in.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub struct Config {
     pub seal: Seal,
     /// When the IVK and the keys below it are replaced by themselves. An edge has no IVK.
     pub ivk: Ivk,
+    /// How re-encryption is held back. It is a core's.
+    pub reencrypt: Reencrypt,
     /// The core above it; every edge has one, and no core does.
     pub edge: Option<Edge>,
     /// How KMIP is served.
@@ -67,6 +71,21 @@ pub struct Ivk {
     pub services: Schedule,
     /// A further key of a service that has ended by its dates gets a next version.
     pub replace_expired: bool,
+}
+
+/// How much the walk that brings keys under new versions may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reencrypt {
+    /// Most keys that it moves each second; `None`: as many as it can.
+    pub rate: Option<NonZeroU32>,
+    /// Its share of one processor in percent, 1 to 100.
+    pub cpu: u32,
+}
+
+impl Default for Reencrypt {
+    fn default() -> Self {
+        Self { rate: None, cpu: 100 }
+    }
 }
 
 /// The listeners of a node.

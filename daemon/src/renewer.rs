@@ -1,13 +1,16 @@
 //! The keeper that gives keys below the IVK their next version when their time has come, and writes down what has ended by its dates (ARCH-17, ARCH-21).
 //!
-//! A tenant's key and a service's default key are due by when their version in force was made, so a walk over tenants and services tells all there is
+//! A tenant's key and a service's default key are due by when their version in force was made, by schedule or by an order to renew all below a key that
+//! others may know (ARCH-22), so a walk over tenants and services tells all there is
 //! to do. Walks take a hundredth of the time at most: with many tenants one is replaced so much later, by as little as its delay was drawn anyway.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use keys::id::{Layer, RowId, Time};
+use keys::order::Order;
 use keys::policy::NodeRole;
 use keys::renew::{Expired, RenewCursor, Renewed, Standing};
 use keys::sweep::Finding;
@@ -38,6 +41,8 @@ pub(crate) struct Renewer {
 /// What one walk has done.
 #[derive(Debug, Default)]
 struct Walked {
+    /// The orders that it carries out.
+    orders: Vec<Order>,
     renewed: usize,
     ended: usize,
     refused: Vec<Finding>,
@@ -45,7 +50,7 @@ struct Walked {
 
 impl Walked {
     fn add(&mut self, step: Self) {
-        let Self { renewed, ended, refused } = step;
+        let Self { orders: _, renewed, ended, refused } = step;
         (self.renewed, self.ended) = (self.renewed + renewed, self.ended + ended);
         self.refused.extend(refused);
     }
@@ -55,6 +60,8 @@ impl Walked {
 enum Place {
     /// Tenants' keys and services' default keys.
     Standing(RenewCursor),
+    /// The orders that are done then.
+    Ordered,
     /// Keys with an end.
     Ending(Option<RowId>),
 }
@@ -81,16 +88,39 @@ impl Renewer {
                 Err(error) => tracing::warn!(%error, "keys that are due for a next version wait"),
             }
             tokio::select! {
-                () = tokio::time::sleep(REST_MIN.max(began.elapsed() * REST_TIMES)) => {}
+                () = self.rest(began.elapsed() * REST_TIMES) => {}
                 () = stop.requested() => return Ok(()),
+            }
+        }
+    }
+
+    /// Rests so long, or until something is ordered, which does not wait.
+    async fn rest(&self, rest: Duration) {
+        let began = Instant::now();
+        loop {
+            tokio::time::sleep(REST_MIN).await;
+            let is_ordered = match self.node.open() {
+                Some(open) => open.vault.orders().await.is_ok_and(|orders| !orders.is_empty()),
+                None => false,
+            };
+            if is_ordered || began.elapsed() >= rest {
+                return;
             }
         }
     }
 
     /// One walk over everything that may be due; it ends early if the node is sealed.
     async fn walk(&self) -> Result<Walked, keys::Error> {
-        let mut walked = Walked::default();
-        let mut place = Some(if self.is_scheduled() { Place::Standing(RenewCursor::default()) } else { Place::Ending(None) });
+        let orders = match self.node.open() {
+            Some(open) => {
+                let now = open.vault.now();
+                open.vault.orders().await?.into_iter().filter(|order| order.until < now).collect()
+            }
+            None => return Ok(Walked::default()),
+        };
+        let mut walked = Walked { orders, ..Walked::default() };
+        let is_standing = self.is_scheduled() || !walked.orders.is_empty();
+        let mut place = Some(if is_standing { Place::Standing(RenewCursor::default()) } else { Place::Ending(None) });
         while let Some(at) = place {
             place = self.step(&at, &mut walked).await?;
             tokio::task::yield_now().await;
@@ -109,12 +139,13 @@ impl Renewer {
             // The domain is held for one step only: sealing waits for whoever holds it.
             let Some(open) = self.node.open() else { return Ok(None) };
             let mut unit = open.vault.begin(self.node.system);
-            let (step, next) = match self.stage(&open, &mut unit, at).await {
+            let (step, next) = match self.stage(&open, &mut unit, at, walked).await {
                 Err(keys::Error::Raced) => continue,
                 done => done?,
             };
             match unit.commit().await {
                 Ok(_receipt) => {
+                    self.node.renewed.fetch_add(step.renewed as u64, Ordering::Relaxed);
                     walked.add(step);
                     return Ok(next);
                 }
@@ -125,32 +156,44 @@ impl Renewer {
         Err(keys::Error::Raced)
     }
 
-    async fn stage(&self, open: &Open, unit: &mut Unit, at: &Place) -> Result<(Walked, Option<Place>), keys::Error> {
+    async fn stage(&self, open: &Open, unit: &mut Unit, at: &Place, walked: &Walked) -> Result<(Walked, Option<Place>), keys::Error> {
         match at {
             Place::Standing(cursor) => {
                 let now = open.vault.now();
-                let Renewed { next, renewed, refused } =
-                    open.vault.renew(unit, cursor.clone(), STEP_ROWS, |standing| self.is_due(standing, now)).await?;
-                let next = next.map_or(Place::Ending(None), Place::Standing);
-                Ok((Walked { renewed, ended: 0, refused }, Some(next)))
+                let is_due = |standing: &Standing| walked.orders.iter().any(|order| order.wants(standing)) || self.is_due(standing, now);
+                let Renewed { next, renewed, refused } = open.vault.renew(unit, cursor.clone(), STEP_ROWS, is_due).await?;
+                let next = next.map_or(Place::Ordered, Place::Standing);
+                Ok((Walked { renewed, refused, ..Walked::default() }, Some(next)))
+            }
+            Place::Ordered => {
+                // What does not verify now is due again when it was put back.
+                if walked.refused.is_empty() {
+                    open.vault.end_orders(unit, &walked.orders).await?;
+                }
+                Ok((Walked::default(), Some(Place::Ending(None))))
             }
             Place::Ending(before) => {
                 let is_replaced = self.node.config.ivk.replace_expired;
                 let Expired { next, ended, renewed, refused } = open.vault.expire(unit, *before, STEP_ROWS, is_replaced).await?;
-                Ok((Walked { renewed, ended, refused }, next.map(|before| Place::Ending(Some(before)))))
+                Ok((Walked { renewed, ended, refused, ..Walked::default() }, next.map(|before| Place::Ending(Some(before)))))
             }
         }
     }
 
     fn is_due(&self, standing: &Standing, now: Time) -> bool {
         let ivk = &self.node.config.ivk;
-        let schedule = if standing.key.layer == Layer::L2 { &ivk.tenants } else { &ivk.services };
+        let schedule = match standing.key.layer {
+            Layer::L2 => &ivk.tenants,
+            Layer::L3 => &ivk.services,
+            // An L2.1 that was rolled back to is an old one, and in use because somebody wants it to be.
+            _ => return false,
+        };
         // The identifier is this version's own, and random in its second half.
         schedule.due(standing.made, &[standing.key.uuid.as_bytes()]).is_some_and(|due| due <= now)
     }
 
     fn say(&self, walked: &Walked) {
-        let Walked { renewed, ended, refused } = walked;
+        let Walked { renewed, ended, refused, .. } = walked;
         if *renewed > 0 || *ended > 0 {
             tracing::info!(renewed, ended, "keys got a next version by themselves, or ended by their dates");
         }

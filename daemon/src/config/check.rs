@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Seal, Shamir,
-    Tpm2, TpmPin, Upstream, file, units,
+    CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Reencrypt, Seal,
+    Shamir, Tpm2, TpmPin, Upstream, file, units,
 };
 use crate::identity::Rules;
 use crate::schedule::{Calendar, Schedule};
@@ -25,12 +26,16 @@ const CLUSTER_CHARS_MAX: usize = 64;
 const HEALTH_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5699));
 /// What stands in place of an address or a file where there is to be none.
 pub(super) const NONE: &str = "none";
+/// What stands in place of a rate where there is none.
+pub(super) const UNLIMITED: &str = "unlimited";
+const RATE_MAX: u32 = 1_000_000;
 /// Lies in the daemon's own folder.
 const DEVICE_DEFAULT: &str = "strongroom-device";
 const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
 const IVK_SCHEDULE_DEFAULT: Schedule = Schedule::Every(Duration::from_secs(30 * 24 * 3600));
 /// What an edge is told that has a section of its core.
 const CORES_IVK: &str = "nothing: an edge has no Internal Versioned Key, its core rotates that";
+const CORES_WALK: &str = "nothing: it holds back the walk of a core";
 const ONE_SCHEDULE: &str = "nothing, or `none`: `rotate_at` says already when";
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 const CRL_GRACE_DEFAULT: Duration = Duration::ZERO;
@@ -123,6 +128,7 @@ impl TryFrom<file::File> for Config {
             identity: rules(file.identity.unwrap_or_default())?,
             seal,
             ivk: ivk(role, file.ivk.unwrap_or_default())?,
+            reencrypt: reencrypt(role, file.reencrypt.unwrap_or_default())?,
             edge: edge(role, file.edge)?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
             audit: audit::Settings {
@@ -157,6 +163,36 @@ fn ivk(role: NodeRole, raw: file::Ivk) -> Result<Ivk, Fault> {
         services: schedule("ivk.services", services.rotate_every, services.rotate_at, Schedule::OnDemand)?,
         replace_expired: services.replace_expired.unwrap_or(false),
     })
+}
+
+fn reencrypt(role: NodeRole, raw: file::Reencrypt) -> Result<Reencrypt, Fault> {
+    let told = [("reencrypt.rate", &raw.rate), ("reencrypt.cpu", &raw.cpu)];
+    if let Some((key, Some(value))) = told.into_iter().find(|(_, value)| role == NodeRole::Edge && value.is_some()) {
+        return Err(Fault { key: key.to_owned(), what: What::RefusedFor(value.clone(), CORES_WALK) });
+    }
+    let default = Reencrypt::default();
+    Ok(Reencrypt {
+        rate: optional("reencrypt.rate", raw.rate, rate)?.unwrap_or(default.rate),
+        cpu: optional("reencrypt.cpu", raw.cpu, share)?.unwrap_or(default.cpu),
+    })
+}
+
+/// So many a second, or as many as can be.
+fn rate(text: &str) -> Option<Option<NonZeroU32>> {
+    if text == UNLIMITED {
+        return Some(None);
+    }
+    let number = digits(text.strip_suffix("/s")?)?;
+    NonZeroU32::new(number).filter(|rate| rate.get() <= RATE_MAX).map(Some)
+}
+
+/// Percent.
+fn share(text: &str) -> Option<u32> {
+    digits(text.strip_suffix('%')?).filter(|percent| (1..=100).contains(percent))
+}
+
+fn digits(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
 /// After an interval or at times of a calendar, but not both.

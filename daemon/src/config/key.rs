@@ -106,6 +106,8 @@ pub(super) const KEYS: &[Key] = &[
     key("ivk.services.rotate_every", LIFE),
     key("ivk.services.rotate_at", CALENDAR),
     key("ivk.services.replace_expired", TRUTH),
+    key("reencrypt.rate", "keys that are moved each second, from \"1/s\" to \"1000000/s\", or `unlimited`"),
+    key("reencrypt.cpu", "a share of one processor, from \"1%\" to \"100%\""),
     key("edge.group", "the name of the edge group, 1 to 63 of a-z, 0-9 and -"),
     key_or_list("edge.upstreams", "https://HOST:PORT of a core's HTTPS listener, or a list of up to 16, the preferred one first"),
     key("edge.ca", PEM_FILE),

@@ -1,6 +1,7 @@
 //! The effective configuration as YAML, in the order of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use ::kmip::{CallerIvs, Credentials};
@@ -8,7 +9,7 @@ use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
-use super::check::{NONE, OAEPS, TYPED, pcrs_text};
+use super::check::{NONE, OAEPS, TYPED, UNLIMITED, pcrs_text};
 use super::{Config, Custodian, Edge, Ivk, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
 use crate::schedule::Schedule;
 
@@ -50,6 +51,8 @@ impl From<&Config> for file::File {
                     }),
                 }
             }),
+            reencrypt: (config.role == NodeRole::Core)
+                .then(|| file::Reencrypt { rate: Some(rate_text(config.reencrypt.rate)), cpu: Some(format!("{}%", config.reencrypt.cpu)) }),
             edge: config.edge.as_ref().map(edge),
             kmip: Some(file::Kmip {
                 idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),
@@ -91,6 +94,11 @@ fn schedule(schedule: &Schedule) -> (Option<String>, Option<String>) {
         Schedule::Every(every) => (Some(units::duration_text(*every)), text(NONE)),
         Schedule::At(calendar) => (text(NONE), text(calendar.text())),
     }
+}
+
+/// As `reencrypt.rate` has it.
+pub(crate) fn rate_text(rate: Option<NonZeroU32>) -> String {
+    rate.map_or_else(|| UNLIMITED.to_owned(), |rate| format!("{rate}/s"))
 }
 
 fn listener(listener: &Listener) -> file::Listener {

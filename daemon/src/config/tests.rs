@@ -1,6 +1,7 @@
 //! Whole files with whole environments: what loads, what is refused, and in which words.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use ::kmip::Credentials;
 use serde_json::Value;
 
 use super::key::KEYS;
-use super::{CertificateFiles, Config, ConfigError, File, LogFormat, Means, source};
+use super::{CertificateFiles, Config, ConfigError, File, LogFormat, Means, Reencrypt, source};
 use crate::schedule::Schedule;
 
 const EXAMPLE: &str = include_str!("../../../docs/config.example.yaml");
@@ -165,10 +166,22 @@ fn the_ivk_is_rotated_after_an_interval_or_at_times_and_not_both() {
 }
 
 #[test]
+fn re_encryption_is_held_back_at_a_core_and_by_numbers_with_a_unit() {
+    let held = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").reencrypt;
+    assert_eq!(held(""), Reencrypt { rate: None, cpu: 100 });
+    assert_eq!(held("reencrypt: {rate: unlimited, cpu: 7%}"), Reencrypt { rate: None, cpu: 7 });
+    assert_eq!(held("reencrypt: {rate: 1000000/s}"), Reencrypt { rate: NonZeroU32::new(1_000_000), cpu: 100 });
+    for (key, value) in [("rate", "5/s"), ("cpu", "5%")] {
+        let edge = load(&format!("{EDGE}\nreencrypt: {{{key}: {value}}}\n"), &[]).expect_err("a core's").to_string();
+        says(&edge, &[&format!("`reencrypt.{key}` is \"{value}\""), "the walk of a core"]);
+    }
+}
+
+#[test]
 fn what_is_shown_loads_as_the_same_configuration() {
     let odd = "cluster: 'yes: \"no\" # 0123'\nmemory: {arena: 96KiB, require_secretmem: true}\n";
     let monthly = LEAST.to_owned()
-        + "ivk: {rotate_at: '0 3 1 * *', tenants: {rotate_at: '0 4 * * *'}, services: {rotate_every: 1day, replace_expired: true}}\n";
+        + "ivk: {rotate_at: '0 3 1 * *', tenants: {rotate_at: '0 4 * * *'}, services: {rotate_every: 1day, replace_expired: true}}\nreencrypt: {rate: 500/s, cpu: 20%}\n";
     for text in [LEAST.to_owned(), monthly, whole_example(), EXAMPLE.to_owned(), LEAST.to_owned() + odd + CUSTODIAN + KMIP] {
         let config = load(&text, &[]).expect("it loads");
         let shown = config.to_yaml();
@@ -252,7 +265,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "reencrypt: {}", "routing: []", "l1: {}"] {
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "routing: []", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);
@@ -319,6 +332,13 @@ fn values_out_of_range_are_refused() {
         ("ivk: {rotate_every: 0s}", "ivk.rotate_every"),
         ("ivk: {rotate_every: 11years}", "ivk.rotate_every"),
         ("ivk: {rotate_at: monthly}", "ivk.rotate_at"),
+        ("reencrypt: {rate: '500'}", "reencrypt.rate"),
+        ("reencrypt: {rate: 0/s}", "reencrypt.rate"),
+        ("reencrypt: {rate: +5/s}", "reencrypt.rate"),
+        ("reencrypt: {rate: 1000001/s}", "reencrypt.rate"),
+        ("reencrypt: {cpu: 0%}", "reencrypt.cpu"),
+        ("reencrypt: {cpu: 101%}", "reencrypt.cpu"),
+        ("reencrypt: {cpu: '50'}", "reencrypt.cpu"),
         ("ivk: {tenants: {rotate_every: 0s}}", "ivk.tenants.rotate_every"),
         ("ivk: {services: {rotate_at: '0 3 * * *', rotate_every: 1day}}", "ivk.services.rotate_every"),
         ("ivk: {services: {replace_expired: maybe}}", "ivk.services.replace_expired"),

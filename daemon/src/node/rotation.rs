@@ -119,6 +119,9 @@ impl Node {
             self.note_all(&lost);
             return Err(error.into());
         }
+        if new.is_compromised {
+            self.reencryption.hurry();
+        }
         // C18: from now on only what was just stored opens what is new.
         cluster::load(&self.store, self.identity.cluster, master).await?;
         tracing::info!(version = rotated.version.0, replaced = rotated.replaced.0, "the IVK was rotated");

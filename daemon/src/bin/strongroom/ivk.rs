@@ -1,7 +1,7 @@
 //! `ivk`: the versioned keys below the MasterKey.
 
 use clap::{Args, Subcommand};
-use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, RotateKek, ScheduleInfo};
+use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, KekStatus, RenewalInfo, RotateKek, ScheduleInfo};
 
 use crate::context::{Context, wait};
 use crate::failure::Failure;
@@ -37,15 +37,21 @@ pub(crate) struct Rotate {
     /// The versions so far may be known to others: nothing but re-encryption opens them any more
     #[arg(long)]
     compromised: bool,
+    /// Tenants' keys and services' default keys get new material too, in the background: see `strongroom reencrypt status`
+    #[arg(long, requires = "compromised")]
+    rekey_dependents: bool,
 }
 
 /// Runs `ivk ...`.
 pub(crate) fn run(context: &Context, command: &Ivk) -> Result<(), Failure> {
     let client = context.client()?;
     match command {
-        Ivk::Status => context.out.show(&wait(client.kek_status())?.versions, |versions| ivk_text(versions)),
-        Ivk::Rotate(Rotate { algorithm, compromised }) => {
-            let how = RotateKek { algorithm: algorithm.clone(), compromised: *compromised };
+        Ivk::Status => {
+            let KekStatus { versions, reencryption } = wait(client.kek_status())?;
+            context.out.show(&versions, |versions| ivk_text(versions) + &renewals_text(&reencryption.renewals))
+        }
+        Ivk::Rotate(Rotate { algorithm, compromised, rekey_dependents }) => {
+            let how = RotateKek { algorithm: algorithm.clone(), compromised: *compromised, rekey_dependents: *rekey_dependents };
             context.out.show(&wait(client.rotate_kek(&how))?, rotated_text)
         }
         Ivk::Schedule => context.out.show(&wait(client.kek_schedule())?, schedule_text),
@@ -59,6 +65,13 @@ fn ivk_text(versions: &[IvkInfo]) -> String {
         vec![ivk.version.to_string(), ivk.status.clone(), ivk.algorithm.clone(), ivk.bits.to_string(), ivk.created.clone(), rotated]
     };
     table(&["ivk", "status", "algorithm", "bits", "created", "rotated"], versions.iter().map(row).collect(), "no IVK")
+}
+
+/// What is not done yet of `--rekey-dependents`.
+fn renewals_text(renewals: &[RenewalInfo]) -> String {
+    let below = |renewal: &RenewalInfo| renewal.tenant.as_ref().map_or_else(|| "the IVK".to_owned(), |tenant| format!("{tenant}'s key"));
+    let one = |renewal| format!("below {}, keys get new material: see `strongroom reencrypt status`\n", below(renewal));
+    renewals.iter().map(one).collect()
 }
 
 fn rotated_text(rotated: &KekRotated) -> String {
@@ -121,5 +134,13 @@ mod tests {
             rotated: None,
         };
         assert_eq!(ivk_text(&[ivk]), "IVK  STATUS  ALGORITHM    BITS  CREATED  ROTATED\n1    active  AES-256-GCM  256   2026     -\n");
+    }
+
+    #[test]
+    fn what_gets_new_material_is_told_below_the_versions() {
+        let renewal = |tenant: Option<&str>| RenewalInfo { tenant: tenant.map(str::to_owned), until: "2026".to_owned() };
+        let text = renewals_text(&[renewal(None), renewal(Some("acme"))]);
+        assert!(text.contains("below the IVK, keys") && text.contains("below acme's key, keys"), "{text}");
+        assert!(renewals_text(&[]).is_empty());
     }
 }
