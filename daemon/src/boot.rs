@@ -34,6 +34,7 @@ use crate::logging::LogLevel;
 use crate::node::{Custody, Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
 use crate::reencryptor::Reencryptor;
 use crate::reload::Reloader;
+use crate::renewer::Renewer;
 use crate::role::edge;
 use crate::role::upstream::Cores;
 use crate::rotator::Rotator;
@@ -250,6 +251,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     keepers.spawn("the prober of the slots", probe_slots(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the edge", edge::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the IVK's schedule", Rotator::new(Arc::clone(&node)).run(keepers_stop.clone()));
+    keepers.spawn("the keeper of keys that are due", Renewer::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of old versions", Reencryptor::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use keys::id::ScopeName;
 use keys::policy::NodeRole;
 
 use crate::identity::Rules;
+use crate::schedule::Schedule;
 
 mod check;
 mod error;
@@ -25,6 +27,7 @@ pub use check::{pcrs, pcrs_text};
 
 pub use error::{ConfigError, Place, Shown};
 pub use file::File;
+pub(crate) use show::rate_text;
 
 /// Everything a node is told. Every value has its default filled in.
 #[derive(Debug, Clone)]
@@ -41,8 +44,10 @@ pub struct Config {
     pub identity: Rules,
     /// How the MasterKey is kept while the node is off; an edge has none.
     pub seal: Seal,
-    /// How long a version of the IVK wraps before the next one is made; `None`: until somebody asks. An edge has no IVK.
-    pub ivk_every: Option<Duration>,
+    /// When the IVK and the keys below it are replaced by themselves. An edge has no IVK.
+    pub ivk: Ivk,
+    /// How re-encryption is held back. It is a core's.
+    pub reencrypt: Reencrypt,
     /// The core above it; every edge has one, and no core does.
     pub edge: Option<Edge>,
     /// How KMIP is served.
@@ -53,6 +58,34 @@ pub struct Config {
     pub memory: secret::Settings,
     /// What is told of the node's own doings.
     pub log: Log,
+}
+
+/// When keys of a core are replaced by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ivk {
+    /// The IVK.
+    pub schedule: Schedule,
+    /// Each tenant's key (L2).
+    pub tenants: Schedule,
+    /// Each service's default key (L3).
+    pub services: Schedule,
+    /// A further key of a service that has ended by its dates gets a next version.
+    pub replace_expired: bool,
+}
+
+/// How much the walk that brings keys under new versions may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reencrypt {
+    /// Most keys that it moves each second; `None`: as many as it can.
+    pub rate: Option<NonZeroU32>,
+    /// Its share of one processor in percent, 1 to 100.
+    pub cpu: u32,
+}
+
+impl Default for Reencrypt {
+    fn default() -> Self {
+        Self { rate: None, cpu: 100 }
+    }
 }
 
 /// The listeners of a node.

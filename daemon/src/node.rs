@@ -20,7 +20,7 @@ pub(crate) use slots::SlotOrder;
 pub use slots::{Authority, SlotError};
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -89,6 +89,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// How keys come under new versions of what wraps them.
     pub reencryption: Reencryption,
+    /// Keys that got a next version by themselves.
+    pub renewed: AtomicU64,
     /// Certificates that were refused of late.
     pub(crate) refusals: Refusals,
     state: RwLock<State>,
@@ -267,6 +269,7 @@ impl Node {
             notices: Notices::default(),
             metrics,
             reencryption: Reencryption::default(),
+            renewed: AtomicU64::new(0),
             refusals: Refusals::default(),
             state: RwLock::new(State::Sealed { since: SystemClock.now(), reason: "not unsealed since start".to_owned() }),
             slots: Mutex::new(Slots::new()),

@@ -1,22 +1,27 @@
 //! The keeper that brings keys under the newest version of what wraps them: after each unseal, and whenever such a version was replaced (IVK-23).
 //!
-//! What is due is read from the rows themselves, so a walk that was cut off by a seal, a crash or a failure begins anew and passes over what is done.
-//! It goes in slices of a few milliseconds, each on its turn behind the clients', and while clients are at work it rests as long as it has worked.
+//! What is due is read from the rows themselves, so a walk that was cut off by a failure begins anew and passes over what is done; one that was cut off
+//! by a seal or a crash goes on from where it was last stored, to the end and then from the beginning to there. It goes in slices of a few
+//! milliseconds, each on its turn behind the clients', and while clients are at work it rests as long as it has worked, or longer if it is told to.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use keys::id::{KeyVersion, Layer, Time};
+use keys::id::{KeyVersion, Layer, RowId, Time};
+use keys::lifecycle::State;
 use keys::policy::NodeRole;
 use keys::port::{Clock, WRAPPED_KEYS_MAX};
 use keys::reencrypt::Cursor;
 use keys::sweep::Finding;
 use keys::unit::CommitError;
+use keys::walk::WalkState;
 
+use crate::config::Reencrypt;
 use crate::node::{Node, Open};
 use crate::stop::Stop;
 use crate::system::SystemClock;
@@ -33,6 +38,12 @@ const LOOKED_ROWS_MAX: usize = 4096;
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// So long, if the store did not answer.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
+/// How often its place is stored.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// Its share of one processor while clients are at work, in percent.
+const BUSY_CPU_MAX: u32 = 50;
+/// Commits of a second, if its rate is limited: so a rest is short.
+const COMMITS_EACH_SECOND: u32 = 4;
 /// Most refused keys that are told one by one.
 const TOLD_MAX: usize = 10;
 /// What status files the warnings under.
@@ -44,6 +55,9 @@ pub struct Reencryption {
     progress: Mutex<Progress>,
     is_paused: AtomicBool,
     is_asked: AtomicBool,
+    /// A version is compromised, and not everything was moved from under it yet.
+    is_urgent: AtomicBool,
+    limits: Mutex<Reencrypt>,
 }
 
 /// Where the walks stand.
@@ -51,6 +65,8 @@ pub struct Reencryption {
 pub struct Progress {
     /// A walk is under way.
     pub is_walking: bool,
+    /// It goes on from where one was before a restart or a seal.
+    pub is_resumed: bool,
     /// When the walk under way, or else the last one, began.
     pub began: Option<Time>,
     /// When the last whole walk ended.
@@ -91,7 +107,7 @@ impl Reencryption {
         self.is_paused.load(Ordering::Relaxed)
     }
 
-    /// Holds the walk, or lets it go on. A restart lets it go on.
+    /// Holds the walk, or lets it go on; what outlives a restart is stored by whoever calls.
     pub fn pause(&self, is_paused: bool) {
         self.is_paused.store(is_paused, Ordering::Relaxed);
     }
@@ -99,6 +115,30 @@ impl Reencryption {
     /// Has a walk begin although nothing is known to be due.
     pub fn start(&self) {
         self.is_asked.store(true, Ordering::Relaxed);
+    }
+
+    /// A version is compromised: until the keys are moved from under it, no limit counts.
+    pub fn hurry(&self) {
+        self.is_urgent.store(true, Ordering::Relaxed);
+    }
+
+    /// Does no limit count now?
+    pub fn is_urgent(&self) -> bool {
+        self.is_urgent.load(Ordering::Relaxed)
+    }
+
+    /// How much it may take from now on.
+    pub fn hold_back(&self, limits: Reencrypt) {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    /// How much it may take.
+    pub fn limits(&self) -> Reencrypt {
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn limits_now(&self) -> Reencrypt {
+        if self.is_urgent() { Reencrypt::default() } else { self.limits() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Progress> {
@@ -120,22 +160,79 @@ pub(crate) struct Reencryptor {
     requests: u64,
     /// The last part failed, and that was told.
     is_waiting: bool,
+    /// The unseal whose stored state was read.
+    restored: Option<Time>,
+    /// When the place was stored last.
+    saved: Instant,
 }
 
 /// A walk under way.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Walk {
     cursor: Cursor,
     /// Of which unseal and which epoch.
     of: (Time, u64),
-    /// What it has found so far.
-    found: LastWalk,
+    /// What it has found so far, if it comes by every row once.
+    found: Option<LastWalk>,
+    /// The same as of its last part.
+    met: (Time, u64),
+    way: Way,
+}
+
+/// Which rows a walk comes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// All of them, from the first to the last.
+    Whole,
+    /// From this row to the last, and then to this row.
+    From(RowId),
+    /// From the first to this row, after all behind it.
+    To(RowId),
+}
+
+impl Walk {
+    /// Goes on behind `next`, if there is more to come by.
+    fn behind(self, next: Option<Cursor>) -> Option<Self> {
+        let (cursor, way) = match (next, self.way) {
+            (None, Way::From(place)) => (Cursor::default(), Way::To(place)),
+            (Some(cursor), Way::To(place)) if cursor.is_behind(place) => return None,
+            (next, way) => (next?, way),
+        };
+        Some(Self { cursor, way, ..self })
+    }
+}
+
+/// How long to rest after so much work.
+fn rest(Reencrypt { rate, cpu }: Reencrypt, worked: Duration, moved: usize, is_busy: bool) -> Duration {
+    let share = if is_busy { cpu.min(BUSY_CPU_MAX) } else { cpu }.max(1);
+    let for_share = worked * (100 - share.min(100)) / share;
+    let for_rate = rate.map_or(Duration::ZERO, |rate| {
+        let due = Duration::from_secs(1).saturating_mul(u32::try_from(moved).unwrap_or(u32::MAX)) / rate.get();
+        due.saturating_sub(worked)
+    });
+    for_share.max(for_rate)
+}
+
+/// Most rows that a commit moves at such a rate.
+fn rows_at(rate: Option<NonZeroU32>) -> usize {
+    rate.map_or(COMMIT_ROWS_MAX, |rate| (rate.get() / COMMITS_EACH_SECOND).max(1) as usize)
 }
 
 impl Reencryptor {
     pub(crate) fn new(node: Arc<Node>) -> Self {
+        node.reencryption.hold_back(node.config.reencrypt);
         let commit_rows_max = if node.config.role == NodeRole::Edge { EDGE_COMMIT_ROWS_MAX } else { COMMIT_ROWS_MAX };
-        Self { node, walked: None, walk: None, commit_rows_max, commit_rows: commit_rows_max, requests: 0, is_waiting: false }
+        Self {
+            node,
+            walked: None,
+            walk: None,
+            commit_rows_max,
+            commit_rows: commit_rows_max,
+            requests: 0,
+            is_waiting: false,
+            restored: None,
+            saved: Instant::now(),
+        }
     }
 
     /// Walks until it is told to stop.
@@ -158,27 +255,45 @@ impl Reencryptor {
             self.end(None);
             return LOOK_EVERY;
         };
+        if self.restored != Some(open.since)
+            && let Err(error) = self.restore(&open).await
+        {
+            tracing::warn!(%error, "what is stored of re-encryption cannot be read");
+            self.end(Some(error.to_string()));
+            return RETRY_AFTER;
+        }
         if self.node.reencryption.is_paused() {
             return LOOK_EVERY;
         }
         let of = (open.since, open.vault.parents_epoch());
         let is_asked = self.node.reencryption.is_asked.swap(false, Ordering::Relaxed);
-        if is_asked || self.walked != Some(of) && self.walk.as_ref().is_none_or(|walk| walk.of != of) {
+        // What changes under way at a core is for another walk after this one: else many changes in a row would have it begin anew for ever. At an edge it
+        // begins anew, because it counts what is left under each version.
+        let begins = |walk: &Walk| self.is_edge() && walk.of != of;
+        if is_asked || self.walked != Some(of) && self.walk.as_ref().is_none_or(begins) {
             self.begin(of);
         }
-        let Some(walk) = self.walk.take() else { return LOOK_EVERY };
-        let began = Instant::now();
+        let Some(mut walk) = self.walk.take() else { return LOOK_EVERY };
+        if walk.met != of {
+            walk.cursor.forget();
+            walk.met = of;
+        }
+        let (began, of, before) = (Instant::now(), walk.of, self.node.reencryption.progress().moved);
         match self.part(&open, walk).await {
             Ok(Some(walk)) => {
                 self.is_waiting = false;
                 self.walk = Some(walk);
                 let requests = self.node.metrics.requests.total();
                 let is_busy = std::mem::replace(&mut self.requests, requests) != requests;
-                if is_busy { began.elapsed() } else { Duration::ZERO }
+                let moved = self.node.reencryption.progress().moved.saturating_sub(before);
+                rest(self.node.reencryption.limits_now(), began.elapsed(), usize::try_from(moved).unwrap_or(usize::MAX), is_busy)
             }
             Ok(None) => {
                 self.is_waiting = false;
                 self.walked = Some(of);
+                if of == (open.since, open.vault.parents_epoch()) {
+                    self.node.reencryption.is_urgent.store(false, Ordering::Relaxed);
+                }
                 self.finish();
                 LOOK_EVERY
             }
@@ -194,9 +309,28 @@ impl Reencryptor {
         }
     }
 
+    /// Takes up what is stored: whether somebody holds the walk, and where the last one was.
+    async fn restore(&mut self, open: &Open) -> Result<(), keys::Error> {
+        let WalkState { is_paused, place } = open.vault.walk_state().await?;
+        if open.vault.ivk_status().await?.iter().any(|ivk| ivk.state == State::Compromised) {
+            self.node.reencryption.hurry();
+        }
+        self.node.reencryption.pause(is_paused);
+        let of = (open.since, open.vault.parents_epoch());
+        let place = place.filter(|_| !self.is_edge());
+        if let Some((place, cursor)) = place.and_then(|place| Some((place, Cursor::behind(place)?))) {
+            self.begin(of);
+            self.walk = Some(Walk { cursor, of, met: of, way: Way::From(place), found: None });
+            self.node.reencryption.lock().is_resumed = true;
+        }
+        self.restored = Some(open.since);
+        Ok(())
+    }
+
     fn begin(&mut self, of: (Time, u64)) {
         let now = SystemClock.now();
-        self.walk = Some(Walk { cursor: Cursor::default(), of, found: LastWalk { began: now, under: BTreeMap::new() } });
+        let found = Some(LastWalk { began: now, under: BTreeMap::new() });
+        self.walk = Some(Walk { cursor: Cursor::default(), of, met: of, way: Way::Whole, found });
         let mut progress = self.node.reencryption.lock();
         let expected = if progress.ended.is_some() { Some(progress.looked) } else { progress.expected };
         let ended = progress.ended.filter(|_| !progress.is_walking);
@@ -204,23 +338,39 @@ impl Reencryptor {
     }
 
     /// Moves what the next rows need, in one commit; `None` after the last part. A part whose commit lost a race is to be done again.
-    async fn part(&mut self, open: &Open, walk: Walk) -> Result<Option<Walk>, keys::Error> {
+    async fn part(&mut self, open: &Open, mut walk: Walk) -> Result<Option<Walk>, keys::Error> {
         let mut unit = open.vault.begin(self.node.system);
+        let commit_rows = self.commit_rows.min(rows_at(self.node.reencryption.limits_now().rate));
         let (mut next, mut looked, mut moved, mut refused) = (Some(walk.cursor.clone()), 0, 0, Vec::new());
         let mut references = None;
         let mut found = walk.found.clone();
         while let Some(cursor) = next.take() {
-            let walked = open.vault.reencrypt(&mut unit, Some(cursor), self.slice_rows().min(self.commit_rows)).await?;
+            let walked = match open.vault.reencrypt(&mut unit, Some(cursor), self.slice_rows().min(commit_rows)).await {
+                // What a row was to come under was replaced just then.
+                Err(keys::Error::Raced) if !self.is_edge() => {
+                    walk.cursor.forget();
+                    return Ok(Some(walk));
+                }
+                walked => walked?,
+            };
             references = walked.references;
             next = walked.next;
             looked += walked.looked;
             moved += walked.moved;
             refused.extend(walked.refused);
-            walked.under.into_iter().for_each(|(version, keys)| *found.under.entry(version).or_default() += keys);
-            if moved >= self.commit_rows || looked >= LOOKED_ROWS_MAX {
+            if let Some(found) = &mut found {
+                walked.under.into_iter().for_each(|(version, keys)| *found.under.entry(version).or_default() += keys);
+            }
+            if moved >= commit_rows || looked >= LOOKED_ROWS_MAX {
                 break;
             }
             tokio::task::yield_now().await;
+        }
+        let onward = walk.clone().behind(next);
+        let is_saved = !self.is_edge() && (onward.is_none() || moved > 0 && self.saved.elapsed() >= SAVE_EVERY);
+        if is_saved {
+            let place = onward.as_ref().and_then(|walk| walk.cursor.place());
+            open.vault.change_walk(&mut unit, |state| state.place = place).await?;
         }
         match unit.commit().await {
             Ok(_receipt) => {}
@@ -235,13 +385,18 @@ impl Reencryptor {
         if let Some(references) = references {
             open.vault.note_references(references);
         }
-        match next {
-            Some(cursor) => Ok(Some(Walk { cursor, found, ..walk })),
-            None => {
-                self.node.reencryption.lock().last = Some(found);
-                Ok(None)
-            }
+        if is_saved {
+            self.saved = Instant::now();
         }
+        if onward.is_none() {
+            self.node.reencryption.lock().last = found;
+            return Ok(None);
+        }
+        Ok(onward.map(|walk| Walk { found, ..walk }))
+    }
+
+    fn is_edge(&self) -> bool {
+        self.node.config.role == NodeRole::Edge
     }
 
     fn slice_rows(&self) -> usize {
@@ -292,7 +447,6 @@ fn warnings(progress: &Progress) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use keys::id::RowId;
     use uuid::Uuid;
 
     use super::*;
@@ -309,5 +463,44 @@ mod tests {
         let many = warnings(&progress(17));
         assert!(many.len() == 11 && many[10].starts_with("7 more keys"), "{many:?}");
         assert!(many[0].contains("L2-00000000") && many[0].contains("reencrypt start"), "{}", many[0]);
+    }
+
+    #[test]
+    fn a_rest_keeps_the_share_and_the_rate_whichever_is_longer() {
+        let check = |rate: u32, cpu, worked, moved, is_busy, expected| {
+            let limits = Reencrypt { rate: NonZeroU32::new(rate), cpu };
+            let rest = rest(limits, Duration::from_millis(worked), moved, is_busy);
+            assert_eq!(rest, Duration::from_millis(expected), "{limits:?} {worked} {moved} {is_busy}");
+        };
+        check(0, 100, 10, 500, false, 0);
+        check(0, 100, 10, 500, true, 10);
+        check(0, 50, 10, 500, false, 10);
+        check(0, 10, 10, 0, false, 90);
+        check(0, 10, 10, 0, true, 90);
+        check(1000, 100, 10, 250, false, 240);
+        check(1000, 100, 300, 250, false, 0);
+        check(1000, 25, 100, 250, false, 300);
+        check(1, 100, 0, 1, false, 1000);
+        assert_eq!((rows_at(None), rows_at(NonZeroU32::new(1)), rows_at(NonZeroU32::new(400))), (COMMIT_ROWS_MAX, 1, 100));
+    }
+
+    #[test]
+    fn a_walk_from_a_place_comes_by_every_row_and_ends_where_it_began() {
+        let row = |layer, number: u128| RowId::new(layer, Uuid::from_u128(number));
+        let (place, of) = (row(Layer::L21, 50), (Time::from_seconds(1), 1));
+        let at = |row: RowId| Cursor::behind(row).expect("a walk comes by it");
+        let walk = Walk { cursor: at(place), of, met: of, way: Way::From(place), found: None };
+        let walk = walk.behind(Some(at(row(Layer::L3, 7)))).expect("there is more");
+        assert_eq!((walk.way, walk.cursor.place()), (Way::From(place), Some(row(Layer::L3, 7))));
+        let walk = walk.behind(None).expect("the first rows are missing");
+        assert_eq!((walk.way, walk.cursor.place()), (Way::To(place), None));
+        for before in [row(Layer::L2, 3), row(Layer::L21, 51)] {
+            assert!(walk.clone().behind(Some(at(before))).is_some(), "{before}");
+        }
+        for there in [place, row(Layer::L21, 49), row(Layer::L3, 99)] {
+            assert!(walk.clone().behind(Some(at(there))).is_none(), "{there}");
+        }
+        assert!(walk.behind(None).is_none());
+        assert!(Cursor::behind(row(Layer::Tenant, 1)).is_none());
     }
 }

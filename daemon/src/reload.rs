@@ -275,16 +275,17 @@ impl Reloader {
             tracing::warn!(keys = restart.join(", "), "these changes of the configuration need a restart");
         }
         self.log.set(config.log.level);
+        self.node.reencryption.hold_back(config.reencrypt);
         self.rules = config.identity;
     }
 
-    /// Identity rules, how much is logged, and the files of a listener that is served.
+    /// Identity rules, how much is logged, how re-encryption is held back, and the files of a listener that is served.
     fn can_change(&self, key: &str) -> bool {
         let of_listener = |listener: &Watched| {
             let key = key.strip_prefix("listeners.").and_then(|key| key.strip_prefix(listener.name)).and_then(|key| key.strip_prefix('.'));
             key.and_then(|key| key.split('[').next()).is_some_and(|key| matches!(key, "cert" | "key" | "client_ca" | "crl" | "crl_grace"))
         };
-        key.starts_with("identity.") || key == "log.level" || self.files.listeners.iter().any(of_listener)
+        key.starts_with("identity.") || key.starts_with("reencrypt.") || key == "log.level" || self.files.listeners.iter().any(of_listener)
     }
 
     /// From now on no list below these numbers is in force; what the files hold now is read at once, and it is said if that is one.

@@ -11,6 +11,7 @@ use keys::policy::NodeRole;
 use keys::rotate::NewIvk;
 
 use crate::node::{Node, Open, ivk_due};
+use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::system::rfc3339;
 
@@ -24,26 +25,24 @@ const TOPIC: &str = "rotation";
 /// The rotations of one node.
 pub(crate) struct Rotator {
     node: Arc<Node>,
-    every: Option<Duration>,
     /// When the next one is due, as of which unseal and which change of a version.
-    due: Option<((Time, u64), Time)>,
+    due: Option<((Time, u64), Option<Time>)>,
     retry: Option<Instant>,
 }
 
 impl Rotator {
     pub(crate) fn new(node: Arc<Node>) -> Self {
-        let every = node.config.ivk_every.filter(|_| node.config.role == NodeRole::Core);
-        Self { node, every, due: None, retry: None }
+        Self { node, due: None, retry: None }
     }
 
     /// Rotates whenever it is due, until it is told to stop.
     pub(crate) async fn run(mut self, mut stop: Stop) -> io::Result<()> {
-        let Some(every) = self.every else {
+        if self.node.config.role == NodeRole::Edge || self.node.config.ivk.schedule == Schedule::OnDemand {
             stop.requested().await;
             return Ok(());
-        };
+        }
         loop {
-            if let Err(error) = self.look(every).await {
+            if let Err(error) = self.look().await {
                 tracing::warn!(%error, "whether the IVK is due for rotation cannot be told");
             }
             tokio::select! {
@@ -53,9 +52,9 @@ impl Rotator {
         }
     }
 
-    async fn look(&mut self, every: Duration) -> Result<(), keys::Error> {
+    async fn look(&mut self) -> Result<(), keys::Error> {
         let Some(open) = self.node.open() else { return Ok(()) };
-        let due = self.due(&open, every).await?;
+        let Some(due) = self.due(&open).await? else { return Ok(()) };
         if open.vault.now() < due || self.retry.is_some_and(|retry| Instant::now() < retry) {
             return Ok(());
         }
@@ -77,17 +76,17 @@ impl Rotator {
         Ok(())
     }
 
-    async fn due(&mut self, open: &Open, every: Duration) -> Result<Time, keys::Error> {
+    async fn due(&mut self, open: &Open) -> Result<Option<Time>, keys::Error> {
         let of = (open.since, open.vault.parents_epoch());
         if let Some((known, due)) = self.due
             && known == of
         {
             return Ok(due);
         }
-        let due = ivk_due(&open.vault.ivk_status().await?, self.node.identity.cluster, every)?;
+        let due = ivk_due(&open.vault.ivk_status().await?, self.node.identity.cluster, &self.node.config.ivk.schedule)?;
         self.due = Some((of, due));
         // Somebody has rotated it by hand.
-        if open.vault.now() < due {
+        if due.is_some_and(|due| open.vault.now() < due) {
             self.node.notices.say(TOPIC, Vec::new());
         }
         Ok(due)

@@ -1,4 +1,5 @@
-//! What a core has answered to changes that edges asked for in their clients' names, for ten minutes: a request that comes again gets the answer that it had (F8).
+//! What a core has answered to changes that edges asked for in their clients' names, or pipelines by name, for ten minutes: a request that comes again
+//! gets the answer that it had (F8).
 //!
 //! The answer is stored with the change, in one transaction, so there is never the one without the other.
 
@@ -22,7 +23,7 @@ const PAGE_ROWS: usize = 256;
 /// A request that an edge forwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Forwarded {
-    /// The edge's group.
+    /// The edge's group, or the service that was deployed.
     pub group: ServiceId,
     /// The name that the edge gave it.
     pub request: Uuid,

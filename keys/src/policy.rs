@@ -178,6 +178,14 @@ pub enum Action {
     RollBack = 139,
     /// A version of the IVK was destroyed, after its custodians had approved it.
     DestroyIvk = 137,
+    /// A key's end by its dates was written down.
+    Expire = 152,
+    /// Everything below a key that others may know is to get new material.
+    OrderRenewal = 153,
+    /// Everything below such a key has got new material.
+    EndRenewal = 154,
+    /// A service was deployed: its default key gets a next version.
+    DeployService = 155,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -202,7 +210,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 65] = [
+    pub const ALL: [Self; 69] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -258,6 +266,10 @@ impl Action {
         Self::RetireKey,
         Self::RollBack,
         Self::DestroyIvk,
+        Self::Expire,
+        Self::OrderRenewal,
+        Self::EndRenewal,
+        Self::DeployService,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -331,6 +343,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Operator | Role::Custodian)
         }
         (NodeRole::Core, A::EnrolEdge | A::RevokeEdge | A::DisableTenant | A::EnableTenant, None) => role == Role::Operator,
+        (NodeRole::Core, A::DeployService, None) => matches!(role, Role::Operator | Role::TenantAdmin),
         (NodeRole::Core, A::RenewLease | A::ReportReferences, None) => role == Role::Edge,
         (NodeRole::Core, A::Inspect, Some(Layer::EdgeGroup)) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::Inspect, None) => matches!(role, Role::Operator | Role::Auditor),

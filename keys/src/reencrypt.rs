@@ -51,6 +51,33 @@ impl Cursor {
     pub(crate) fn among(objects: Objects) -> Self {
         Self { objects: Some(objects), ..Self::default() }
     }
+
+    /// Behind this row; `None` if no walk comes by it.
+    #[must_use]
+    pub fn behind(row: RowId) -> Option<Self> {
+        let layer = LAYERS.iter().position(|layer| *layer == row.layer)?;
+        Some(Self { layer, before: Some(row), ..Self::default() })
+    }
+
+    /// The last row that was looked at; `None` at the beginning of a layer.
+    #[must_use]
+    pub fn place(&self) -> Option<RowId> {
+        self.before
+    }
+
+    /// Is this row looked at already?
+    #[must_use]
+    pub fn is_behind(&self, row: RowId) -> bool {
+        LAYERS
+            .iter()
+            .position(|layer| *layer == row.layer)
+            .is_none_or(|layer| layer < self.layer || layer == self.layer && self.before.is_some_and(|before| before <= row))
+    }
+
+    /// Something above the rows was replaced since the last step.
+    pub fn forget(&mut self) {
+        self.active.clear();
+    }
 }
 
 /// What one step of a walk has staged.

@@ -17,14 +17,15 @@
 
 use serde::Serialize;
 
-use crate::attributes::{Attributes, Links};
+use crate::attributes::{Attributes, Links, Revocation};
 use crate::budget::RowHeader;
 use crate::error::Error;
 use crate::id::{Generation, KeyVersion, Layer, RowId, TenantId, Time};
 use crate::lifecycle::{Dates, Event, Purpose, State};
-use crate::policy::Authorized;
 use crate::policy::verb::ReKey;
+use crate::policy::{Action, Authorized};
 use crate::port::Change;
+use crate::record::{Outcome, Record, Subject};
 use crate::resource::Resource;
 use crate::row::{Header, ParentRef, Row};
 use crate::tenancy::{Service, Tenant, tenant_row};
@@ -33,6 +34,9 @@ use crate::vault::{NewKey, Vault, View};
 
 /// What a client has said of one version and a replacement does not take over (table 173): its links, and what tells of how it was made.
 const NOT_COPIED: [&str; 3] = ["Link", "Original Creation Date", "Random Number Generator"];
+
+/// KMIP's Revocation Reason Code Key Compromise.
+const KEY_COMPROMISE: u32 = 2;
 
 /// A version that is to be replaced.
 struct Old {
@@ -62,6 +66,52 @@ impl Vault {
         edit: impl FnOnce(&View, Attributes, Time) -> Result<Attributes, E>,
     ) -> Result<View, E> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        self.rekey_row(unit, row, view, edit).await
+    }
+
+    /// As [`Vault::rekey`], with the attributes as they are copied, of a version that others may know: that becomes Compromised.
+    ///
+    /// - `renews`: what lies below a tenant's key gets new material too, which is ordered with the change and done by the node.
+    ///
+    /// # Errors
+    /// As [`Vault::rekey`]; [`Error::Invalid`] if a service's key is to have what lies below it renewed.
+    pub async fn rekey_compromised(&self, unit: &mut Unit, authorized: Authorized<ReKey>, renews: bool) -> Result<View, Error> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let Header { id, owner, .. } = row.header;
+        if renews && id.layer != Layer::L2 {
+            return Err(Error::invalid(
+                "rekey_dependents",
+                "only below a tenant's key (L2); what lies below a service's key its clients replace",
+            ));
+        }
+        let new = self.rekey_row(unit, row, view, |_, attributes, _| Ok::<_, Error>(attributes)).await?;
+        let row = self.row_in(unit, id).await?;
+        let view = self.view_of_row(&row).await?;
+        if view.state != State::Compromised {
+            let state = view.state.next(id.layer, Event::Compromise)?;
+            let (now, mut attributes) = (self.now(), (*view.attributes).clone());
+            attributes.dates.compromise = Some(now);
+            attributes.dates.compromise_occurrence = Some(attributes.dates.initial);
+            attributes.revocation = Some(Revocation { code: KEY_COMPROMISE, message: None });
+            let revoked = self.stage_change(unit, row, state, attributes).await?;
+            let Subject { object, version, generation } = Subject::from(&revoked.header);
+            let (session, action) = (unit.session(), Action::Revoke);
+            unit.record_also(Record { time: now, session, action, object, version, generation, outcome: Outcome::Success });
+        }
+        if renews {
+            self.order(unit, Some(owner.tenant)).await?;
+        }
+        Ok(new)
+    }
+
+    /// As [`Vault::rekey`], for who has the right to it: whoever asked was authorized, or the node does it of its own accord.
+    pub(crate) async fn rekey_row<E: From<Error>>(
+        &self,
+        unit: &mut Unit,
+        row: Row,
+        view: View,
+        edit: impl FnOnce(&View, Attributes, Time) -> Result<Attributes, E>,
+    ) -> Result<View, E> {
         must_be_newest(&view)?;
         let now = self.now();
         let attributes = edit(&view, replacement(&view, now), now)?;

@@ -32,6 +32,8 @@ pub struct NewIvk {
     pub aead: Option<Aead>,
     /// The versions so far may be known to others: nothing but re-encryption opens them any more.
     pub is_compromised: bool,
+    /// Everything below gets new material too, which is ordered with the rotation and done by the node.
+    pub renews: bool,
     /// SHA-256 of what names the request: one that comes again is told what it has done.
     pub request: Option<[u8; 32]>,
 }
@@ -110,6 +112,9 @@ impl Vault {
         let Subject { object, version: named, generation } = subject;
         let (session, action) = (unit.session(), Action::RotateIvk);
         unit.record(Record { time: now, session, action, object, version: named, generation, outcome: Outcome::Success });
+        if new.renews {
+            self.order(unit, None).await?;
+        }
         Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: false })
     }
 

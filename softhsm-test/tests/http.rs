@@ -157,7 +157,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
     let found = r#"{"operation":"ivk-destroy","version":1,"found":{"status":"retired","algorithm":"","created":"","keys":0,"shreds":9}}"#;
-    let cells: [(String, [u16; 5]); 58] = [
+    let cells: [(String, [u16; 5]); 61] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -184,6 +184,9 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (post("/api/v1/tenants", "{\"name\":\"Not A Name\"}"), [400, 403, 403, 403, 403]),
         (post("/api/v1/tenants/acme/services", "{\"name\":\"billing\"}"), [409, 403, 403, 403, 403]),
         (post("/api/v1/tenants/acme/services", "{\"name\":\"new\",\"resource\":\"Not A Name\"}"), [400, 403, 403, 403, 403]),
+        (post("/api/v1/tenants/acme/services/nobody/deployed", ""), [404, 403, 404, 403, 403]),
+        (post("/api/v1/tenants/globex/services/billing/deployed", ""), [200, 403, 404, 403, 403]),
+        (post("/api/v1/kek/rotate", "{\"rekey_dependents\":true}"), [400, 403, 403, 403, 403]),
         (get("/api/v1/openapi.json"), [200, 200, 200, 403, 403]),
         (get("/api/v1/nothing"), [404, 404, 404, 404, 404]),
         (get("/api/v1/keys"), [200, 200, 200, 403, 403]),

@@ -20,8 +20,9 @@ use zeroize::Zeroizing;
 
 use crate::admin::types::{
     AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, GiveUpEdge, KekRotated, KekSchedule, KekStatus,
-    KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, ServiceInfo,
-    ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
+    KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, RotateKey,
+    ServiceDeployed, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo,
+    VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -289,6 +290,15 @@ impl Client {
         self.post(&format!("tenants/{}/services", segment(tenant)), new).await
     }
 
+    /// Tells that a service was deployed, so that its default key gets a next version.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such tenant or service.
+    pub async fn service_deployed(&self, tenant: &str, service: &str) -> Result<ServiceDeployed, ClientError> {
+        let path = format!("tenants/{}/services/{}/deployed", segment(tenant), segment(service));
+        self.call(Method::POST, &path, "application/json", Bytes::new()).await
+    }
+
     /// All edge groups.
     ///
     /// # Errors
@@ -454,8 +464,8 @@ impl Client {
     ///
     /// # Errors
     /// `Refused` with status 403 for who is no tenant-admin, 409 if the key cannot be replaced now.
-    pub async fn rotate_key(&self, id: &str) -> Result<KeyInfo, ClientError> {
-        self.call(Method::POST, &format!("keys/{}/rotate", segment(id)), "application/octet-stream", Bytes::new()).await
+    pub async fn rotate_key(&self, id: &str, how: &RotateKey) -> Result<KeyInfo, ClientError> {
+        self.post(&format!("keys/{}/rotate", segment(id)), how).await
     }
 
     /// Makes an earlier version of an L2.1 the Active one again.

@@ -1,6 +1,7 @@
 //! The routes of the key-encrypting key, which is the IVK: its versions, its rotation, and the walk that brings keys under the newest one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::extract::State;
@@ -10,21 +11,25 @@ use cipher::aead::Aead;
 use keys::cluster::IvkStatus;
 use keys::id::KeyVersion;
 use keys::lifecycle;
+use keys::order::Order;
 use keys::policy::Action;
 use keys::record::Outcome;
 use keys::rotate::NewIvk;
 
-use crate::admin::act::{Answer, Deed, act, tend};
+use crate::admin::act::{Answer, Deed, Tries, act, tend};
 use crate::admin::ceremony_routes;
 use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{
-    CeremonyInfo, DestroyIvk, IvkFound, IvkInfo, KekRotated, KekSchedule, KekStatus, NewCeremony, ReencryptionInfo, RotateKek,
+    CeremonyInfo, DestroyIvk, IvkFound, IvkInfo, KekRotated, KekSchedule, KekStatus, NewCeremony, ReencryptionInfo, RenewalInfo, RotateKek,
+    ScheduleInfo,
 };
+use crate::config::{Ivk, rate_text};
 use crate::node::{Node, RetireError, ivk_due};
 use crate::reencryptor::{LastWalk, Progress};
+use crate::schedule::Schedule;
 use crate::system::rfc3339;
 
 /// Names a request, so that it is done once however often it comes.
@@ -39,7 +44,7 @@ const CONTROL: Deed = Deed::new(Action::ControlReencryption, None);
 #[utoipa::path(get, path = "/api/v1/kek/status", tag = "kek", responses((status = 200, description = "As asked", body = KekStatus), Refusals))]
 pub(super) async fn kek_status(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekStatus>> {
     let versions = act(&node, &call, INSPECT, async |vault, _unit, _subject| Ok(vault.ivk_status().await?)).await?;
-    Ok(Json(status_of(&node, &versions)))
+    Ok(Json(status_of(&node, &versions).await?))
 }
 
 /// Makes the next version of the IVK, which wraps from then on. Keys under the one before are brought under it in the background. For operators.
@@ -76,29 +81,52 @@ pub(super) async fn rotate_kek(
 }
 
 fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
-    let RotateKek { algorithm, compromised } = sent.json()?;
+    let RotateKek { algorithm, compromised, rekey_dependents } = sent.json()?;
+    if rekey_dependents && !compromised {
+        return Err(Refused::invalid("rekey_dependents: only with `compromised`; otherwise what lies below keeps its material".to_owned()));
+    }
     let names = || Aead::ALL.map(Aead::name).join(", ");
     let named = |name: String| Aead::ALL.into_iter().find(|aead| aead.name() == name);
     let aead = algorithm.map(|name| named(name).ok_or_else(|| Refused::invalid(format!("algorithm: one of {}", names())))).transpose()?;
+    Ok(NewIvk { aead, is_compromised: compromised, renews: rekey_dependents, request: request_name(headers)? })
+}
+
+/// SHA-256 of what the caller calls its request, if it does.
+pub(super) fn request_name(headers: &HeaderMap) -> Answer<Option<[u8; 32]>> {
     let request = headers.get(IDEMPOTENCY_KEY).map(|name| match name.as_bytes() {
         name if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&name.len()) => Ok(cipher::mac::sha256(&[name])),
         _ => Err(Refused::invalid(format!("{IDEMPOTENCY_KEY}: 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"))),
     });
-    Ok(NewIvk { aead, is_compromised: compromised, request: request.transpose()? })
+    request.transpose()
 }
 
-/// When the IVK is rotated by itself.
+/// When the IVK, tenants' keys and services' default keys are rotated by themselves.
 #[utoipa::path(get, path = "/api/v1/kek/schedule", tag = "kek", responses((status = 200, description = "As asked", body = KekSchedule), Refusals))]
 pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekSchedule>> {
-    let every = node.config.ivk_every;
+    let Ivk { schedule, tenants, services, replace_expired } = &node.config.ivk;
     let (due, now) = act(&node, &call, INSPECT, async |vault, _unit, _subject| {
         let versions = vault.ivk_status().await?;
-        let due = every.map(|every| ivk_due(&versions, node.identity.cluster, every)).transpose()?;
-        Ok((due, vault.now()))
+        Ok((ivk_due(&versions, node.identity.cluster, schedule)?, vault.now()))
     })
     .await?;
-    let every = every.map(|every| humantime::format_duration(every).to_string());
-    Ok(Json(KekSchedule { every, next: due.map(rfc3339), overdue: due.is_some_and(|due| due < now) }))
+    let ScheduleInfo { every, at } = schedule_info(schedule);
+    Ok(Json(KekSchedule {
+        every,
+        at,
+        next: due.map(rfc3339),
+        overdue: due.is_some_and(|due| due < now),
+        tenants: schedule_info(tenants),
+        services: schedule_info(services),
+        replace_expired: *replace_expired,
+    }))
+}
+
+fn schedule_info(schedule: &Schedule) -> ScheduleInfo {
+    match schedule {
+        Schedule::OnDemand => ScheduleInfo { every: None, at: None },
+        Schedule::Every(every) => ScheduleInfo { every: Some(humantime::format_duration(*every).to_string()), at: None },
+        Schedule::At(calendar) => ScheduleInfo { every: None, at: Some(calendar.text().to_owned()) },
+    }
 }
 
 /// Archives a version of the IVK, if no key lies under it any more. For operators.
@@ -123,7 +151,7 @@ pub(super) async fn retire_kek(State(node): State<Arc<Node>>, Extension(call): E
         // It has left its record itself, in one unit with the change.
         Ok(versions) => {
             node.metrics.requests.count(call.origin, Action::RetireIvk, Outcome::Success);
-            Ok(Json(status_of(&node, &versions)))
+            Ok(Json(status_of(&node, &versions).await?))
         }
         Err(refused) => {
             call.note(&node, Action::RetireIvk, refused.outcome)?;
@@ -169,7 +197,7 @@ fn no_such_version(text: &str) -> Refused {
     get, path = "/api/v1/kek/reencryption", tag = "kek", responses((status = 200, description = "As asked", body = ReencryptionInfo), Refusals)
 )]
 pub(super) async fn reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
-    tend(&node, &call, INSPECT, async { Ok(Json(reencryption_info(&node))) }).await
+    tend(&node, &call, INSPECT, async { Ok(Json(reencryption_info(&node).await?)) }).await
 }
 
 /// Has a walk begin, although nothing is known to be due. For operators.
@@ -178,16 +206,21 @@ pub(super) async fn reencryption(State(node): State<Arc<Node>>, Extension(call):
     responses((status = 200, description = "It begins", body = ReencryptionInfo), Refusals)
 )]
 pub(super) async fn start_reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
-    control(&node, &call, |node| node.reencryption.start()).await
+    let work = async {
+        let _is_open = node.unsealed()?;
+        node.reencryption.start();
+        Ok(Json(reencryption_info(&node).await?))
+    };
+    tend(&node, &call, CONTROL, work).await
 }
 
-/// Holds the walk until it is resumed, or the node is restarted. For operators.
+/// Holds the walk until it is resumed, also over a restart. For operators.
 #[utoipa::path(
     post, path = "/api/v1/kek/reencryption/pause", tag = "kek",
     responses((status = 200, description = "It is held", body = ReencryptionInfo), Refusals)
 )]
 pub(super) async fn pause_reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
-    control(&node, &call, |node| node.reencryption.pause(true)).await
+    hold(&node, &call, true).await
 }
 
 /// Lets the walk go on. For operators.
@@ -196,28 +229,36 @@ pub(super) async fn pause_reencryption(State(node): State<Arc<Node>>, Extension(
     responses((status = 200, description = "It goes on", body = ReencryptionInfo), Refusals)
 )]
 pub(super) async fn resume_reencryption(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<ReencryptionInfo>> {
-    control(&node, &call, |node| node.reencryption.pause(false)).await
+    hold(&node, &call, false).await
 }
 
-async fn control(node: &Arc<Node>, call: &Call, change: impl FnOnce(&Node)) -> Answer<Json<ReencryptionInfo>> {
-    let work = async {
-        let _is_open = node.unsealed()?;
-        change(node);
-        Ok(Json(reencryption_info(node)))
-    };
-    tend(node, call, CONTROL, work).await
+/// Holds the walk or lets it go on, here and after a restart.
+async fn hold(node: &Arc<Node>, call: &Call, is_paused: bool) -> Answer<Json<ReencryptionInfo>> {
+    let mut tries = Tries::default();
+    loop {
+        let held = act(node, call, CONTROL, async |vault, unit, _subject| {
+            Ok(vault.change_walk(unit, |state| state.is_paused = is_paused).await?)
+        });
+        let held = held.await;
+        if !tries.again(&held) {
+            held?;
+            node.reencryption.pause(is_paused);
+            return Ok(Json(reencryption_info(node).await?));
+        }
+    }
 }
 
-fn reencryption_info(node: &Node) -> ReencryptionInfo {
-    let Progress { is_walking, began, ended, looked, moved, refused, refused_count, expected, error, last: _ } =
+async fn reencryption_info(node: &Node) -> Answer<ReencryptionInfo> {
+    let Progress { is_walking, is_resumed, began, ended, looked, moved, refused, refused_count, expected, error, last: _ } =
         node.reencryption.progress();
+    let limits = node.reencryption.limits();
     let state = match (node.reencryption.is_paused(), is_walking, ended) {
         (true, ..) => "paused",
         (false, true, _) => "walking",
         (false, false, Some(_)) if error.is_none() => "done",
         (false, false, _) => "waiting",
     };
-    ReencryptionInfo {
+    Ok(ReencryptionInfo {
         state: state.to_owned(),
         began: began.map(rfc3339),
         ended: ended.map(rfc3339),
@@ -227,7 +268,27 @@ fn reencryption_info(node: &Node) -> ReencryptionInfo {
         refused: refused_count,
         refusals: refused.into_iter().map(|finding| format!("{}: {}", finding.row, finding.what)).collect(),
         error,
+        resumed: is_resumed,
+        rate: rate_text(limits.rate),
+        cpu: format!("{}%", limits.cpu),
+        urgent: node.reencryption.is_urgent(),
+        renewals: renewals(node).await?,
+        renewed: node.renewed.load(Ordering::Relaxed),
+    })
+}
+
+/// The orders that wait; a node that is sealed knows of none.
+async fn renewals(node: &Node) -> Answer<Vec<RenewalInfo>> {
+    let Some(open) = node.open() else { return Ok(Vec::new()) };
+    let mut renewals = Vec::new();
+    for Order { tenant, until } in open.vault.orders().await? {
+        let tenant = match tenant {
+            Some(id) => Some(open.vault.tenant(id).await.map_or_else(|_| id.to_string(), |tenant| tenant.name.to_string())),
+            None => None,
+        };
+        renewals.push(RenewalInfo { tenant, until: rfc3339(until) });
     }
+    Ok(renewals)
 }
 
 /// What was found of a version that is to be destroyed.
@@ -242,9 +303,10 @@ pub(super) fn found(status: &IvkStatus, shreds: u64) -> IvkFound {
     }
 }
 
-fn status_of(node: &Node, versions: &[IvkStatus]) -> KekStatus {
+async fn status_of(node: &Node, versions: &[IvkStatus]) -> Answer<KekStatus> {
     let walk = node.reencryption.progress();
-    KekStatus { versions: versions.iter().map(|status| ivk_info(status, &walk)).collect(), reencryption: reencryption_info(node) }
+    let versions = versions.iter().map(|status| ivk_info(status, &walk)).collect();
+    Ok(KekStatus { versions, reencryption: reencryption_info(node).await? })
 }
 
 fn ivk_info(status: &IvkStatus, walk: &Progress) -> IvkInfo {

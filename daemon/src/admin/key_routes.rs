@@ -25,7 +25,7 @@ use crate::admin::peer::Call;
 use crate::admin::routes::{existing_tenant, scope_name};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, WrappedByInfo};
+use crate::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, RotateKey, WrappedByInfo};
 use crate::node::Node;
 use crate::system::rfc3339;
 
@@ -99,19 +99,25 @@ pub(super) async fn show_key(State(node): State<Arc<Node>>, Extension(call): Ext
 /// The new version has fresh material and every other attribute that a KMIP Re-key copies. What the old one has encrypted stays as it is.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key}/rotate", tag = "keys", params(("key" = String, Path, description = "Identifier of the newest version")),
+    request_body(content = Option<RotateKey>, content_type = "application/json", description = "How; empty: as a matter of routine"),
     responses((status = 201, description = "The new version", body = KeyInfo), Refusals)
 )]
 pub(super) async fn rotate_key(
     State(node): State<Arc<Node>>,
     Extension(call): Extension<Call>,
     key: Named,
+    sent: Sent,
 ) -> Answer<(StatusCode, Json<KeyInfo>)> {
     let deed = Deed::new(Action::ReKey, Some(Layer::L3)).of(identifier(&key));
     let mut tries = Tries::default();
     let made = loop {
         let made = act(&node, &call, deed, async |vault, unit, subject| {
             let (grants, authorized) = authorized::<verb::ReKey>(vault, unit, &call, subject).await?;
-            let new = vault.rekey(unit, authorized, |_old, copied, _now| Ok::<_, Error>(copied)).await.map_err(refused)?;
+            let new = match how(&sent)? {
+                RotateKey { compromised: true, rekey_dependents } => vault.rekey_compromised(unit, authorized, rekey_dependents).await,
+                RotateKey { compromised: false, .. } => vault.rekey(unit, authorized, |_old, copied, _now| Ok::<_, Error>(copied)).await,
+            };
+            let new = new.map_err(refused)?;
             *subject = Subject::from(&new.header);
             Ok(vault.described(&grants, new).await?)
         });
@@ -120,7 +126,18 @@ pub(super) async fn rotate_key(
             break made?;
         }
     };
+    if how(&sent)?.compromised {
+        node.reencryption.hurry();
+    }
     Ok((StatusCode::CREATED, Json(key_info(made))))
+}
+
+fn how(sent: &Sent) -> Answer<RotateKey> {
+    let how = if sent.bytes()?.is_empty() { RotateKey::default() } else { sent.json()? };
+    if how.rekey_dependents && !how.compromised {
+        return Err(Refused::invalid("rekey_dependents: only with `compromised`; otherwise what lies below keeps its material".to_owned()));
+    }
+    Ok(how)
 }
 
 /// Makes an earlier version of an L2.1 the Active one again, and the Active one Deprecated. For the tenant-admin.

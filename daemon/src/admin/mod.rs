@@ -11,6 +11,7 @@ pub mod peer;
 pub mod routes;
 pub mod sent;
 pub mod server;
+mod service_routes;
 pub(crate) mod shard_routes;
 mod slot_routes;
 pub mod status;

@@ -23,7 +23,7 @@ use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{Memory, NewService, NewTenant, ResourceInfo, ServiceInfo, Status, TenantInfo, UnsealBy};
-use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, shard_routes, slot_routes};
+use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, service_routes, shard_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
@@ -42,6 +42,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(disable_tenant))
         .routes(routes!(enable_tenant))
         .routes(routes!(services, create_service))
+        .routes(routes!(service_routes::service_deployed))
         .routes(routes!(key_routes::list_keys))
         .routes(routes!(key_routes::show_key))
         .routes(routes!(key_routes::rotate_key))

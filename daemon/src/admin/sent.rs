@@ -121,6 +121,28 @@ impl Named {
     }
 }
 
+/// The two names in a route's path.
+pub struct NamedTwice(Result<(String, String), PathRejection>);
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedTwice {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(Path::<(String, String)>::from_request_parts(parts, state).await.map(|Path(names)| names)))
+    }
+}
+
+impl NamedTwice {
+    /// The names, percent-decoded, in the path's order.
+    ///
+    /// # Errors
+    /// One of them is not UTF-8.
+    pub fn texts(&self) -> Result<(&str, &str), Refused> {
+        let names = self.0.as_ref().map_err(|error| Refused::invalid(error.body_text()))?;
+        Ok((&names.0, &names.1))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

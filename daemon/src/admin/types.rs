@@ -552,6 +552,21 @@ pub struct RotateKek {
     /// The versions so far may be known to others: they are compromised, and nothing but re-encryption opens them any more.
     #[serde(default)]
     pub compromised: bool,
+    /// With `compromised`: each tenant's key and each service's default key get a next version with new material too, in the background.
+    #[serde(default)]
+    pub rekey_dependents: bool,
+}
+
+/// `POST /api/v1/keys/{key}/rotate`: how the key is to go on; an empty body stands for its defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateKey {
+    /// The version so far may be known to others: it is compromised, and does nothing any more but to have what lies under it moved.
+    #[serde(default)]
+    pub compromised: bool,
+    /// With `compromised`, of a tenant's key: each of its services' default keys gets a next version with new material too, in the background.
+    #[serde(default)]
+    pub rekey_dependents: bool,
 }
 
 /// What a rotation has done.
@@ -570,12 +585,29 @@ pub struct KekRotated {
 /// `GET /api/v1/kek/schedule`: when the IVK is rotated by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KekSchedule {
-    /// How long a version wraps, as `ivk.rotate_every` says; absent: until somebody rotates it.
+    /// How long a version wraps, as `ivk.rotate_every` says, if it does.
     pub every: Option<String>,
-    /// When the next version is made, in RFC 3339: up to a tenth of the interval later than that, by a draw of the cluster's own.
+    /// When it is rotated, as `ivk.rotate_at` says: times in UTC as cron has them. Without either, when somebody asks.
+    pub at: Option<String>,
+    /// When the next version is made, in RFC 3339: up to a tenth of the interval later, or 15 minutes, by a draw of the cluster's own.
     pub next: Option<String>,
     /// That time is over, and no rotation has succeeded since: status says why.
     pub overdue: bool,
+    /// When each tenant's key (L2) is rotated by itself, counted from when its Active version was made.
+    pub tenants: ScheduleInfo,
+    /// The same for each service's default key (L3).
+    pub services: ScheduleInfo,
+    /// A further key of a service that has ended by its dates gets a next version.
+    pub replace_expired: bool,
+}
+
+/// When keys are rotated by themselves: after an interval or at times of a calendar; without either, when somebody asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ScheduleInfo {
+    /// How old a version gets.
+    pub every: Option<String>,
+    /// Times in UTC, as cron has them.
+    pub at: Option<String>,
 }
 
 /// `GET /api/v1/kek/status`: the IVK, and how far what it wraps has come.
@@ -608,6 +640,40 @@ pub struct ReencryptionInfo {
     pub refusals: Vec<String>,
     /// Why the walk waits.
     pub error: Option<String>,
+    /// It goes on from where one was before a restart or a seal.
+    pub resumed: bool,
+    /// Most keys that it moves each second, as `reencrypt.rate` says.
+    pub rate: String,
+    /// Its share of one processor, as `reencrypt.cpu` says.
+    pub cpu: String,
+    /// A version is compromised: neither limit counts until its keys are moved.
+    pub urgent: bool,
+    /// What gets new material because a key above it is compromised, until all of it has.
+    pub renewals: Vec<RenewalInfo>,
+    /// Keys that got a next version by themselves since the node was started: below a compromised key, by a schedule, or because they ended.
+    pub renewed: u64,
+}
+
+/// `POST /api/v1/tenants/{tenant}/services/{service}/deployed`: what became of the service's default key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceDeployed {
+    /// Its version in force; of a request that came again, the one that it has led to.
+    pub key: String,
+    /// The number of that version.
+    pub version: u32,
+    /// The version is new; else the one before was made less than a minute ago, or for this request.
+    pub rotated: bool,
+    /// A request with this Idempotency-Key has done it before.
+    pub repeated: bool,
+}
+
+/// An order to give what lies below a compromised key new material, part of [`ReencryptionInfo`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RenewalInfo {
+    /// What lies below this tenant's key; absent: below the IVK.
+    pub tenant: Option<String>,
+    /// Whatever was made up to then, in RFC 3339.
+    pub until: String,
 }
 
 /// One IVK version, part of [`KekStatus`].

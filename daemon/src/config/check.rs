@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,21 +15,28 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    CertificateFiles, Config, Credential, Custodian, Edge, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Seal, Shamir, Tpm2,
-    TpmPin, Upstream, file, units,
+    CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Reencrypt, Seal,
+    Shamir, Tpm2, TpmPin, Upstream, file, units,
 };
 use crate::identity::Rules;
+use crate::schedule::{Calendar, Schedule};
 
 const CLUSTER_DEFAULT: &str = "strongroom";
 const CLUSTER_CHARS_MAX: usize = 64;
 const HEALTH_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 5699));
 /// What stands in place of an address or a file where there is to be none.
 pub(super) const NONE: &str = "none";
+/// What stands in place of a rate where there is none.
+pub(super) const UNLIMITED: &str = "unlimited";
+const RATE_MAX: u32 = 1_000_000;
 /// Lies in the daemon's own folder.
 const DEVICE_DEFAULT: &str = "strongroom-device";
 const PROBE_INTERVAL_DEFAULT: Duration = Duration::from_secs(3600);
-const IVK_EVERY: &str = "ivk.rotate_every";
-const IVK_EVERY_DEFAULT: Duration = Duration::from_secs(30 * 24 * 3600);
+const IVK_SCHEDULE_DEFAULT: Schedule = Schedule::Every(Duration::from_secs(30 * 24 * 3600));
+/// What an edge is told that has a section of its core.
+const CORES_IVK: &str = "nothing: an edge has no Internal Versioned Key, its core rotates that";
+const CORES_WALK: &str = "nothing: it holds back the walk of a core";
+const ONE_SCHEDULE: &str = "nothing, or `none`: `rotate_at` says already when";
 const IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(3600);
 const CRL_GRACE_DEFAULT: Duration = Duration::ZERO;
 const CRL_GRACES: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(30 * 86_400);
@@ -112,11 +120,6 @@ impl TryFrom<file::File> for Config {
             let what = What::RefusedFor(format!("a list of {}", seal.custodians.len()), "none: an edge seals nothing");
             return Err(Fault { key: "seal.custodians".to_owned(), what });
         }
-        let ivk_every = file.ivk.and_then(|ivk| ivk.rotate_every);
-        if let Some(every) = ivk_every.clone().filter(|_| role == NodeRole::Edge) {
-            let what = What::RefusedFor(every, "nothing: an edge has no Internal Versioned Key, its core rotates that");
-            return Err(Fault { key: IVK_EVERY.to_owned(), what });
-        }
         Ok(Self {
             role,
             data_dir: required("data_dir", file.data_dir, absolute)?,
@@ -124,7 +127,8 @@ impl TryFrom<file::File> for Config {
             listeners: listeners(file.listeners.unwrap_or_default())?,
             identity: rules(file.identity.unwrap_or_default())?,
             seal,
-            ivk_every: optional(IVK_EVERY, ivk_every, life)?.unwrap_or(Some(IVK_EVERY_DEFAULT)),
+            ivk: ivk(role, file.ivk.unwrap_or_default())?,
+            reencrypt: reencrypt(role, file.reencrypt.unwrap_or_default())?,
             edge: edge(role, file.edge)?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
             audit: audit::Settings {
@@ -135,6 +139,78 @@ impl TryFrom<file::File> for Config {
             log: log(file.log.unwrap_or_default())?,
         })
     }
+}
+
+fn ivk(role: NodeRole, raw: file::Ivk) -> Result<Ivk, Fault> {
+    let file::Ivk { rotate_every, rotate_at, tenants, services } = raw;
+    let (tenants, services) = (tenants.unwrap_or_default(), services.unwrap_or_default());
+    let told = [
+        ("ivk.rotate_every", rotate_every.clone()),
+        ("ivk.rotate_at", rotate_at.clone()),
+        ("ivk.tenants.rotate_every", tenants.rotate_every.clone()),
+        ("ivk.tenants.rotate_at", tenants.rotate_at.clone()),
+        ("ivk.services.rotate_every", services.rotate_every.clone()),
+        ("ivk.services.rotate_at", services.rotate_at.clone()),
+        ("ivk.services.replace_expired", services.replace_expired.map(|is_wanted| is_wanted.to_string())),
+    ];
+    let is_edge = role == NodeRole::Edge;
+    if let Some((key, value)) = told.into_iter().find_map(|(key, value)| value.filter(|_| is_edge).map(|value| (key, value))) {
+        return Err(Fault { key: key.to_owned(), what: What::RefusedFor(value, CORES_IVK) });
+    }
+    Ok(Ivk {
+        schedule: schedule("ivk", rotate_every, rotate_at, IVK_SCHEDULE_DEFAULT)?,
+        tenants: schedule("ivk.tenants", tenants.rotate_every, tenants.rotate_at, Schedule::OnDemand)?,
+        services: schedule("ivk.services", services.rotate_every, services.rotate_at, Schedule::OnDemand)?,
+        replace_expired: services.replace_expired.unwrap_or(false),
+    })
+}
+
+fn reencrypt(role: NodeRole, raw: file::Reencrypt) -> Result<Reencrypt, Fault> {
+    let told = [("reencrypt.rate", &raw.rate), ("reencrypt.cpu", &raw.cpu)];
+    if let Some((key, Some(value))) = told.into_iter().find(|(_, value)| role == NodeRole::Edge && value.is_some()) {
+        return Err(Fault { key: key.to_owned(), what: What::RefusedFor(value.clone(), CORES_WALK) });
+    }
+    let default = Reencrypt::default();
+    Ok(Reencrypt {
+        rate: optional("reencrypt.rate", raw.rate, rate)?.unwrap_or(default.rate),
+        cpu: optional("reencrypt.cpu", raw.cpu, share)?.unwrap_or(default.cpu),
+    })
+}
+
+/// So many a second, or as many as can be.
+fn rate(text: &str) -> Option<Option<NonZeroU32>> {
+    if text == UNLIMITED {
+        return Some(None);
+    }
+    let number = digits(text.strip_suffix("/s")?)?;
+    NonZeroU32::new(number).filter(|rate| rate.get() <= RATE_MAX).map(Some)
+}
+
+/// Percent.
+fn share(text: &str) -> Option<u32> {
+    digits(text.strip_suffix('%')?).filter(|percent| (1..=100).contains(percent))
+}
+
+fn digits(text: &str) -> Option<u32> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+/// After an interval or at times of a calendar, but not both.
+fn schedule(at: &str, every: Option<String>, times: Option<String>, default: Schedule) -> Result<Schedule, Fault> {
+    let key = format!("{at}.rotate_every");
+    let interval = optional(&key, every.clone(), life)?;
+    match (optional(&format!("{at}.rotate_at"), times, calendar)?.flatten(), interval) {
+        (Some(_), Some(Some(_))) => Err(Fault { key, what: What::RefusedFor(every.unwrap_or_default(), ONE_SCHEDULE) }),
+        (Some(calendar), _) => Ok(Schedule::At(Box::new(calendar))),
+        (None, Some(Some(every))) => Ok(Schedule::Every(every)),
+        (None, Some(None)) => Ok(Schedule::OnDemand),
+        (None, None) => Ok(default),
+    }
+}
+
+/// Times, or none.
+fn calendar(text: &str) -> Option<Option<Calendar>> {
+    if text == NONE { Some(None) } else { Calendar::parse(text).map(Some) }
 }
 
 fn listeners(raw: file::Listeners) -> Result<Listeners, Fault> {

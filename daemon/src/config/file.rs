@@ -17,6 +17,7 @@ pub struct File {
     pub(super) identity: Option<Identity>,
     pub(super) seal: Option<Seal>,
     pub(super) ivk: Option<Ivk>,
+    pub(super) reencrypt: Option<Reencrypt>,
     pub(super) edge: Option<Edge>,
     pub(super) kmip: Option<Kmip>,
     pub(super) audit: Option<Audit>,
@@ -54,6 +55,31 @@ pub(super) struct Listener {
 #[serde(deny_unknown_fields)]
 pub(super) struct Ivk {
     pub(super) rotate_every: Option<String>,
+    pub(super) rotate_at: Option<String>,
+    pub(super) tenants: Option<Tenants>,
+    pub(super) services: Option<Services>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tenants {
+    pub(super) rotate_every: Option<String>,
+    pub(super) rotate_at: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Services {
+    pub(super) rotate_every: Option<String>,
+    pub(super) rotate_at: Option<String>,
+    pub(super) replace_expired: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Reencrypt {
+    pub(super) rate: Option<String>,
+    pub(super) cpu: Option<String>,
 }
 
 /// A text, or a list of texts.

@@ -16,6 +16,7 @@ const CRL: &str = "the absolute path of a PEM file with a CRL of each CA in `cli
 const GRACE: &str = "a duration with its unit, from 0s to 30days";
 const DURATION: &str = "a duration with its unit, from 1s to 1day, such as \"30s\" or \"1h 30m\"";
 const LIFE: &str = "a duration with its unit, from 1s to 10 years, or `none`";
+const CALENDAR: &str = "times in UTC as cron has them: minute, hour, day of month, month and day of week, such as \"0 3 1 * *\", or `none`";
 const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeholder that takes a whole part";
 
 const TRUTH: &str = "`true` or `false`";
@@ -99,6 +100,14 @@ pub(super) const KEYS: &[Key] = &[
         "a list of 2 to 255 names of other custodians, each with a device or recipient of its own",
     ),
     key("ivk.rotate_every", LIFE),
+    key("ivk.rotate_at", CALENDAR),
+    key("ivk.tenants.rotate_every", LIFE),
+    key("ivk.tenants.rotate_at", CALENDAR),
+    key("ivk.services.rotate_every", LIFE),
+    key("ivk.services.rotate_at", CALENDAR),
+    key("ivk.services.replace_expired", TRUTH),
+    key("reencrypt.rate", "keys that are moved each second, from \"1/s\" to \"1000000/s\", or `unlimited`"),
+    key("reencrypt.cpu", "a share of one processor, from \"1%\" to \"100%\""),
     key("edge.group", "the name of the edge group, 1 to 63 of a-z, 0-9 and -"),
     key_or_list("edge.upstreams", "https://HOST:PORT of a core's HTTPS listener, or a list of up to 16, the preferred one first"),
     key("edge.ca", PEM_FILE),

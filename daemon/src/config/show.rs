@@ -1,6 +1,7 @@
 //! The effective configuration as YAML, in the order of the file.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use ::kmip::{CallerIvs, Credentials};
@@ -8,8 +9,9 @@ use audit::SyncMode;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
-use super::check::{NONE, OAEPS, TYPED, pcrs_text};
-use super::{Config, Custodian, Edge, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
+use super::check::{NONE, OAEPS, TYPED, UNLIMITED, pcrs_text};
+use super::{Config, Custodian, Edge, Ivk, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
+use crate::schedule::Schedule;
 
 impl From<&Config> for file::File {
     fn from(config: &Config) -> Self {
@@ -33,8 +35,24 @@ impl From<&Config> for file::File {
                 probe_interval: Some(units::duration_text(config.seal.probe_interval)),
                 custodians: Some(config.seal.custodians.iter().map(custodian).collect()),
             }),
-            ivk: (config.role == NodeRole::Core)
-                .then(|| file::Ivk { rotate_every: Some(config.ivk_every.map_or_else(|| NONE.to_owned(), units::duration_text)) }),
+            ivk: (config.role == NodeRole::Core).then(|| {
+                let Ivk { schedule: own, tenants, services, replace_expired } = &config.ivk;
+                let (rotate_every, rotate_at) = schedule(own);
+                let (tenants_every, tenants_at) = schedule(tenants);
+                let (services_every, services_at) = schedule(services);
+                file::Ivk {
+                    rotate_every,
+                    rotate_at,
+                    tenants: Some(file::Tenants { rotate_every: tenants_every, rotate_at: tenants_at }),
+                    services: Some(file::Services {
+                        rotate_every: services_every,
+                        rotate_at: services_at,
+                        replace_expired: Some(*replace_expired),
+                    }),
+                }
+            }),
+            reencrypt: (config.role == NodeRole::Core)
+                .then(|| file::Reencrypt { rate: Some(rate_text(config.reencrypt.rate)), cpu: Some(format!("{}%", config.reencrypt.cpu)) }),
             edge: config.edge.as_ref().map(edge),
             kmip: Some(file::Kmip {
                 idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),
@@ -67,6 +85,20 @@ impl From<&Config> for file::File {
             }),
         }
     }
+}
+
+/// The interval and the times.
+fn schedule(schedule: &Schedule) -> (Option<String>, Option<String>) {
+    match schedule {
+        Schedule::OnDemand => (text(NONE), text(NONE)),
+        Schedule::Every(every) => (Some(units::duration_text(*every)), text(NONE)),
+        Schedule::At(calendar) => (text(NONE), text(calendar.text())),
+    }
+}
+
+/// As `reencrypt.rate` has it.
+pub(crate) fn rate_text(rate: Option<NonZeroU32>) -> String {
+    rate.map_or_else(|| UNLIMITED.to_owned(), |rate| format!("{rate}/s"))
 }
 
 fn listener(listener: &Listener) -> file::Listener {

@@ -1,6 +1,7 @@
 //! Whole files with whole environments: what loads, what is refused, and in which words.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,7 +10,8 @@ use ::kmip::Credentials;
 use serde_json::Value;
 
 use super::key::KEYS;
-use super::{CertificateFiles, Config, ConfigError, File, LogFormat, Means, source};
+use super::{CertificateFiles, Config, ConfigError, File, LogFormat, Means, Reencrypt, source};
+use crate::schedule::Schedule;
 
 const EXAMPLE: &str = include_str!("../../../docs/config.example.yaml");
 const EDGE_EXAMPLE: &str = include_str!("../../../docs/config.edge.example.yaml");
@@ -115,7 +117,7 @@ fn role_and_data_dir_are_enough() {
     assert_eq!(config.listeners.health, "127.0.0.1:5699".parse().ok());
     assert!(config.seal.custodians.is_empty());
     assert_eq!(config.seal.probe_interval, Duration::from_secs(3600));
-    assert_eq!(config.ivk_every, Some(Duration::from_secs(30 * 24 * 3600)));
+    assert_eq!(config.ivk.schedule, Schedule::Every(Duration::from_secs(30 * 24 * 3600)));
     assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
     assert_eq!(config.kmip.idle_timeout, Duration::from_secs(3600));
     assert_eq!(config.kmip.message_bytes_max, 1 << 20);
@@ -136,9 +138,51 @@ fn the_health_listener_can_be_turned_off() {
 }
 
 #[test]
+fn the_ivk_is_rotated_after_an_interval_or_at_times_and_not_both() {
+    let schedule = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").ivk.schedule;
+    assert_eq!(schedule("ivk: {rotate_every: none}"), Schedule::OnDemand);
+    for text in ["ivk: {rotate_at: '0 3 1 * *'}", "ivk: {rotate_at: '0 3 1 * *', rotate_every: none}"] {
+        assert!(matches!(schedule(text), Schedule::At(calendar) if calendar.text() == "0 3 1 * *"), "{text}");
+    }
+    let config = load(
+        &(LEAST.to_owned() + "ivk: {tenants: {rotate_every: 1year}, services: {rotate_at: '0 3 * * SUN', replace_expired: true}}"),
+        &[],
+    );
+    let ivk = config.expect("it loads").ivk;
+    assert_eq!((ivk.schedule, ivk.replace_expired), (Schedule::Every(Duration::from_secs(30 * 24 * 3600)), true));
+    assert!(matches!((ivk.tenants, ivk.services), (Schedule::Every(_), Schedule::At(_))));
+    let both = refused("ivk: {rotate_at: '0 3 1 * *', rotate_every: 7days}", &[]);
+    says(&both, &["`ivk.rotate_every` is \"7days\"", "`rotate_at` says already when"]);
+    for (key, value) in [
+        ("rotate_at", "0 3 1 * *"),
+        ("tenants.rotate_every", "30days"),
+        ("services.rotate_at", "0 3 1 * *"),
+        ("services.replace_expired", "true"),
+    ] {
+        let variable = format!("STRONGROOM__IVK__{}", key.replace('.', "__").to_uppercase());
+        let edge = load(EDGE, &[(&variable, value)]).expect_err("an edge has no IVK").to_string();
+        says(&edge, &[&format!("`ivk.{key}` is \"{value}\""), "its core rotates that"]);
+    }
+}
+
+#[test]
+fn re_encryption_is_held_back_at_a_core_and_by_numbers_with_a_unit() {
+    let held = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").reencrypt;
+    assert_eq!(held(""), Reencrypt { rate: None, cpu: 100 });
+    assert_eq!(held("reencrypt: {rate: unlimited, cpu: 7%}"), Reencrypt { rate: None, cpu: 7 });
+    assert_eq!(held("reencrypt: {rate: 1000000/s}"), Reencrypt { rate: NonZeroU32::new(1_000_000), cpu: 100 });
+    for (key, value) in [("rate", "5/s"), ("cpu", "5%")] {
+        let edge = load(&format!("{EDGE}\nreencrypt: {{{key}: {value}}}\n"), &[]).expect_err("a core's").to_string();
+        says(&edge, &[&format!("`reencrypt.{key}` is \"{value}\""), "the walk of a core"]);
+    }
+}
+
+#[test]
 fn what_is_shown_loads_as_the_same_configuration() {
     let odd = "cluster: 'yes: \"no\" # 0123'\nmemory: {arena: 96KiB, require_secretmem: true}\n";
-    for text in [LEAST.to_owned(), whole_example(), EXAMPLE.to_owned(), LEAST.to_owned() + odd + CUSTODIAN + KMIP] {
+    let monthly = LEAST.to_owned()
+        + "ivk: {rotate_at: '0 3 1 * *', tenants: {rotate_at: '0 4 * * *'}, services: {rotate_every: 1day, replace_expired: true}}\nreencrypt: {rate: 500/s, cpu: 20%}\n";
+    for text in [LEAST.to_owned(), monthly, whole_example(), EXAMPLE.to_owned(), LEAST.to_owned() + odd + CUSTODIAN + KMIP] {
         let config = load(&text, &[]).expect("it loads");
         let shown = config.to_yaml();
         let again = load(&shown, &[]).expect("what is shown loads");
@@ -221,7 +265,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "reencrypt: {}", "routing: []", "l1: {}"] {
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "routing: []", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);
@@ -287,6 +331,19 @@ fn values_out_of_range_are_refused() {
         ("seal: {device: ''}", "seal.device"),
         ("ivk: {rotate_every: 0s}", "ivk.rotate_every"),
         ("ivk: {rotate_every: 11years}", "ivk.rotate_every"),
+        ("ivk: {rotate_at: monthly}", "ivk.rotate_at"),
+        ("reencrypt: {rate: '500'}", "reencrypt.rate"),
+        ("reencrypt: {rate: 0/s}", "reencrypt.rate"),
+        ("reencrypt: {rate: +5/s}", "reencrypt.rate"),
+        ("reencrypt: {rate: 1000001/s}", "reencrypt.rate"),
+        ("reencrypt: {cpu: 0%}", "reencrypt.cpu"),
+        ("reencrypt: {cpu: 101%}", "reencrypt.cpu"),
+        ("reencrypt: {cpu: '50'}", "reencrypt.cpu"),
+        ("ivk: {tenants: {rotate_every: 0s}}", "ivk.tenants.rotate_every"),
+        ("ivk: {services: {rotate_at: '0 3 * * *', rotate_every: 1day}}", "ivk.services.rotate_every"),
+        ("ivk: {services: {replace_expired: maybe}}", "ivk.services.replace_expired"),
+        ("ivk: {rotate_at: '0 0 30 2 *'}", "ivk.rotate_at"),
+        ("ivk: {rotate_at: '0 3 1 * *', rotate_every: 30days}", "ivk.rotate_every"),
         ("audit: {sync: never}", "audit.sync"),
         ("log: {level: INFO}", "log.level"),
         ("log: {format: xml}", "log.format"),

@@ -1,7 +1,6 @@
 //! Rotation of the IVK, with the MasterKey in hand for as long as that takes.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use keys::cluster::{self, IvkStatus};
 use keys::hierarchy::MasterKey;
@@ -10,22 +9,16 @@ use keys::lifecycle::State;
 use keys::rotate::{NewIvk, RotatedIvk};
 
 use super::{Node, Open, SlotError};
+use crate::schedule::Schedule;
 
-/// The part of the interval by which a rotation may come later, so that clusters that were made together do not rotate together.
-const JITTER: u64 = 10;
-
-/// When the next version of the IVK is to be made, if each wraps for `every`.
+/// When the next version of the IVK is to be made by itself, if it is.
 ///
 /// # Errors
 /// [`keys::Error::Corrupt`] if no version is Active.
-pub(crate) fn ivk_due(versions: &[IvkStatus], cluster: ClusterId, every: Duration) -> Result<Time, keys::Error> {
+pub(crate) fn ivk_due(versions: &[IvkStatus], cluster: ClusterId, schedule: &Schedule) -> Result<Option<Time>, keys::Error> {
     let active = versions.iter().find(|ivk| ivk.state == State::Active);
     let active = active.ok_or_else(|| keys::Error::Corrupt { what: "no Active version".to_owned(), at: "IVK".to_owned() })?;
-    let every = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-    let drawn = cipher::mac::sha256(&[b"jitter", cluster.as_bytes(), &active.version.0.to_be_bytes()]);
-    let drawn = u64::from_be_bytes(*drawn.first_chunk().expect("a hash has 32 bytes"));
-    let later = i64::try_from(every.saturating_add(drawn % (every / JITTER + 1))).unwrap_or(i64::MAX);
-    Ok(Time::from_millis(active.created.millis().saturating_add(later)))
+    Ok(schedule.due(active.created, &[cluster.as_bytes(), &active.version.0.to_be_bytes()]))
 }
 
 /// Why a version of the IVK was not retired.
@@ -112,6 +105,9 @@ impl Node {
             self.note_all(&lost);
             return Err(error.into());
         }
+        if new.is_compromised {
+            self.reencryption.hurry();
+        }
         // C18: from now on only what was just stored opens what is new.
         cluster::load(&self.store, self.identity.cluster, master).await?;
         tracing::info!(version = rotated.version.0, replaced = rotated.replaced.0, "the IVK was rotated");
@@ -121,6 +117,8 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use cipher::aead::Aead;
     use uuid::Uuid;
 
@@ -128,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_rotation_is_due_after_the_interval_and_at_most_a_tenth_later() {
-        let day = Duration::from_secs(24 * 60 * 60);
+        let day = Schedule::Every(Duration::from_secs(24 * 60 * 60));
         let due = |version, cluster| {
             let made = |version, state, seconds| IvkStatus {
                 version: KeyVersion(version),
@@ -139,13 +137,14 @@ mod tests {
                 destroyed: None,
             };
             let versions = [made(version, State::Active, 1_000_000), made(version - 1, State::Deprecated, 0)];
-            ivk_due(&versions, ClusterId::new(Uuid::from_u128(cluster)), day).expect("one is Active").seconds() - 1_000_000
+            let due = ivk_due(&versions, ClusterId::new(Uuid::from_u128(cluster)), &day).expect("one is Active");
+            due.expect("it has a time").seconds() - 1_000_000
         };
         let all: Vec<i64> = (2..40).flat_map(|version| [due(version, 1), due(version, 2)]).collect();
         assert!(all.iter().all(|seconds| (86_400..=95_040).contains(seconds)), "{all:?}");
         assert_eq!(due(2, 1), due(2, 1), "a restart does not move it");
         let (least, most) = (all.iter().min().expect("some"), all.iter().max().expect("some"));
         assert!(most - least > 4_000, "they are spread: {least} to {most}");
-        assert!(ivk_due(&[], ClusterId::new(Uuid::nil()), day).is_err());
+        assert!(ivk_due(&[], ClusterId::new(Uuid::nil()), &day).is_err());
     }
 }

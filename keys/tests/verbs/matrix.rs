@@ -66,6 +66,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::DisableTenant, &[None], "o"),
     (Action::EnableTenant, &[None], "o"),
     (Action::RetireKey, &[Some(Layer::L2), Some(Layer::L21), Some(Layer::L3)], "t"),
+    (Action::DeployService, &[None], "ot"),
     (Action::RenewLease, &[None], "e"),
     (Action::ReportReferences, &[None], "e"),
 ];

@@ -1,5 +1,6 @@
 //! The verbs that change where a key stands, and what must hold after any of them.
 
+mod deploy;
 mod destroy;
 mod edge;
 mod edge_faults;
@@ -15,6 +16,7 @@ mod matrix;
 mod parents;
 mod races;
 mod rekey;
+mod renew;
 mod resource;
 mod revoke;
 mod rotate;

@@ -23,7 +23,7 @@ use super::destroy::uses;
 use crate::fakes::{Fails, FakeStore, World, name, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
-pub(super) const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, request: None };
+pub(super) const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, renews: false, request: None };
 pub(super) const COMPROMISED: NewIvk = NewIvk { is_compromised: true, ..ROUTINE };
 
 pub(super) async fn rotate(world: &World, vault: &Vault, new: NewIvk) -> Result<RotatedIvk, Error> {

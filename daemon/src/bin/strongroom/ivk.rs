@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
-use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, RotateKek};
+use daemon::admin::types::{IvkInfo, KekRotated, KekSchedule, KekStatus, RenewalInfo, RotateKek, ScheduleInfo};
 
 use crate::ceremony;
 use crate::context::{Context, wait};
@@ -27,7 +27,7 @@ pub(crate) enum Ivk {
     /// Make the next IVK version, which wraps from then on
     #[command(after_help = AFTER_ROTATE)]
     Rotate(Rotate),
-    /// Show when the IVK is rotated by itself
+    /// Show when the IVK and the keys below it are rotated by themselves
     Schedule,
     /// Archive a version that was replaced: all keys are looked at first, and none may lie under it
     Retire {
@@ -57,15 +57,21 @@ pub(crate) struct Rotate {
     /// The versions so far may be known to others: nothing but re-encryption opens them any more
     #[arg(long)]
     compromised: bool,
+    /// Tenants' keys and services' default keys get new material too, in the background: see `strongroom reencrypt status`
+    #[arg(long, requires = "compromised")]
+    rekey_dependents: bool,
 }
 
 /// Runs `ivk ...`.
 pub(crate) fn run(context: &Context, command: &Ivk) -> Result<(), Failure> {
     let client = context.client()?;
     match command {
-        Ivk::Status => context.out.show(&wait(client.kek_status())?.versions, |versions| ivk_text(versions)),
-        Ivk::Rotate(Rotate { algorithm, compromised }) => {
-            let how = RotateKek { algorithm: algorithm.clone(), compromised: *compromised };
+        Ivk::Status => {
+            let KekStatus { versions, reencryption } = wait(client.kek_status())?;
+            context.out.show(&versions, |versions| ivk_text(versions) + &renewals_text(&reencryption.renewals))
+        }
+        Ivk::Rotate(Rotate { algorithm, compromised, rekey_dependents }) => {
+            let how = RotateKek { algorithm: algorithm.clone(), compromised: *compromised, rekey_dependents: *rekey_dependents };
             context.out.show(&wait(client.rotate_kek(&how))?, rotated_text)
         }
         Ivk::Schedule => context.out.show(&wait(client.kek_schedule())?, schedule_text),
@@ -107,6 +113,13 @@ fn ivk_text(versions: &[IvkInfo]) -> String {
     table(&head, versions.iter().map(row).collect(), "no such IVK\n") + &advice.collect::<String>()
 }
 
+/// What is not done yet of `--rekey-dependents`.
+fn renewals_text(renewals: &[RenewalInfo]) -> String {
+    let below = |renewal: &RenewalInfo| renewal.tenant.as_ref().map_or_else(|| "the IVK".to_owned(), |tenant| format!("{tenant}'s key"));
+    let one = |renewal| format!("below {}, keys get new material: see `strongroom reencrypt status`\n", below(renewal));
+    renewals.iter().map(one).collect()
+}
+
 fn rotated_text(rotated: &KekRotated) -> String {
     let KekRotated { version, replaced, millis, .. } = rotated;
     pairs(&[
@@ -117,11 +130,20 @@ fn rotated_text(rotated: &KekRotated) -> String {
 }
 
 fn schedule_text(schedule: &KekSchedule) -> String {
-    let KekSchedule { every, next, overdue } = schedule;
-    let every = every.clone().unwrap_or_else(|| "on demand only (ivk.rotate_every: none)".to_owned());
-    let mut rows = vec![("rotated every", every)];
+    let KekSchedule { every, at, next, overdue, tenants, services, replace_expired } = schedule;
+    let mut rows = vec![("IVK", when_text(&ScheduleInfo { every: every.clone(), at: at.clone() }))];
     rows.extend(next.iter().map(|next| ("next", format!("{next}{}", if *overdue { ", overdue: see `strongroom status`" } else { "" }))));
+    rows.extend([("tenants' keys", when_text(tenants)), ("services' keys", when_text(services))]);
+    rows.push(("expired keys", if *replace_expired { "get a next version" } else { "are Deprecated" }.to_owned()));
     pairs(&rows)
+}
+
+fn when_text(schedule: &ScheduleInfo) -> String {
+    match (&schedule.every, &schedule.at) {
+        (Some(every), _) => format!("every {every}"),
+        (None, Some(at)) => format!("at {at} (minute, hour, day, month, day of week; UTC)"),
+        (None, None) => "on demand only".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -132,12 +154,19 @@ mod tests {
     fn a_schedule_says_what_is_overdue() {
         let schedule = |every: Option<&str>, next: Option<&str>, overdue| KekSchedule {
             every: every.map(str::to_owned),
+            at: None,
             next: next.map(str::to_owned),
             overdue,
+            tenants: ScheduleInfo { every: Some("1year".to_owned()), at: None },
+            services: ScheduleInfo::default(),
+            replace_expired: false,
         };
-        assert!(schedule_text(&schedule(None, None, false)).contains("on demand only"));
+        assert!(schedule_text(&schedule(None, None, false)).contains("IVK             on demand only"));
+        assert!(schedule_text(&schedule(None, None, false)).contains("tenants' keys   every 1year"));
         assert!(!schedule_text(&schedule(Some("30days"), Some("2026"), false)).contains("overdue"));
         assert!(schedule_text(&schedule(Some("30days"), Some("2026"), true)).contains("2026, overdue"));
+        let monthly = KekSchedule { at: Some("0 3 1 * *".to_owned()), ..schedule(None, Some("2026"), false) };
+        assert!(schedule_text(&monthly).contains("0 3 1 * *"));
     }
 
     #[test]
@@ -163,5 +192,13 @@ IVK  STATUS   ALGORITHM    BITS  CREATED  ROTATED  DESTROYED  KEYS
 IVK 1: nothing needs it
 ";
         assert_eq!(ivk_text(&[ivk, gone]), expected);
+    }
+
+    #[test]
+    fn what_gets_new_material_is_told_below_the_versions() {
+        let renewal = |tenant: Option<&str>| RenewalInfo { tenant: tenant.map(str::to_owned), until: "2026".to_owned() };
+        let text = renewals_text(&[renewal(None), renewal(Some("acme"))]);
+        assert!(text.contains("below the IVK, keys") && text.contains("below acme's key, keys"), "{text}");
+        assert!(renewals_text(&[]).is_empty());
     }
 }

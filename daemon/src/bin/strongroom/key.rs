@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
-use daemon::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, WrappedByInfo};
+use daemon::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, RotateKey, WrappedByInfo};
 use jiff::Timestamp;
 use keys::id::ScopeName;
 use keys::list::LISTED_KEYS_MAX;
@@ -44,10 +44,7 @@ pub(crate) enum Key {
     },
     /// Replace a key by its next version, Active at once; the old one still decrypts
     #[command(after_help = BY_TENANT_ADMIN)]
-    Rotate {
-        /// Identifier of the newest version
-        id: String,
-    },
+    Rotate(Rotate),
     /// Let an earlier version of an L2.1 take over again; the Active one is Deprecated
     #[command(after_help = BY_TENANT_ADMIN)]
     Rollback {
@@ -91,6 +88,19 @@ pub(crate) struct List {
     before: Option<String>,
 }
 
+/// `key rotate`.
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// Identifier of the newest version
+    id: String,
+    /// The old version may be known to others: it neither encrypts nor decrypts any more; what lies under a tenant's key is moved first
+    #[arg(long)]
+    compromised: bool,
+    /// Of a tenant's key: its services' default keys get new material too, see `strongroom reencrypt status`
+    #[arg(long, requires = "compromised")]
+    rekey_dependents: bool,
+}
+
 /// `key revoke`.
 #[derive(Debug, Args)]
 pub(crate) struct Revoke {
@@ -120,7 +130,10 @@ pub(crate) fn run(context: &Context, command: &Key) -> Result<(), Failure> {
     match command {
         Key::List(list) => context.out.show(&wait(client.keys(&wanted(list)))?, keys_text),
         Key::Show { id } => one(wait(client.key(id))?),
-        Key::Rotate { id } => one(wait(client.rotate_key(id))?),
+        Key::Rotate(Rotate { id, compromised, rekey_dependents }) => {
+            let how = RotateKey { compromised: *compromised, rekey_dependents: *rekey_dependents };
+            one(wait(client.rotate_key(id, &how))?)
+        }
         Key::Rollback { id } => one(wait(client.roll_key_back(id))?),
         Key::Revoke(revoke) => one(wait(client.revoke_key(&revoke.id, &why(revoke)))?),
         Key::Retire { id, yes } => {

@@ -20,7 +20,7 @@ pub(crate) enum Reencrypt {
     Status(Status),
     /// Begin a walk over all keys, although nothing is known to be due
     Start,
-    /// Hold the walk until it is resumed, or the node is restarted
+    /// Hold the walk until it is resumed, also over a restart
     Pause,
     /// Let the walk go on
     Resume,
@@ -79,7 +79,10 @@ fn show(bar: &ProgressBar, walk: &ReencryptionInfo) {
 }
 
 fn walk_text(walk: &ReencryptionInfo) -> String {
-    let mut rows = vec![("re-encryption", walk.state.clone())];
+    let resumed = if walk.resumed { ", from where it was before" } else { "" };
+    let mut rows = vec![("re-encryption", format!("{}{resumed}", walk.state))];
+    let limits = if walk.urgent { "none, after a compromise".to_owned() } else { format!("rate {}, processor {}", walk.rate, walk.cpu) };
+    rows.push(("limits", limits));
     rows.extend(walk.began.iter().map(|time| ("began", time.clone())));
     rows.extend(walk.ended.iter().map(|time| ("ended", time.clone())));
     let of = walk.of.filter(|of| walk.state != "done" && *of >= walk.looked_at).map_or(String::new(), |of| format!(" of about {of}"));
@@ -89,12 +92,21 @@ fn walk_text(walk: &ReencryptionInfo) -> String {
         rows.push(("refused", format!("{} keys", walk.refused)));
         rows.extend(walk.refusals.iter().map(|refusal| ("", clean(refusal))));
     }
+    rows.extend(walk.renewals.iter().map(|renewal| {
+        let below = renewal.tenant.as_ref().map_or_else(|| "the IVK".to_owned(), |tenant| format!("tenant {tenant}'s key"));
+        ("renews", format!("what lies below {below} and was made until {}", renewal.until))
+    }));
+    if walk.renewed > 0 {
+        rows.push(("renewed", format!("{} keys since the start", walk.renewed)));
+    }
     rows.extend(walk.error.iter().map(|error| ("waits", clean(error))));
     pairs(&rows)
 }
 
 #[cfg(test)]
 mod tests {
+    use daemon::admin::types::RenewalInfo;
+
     use super::*;
 
     #[test]
@@ -109,10 +121,27 @@ mod tests {
             refused: 1,
             refusals: vec!["L2-x: the blob does not verify".to_owned()],
             error: None,
+            resumed: true,
+            rate: "500/s".to_owned(),
+            cpu: "20%".to_owned(),
+            urgent: false,
+            renewals: vec![RenewalInfo { tenant: Some("acme".to_owned()), until: "2026".to_owned() }],
+            renewed: 3,
         };
         let text = walk_text(&walk);
-        for part in ["walking", "7 of about 9 keys", "5 keys", "1 keys", "L2-x"] {
+        for part in [
+            "walking",
+            "7 of about 9 keys",
+            "5 keys",
+            "1 keys",
+            "L2-x",
+            "below tenant acme's key",
+            "3 keys since",
+            "from where it was",
+            "rate 500/s, processor 20%",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        assert!(walk_text(&ReencryptionInfo { urgent: true, ..walk }).contains("none, after a compromise"));
     }
 }

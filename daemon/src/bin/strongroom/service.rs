@@ -1,7 +1,7 @@
 //! `service`: for which of a tenant's workloads keys are kept.
 
 use clap::Subcommand;
-use daemon::admin::types::{NewService, ServiceInfo};
+use daemon::admin::types::{NewService, ServiceDeployed, ServiceInfo};
 use keys::id::ScopeName;
 
 use crate::context::{Context, wait};
@@ -21,6 +21,13 @@ pub(crate) enum Service {
         #[arg(long, value_name = "NAME")]
         resource: Option<ScopeName>,
     },
+    /// Tell that a service was deployed: its default key gets a next version, unless it got one less than a minute ago
+    Deployed {
+        /// Its tenant's name
+        tenant: ScopeName,
+        /// Its name
+        name: ScopeName,
+    },
     /// List a tenant's services
     List {
         /// The tenant's name
@@ -37,6 +44,9 @@ pub(crate) fn run(context: &Context, command: &Service) -> Result<(), Failure> {
             let made = wait(client.create_service(tenant.as_str(), &new))?;
             context.out.show(&made, service_text)
         }
+        Service::Deployed { tenant, name } => {
+            context.out.show(&wait(client.service_deployed(tenant.as_str(), name.as_str()))?, deployed_text)
+        }
         Service::List { tenant } => context.out.show(&wait(client.services(tenant.as_str()))?, |services| services_text(services)),
     }
 }
@@ -46,6 +56,12 @@ fn service_text(service: &ServiceInfo) -> String {
     rows.extend(service.resource.clone().map(|resource| ("resource", resource)));
     rows.push(("default key", service.default_key.clone()));
     pairs(&rows)
+}
+
+fn deployed_text(deployed: &ServiceDeployed) -> String {
+    let ServiceDeployed { key, version, rotated, .. } = deployed;
+    let what = if *rotated { "is in use from now on" } else { "stays: it was made less than a minute ago" };
+    pairs(&[("default key", key.clone()), ("version", format!("{version} {what}"))])
 }
 
 fn services_text(services: &[ServiceInfo]) -> String {
@@ -75,6 +91,13 @@ mod tests {
         let of_ledger = ServiceInfo { resource: Some("ledger".to_owned()), ..billing };
         assert!(service_text(&of_ledger).contains("resource     ledger\n"));
         assert!(services_text(&[of_ledger]).ends_with("billing  s1  ledger    L3-1\n"));
+    }
+
+    #[test]
+    fn a_deployment_says_what_became_of_the_key() {
+        let deployed = |rotated| ServiceDeployed { key: "L3-1".to_owned(), version: 7, rotated, repeated: false };
+        assert!(deployed_text(&deployed(true)).contains("7 is in use"));
+        assert!(deployed_text(&deployed(false)).contains("7 stays"));
     }
 
     #[test]
