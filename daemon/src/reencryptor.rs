@@ -3,13 +3,14 @@
 //! What is due is read from the rows themselves, so a walk that was cut off by a seal, a crash or a failure begins anew and passes over what is done.
 //! It goes in slices of a few milliseconds, each on its turn behind the clients', and while clients are at work it rests as long as it has worked.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use keys::id::Time;
+use keys::id::{ChainId, Time};
 use keys::policy::NodeRole;
 use keys::port::Clock;
 use keys::reencrypt::Cursor;
@@ -64,6 +65,10 @@ pub struct Progress {
     pub expected: Option<u64>,
     /// Why the walk does not go on now.
     pub error: Option<String>,
+    /// How many of the refused lie under which chain.
+    pub left: BTreeMap<ChainId, u64>,
+    /// Of which unseal and which change of a version the last whole walk was.
+    pub walked: Option<(Time, u64)>,
 }
 
 impl Reencryption {
@@ -160,7 +165,7 @@ impl Reencryptor {
             }
             Ok(None) => {
                 self.walked = Some(of);
-                self.finish();
+                self.finish(of);
                 LOOK_EVERY
             }
             Err(error) => {
@@ -183,12 +188,14 @@ impl Reencryptor {
     async fn part(&mut self, open: &Open, walk: Walk) -> Result<Option<Walk>, keys::Error> {
         let mut unit = open.vault.begin(self.node.system);
         let (mut next, mut looked, mut moved, mut refused) = (Some(walk.cursor.clone()), 0, 0, Vec::new());
+        let mut left = Vec::new();
         while let Some(cursor) = next.take() {
             let walked = open.vault.reencrypt(&mut unit, Some(cursor), SLICE_ROWS.min(self.commit_rows)).await?;
             next = walked.next;
             looked += walked.looked;
             moved += walked.moved;
             refused.extend(walked.refused);
+            left.extend(walked.left_under);
             if moved >= self.commit_rows || looked >= LOOKED_ROWS_MAX {
                 break;
             }
@@ -203,14 +210,17 @@ impl Reencryptor {
             Err(error) => return Err(error.into()),
         }
         self.commit_rows = (self.commit_rows * 2).min(COMMIT_ROWS_MAX);
-        self.note(looked, moved, refused);
+        self.note(looked, moved, refused, left);
         Ok(next.map(|cursor| Walk { cursor, ..walk }))
     }
 
-    fn note(&self, looked: usize, moved: usize, refused: Vec<Finding>) {
+    fn note(&self, looked: usize, moved: usize, refused: Vec<Finding>, left: Vec<ChainId>) {
         let mut progress = self.node.reencryption.lock();
         (progress.looked, progress.moved) = (progress.looked + looked as u64, progress.moved + moved as u64);
         progress.refused_count += refused.len() as u64;
+        for chain in left {
+            *progress.left.entry(chain).or_default() += 1;
+        }
         for finding in refused {
             tracing::error!(row = %finding.row, what = finding.what, "a key stays under an old version");
             if progress.refused.len() < TOLD_MAX {
@@ -220,9 +230,10 @@ impl Reencryptor {
         self.node.metrics.reencryption.add(looked, moved);
     }
 
-    fn finish(&self) {
+    fn finish(&self, of: (Time, u64)) {
         let mut progress = self.node.reencryption.lock();
         (progress.is_walking, progress.ended) = (false, Some(SystemClock.now()));
+        progress.walked = Some(of);
         self.node.notices.say(TOPIC, warnings(&progress));
         self.node.metrics.reencryption.refused(progress.refused_count);
         if progress.moved > 0 || progress.refused_count > 0 {

@@ -313,6 +313,14 @@ impl Vault {
         }
     }
 
+    /// The chain that every IVK version is of.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] on an edge.
+    pub fn ivk_chain(&self) -> Result<ChainId, Error> {
+        Ok(self.shelf.registry.active_ivk()?.chain)
+    }
+
     /// Every IVK version, newest first.
     ///
     /// # Errors

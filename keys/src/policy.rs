@@ -174,6 +174,8 @@ pub enum Action {
     RetireIvk = 136,
     /// An earlier version of an L2.1 became Active again.
     RollBack = 139,
+    /// A report on rotation was made and signed.
+    ReportRotation = 156,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -196,7 +198,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 62] = [
+    pub const ALL: [Self; 63] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -250,6 +252,7 @@ impl Action {
         Self::ChangeRoster,
         Self::RetireIvk,
         Self::RollBack,
+        Self::ReportRotation,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -315,6 +318,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
         (NodeRole::Core, A::RotateIvk | A::RetireIvk | A::ControlReencryption, None) => role == Role::Operator,
+        (NodeRole::Core, A::ReportRotation, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {
             matches!(role, Role::Operator | Role::Custodian)

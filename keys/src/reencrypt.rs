@@ -53,6 +53,8 @@ pub struct Walked {
     pub moved: usize,
     /// Rows that stay where they are, because they do not verify.
     pub refused: Vec<Finding>,
+    /// Under which chain each of these lies.
+    pub left_under: Vec<ChainId>,
 }
 
 impl Vault {
@@ -77,7 +79,10 @@ impl Vault {
                     walked.moved += 1;
                     unit.stage(Change::Update { expected, row });
                 }
-                Err(Error::Corrupt { what, .. }) => walked.refused.push(Finding { row: id, what }),
+                Err(Error::Corrupt { what, .. }) => {
+                    walked.refused.push(Finding { row: id, what });
+                    walked.left_under.push(hint.header.parent.chain);
+                }
                 // Removed since it was found.
                 Err(Error::NotFound) => {}
                 Err(error) => return Err(error),

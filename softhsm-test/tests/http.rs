@@ -156,7 +156,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
-    let cells: [(String, [u16; 5]); 49] = [
+    let cells: [(String, [u16; 5]); 54] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -170,6 +170,11 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (post("/api/v1/kek/reencryption/pause", ""), [200, 403, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/resume", ""), [200, 403, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/start", ""), [200, 403, 403, 403, 403]),
+        (get("/api/v1/reports/rotation"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?tenant=globex&limit=1"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?tenant=nobody"), [404, 404, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?limit=1001"), [400, 400, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?after=L3-1"), [400, 400, 403, 403, 403]),
         (get("/api/v1/tenants"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/acme"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/globex"), [200, 200, 404, 403, 403]),

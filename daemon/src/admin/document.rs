@@ -21,7 +21,8 @@ use crate::admin::types::Problem;
         (name = "kek", description = "The Internal Versioned Key, which wraps the tenants' keys"),
         (name = "tenants", description = "Who keeps keys here"),
         (name = "edges", description = "Which edges may keep whose objects"),
-        (name = "keys", description = "The keys of tenants and services: what they are, never what is in them")
+        (name = "keys", description = "The keys of tenants and services: what they are, never what is in them"),
+        (name = "reports", description = "Evidence, signed by the node")
     ),
     components(schemas(Problem))
 )]

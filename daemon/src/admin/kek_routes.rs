@@ -177,8 +177,8 @@ async fn control(node: &Arc<Node>, call: &Call, change: impl FnOnce(&Node)) -> A
     tend(node, call, CONTROL, work).await
 }
 
-fn reencryption_info(node: &Node) -> ReencryptionInfo {
-    let Progress { is_walking, began, ended, looked, moved, refused, refused_count, expected, error } = node.reencryption.progress();
+pub(super) fn reencryption_info(node: &Node) -> ReencryptionInfo {
+    let Progress { is_walking, began, ended, looked, moved, refused, refused_count, expected, error, .. } = node.reencryption.progress();
     let state = match (node.reencryption.is_paused(), is_walking, ended) {
         (true, ..) => "paused",
         (false, true, _) => "walking",

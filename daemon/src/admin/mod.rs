@@ -8,6 +8,8 @@ mod edge_routes;
 mod kek_routes;
 mod key_routes;
 pub mod peer;
+pub mod report;
+mod report_routes;
 pub mod routes;
 pub mod sent;
 pub mod server;

@@ -59,6 +59,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::RotateIvk, &[None], "o"),
     (Action::RetireIvk, &[None], "o"),
     (Action::ControlReencryption, &[None], "o"),
+    (Action::ReportRotation, &[None], "oa"),
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),
     (Action::ListKeys, &[None], "toa"),
