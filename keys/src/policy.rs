@@ -176,6 +176,8 @@ pub enum Action {
     RollBack = 139,
     /// A report on rotation was made and signed.
     ReportRotation = 156,
+    /// A version of the IVK was made that waits to be rotated to.
+    GenerateIvk = 157,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -198,7 +200,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 63] = [
+    pub const ALL: [Self; 64] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -253,6 +255,7 @@ impl Action {
         Self::RetireIvk,
         Self::RollBack,
         Self::ReportRotation,
+        Self::GenerateIvk,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -317,7 +320,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
-        (NodeRole::Core, A::RotateIvk | A::RetireIvk | A::ControlReencryption, None) => role == Role::Operator,
+        (NodeRole::Core, A::GenerateIvk | A::RotateIvk | A::RetireIvk | A::ControlReencryption, None) => role == Role::Operator,
         (NodeRole::Core, A::ReportRotation, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {

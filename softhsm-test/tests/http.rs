@@ -156,7 +156,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l2 = format!("/api/v1/keys/{}", l2["key"].as_str().expect("an identifier"));
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
-    let cells: [(String, [u16; 5]); 54] = [
+    let cells: [(String, [u16; 5]); 55] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -164,6 +164,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (delete("/api/v1/slots/softhsm"), [409, 403, 403, 403, 403]),
         (get("/api/v1/kek/status"), [200, 200, 403, 403, 403]),
         (post("/api/v1/kek/rotate", "{\"algorithm\":\"ROT13\"}"), [400, 403, 403, 403, 403]),
+        (post("/api/v1/kek/generate", "{\"algorithm\":\"ROT13\"}"), [400, 403, 403, 403, 403]),
         (get("/api/v1/kek/schedule"), [200, 200, 403, 403, 403]),
         (post("/api/v1/kek/versions/1/retire", ""), [409, 403, 403, 403, 403]),
         (get("/api/v1/kek/reencryption"), [200, 200, 403, 403, 403]),

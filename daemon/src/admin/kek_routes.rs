@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use cipher::aead::Aead;
 use keys::cluster::IvkStatus;
 use keys::id::KeyVersion;
+use keys::lifecycle;
 use keys::policy::Action;
 use keys::record::Outcome;
 use keys::rotate::NewIvk;
@@ -18,7 +19,7 @@ use crate::admin::document::Refusals;
 use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{IvkInfo, KekRotated, KekSchedule, KekStatus, ReencryptionInfo, RotateKek};
+use crate::admin::types::{GenerateKek, IvkInfo, KekGenerated, KekRotated, KekSchedule, KekStatus, ReencryptionInfo, RotateKek};
 use crate::node::{Node, RetireError, ivk_due};
 use crate::reencryptor::Progress;
 use crate::system::rfc3339;
@@ -38,7 +39,46 @@ pub(super) async fn kek_status(State(node): State<Arc<Node>>, Extension(call): E
     Ok(Json(KekStatus { versions: versions.iter().map(ivk_info).collect(), reencryption: reencryption_info(&node) }))
 }
 
-/// Makes the next version of the IVK, which wraps from then on. Keys under the one before are brought under it in the background. For operators.
+/// Makes a version of the IVK that waits, Pre-Active and wrapping nothing, until the next rotation makes it the Active one. There is at most one that waits. For
+/// operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/generate", tag = "kek", request_body = GenerateKek,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: if it comes again, also after a restart, it is told what it has done")),
+    responses((status = 201, description = "It waits", body = KekGenerated), Refusals)
+)]
+pub(super) async fn generate_kek(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    headers: HeaderMap,
+    sent: Sent,
+) -> Answer<(StatusCode, Json<KekGenerated>)> {
+    let started = Instant::now();
+    let generated = async {
+        call.check(Action::GenerateIvk, None)?;
+        let GenerateKek { algorithm } = sent.json()?;
+        let new = NewIvk { aead: aead(algorithm)?, is_compromised: false, request: request_name(&headers)? };
+        let _is_open = node.unsealed()?;
+        Ok::<_, Refused>(node.generate_ivk(call.session, new).await?)
+    };
+    match generated.await {
+        Ok(made) => {
+            // Unless it was done before, it has left its record itself, in one unit with the change.
+            if made.is_repeated {
+                call.note(&node, Action::GenerateIvk, Outcome::Success)?;
+            } else {
+                node.metrics.requests.count(call.origin, Action::GenerateIvk, Outcome::Success);
+            }
+            let (version, algorithm) = (made.version.0, made.aead.name().to_owned());
+            Ok((StatusCode::CREATED, Json(KekGenerated { version, algorithm, repeated: made.is_repeated, millis: millis_since(started) })))
+        }
+        Err(refused) => {
+            call.note(&node, Action::GenerateIvk, refused.outcome)?;
+            Err(refused)
+        }
+    }
+}
+
+/// Makes the next version of the IVK, or the one that waits, the Active one, which wraps from then on. Keys under the one before are brought under it in the background. For operators.
 #[utoipa::path(
     post, path = "/api/v1/kek/rotate", tag = "kek", request_body = RotateKek,
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: if it comes again, also after a restart, it is told what it has done")),
@@ -58,11 +98,15 @@ pub(super) async fn rotate_kek(
         Ok::<_, Refused>(node.rotate_ivk(call.session, new).await?)
     };
     match rotated.await {
-        // It has left its record itself, in one unit with the change.
         Ok(rotated) => {
-            node.metrics.requests.count(call.origin, Action::RotateIvk, Outcome::Success);
-            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Ok(Json(KekRotated { version: rotated.version.0, replaced: rotated.replaced.0, repeated: rotated.is_repeated, millis }))
+            // Unless it was done before, it has left its record itself, in one unit with the change.
+            if rotated.is_repeated {
+                call.note(&node, Action::RotateIvk, Outcome::Success)?;
+            } else {
+                node.metrics.requests.count(call.origin, Action::RotateIvk, Outcome::Success);
+            }
+            let (version, replaced) = (rotated.version.0, rotated.replaced.0);
+            Ok(Json(KekRotated { version, replaced, repeated: rotated.is_repeated, millis: millis_since(started) }))
         }
         Err(refused) => {
             call.note(&node, Action::RotateIvk, refused.outcome)?;
@@ -73,14 +117,25 @@ pub(super) async fn rotate_kek(
 
 fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
     let RotateKek { algorithm, compromised } = sent.json()?;
+    Ok(NewIvk { aead: aead(algorithm)?, is_compromised: compromised, request: request_name(headers)? })
+}
+
+fn aead(name: Option<String>) -> Answer<Option<Aead>> {
     let names = || Aead::ALL.map(Aead::name).join(", ");
     let named = |name: String| Aead::ALL.into_iter().find(|aead| aead.name() == name);
-    let aead = algorithm.map(|name| named(name).ok_or_else(|| Refused::invalid(format!("algorithm: one of {}", names())))).transpose()?;
+    name.map(|name| named(name).ok_or_else(|| Refused::invalid(format!("algorithm: one of {}", names())))).transpose()
+}
+
+fn request_name(headers: &HeaderMap) -> Answer<Option<[u8; 32]>> {
     let request = headers.get(IDEMPOTENCY_KEY).map(|name| match name.as_bytes() {
         name if (1..=IDEMPOTENCY_KEY_BYTES_MAX).contains(&name.len()) => Ok(cipher::mac::sha256(&[name])),
         _ => Err(Refused::invalid(format!("{IDEMPOTENCY_KEY}: 1 to {IDEMPOTENCY_KEY_BYTES_MAX} bytes"))),
     });
-    Ok(NewIvk { aead, is_compromised: compromised, request: request.transpose()? })
+    request.transpose()
+}
+
+fn millis_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// When the IVK is rotated by itself.
@@ -198,12 +253,23 @@ pub(super) fn reencryption_info(node: &Node) -> ReencryptionInfo {
     }
 }
 
+fn state_name(state: lifecycle::State) -> &'static str {
+    match state {
+        lifecycle::State::PreActive => "pre-active",
+        lifecycle::State::Active => "active",
+        lifecycle::State::Deprecated => "deprecated",
+        lifecycle::State::Retired => "retired",
+        lifecycle::State::Compromised => "compromised",
+        lifecycle::State::Destroyed | lifecycle::State::DestroyedCompromised => "destroyed",
+    }
+}
+
 fn ivk_info(status: &IvkStatus) -> IvkInfo {
     IvkInfo {
         version: status.version.0,
         algorithm: status.aead.name().to_owned(),
         bits: 256,
-        status: format!("{:?}", status.state).to_lowercase(),
+        status: state_name(status.state).to_owned(),
         created: rfc3339(status.created),
         rotated: status.rotated.map(rfc3339),
     }

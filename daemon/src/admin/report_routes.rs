@@ -9,7 +9,7 @@ use axum::{Extension, Json};
 use data_encoding::HEXLOWER;
 use keys::chains::{CHAINS_MAX, ChainPage, ChainStatus, ChainsWanted};
 use keys::cluster::IvkStatus;
-use keys::id::{ChainId, Layer, Time};
+use keys::id::{ChainId, KeyVersion, Layer, Time};
 use keys::lifecycle::State as KeyState;
 use keys::policy::Action;
 use keys::vault::Vault;
@@ -134,7 +134,7 @@ fn ivk_row(node: &Node, (chain, versions): (ChainId, &[IvkStatus]), left: &Left,
         made: rfc3339(active.created),
         age_days: age_days(active.created, now),
         policy: policy(every),
-        last_rotation: (versions.len() > 1).then(|| rfc3339(active.created)),
+        last_rotation: active.activated.filter(|_| active.version > KeyVersion::FIRST).map(rfc3339),
         next_due: due.map(rfc3339),
         overdue: due.is_some_and(|due| due < now),
         keys_under_older: left.under(chain),

@@ -61,6 +61,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(ceremony_routes::cancel_ceremony))
         .routes(routes!(ceremony_routes::manifest))
         .routes(routes!(kek_routes::kek_status))
+        .routes(routes!(kek_routes::generate_kek))
         .routes(routes!(kek_routes::rotate_kek))
         .routes(routes!(kek_routes::kek_schedule))
         .routes(routes!(kek_routes::retire_kek))

@@ -505,12 +505,34 @@ pub struct SlotVerified {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKek {
-    /// How the new version wraps: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV. Absent: as the one before.
+    /// How the new version wraps: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV. Absent: as the one that waits, or else as the one before.
     #[serde(default)]
     pub algorithm: Option<String>,
     /// The versions so far may be known to others: they are compromised, and nothing but re-encryption opens them any more.
     #[serde(default)]
     pub compromised: bool,
+}
+
+/// `POST /api/v1/kek/generate`: a version of the IVK that waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateKek {
+    /// How it will wrap: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV. Absent: as the Active one.
+    #[serde(default)]
+    pub algorithm: Option<String>,
+}
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KekGenerated {
+    /// Its number.
+    pub version: u32,
+    /// How it will wrap.
+    pub algorithm: String,
+    /// A request with this Idempotency-Key has done it before.
+    pub repeated: bool,
+    /// How long it took, in milliseconds, the custodian's device included.
+    pub millis: u64,
 }
 
 /// What a rotation has done.
@@ -578,7 +600,7 @@ pub struct IvkInfo {
     pub algorithm: String,
     /// Its size in bits.
     pub bits: u32,
-    /// `active`, `deprecated`, `retired` or `compromised`.
+    /// `pre-active`, `active`, `deprecated`, `retired` or `compromised`.
     pub status: String,
     /// When it was made, in RFC 3339.
     pub created: String,

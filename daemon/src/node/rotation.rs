@@ -7,7 +7,7 @@ use keys::cluster::{self, IvkStatus};
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, KeyVersion, SessionId, Time};
 use keys::lifecycle::State;
-use keys::rotate::{NewIvk, RotatedIvk};
+use keys::rotate::{GeneratedIvk, NewIvk, RotatedIvk};
 
 use super::{Node, Open, SlotError};
 
@@ -25,7 +25,7 @@ pub(crate) fn ivk_due(versions: &[IvkStatus], cluster: ClusterId, every: Duratio
     let drawn = cipher::mac::sha256(&[b"jitter", cluster.as_bytes(), &active.version.0.to_be_bytes()]);
     let drawn = u64::from_be_bytes(*drawn.first_chunk().expect("a hash has 32 bytes"));
     let later = i64::try_from(every.saturating_add(drawn % (every / JITTER + 1))).unwrap_or(i64::MAX);
-    Ok(Time::from_millis(active.created.millis().saturating_add(later)))
+    Ok(Time::from_millis(active.activated.unwrap_or(active.created).millis().saturating_add(later)))
 }
 
 /// Rows that are looked at in one go.
@@ -69,6 +69,30 @@ impl Node {
             Ok(node.rotate_under(session, &open, &master, new).await?)
         };
         tokio::spawn(rotating).await.expect("a rotation does not panic")
+    }
+
+    /// Makes a version of the IVK that waits until the next rotation makes it the Active one.
+    ///
+    /// # Errors
+    /// [`SlotError`]: no version was made, unless what was stored does not open again.
+    pub async fn generate_ivk(self: &Arc<Self>, session: SessionId, new: NewIvk) -> Result<GeneratedIvk, SlotError> {
+        let node = Arc::clone(self);
+        let generating = async move {
+            let _nobody_else = node.jobs.try_lock().map_err(|_| seal::Error::Busy)?;
+            let seal = Arc::clone(node.seal_slots().ok_or(SlotError::Edge)?);
+            let open = node.opened()?;
+            let master = node.master(&seal).await?;
+            let mut unit = open.vault.begin(session);
+            let generated = open.vault.generate_ivk(&mut unit, &master, new).await?;
+            if !generated.is_repeated {
+                let lost = unit.lost();
+                let _receipt = unit.commit().await.inspect_err(|_| node.note_all(&lost)).map_err(keys::Error::from)?;
+                open.vault.read_back_ivk(&master, generated.version).await?;
+                tracing::info!(version = generated.version.0, "a version of the IVK was generated");
+            }
+            Ok(generated)
+        };
+        tokio::spawn(generating).await.expect("generating does not panic")
     }
 
     /// Archives a version of the IVK, after every key was looked at and none lies under it.
@@ -149,6 +173,7 @@ mod tests {
                 aead: Aead::Aes256Gcm,
                 state,
                 created: Time::from_seconds(seconds),
+                activated: Some(Time::from_seconds(seconds)),
                 rotated: None,
             };
             let versions = [made(version, State::Active, 1_000_000), made(version - 1, State::Deprecated, 0)];

@@ -56,6 +56,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::GiveShard, &[None], "oc"),
     (Action::AddSlot, &[None], "o"),
     (Action::RemoveSlot, &[None], "o"),
+    (Action::GenerateIvk, &[None], "o"),
     (Action::RotateIvk, &[None], "o"),
     (Action::RetireIvk, &[None], "o"),
     (Action::ControlReencryption, &[None], "o"),
