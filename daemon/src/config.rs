@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Read;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +46,8 @@ pub struct Config {
     pub ivk_every: Option<Duration>,
     /// The core above it; every edge has one, and no core does.
     pub edge: Option<Edge>,
+    /// How the admin interface is served.
+    pub admin: Admin,
     /// How KMIP is served.
     pub kmip: Kmip,
     /// How the audit log is kept.
@@ -264,6 +267,13 @@ impl Upstream {
         let Self { host, port } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
+}
+
+/// How the admin interface is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// So often a second one client calls it on its TLS port, over time; the Unix socket has no limit.
+    pub calls_per_second: NonZeroU32,
 }
 
 /// How KMIP is served.

@@ -41,6 +41,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::admin::calls::Calls;
 use crate::config::Config;
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
@@ -87,6 +88,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// How keys come under new versions of what wraps them.
     pub reencryption: Reencryption,
+    /// How often the admin interface was called of late.
+    pub(crate) calls: Calls,
     /// Certificates that were refused of late.
     pub(crate) refusals: Refusals,
     state: RwLock<State>,
@@ -250,6 +253,7 @@ impl Node {
         let metrics = Metrics::default();
         let store = Arc::new(Counted::new(parts.store, Arc::clone(&metrics.store)));
         Self {
+            calls: Calls::new(parts.config.admin.calls_per_second),
             config: parts.config,
             identity: parts.identity,
             memory: parts.memory,

@@ -178,6 +178,8 @@ pub enum Action {
     ReportRotation = 156,
     /// A version of the IVK was made that waits to be rotated to.
     GenerateIvk = 157,
+    /// Calls of the admin interface were turned away, because more came of one client than may.
+    LimitCalls = 158,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -200,7 +202,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 64] = [
+    pub const ALL: [Self; 65] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -256,6 +258,7 @@ impl Action {
         Self::RollBack,
         Self::ReportRotation,
         Self::GenerateIvk,
+        Self::LimitCalls,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,

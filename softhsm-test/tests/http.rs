@@ -257,6 +257,32 @@ fn l21_of(appliance: &Appliance, tenant: &str) -> String {
 }
 
 #[test]
+fn who_calls_the_admin_listener_too_often_is_told_when_to_come_again_and_the_socket_is_not() {
+    let mut core = Core::prepared();
+    let config = std::fs::read_to_string(core.config()).expect("dev has written it");
+    std::fs::write(core.config(), config + "\nadmin:\n  calls_per_second: 1\n").expect("the file is ours");
+    core.start();
+    let call = |who: &str| {
+        let value = |name: &str| core.value(name);
+        let (cert, key) = (value(&format!("{who}_CERT")), value(&format!("{who}_KEY")));
+        core.cli(&["status", "--admin", &value("ADMIN_CORE"), "--admin-ca", &value("CA_CERT"), "--admin-cert", &cert, "--admin-key", &key])
+    };
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let refused = (0..20).map(|_| call("OPERATOR")).find(|output| !output.status.success());
+    let refused = said(&refused.expect("one of twenty calls at once is too many"));
+    assert!(refused.contains("`admin.calls_per_second`") && refused.contains("come again in"), "{refused}");
+    assert!(call("AUDITOR").status.success(), "another client is served");
+    for _ in 0..20 {
+        let _status = core.ask(&["status"]);
+    }
+    let _sealed = core.ask(&["seal"]);
+    assert_eq!(core.standing().split(':').next(), Some("sealed"));
+    assert!(wait_for(|| call("OPERATOR").status.code() == Some(3)), "it is told that the node is sealed, once it may call again");
+    let series = "strongroom_requests_total{protocol=\"admin\",operation=\"limit_calls\",outcome=\"denied\"}";
+    assert!(core.metrics().contains(series), "{series}");
+}
+
+#[test]
 fn another_tenants_key_is_answered_like_none_byte_for_byte() {
     let appliance = Appliance::start();
     let none = ["L3-01890a5d-ac96-774b-bcce-b302099a8057", "L21-01890a5d-ac96-774b-bcce-b302099a8057", "L3-", "rubbish"].map(str::to_owned);

@@ -50,6 +50,12 @@ pub(super) enum Refusals {
     /// The body is not of the documented media type
     #[response(status = 415, content_type = "application/problem+json")]
     MediaType(Problem),
+    /// Too much of it came of late
+    #[response(
+        status = 429, content_type = "application/problem+json",
+        headers(("Retry-After" = u64, description = "Seconds after which another call comes through, if too many came of one client"))
+    )]
+    TooMany(Problem),
     /// Stored data did not verify
     #[response(status = 500, content_type = "application/problem+json")]
     Corrupt(Problem),

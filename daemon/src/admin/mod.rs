@@ -1,6 +1,7 @@
 //! The admin interface: types, routes, server and client of the REST API.
 
 mod act;
+pub(crate) mod calls;
 mod ceremony_routes;
 pub mod client;
 pub mod document;

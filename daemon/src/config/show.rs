@@ -36,6 +36,7 @@ impl From<&Config> for file::File {
             ivk: (config.role == NodeRole::Core)
                 .then(|| file::Ivk { rotate_every: Some(config.ivk_every.map_or_else(|| NONE.to_owned(), units::duration_text)) }),
             edge: config.edge.as_ref().map(edge),
+            admin: Some(file::Admin { calls_per_second: Some(config.admin.calls_per_second.get()) }),
             kmip: Some(file::Kmip {
                 idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),
                 message_max: Some(units::size_text(config.kmip.message_bytes_max)),
