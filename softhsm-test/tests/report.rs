@@ -1,6 +1,8 @@
 //! The report on rotation of a real core: what it says, who signs it, and what becomes of one that was changed.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 
 use keys::policy::Action;
@@ -46,6 +48,14 @@ fn settled(appliance: &Appliance) -> Value {
     report
 }
 
+fn metrics(appliance: &Appliance) -> String {
+    let mut stream = TcpStream::connect(appliance.value("HEALTH_CORE").trim_start_matches("http://")).expect("it listens");
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: node\r\nconnection: close\r\n\r\n").expect("it reads");
+    let mut page = String::new();
+    stream.read_to_string(&mut page).expect("it answers");
+    page
+}
+
 fn path(file: &Path) -> &str {
     file.to_str().expect("a temporary folder's name is text")
 }
@@ -82,6 +92,10 @@ fn a_rotation_is_in_the_report_that_the_node_has_signed() {
     assert!(acme["last_rotation"].is_string(), "{acme}");
     assert_eq!(after["report"]["summary"]["compromised"], 1);
     assert_eq!(after["report"]["summary"]["keys_under_older"], 0);
+
+    let metrics = metrics(&appliance);
+    assert!(metrics.contains("\nstrongroom_ivk_version 2.0\n") && metrics.contains("\nstrongroom_ivk_compromised 1.0\n"), "{metrics}");
+    assert!(metrics.contains("\nstrongroom_ivk_rotation_due_seconds 2"), "30 days are 2592000 s: {metrics}");
 
     let only = ask(&appliance, &["report", "rotation", "--tenant", "globex"]);
     assert!(rows(&only, "L2").len() == 1 && rows(&only, "L3").len() == 1 && !only.to_string().contains("acme"), "{only}");

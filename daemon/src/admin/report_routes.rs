@@ -22,7 +22,7 @@ use crate::admin::report::{FORMAT, RotationChain, RotationReport, RotationSummar
 use crate::admin::routes::existing_tenant;
 use crate::admin::sent::Sent;
 use crate::admin::status::Refused;
-use crate::node::{Node, ivk_due};
+use crate::node::Node;
 use crate::system::rfc3339;
 
 const REPORT: Deed = Deed::new(Action::ReportRotation, None);
@@ -122,7 +122,7 @@ fn ivk_row(node: &Node, (chain, versions): (ChainId, &[IvkStatus]), left: &Left,
     let corrupt = || keys::Error::Corrupt { what: "no Active version".to_owned(), at: "IVK".to_owned() };
     let active = versions.iter().find(|ivk| ivk.state == KeyState::Active).ok_or_else(corrupt)?;
     let every = node.config.ivk_every;
-    let due = every.map(|every| ivk_due(versions, node.identity.cluster, every)).transpose()?;
+    let due = node.ivk_due(versions)?;
     let compromised = versions.iter().filter(|ivk| ivk.state == KeyState::Compromised).map(|ivk| ivk.version.0).collect();
     Ok(RotationChain {
         layer: "IVK".to_owned(),

@@ -53,6 +53,14 @@ pub enum RetireError {
 }
 
 impl Node {
+    /// When the schedule rotates the IVK next, if there is one.
+    ///
+    /// # Errors
+    /// [`keys::Error::Corrupt`] if no version is Active.
+    pub(crate) fn ivk_due(&self, versions: &[IvkStatus]) -> Result<Option<Time>, keys::Error> {
+        self.config.ivk_every.map(|every| ivk_due(versions, self.identity.cluster, every)).transpose()
+    }
+
     /// Makes the next version of the IVK, which wraps from then on; the walk over the keys begins by itself.
     ///
     /// On a task of its own: a caller who goes away does not leave it half done.
