@@ -22,6 +22,8 @@ mod writer;
 
 pub use error::{AuditError, Finding, Flaw, Hex};
 pub use file::{DiskFile, SegmentFile};
-pub use log::{ANSWER_WITHIN, FLUSH_INTERVAL, Figures, GROUP_RECORDS_MAX, Log, OpenReport, Settings, Statement, SyncMode};
+pub use log::{
+    ANSWER_WITHIN, FLUSH_INTERVAL, Figures, GROUP_RECORDS_MAX, Log, OpenReport, Settings, Statement, SyncMode, verify_statement,
+};
 pub use record::LogId;
 pub use verify::{Report, verify};

@@ -236,7 +236,7 @@ impl Log {
     #[must_use]
     pub fn sign_statement(&self, statement: &[u8]) -> Option<Statement> {
         let signer = self.keyring.lock().signer.clone()?;
-        let message = [STATEMENT, &self.log_id.0, statement].concat();
+        let message = statement_message(self.log_id, statement);
         Some(Statement { public: signer.public, signature: signer.seed.expose(|seed| sign::sign(seed, &message)) })
     }
 
@@ -490,4 +490,14 @@ fn may_use_reserve(action: Action) -> bool {
 
 fn stuck() -> AuditUnavailable {
     AuditUnavailable { why: format!("the disk has not answered for {} s", ANSWER_WITHIN.as_secs()) }
+}
+
+/// Was the statement signed with this key, by the node of that log? Needs nothing but these, so anybody can check.
+#[must_use]
+pub fn verify_statement(public: &[u8; 32], log: LogId, statement: &[u8], signature: &[u8]) -> bool {
+    sign::verify(public, &statement_message(log, statement), signature).is_ok()
+}
+
+fn statement_message(log: LogId, statement: &[u8]) -> Vec<u8> {
+    [STATEMENT, &log.0, statement].concat()
 }

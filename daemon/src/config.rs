@@ -50,6 +50,8 @@ pub struct Config {
     pub reencrypt: Reencrypt,
     /// The core above it; every edge has one, and no core does.
     pub edge: Option<Edge>,
+    /// How the admin interface is served.
+    pub admin: Admin,
     /// How KMIP is served.
     pub kmip: Kmip,
     /// How the audit log is kept.
@@ -297,6 +299,13 @@ impl Upstream {
         let Self { host, port } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
+}
+
+/// How the admin interface is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Admin {
+    /// So often a second one client calls it on its TLS port, over time; the Unix socket has no limit.
+    pub calls_per_second: NonZeroU32,
 }
 
 /// How KMIP is served.

@@ -17,7 +17,7 @@ mod store;
 mod sweep;
 
 pub use doors::{Door, Open, Refused};
-pub use figures::Figures;
+pub use figures::{Figures, IvkFigures};
 pub use reencryption::Reencrypted;
 pub use requests::Requests;
 pub use store::{Counted, StoreCounts};

@@ -14,7 +14,6 @@ pub use destroy::DestroyError;
 pub(crate) use edge::edge_parts;
 pub use rekey::{RekeyError, RekeyReport, RekeyStep};
 pub use rotation::RetireError;
-pub(crate) use rotation::ivk_due;
 pub(crate) use shards::{Progress, ShardError, Taken};
 pub(crate) use slots::SlotOrder;
 pub use slots::{Authority, SlotError};
@@ -43,6 +42,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::admin::calls::Calls;
 use crate::config::Config;
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
@@ -91,6 +91,8 @@ pub struct Node {
     pub reencryption: Reencryption,
     /// Keys that got a next version by themselves.
     pub renewed: AtomicU64,
+    /// How often the admin interface was called of late.
+    pub(crate) calls: Calls,
     /// Certificates that were refused of late.
     pub(crate) refusals: Refusals,
     state: RwLock<State>,
@@ -254,6 +256,7 @@ impl Node {
         let metrics = Metrics::default();
         let store = Arc::new(Counted::new(parts.store, Arc::clone(&metrics.store)));
         Self {
+            calls: Calls::new(parts.config.admin.calls_per_second),
             config: parts.config,
             identity: parts.identity,
             memory: parts.memory,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use keys::id::{KeyVersion, Layer, RowId, Time};
+use keys::id::{ChainId, KeyVersion, Layer, RowId, Time};
 use keys::lifecycle::State;
 use keys::policy::NodeRole;
 use keys::port::{Clock, WRAPPED_KEYS_MAX};
@@ -85,6 +85,10 @@ pub struct Progress {
     pub error: Option<String>,
     /// What the last whole walk knows of the versions of the IVK.
     pub last: Option<LastWalk>,
+    /// How many of the refused lie under which chain.
+    pub left: BTreeMap<ChainId, u64>,
+    /// Of which unseal and which change of a version the last whole walk was.
+    pub walked: Option<(Time, u64)>,
 }
 
 /// What a whole walk has found.
@@ -294,7 +298,7 @@ impl Reencryptor {
                 if of == (open.since, open.vault.parents_epoch()) {
                     self.node.reencryption.is_urgent.store(false, Ordering::Relaxed);
                 }
-                self.finish();
+                self.finish(of);
                 LOOK_EVERY
             }
             Err(error) => {
@@ -344,6 +348,7 @@ impl Reencryptor {
         let (mut next, mut looked, mut moved, mut refused) = (Some(walk.cursor.clone()), 0, 0, Vec::new());
         let mut references = None;
         let mut found = walk.found.clone();
+        let mut left = Vec::new();
         while let Some(cursor) = next.take() {
             let walked = match open.vault.reencrypt(&mut unit, Some(cursor), self.slice_rows().min(commit_rows)).await {
                 // What a row was to come under was replaced just then.
@@ -361,6 +366,7 @@ impl Reencryptor {
             if let Some(found) = &mut found {
                 walked.under.into_iter().for_each(|(version, keys)| *found.under.entry(version).or_default() += keys);
             }
+            left.extend(walked.left_under);
             if moved >= commit_rows || looked >= LOOKED_ROWS_MAX {
                 break;
             }
@@ -381,7 +387,7 @@ impl Reencryptor {
             Err(error) => return Err(error.into()),
         }
         self.commit_rows = (self.commit_rows * 2).min(self.commit_rows_max);
-        self.note(looked, moved, refused);
+        self.note(looked, moved, refused, left);
         if let Some(references) = references {
             open.vault.note_references(references);
         }
@@ -403,10 +409,13 @@ impl Reencryptor {
         if self.node.config.role == NodeRole::Edge { EDGE_COMMIT_ROWS_MAX } else { SLICE_ROWS }
     }
 
-    fn note(&self, looked: usize, moved: usize, refused: Vec<Finding>) {
+    fn note(&self, looked: usize, moved: usize, refused: Vec<Finding>, left: Vec<ChainId>) {
         let mut progress = self.node.reencryption.lock();
         (progress.looked, progress.moved) = (progress.looked + looked as u64, progress.moved + moved as u64);
         progress.refused_count += refused.len() as u64;
+        for chain in left {
+            *progress.left.entry(chain).or_default() += 1;
+        }
         for finding in refused {
             tracing::error!(row = %finding.row, what = finding.what, "a key stays under an old version");
             if progress.refused.len() < TOLD_MAX {
@@ -416,9 +425,10 @@ impl Reencryptor {
         self.node.metrics.reencryption.add(looked, moved);
     }
 
-    fn finish(&self) {
+    fn finish(&self, of: (Time, u64)) {
         let mut progress = self.node.reencryption.lock();
         (progress.is_walking, progress.ended) = (false, Some(SystemClock.now()));
+        progress.walked = Some(of);
         self.node.notices.say(TOPIC, warnings(&progress));
         self.node.metrics.reencryption.refused(progress.refused_count);
         if progress.moved > 0 || progress.refused_count > 0 {

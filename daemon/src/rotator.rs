@@ -10,7 +10,7 @@ use keys::id::Time;
 use keys::policy::NodeRole;
 use keys::rotate::NewIvk;
 
-use crate::node::{Node, Open, ivk_due};
+use crate::node::{Node, Open};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::system::rfc3339;
@@ -83,7 +83,7 @@ impl Rotator {
         {
             return Ok(due);
         }
-        let due = ivk_due(&open.vault.ivk_status().await?, self.node.identity.cluster, &self.node.config.ivk.schedule)?;
+        let due = self.node.ivk_due(&open.vault.ivk_status().await?)?;
         self.due = Some((of, due));
         // Somebody has rotated it by hand.
         if due.is_some_and(|due| open.vault.now() < due) {

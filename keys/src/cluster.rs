@@ -83,6 +83,8 @@ pub struct IvkStatus {
     pub state: State,
     /// When it was made.
     pub created: Time,
+    /// Since when it wraps, or from when it did.
+    pub activated: Option<Time>,
     /// When it was demoted, if it was.
     pub rotated: Option<Time>,
     /// When its key was destroyed, if it was.
@@ -167,7 +169,8 @@ impl RootMaker<'_> {
         if !parent.unwrap(&binding, &material)?.expose(|opened| key.expose(|key| cipher::mac::ct_eq(opened, key))) {
             return Err(Error::corrupt("a fresh wrap does not open", header.id));
         }
-        let dates = Dates { initial: self.now, last_change: self.now, activation: Some(self.now), ..Dates::default() };
+        let activation = (header.state != State::PreActive).then_some(self.now);
+        let dates = Dates { initial: self.now, last_change: self.now, activation, ..Dates::default() };
         let content = Attributes { dates, others, ..Attributes::default() }.encode();
         let sealed = registry.integrity().records.wrap(&dates_binding(registry, &header), &content, &self.salt()?)?;
         Ok(registry.seal_row(header, Some(material), Some(sealed), Vec::new()))
@@ -319,6 +322,14 @@ impl Vault {
         }
     }
 
+    /// The chain that every IVK version is of.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] on an edge.
+    pub fn ivk_chain(&self) -> Result<ChainId, Error> {
+        Ok(self.shelf.registry.active_ivk()?.chain)
+    }
+
     /// Every IVK version, newest first.
     ///
     /// # Errors
@@ -330,7 +341,15 @@ impl Vault {
             self.shelf.seen.check(&row)?;
             let Attributes { dates, .. } = read_attributes(&self.shelf.registry, &row)?;
             let Header { version, aead, state, .. } = row.header;
-            all.push(IvkStatus { version, aead, state, created: dates.initial, rotated: dates.deactivation, destroyed: dates.destroy });
+            all.push(IvkStatus {
+                version,
+                aead,
+                state,
+                created: dates.initial,
+                activated: dates.activation,
+                rotated: dates.deactivation,
+                destroyed: dates.destroy,
+            });
         }
         all.sort_by_key(|status| std::cmp::Reverse(status.version));
         Ok(all)

@@ -7,6 +7,7 @@ pub mod attributes;
 pub mod budget;
 pub mod cache;
 pub mod chain;
+pub mod chains;
 pub mod cluster;
 pub mod deploy;
 pub mod edge;

@@ -186,6 +186,12 @@ pub enum Action {
     EndRenewal = 154,
     /// A service was deployed: its default key gets a next version.
     DeployService = 155,
+    /// A report on rotation was made and signed.
+    ReportRotation = 156,
+    /// A version of the IVK was made that waits to be rotated to.
+    GenerateIvk = 157,
+    /// Calls of the admin interface were turned away, because more came of one client than may.
+    LimitCalls = 158,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -210,7 +216,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 69] = [
+    pub const ALL: [Self; 72] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -270,6 +276,9 @@ impl Action {
         Self::OrderRenewal,
         Self::EndRenewal,
         Self::DeployService,
+        Self::ReportRotation,
+        Self::GenerateIvk,
+        Self::LimitCalls,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -337,7 +346,10 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GetAttributes | A::GetAttributeList, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Seal | A::Unseal | A::CreateTenant | A::CreateService, None) => role == Role::Operator,
         (NodeRole::Core, A::VerifySlot | A::ApproveState | A::AddSlot | A::RemoveSlot, None) => role == Role::Operator,
-        (NodeRole::Core, A::RotateIvk | A::RetireIvk | A::DestroyIvk | A::ControlReencryption, None) => role == Role::Operator,
+        (NodeRole::Core, A::GenerateIvk | A::RotateIvk | A::RetireIvk | A::DestroyIvk | A::ControlReencryption, None) => {
+            role == Role::Operator
+        }
+        (NodeRole::Core, A::ReportRotation, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {
             matches!(role, Role::Operator | Role::Custodian)

@@ -95,6 +95,8 @@ pub struct Walked {
     pub references: Option<References>,
     /// How many tenants' keys lie under which version of the IVK now; of one that does not verify, as it says itself.
     pub under: BTreeMap<KeyVersion, u64>,
+    /// Under which chain each of these lies.
+    pub left_under: Vec<ChainId>,
 }
 
 impl Vault {
@@ -132,7 +134,10 @@ impl Vault {
                     walked.moved += 1;
                     unit.stage(Change::Update { expected, row });
                 }
-                Err(Error::Corrupt { what, .. }) => walked.refused.push(Finding { row: id, what }),
+                Err(Error::Corrupt { what, .. }) => {
+                    walked.refused.push(Finding { row: id, what });
+                    walked.left_under.push(hint.header.parent.chain);
+                }
                 // Removed since it was found.
                 Err(Error::NotFound) => {}
                 Err(error) => return Err(error),

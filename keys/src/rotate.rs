@@ -1,13 +1,17 @@
 //! Rotation of the IVK: version n + 1, the demotion of version n, and the cluster record that fences both, in one unit.
 //!
 //! Until the unit's commit n wraps; from then on n + 1 does, and n only opens what is under it until [re-encryption](crate::reencrypt) has moved that.
+//! A version may be generated before it is rotated to: it is stored Pre-Active, wraps nothing and is opened by nobody, and the next rotation makes it the
+//! Active one instead of a new one; unless that is for a compromise, of which a version that has lain there may be a part.
 //! Another rotation, and a re-key of the MasterKey, change the same cluster record, so one of two that race wins and no number is skipped. What was
 //! wrapped under n for a unit that comes later is refused by the writer and done again: after the commit nothing new lies under n.
 
 use cipher::aead::Aead;
 
 use crate::attributes::{Attributes, Other};
-use crate::cluster::{Cluster, IVK_RECORDS_MAX, IVKS_MAX, RootMaker, cluster_row, dates_binding, read_attributes, read_cluster, rows_of};
+use crate::cluster::{
+    Cluster, IVK_RECORDS_MAX, IVKS_MAX, RootMaker, cluster_row, dates_binding, open_root, read_attributes, read_cluster, rows_of,
+};
 use crate::error::Error;
 use crate::hierarchy::{MasterKey, MasterPurpose, ROOT_KEY_BYTES, random_key};
 use crate::id::{KeyVersion, Layer, Time};
@@ -22,8 +26,10 @@ use crate::uses::Unused;
 use crate::vault::Vault;
 use crate::wrap::ParentKey;
 
-/// Under which name a version's record keeps the request that made it.
+/// Under which name a version's record keeps the request that made it the Active one.
 const REQUEST: &str = "Idempotency-Key";
+/// The same, for the request that generated it before.
+const GENERATED: &str = "Idempotency-Key of generate";
 
 /// How the IVK is to go on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -51,12 +57,45 @@ pub struct RotatedIvk {
     pub is_repeated: bool,
 }
 
-fn is_request(other: &Other, name: Option<[u8; 32]>) -> bool {
-    other.name == REQUEST && name.is_some_and(|name| other.value == name)
+/// What a generation has staged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GeneratedIvk {
+    /// The version that waits.
+    pub version: KeyVersion,
+    /// How it will wrap.
+    pub aead: Aead,
+    /// The request was done before, so nothing is staged.
+    pub is_repeated: bool,
+}
+
+fn is_request(other: &Other, kind: &str, name: Option<[u8; 32]>) -> bool {
+    other.name == kind && name.is_some_and(|name| other.value == name)
+}
+
+fn request(kind: &str, name: Option<[u8; 32]>) -> Option<Other> {
+    name.map(|name| Other { name: kind.to_owned(), index: 0, value: name.to_vec() })
+}
+
+/// The version that a request has made, if it was there before.
+fn requested(registry: &Registry, rows: &[Row], kind: &str, name: Option<[u8; 32]>) -> Result<Option<KeyVersion>, Error> {
+    for row in rows.iter().filter(|_| name.is_some()) {
+        if read_attributes(registry, row)?.others.iter().any(|other| is_request(other, kind, name)) {
+            return Ok(Some(row.header.version));
+        }
+    }
+    Ok(None)
+}
+
+/// The IVK as it is stored.
+struct Ivks {
+    cluster_row: Row,
+    record: Cluster,
+    /// Every version's.
+    rows: Vec<Row>,
 }
 
 impl Vault {
-    /// Stages the next version of the IVK with its audit record. The unit's commit is the rotation.
+    /// Stages the next version of the IVK with its audit record: the one that waits, or a new one. The unit's commit is the rotation.
     ///
     /// - `master`: the MasterKey in force.
     ///
@@ -64,6 +103,84 @@ impl Vault {
     /// [`Error::Corrupt`] names the root record that does not verify, or is missing; [`Error::Denied`] on an edge, and when there are too many versions;
     /// the store's. The commit: [`Error::Raced`] if another change of the roots came first.
     pub async fn rotate_ivk(&self, unit: &mut Unit, master: &MasterKey, new: NewIvk) -> Result<RotatedIvk, Error> {
+        let registry = &self.shelf.registry;
+        let Ivks { cluster_row, record, rows } = self.ivks().await?;
+        if let Some(version) = requested(registry, &rows, REQUEST, new.request)? {
+            let replaced = rows.iter().map(|row| row.header.version).filter(|older| *older < version).max().unwrap_or(version);
+            return Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: true });
+        }
+        let active = record.active_ivk;
+        let replaced = active.version;
+        let waiting = rows.iter().find(|row| row.header.state == State::PreActive && !new.is_compromised).cloned();
+        let now = self.now();
+        let next = match waiting {
+            Some(row) => self.activated(row, master, new, now)?,
+            None => {
+                let (row, key) = self.made(&record, &rows, State::Active, master, new)?;
+                registry.announce(row.header.id, key);
+                Change::Insert(row)
+            }
+        };
+        for row in rows.into_iter().filter(|row| matches!(row.header.state, State::PreActive | State::Active | State::Deprecated)) {
+            if row.header.version == replaced || new.is_compromised {
+                unit.stage(self.demoted(row, new.is_compromised, now)?);
+            }
+        }
+        let subject = next.row().map(|row| Subject::from(&row.header)).unwrap_or_default();
+        let version = next.row().map_or(replaced, |row| row.header.version);
+        unit.stage(next);
+
+        let record = Cluster { active_ivk: crate::row::ParentRef { version, ..active }, fence: record.fence + 1, ..record };
+        unit.stage(self.cluster_change(cluster_row, &record)?);
+        let Subject { object, version: named, generation } = subject;
+        let (session, action) = (unit.session(), Action::RotateIvk);
+        unit.record(Record { time: now, session, action, object, version: named, generation, outcome: Outcome::Success });
+        if new.renews {
+            self.order(unit, None).await?;
+        }
+        Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: false })
+    }
+
+    /// Stages a version of the IVK that waits, Pre-Active, until the next rotation makes it the Active one, with its audit record.
+    ///
+    /// - `new`: a compromise is none of its business.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] if one waits already; as [`Vault::rotate_ivk`].
+    pub async fn generate_ivk(&self, unit: &mut Unit, master: &MasterKey, new: NewIvk) -> Result<GeneratedIvk, Error> {
+        let registry = &self.shelf.registry;
+        let Ivks { cluster_row, record, rows } = self.ivks().await?;
+        if let Some(version) = requested(registry, &rows, GENERATED, new.request)? {
+            let aead = rows.iter().find(|row| row.header.version == version).map_or(Aead::Aes256Gcm, |row| row.header.aead);
+            return Ok(GeneratedIvk { version, aead, is_repeated: true });
+        }
+        if rows.iter().any(|row| row.header.state == State::PreActive) {
+            let wants = "no version of the IVK that waits: rotate to it first, by `strongroom ivk rotate`";
+            return Err(Error::WrongState { is: State::PreActive, wants });
+        }
+        let (row, _key) = self.made(&record, &rows, State::PreActive, master, new)?;
+        let Header { version, aead, .. } = row.header;
+        let Subject { object, version: named, generation } = Subject::from(&row.header);
+        unit.stage(Change::Insert(row));
+        // The record changes with it, so that of two that race for one number one wins.
+        let record = Cluster { fence: record.fence + 1, ..record };
+        unit.stage(self.cluster_change(cluster_row, &record)?);
+        let (time, session, action) = (self.now(), unit.session(), Action::GenerateIvk);
+        unit.record(Record { time, session, action, object, version: named, generation, outcome: Outcome::Success });
+        Ok(GeneratedIvk { version, aead, is_repeated: false })
+    }
+
+    /// Opens a version from its stored record, so that nobody relies on one that is not there (C18).
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it does not open; the store's.
+    pub async fn read_back_ivk(&self, master: &MasterKey, version: KeyVersion) -> Result<(), Error> {
+        let row = self.ivk_rows().await?.into_iter().find(|row| row.header.version == version).ok_or(Error::NotFound)?;
+        open_root(self.shelf.registry.cluster(), master, MasterPurpose::IvkWrap, &row).map(drop)
+    }
+
+    /// The IVK as it is stored, if nobody is changing it.
+    async fn ivks(&self) -> Result<Ivks, Error> {
         let registry = &self.shelf.registry;
         let active = registry.active_ivk()?;
         let cluster_row = self.shelf.existing(cluster_row()).await?;
@@ -78,44 +195,44 @@ impl Vault {
         if rows.len() >= IVK_RECORDS_MAX {
             return Err(Error::Denied { why: "there have been 65536 versions of the IVK, more than a cluster has: begin another cluster" });
         }
-        for row in rows.iter().filter(|_| new.request.is_some()) {
-            if read_attributes(registry, row)?.others.iter().any(|other| is_request(other, new.request)) {
-                let version = row.header.version;
-                let replaced = rows.iter().map(|row| row.header.version).filter(|older| *older < version).max().unwrap_or(version);
-                return Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: true });
-            }
-        }
+        Ok(Ivks { cluster_row, record, rows })
+    }
+
+    /// A version with the next number, and its key.
+    fn made(&self, record: &Cluster, rows: &[Row], state: State, master: &MasterKey, new: NewIvk) -> Result<(Row, ParentKey), Error> {
+        let active = record.active_ivk;
         let aead = new.aead.or_else(|| rows.iter().find(|row| row.header.version == active.version).map(|row| row.header.aead));
         let aead = aead.ok_or_else(|| Error::corrupt("the keystore has lost it", format!("IVK version {}", active.version.0)))?;
-        let newest = rows.iter().map(|row| row.header.version).max().unwrap_or(active.version);
-        let now = self.now();
-        let replaced = active.version;
-        let version = newest.next();
-        for row in rows.into_iter().filter(|row| matches!(row.header.state, State::Active | State::Deprecated)) {
-            if row.header.version == replaced || new.is_compromised {
-                unit.stage(self.demoted(row, new.is_compromised, now)?);
-            }
-        }
-
-        let maker = RootMaker { cluster: record.id, generation: record.master_generation, master, randomness: &self.randomness, now };
+        let version = rows.iter().map(|row| row.header.version).max().unwrap_or(active.version).next();
+        let (generation, randomness, now) = (record.master_generation, &*self.randomness, self.now());
+        let maker = RootMaker { cluster: record.id, generation, master, randomness, now };
         let header = maker.header(Layer::Ivk, Algorithm::WRAPPING)?;
-        let header = Header { chain: active.chain, version, aead, ..header };
-        let subject = Subject::from(&header);
+        let header = Header { chain: active.chain, version, aead, state, ..header };
         let key = random_key::<ROOT_KEY_BYTES>(&self.randomness)?;
-        let request = new.request.map(|name| Other { name: REQUEST.to_owned(), index: 0, value: name.to_vec() });
-        let row = maker.row(registry, header, MasterPurpose::IvkWrap, &key, request.into_iter().collect())?;
-        registry.announce(row.header.id, key.expose(|key| ParentKey::new(record.id, key, aead))?);
-        unit.stage(Change::Insert(row));
+        let kind = if state == State::PreActive { GENERATED } else { REQUEST };
+        let others = request(kind, new.request).into_iter().collect();
+        let row = maker.row(&self.shelf.registry, header, MasterPurpose::IvkWrap, &key, others)?;
+        Ok((row, key.expose(|key| ParentKey::new(record.id, key, aead))?))
+    }
 
-        let record = Cluster { active_ivk: crate::row::ParentRef { version, ..active }, fence: record.fence + 1, ..record };
-        unit.stage(self.cluster_change(cluster_row, &record)?);
-        let Subject { object, version: named, generation } = subject;
-        let (session, action) = (unit.session(), Action::RotateIvk);
-        unit.record(Record { time: now, session, action, object, version: named, generation, outcome: Outcome::Success });
-        if new.renews {
-            self.order(unit, None).await?;
+    /// A version that has waited as the Active one; its key is announced.
+    fn activated(&self, row: Row, master: &MasterKey, new: NewIvk, now: Time) -> Result<Change, Error> {
+        let registry = &self.shelf.registry;
+        let Header { id, version, aead, state, .. } = row.header;
+        if new.aead.is_some_and(|wanted| wanted != aead) {
+            let KeyVersion(version) = version;
+            let why = format!("version {version} waits and wraps by {}: rotate to it without an algorithm first", aead.name());
+            return Err(Error::invalid("algorithm", why));
         }
-        Ok(RotatedIvk { cluster: record, version, replaced, is_repeated: false })
+        let cluster = registry.cluster();
+        let key = open_root(cluster, master, MasterPurpose::IvkWrap, &row)?;
+        let mut attributes = read_attributes(registry, &row)?;
+        attributes.dates.last_change = now;
+        attributes.dates.activation = Some(now);
+        attributes.others.extend(request(REQUEST, new.request));
+        let change = self.ivk_change(row, state.next(Layer::Ivk, Event::Activate)?, &attributes)?;
+        registry.announce(id, key.expose(|key| ParentKey::new(cluster, key, aead))?);
+        Ok(change)
     }
 
     /// Stages that a Deprecated version is archived: it is opened no more.

@@ -103,11 +103,20 @@ pub fn reply(stream: &mut impl Read) -> Option<Reply> {
 /// If nobody listens there.
 #[must_use]
 pub fn connect(appliance: &Appliance, listener: &str, name: &str) -> Tls {
-    let file = |name: &str| PathBuf::from(appliance.value(name));
+    connect_to(&|name| appliance.value(name), listener, name)
+}
+
+/// As [`connect`], by the values of a `dev.env`.
+///
+/// # Panics
+/// If nobody listens there.
+#[must_use]
+pub fn connect_to(value: &dyn Fn(&str) -> String, listener: &str, name: &str) -> Tls {
+    let file = |name: &str| PathBuf::from(value(name));
     let tls = ClientTls::load(&file("CA_CERT"), &file(&format!("{name}_CERT")), &file(&format!("{name}_KEY")), "localhost");
     let tls = tls.expect("dev's certificates are good");
     let connection = ClientConnection::new(tls.config(), tls.server_name()).expect("the configuration is good");
-    let server = appliance.value(listener);
+    let server = value(listener);
     let socket = TcpStream::connect(server.strip_prefix("https://").expect("an address")).expect("the core listens");
     socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a duration");
     StreamOwned::new(connection, socket)

@@ -157,7 +157,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
     let found = r#"{"operation":"ivk-destroy","version":1,"found":{"status":"retired","algorithm":"","created":"","keys":0,"shreds":9}}"#;
-    let cells: [(String, [u16; 5]); 61] = [
+    let cells: [(String, [u16; 5]); 67] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -165,6 +165,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (delete("/api/v1/slots/softhsm"), [409, 403, 403, 403, 403]),
         (get("/api/v1/kek/status"), [200, 200, 403, 403, 403]),
         (post("/api/v1/kek/rotate", "{\"algorithm\":\"ROT13\"}"), [400, 403, 403, 403, 403]),
+        (post("/api/v1/kek/generate", "{\"algorithm\":\"ROT13\"}"), [400, 403, 403, 403, 403]),
         (get("/api/v1/kek/schedule"), [200, 200, 403, 403, 403]),
         (post("/api/v1/kek/versions/1/retire", ""), [409, 403, 403, 403, 403]),
         (post("/api/v1/kek/versions/1/destroy", ""), [409, 403, 403, 403, 403]),
@@ -175,6 +176,11 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (post("/api/v1/kek/reencryption/pause", ""), [200, 403, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/resume", ""), [200, 403, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/start", ""), [200, 403, 403, 403, 403]),
+        (get("/api/v1/reports/rotation"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?tenant=globex&limit=1"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?tenant=nobody"), [404, 404, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?limit=1001"), [400, 400, 403, 403, 403]),
+        (get("/api/v1/reports/rotation?after=L3-1"), [400, 400, 403, 403, 403]),
         (get("/api/v1/tenants"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/acme"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/globex"), [200, 200, 404, 403, 403]),
@@ -264,6 +270,32 @@ fn l21_of(appliance: &Appliance, tenant: &str) -> String {
     assert_eq!(admin(appliance, "OPERATOR", &services, "{\"name\":\"ledger\",\"resource\":\"ledger\"}").status, 201);
     let shown = admin(appliance, "OPERATOR", &format!("GET /api/v1/tenants/{tenant}"), "").json();
     shown["resources"][0]["key"].as_str().expect("an identifier").to_owned()
+}
+
+#[test]
+fn who_calls_the_admin_listener_too_often_is_told_when_to_come_again_and_the_socket_is_not() {
+    let mut core = Core::prepared();
+    let config = std::fs::read_to_string(core.config()).expect("dev has written it");
+    std::fs::write(core.config(), config + "\nadmin:\n  calls_per_second: 1\n").expect("the file is ours");
+    core.start();
+    let call = |who: &str| {
+        let value = |name: &str| core.value(name);
+        let (cert, key) = (value(&format!("{who}_CERT")), value(&format!("{who}_KEY")));
+        core.cli(&["status", "--admin", &value("ADMIN_CORE"), "--admin-ca", &value("CA_CERT"), "--admin-cert", &cert, "--admin-key", &key])
+    };
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let refused = (0..20).map(|_| call("OPERATOR")).find(|output| !output.status.success());
+    let refused = said(&refused.expect("one of twenty calls at once is too many"));
+    assert!(refused.contains("`admin.calls_per_second`") && refused.contains("come again in"), "{refused}");
+    assert!(call("AUDITOR").status.success(), "another client is served");
+    for _ in 0..20 {
+        let _status = core.ask(&["status"]);
+    }
+    let _sealed = core.ask(&["seal"]);
+    assert_eq!(core.standing().split(':').next(), Some("sealed"));
+    assert!(wait_for(|| call("OPERATOR").status.code() == Some(3)), "it is told that the node is sealed, once it may call again");
+    let series = "strongroom_requests_total{protocol=\"admin\",operation=\"limit_calls\",outcome=\"denied\"}";
+    assert!(core.metrics().contains(series), "{series}");
 }
 
 #[test]

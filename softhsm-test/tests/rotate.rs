@@ -177,6 +177,37 @@ fn rotates_by_itself(each_second: &str, each_four: &str) -> Value {
 }
 
 #[test]
+fn a_generated_version_waits_over_a_restart_and_is_the_next_one() {
+    let appliance = Appliance::start();
+    let generate = |more: &str, body: &str| {
+        let request = rotation(more, body).replacen("/kek/rotate", "/kek/generate", 1);
+        send(&mut connect(&appliance, "ADMIN_CORE", "OPERATOR"), &request, b"").expect("an answer")
+    };
+    let named = "Idempotency-Key: for the new year\r\n";
+    let made = generate(named, "{\"algorithm\":\"XChaCha20-Poly1305\"}");
+    assert_eq!(made.status, 201, "{made:?}");
+    assert_eq!((&made.json()["version"], &made.json()["algorithm"]), (&2.into(), &"XChaCha20-Poly1305".into()));
+    generate("", "{}").refused(409);
+    for (more, body) in [("", "{\"algorithm\":\"AES\"}"), ("", "{\"compromised\":true}"), ("", ""), ("Idempotency-Key: \r\n", "{}")] {
+        generate(more, body).refused(400);
+    }
+    let waits = [(2, "pre-active".to_owned()), (1, "active".to_owned())];
+    assert_eq!(versions(&appliance), waits);
+    appliance.kill_and_wait("core");
+    assert_eq!(versions(&appliance), waits);
+    assert_eq!(generate(named, "{}").json()["repeated"], true);
+    rotate(&appliance, "", "{\"algorithm\":\"AES-256-GCM-SIV\"}").refused(400);
+    let rotated = rotate(&appliance, "", "{}").json();
+    assert_eq!((&rotated["version"], &rotated["replaced"]), (&2.into(), &1.into()));
+    assert_eq!(versions(&appliance), [(2, "active".to_owned()), (1, "deprecated".to_owned())]);
+    must_have_moved_all(&appliance);
+    let mut client = appliance.connect(Who::Service);
+    let secret = requests::encrypt(&mut client, &appliance.value("L3_ID"), b"x".to_vec()).expect("it encrypts");
+    assert_eq!(requests::decrypt(&mut client, &secret).expect("it decrypts"), b"x");
+    let _verified = ask(&appliance, &["audit", "verify"]);
+}
+
+#[test]
 fn a_rotation_that_is_asked_for_twice_is_done_once_also_over_a_restart() {
     let appliance = Appliance::start();
     let named = "Idempotency-Key: the monthly one\r\n";

@@ -17,7 +17,7 @@ use crate::{fuzz, packages, runner, tidy, units};
 /// Names the snapshot of the advisory database, a folder; without it advisories are not checked, since nothing here fetches one.
 const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
 
-/// Tells tests which interpreter has the KMIP client.
+/// Tells tests which interpreter has the KMIP client, and schemathesis beside it.
 const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 
 /// Every campaign, with few rounds: together they take about two minutes. Full counts are in CONTRIBUTING.md.

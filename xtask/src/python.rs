@@ -1,4 +1,4 @@
-//! The Python environment below cargo's target directory: the KMIP client that tests drive, and the programs that check the source.
+//! The Python environment below cargo's target directory: the clients that tests drive, and the programs that check the source.
 
 use std::fs;
 use std::path::{Path, PathBuf};

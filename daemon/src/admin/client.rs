@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use zeroize::Zeroizing;
 
+use crate::admin::report::RotationWanted;
 use crate::admin::types::{
     AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, GiveUpEdge, KekRotated, KekSchedule, KekStatus,
     KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, RotateKey,
@@ -442,6 +443,14 @@ impl Client {
     /// [`ClientError`], as for every call.
     pub async fn control_reencryption(&self, verb: &str) -> Result<ReencryptionInfo, ClientError> {
         self.call(Method::POST, &format!("kek/reencryption/{verb}"), "application/json", Bytes::new()).await
+    }
+
+    /// A part of the signed report on rotation, as the node has written it: what was signed may say more than this release knows.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such tenant.
+    pub async fn rotation_report(&self, wanted: &RotationWanted) -> Result<Value, ClientError> {
+        self.get(&format!("reports/rotation{}", query(wanted))).await
     }
 
     /// Keys, newest first, a page at a time.

@@ -1,6 +1,8 @@
 //! The OpenAPI document: what the routes say of themselves, under one head.
 
-use utoipa::openapi::OpenApi as Document;
+use std::collections::BTreeMap;
+
+use utoipa::openapi::{Object, OpenApi as Document, RefOr, Schema};
 use utoipa::{IntoResponses, OpenApi};
 use yaml_rust2::{YamlEmitter, YamlLoader};
 
@@ -21,7 +23,8 @@ use crate::admin::types::Problem;
         (name = "kek", description = "The Internal Versioned Key, which wraps the tenants' keys"),
         (name = "tenants", description = "Who keeps keys here"),
         (name = "edges", description = "Which edges may keep whose objects"),
-        (name = "keys", description = "The keys of tenants and services: what they are, never what is in them")
+        (name = "keys", description = "The keys of tenants and services: what they are, never what is in them"),
+        (name = "reports", description = "Evidence, signed by the node")
     ),
     components(schemas(Problem))
 )]
@@ -49,6 +52,12 @@ pub(super) enum Refusals {
     /// The body is not of the documented media type
     #[response(status = 415, content_type = "application/problem+json")]
     MediaType(Problem),
+    /// Too much of it came of late
+    #[response(
+        status = 429, content_type = "application/problem+json",
+        headers(("Retry-After" = u64, description = "Seconds after which another call comes through, if too many came of one client"))
+    )]
+    TooMany(Problem),
     /// Stored data did not verify
     #[response(status = 500, content_type = "application/problem+json")]
     Corrupt(Problem),
@@ -67,13 +76,41 @@ pub(super) fn head() -> Document {
 /// The whole document.
 #[must_use]
 pub fn whole() -> Document {
-    routes::documented().split_for_parts().1
+    let mut document = routes::documented().split_for_parts().1;
+    merge_tags(&mut document);
+    document
 }
 
 /// As JSON, for programs.
 #[must_use]
 pub fn json() -> String {
     serde_json::to_string_pretty(&whole()).expect("texts, numbers, lists and maps of them always print")
+}
+
+/// A tagged variant is told as its structure and its tag side by side, and a structure that takes no further fields refuses the tag: nothing would
+/// fit both. They become one object.
+fn merge_tags(document: &mut Document) {
+    let Some(components) = &mut document.components else { return };
+    let schemas = components.schemas.clone();
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::OneOf(variants)) = schema else { continue };
+        for variant in &mut variants.items {
+            if let Some(merged) = merged(&schemas, variant) {
+                *variant = RefOr::T(Schema::Object(merged));
+            }
+        }
+    }
+}
+
+fn merged(schemas: &BTreeMap<String, RefOr<Schema>>, variant: &RefOr<Schema>) -> Option<Object> {
+    let RefOr::T(Schema::AllOf(all)) = variant else { return None };
+    let [RefOr::Ref(structure), RefOr::T(Schema::Object(tag))] = all.items.as_slice() else { return None };
+    let RefOr::T(Schema::Object(structure)) = schemas.get(structure.ref_location.rsplit('/').next()?)? else { return None };
+    let mut merged = structure.clone();
+    merged.properties.extend(tag.properties.clone());
+    merged.required.extend(tag.required.clone());
+    merged.description.clone_from(&all.description);
+    Some(merged)
 }
 
 /// As YAML, for people: `docs/openapi.yaml`.
@@ -89,6 +126,8 @@ pub fn yaml() -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
@@ -97,9 +136,21 @@ mod tests {
         assert!(checked_in == yaml(), "docs/openapi.yaml is stale: cargo run --bin strongroom -- openapi > docs/openapi.yaml");
     }
 
+    /// Nothing fitted what the document said of a ceremony, so no client made from it could start one.
+    #[test]
+    fn a_tagged_variant_takes_its_tag() {
+        let document: Value = serde_json::from_str(&json()).expect("it is JSON");
+        let variants = document["components"]["schemas"]["NewCeremony"]["oneOf"].as_array().expect("variants");
+        assert_eq!(variants.len(), 4);
+        for variant in variants {
+            assert!(variant["properties"]["operation"]["enum"].is_array() && variant["additionalProperties"] == false, "{variant}");
+            assert!(variant["required"].as_array().is_some_and(|names| names.contains(&"operation".into())), "{variant}");
+        }
+    }
+
     #[test]
     fn every_operation_says_what_it_does_and_how_it_is_refused() {
-        let document: serde_json::Value = serde_json::from_str(&json()).expect("it is JSON");
+        let document: Value = serde_json::from_str(&json()).expect("it is JSON");
         assert_eq!(document["openapi"], "3.1.0");
         let paths = document["paths"].as_object().expect("paths");
         assert!(paths.len() >= 9, "{paths:?}");

@@ -23,11 +23,11 @@ use crate::admin::peer::Call;
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{
-    CeremonyInfo, DestroyIvk, IvkFound, IvkInfo, KekRotated, KekSchedule, KekStatus, NewCeremony, ReencryptionInfo, RenewalInfo, RotateKek,
-    ScheduleInfo,
+    CeremonyInfo, DestroyIvk, GenerateKek, IvkFound, IvkInfo, KekGenerated, KekRotated, KekSchedule, KekStatus, NewCeremony,
+    ReencryptionInfo, RenewalInfo, RotateKek, ScheduleInfo,
 };
 use crate::config::{Ivk, rate_text};
-use crate::node::{Node, RetireError, ivk_due};
+use crate::node::{Node, RetireError};
 use crate::reencryptor::{LastWalk, Progress};
 use crate::schedule::Schedule;
 use crate::system::rfc3339;
@@ -47,7 +47,46 @@ pub(super) async fn kek_status(State(node): State<Arc<Node>>, Extension(call): E
     Ok(Json(status_of(&node, &versions).await?))
 }
 
-/// Makes the next version of the IVK, which wraps from then on. Keys under the one before are brought under it in the background. For operators.
+/// Makes a version of the IVK that waits, Pre-Active and wrapping nothing, until the next rotation makes it the Active one. There is at most one that waits. For
+/// operators.
+#[utoipa::path(
+    post, path = "/api/v1/kek/generate", tag = "kek", request_body = GenerateKek,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: if it comes again, also after a restart, it is told what it has done")),
+    responses((status = 201, description = "It waits", body = KekGenerated), Refusals)
+)]
+pub(super) async fn generate_kek(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    headers: HeaderMap,
+    sent: Sent,
+) -> Answer<(StatusCode, Json<KekGenerated>)> {
+    let started = Instant::now();
+    let generated = async {
+        call.check(Action::GenerateIvk, None)?;
+        let GenerateKek { algorithm } = sent.json()?;
+        let new = NewIvk { aead: aead(algorithm)?, is_compromised: false, renews: false, request: request_name(&headers)? };
+        let _is_open = node.unsealed()?;
+        Ok::<_, Refused>(node.generate_ivk(call.session, new).await?)
+    };
+    match generated.await {
+        Ok(made) => {
+            // Unless it was done before, it has left its record itself, in one unit with the change.
+            if made.is_repeated {
+                call.note(&node, Action::GenerateIvk, Outcome::Success)?;
+            } else {
+                node.metrics.requests.count(call.origin, Action::GenerateIvk, Outcome::Success);
+            }
+            let (version, algorithm) = (made.version.0, made.aead.name().to_owned());
+            Ok((StatusCode::CREATED, Json(KekGenerated { version, algorithm, repeated: made.is_repeated, millis: millis_since(started) })))
+        }
+        Err(refused) => {
+            call.note(&node, Action::GenerateIvk, refused.outcome)?;
+            Err(refused)
+        }
+    }
+}
+
+/// Makes the next version of the IVK, or the one that waits, the Active one, which wraps from then on. Keys under the one before are brought under it in the background. For operators.
 #[utoipa::path(
     post, path = "/api/v1/kek/rotate", tag = "kek", request_body = RotateKek,
     params(("Idempotency-Key" = Option<String>, Header, description = "Names the request: if it comes again, also after a restart, it is told what it has done")),
@@ -67,11 +106,15 @@ pub(super) async fn rotate_kek(
         Ok::<_, Refused>(node.rotate_ivk(call.session, new).await?)
     };
     match rotated.await {
-        // It has left its record itself, in one unit with the change.
         Ok(rotated) => {
-            node.metrics.requests.count(call.origin, Action::RotateIvk, Outcome::Success);
-            let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-            Ok(Json(KekRotated { version: rotated.version.0, replaced: rotated.replaced.0, repeated: rotated.is_repeated, millis }))
+            // Unless it was done before, it has left its record itself, in one unit with the change.
+            if rotated.is_repeated {
+                call.note(&node, Action::RotateIvk, Outcome::Success)?;
+            } else {
+                node.metrics.requests.count(call.origin, Action::RotateIvk, Outcome::Success);
+            }
+            let (version, replaced) = (rotated.version.0, rotated.replaced.0);
+            Ok(Json(KekRotated { version, replaced, repeated: rotated.is_repeated, millis: millis_since(started) }))
         }
         Err(refused) => {
             call.note(&node, Action::RotateIvk, refused.outcome)?;
@@ -85,10 +128,13 @@ fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
     if rekey_dependents && !compromised {
         return Err(Refused::invalid("rekey_dependents: only with `compromised`; otherwise what lies below keeps its material".to_owned()));
     }
+    Ok(NewIvk { aead: aead(algorithm)?, is_compromised: compromised, renews: rekey_dependents, request: request_name(headers)? })
+}
+
+fn aead(name: Option<String>) -> Answer<Option<Aead>> {
     let names = || Aead::ALL.map(Aead::name).join(", ");
     let named = |name: String| Aead::ALL.into_iter().find(|aead| aead.name() == name);
-    let aead = algorithm.map(|name| named(name).ok_or_else(|| Refused::invalid(format!("algorithm: one of {}", names())))).transpose()?;
-    Ok(NewIvk { aead, is_compromised: compromised, renews: rekey_dependents, request: request_name(headers)? })
+    name.map(|name| named(name).ok_or_else(|| Refused::invalid(format!("algorithm: one of {}", names())))).transpose()
 }
 
 /// SHA-256 of what the caller calls its request, if it does.
@@ -100,13 +146,17 @@ pub(super) fn request_name(headers: &HeaderMap) -> Answer<Option<[u8; 32]>> {
     request.transpose()
 }
 
+fn millis_since(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// When the IVK, tenants' keys and services' default keys are rotated by themselves.
 #[utoipa::path(get, path = "/api/v1/kek/schedule", tag = "kek", responses((status = 200, description = "As asked", body = KekSchedule), Refusals))]
 pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekSchedule>> {
     let Ivk { schedule, tenants, services, replace_expired } = &node.config.ivk;
     let (due, now) = act(&node, &call, INSPECT, async |vault, _unit, _subject| {
         let versions = vault.ivk_status().await?;
-        Ok((ivk_due(&versions, node.identity.cluster, schedule)?, vault.now()))
+        Ok((node.ivk_due(&versions)?, vault.now()))
     })
     .await?;
     let ScheduleInfo { every, at } = schedule_info(schedule);
@@ -248,8 +298,8 @@ async fn hold(node: &Arc<Node>, call: &Call, is_paused: bool) -> Answer<Json<Ree
     }
 }
 
-async fn reencryption_info(node: &Node) -> Answer<ReencryptionInfo> {
-    let Progress { is_walking, is_resumed, began, ended, looked, moved, refused, refused_count, expected, error, last: _ } =
+pub(super) async fn reencryption_info(node: &Node) -> Answer<ReencryptionInfo> {
+    let Progress { is_walking, is_resumed, began, ended, looked, moved, refused, refused_count, expected, error, .. } =
         node.reencryption.progress();
     let limits = node.reencryption.limits();
     let state = match (node.reencryption.is_paused(), is_walking, ended) {
@@ -397,6 +447,7 @@ mod tests {
             aead: Aead::Aes256Gcm,
             state: State::Deprecated,
             created: time(0),
+            activated: None,
             rotated: rotated.map(time),
             destroyed: None,
         };
@@ -411,7 +462,15 @@ mod tests {
     fn what_may_become_of_a_version_follows_its_state_and_what_the_walk_has_found() {
         let check = |state, keys, refused, can: [bool; 2], words: &str| {
             let time = Time::from_seconds(0);
-            let status = IvkStatus { version: KeyVersion(7), aead: Aead::Aes256Gcm, state, created: time, rotated: None, destroyed: None };
+            let status = IvkStatus {
+                version: KeyVersion(7),
+                aead: Aead::Aes256Gcm,
+                state,
+                created: time,
+                activated: None,
+                rotated: None,
+                destroyed: None,
+            };
             let told = prospect(&status, keys, refused);
             assert_eq!([told.can_retire, told.can_destroy], can, "{state:?} {keys:?} {refused}");
             assert!(told.advice.as_deref().unwrap_or("nothing").contains(words), "{state:?} {keys:?} {refused}: {told:?}");

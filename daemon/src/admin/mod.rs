@@ -1,6 +1,7 @@
 //! The admin interface: types, routes, server and client of the REST API.
 
 mod act;
+pub(crate) mod calls;
 mod ceremony_routes;
 pub mod client;
 pub mod document;
@@ -8,6 +9,8 @@ mod edge_routes;
 mod kek_routes;
 mod key_routes;
 pub mod peer;
+pub mod report;
+mod report_routes;
 pub mod routes;
 pub mod sent;
 pub mod server;

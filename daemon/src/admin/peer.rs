@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderValue, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::serve::IncomingStream;
 use keys::id::{Layer, ScopeName, SessionId};
 use keys::policy::{Action, NodeRole, Principal, Role, Verdict, verdict};
@@ -14,6 +15,7 @@ use keys::record::{Origin, Outcome};
 use nix::unistd::Uid;
 use tokio::net::UnixListener;
 
+use crate::admin::calls::TooMany;
 use crate::admin::status::Refused;
 use crate::node::Node;
 
@@ -133,12 +135,30 @@ pub async fn admit(
     let begun = Instant::now();
     let call = match peer {
         AdminPeer::Local(peer) => local(&node, peer, request.uri().path())?,
-        AdminPeer::Known { principal, session } => Call { session, origin: Origin::Admin, principal },
+        AdminPeer::Known { principal, session } => {
+            if let Err(too_many) = node.calls.admit(&principal.certificate) {
+                return later(&node, session, too_many);
+            }
+            Call { session, origin: Origin::Admin, principal }
+        }
     };
     let origin = call.origin;
     request.extensions_mut().insert(call);
     let response = next.run(request).await;
     node.metrics.requests.took(origin, begun.elapsed());
+    Ok(response)
+}
+
+/// Tells a client that calls too often when to come again.
+fn later(node: &Node, session: SessionId, TooMany { wait, is_told }: TooMany) -> Result<Response, Refused> {
+    node.metrics.requests.count(Origin::Admin, Action::LimitCalls, Outcome::Denied);
+    if is_told {
+        node.note(session, Action::LimitCalls, Outcome::Denied)?;
+    }
+    let seconds = wait.as_secs() + 1;
+    let detail = format!("more calls came than `admin.calls_per_second` lets through: come again in {seconds} s");
+    let mut response = Refused::too_many(detail).into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     Ok(response)
 }
 

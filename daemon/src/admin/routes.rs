@@ -23,7 +23,7 @@ use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{Memory, NewService, NewTenant, ResourceInfo, ServiceInfo, Status, TenantInfo, UnsealBy};
-use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, service_routes, shard_routes, slot_routes};
+use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, report_routes, service_routes, shard_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
@@ -64,6 +64,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(ceremony_routes::cancel_ceremony))
         .routes(routes!(ceremony_routes::manifest))
         .routes(routes!(kek_routes::kek_status))
+        .routes(routes!(kek_routes::generate_kek))
         .routes(routes!(kek_routes::rotate_kek))
         .routes(routes!(kek_routes::kek_schedule))
         .routes(routes!(kek_routes::retire_kek))
@@ -72,6 +73,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(kek_routes::start_reencryption))
         .routes(routes!(kek_routes::pause_reencryption))
         .routes(routes!(kek_routes::resume_reencryption))
+        .routes(routes!(report_routes::rotation))
         .routes(routes!(openapi))
 }
 

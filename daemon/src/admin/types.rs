@@ -546,7 +546,7 @@ pub struct SlotVerified {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RotateKek {
-    /// How the new version wraps: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV. Absent: as the one before.
+    /// How the new version wraps: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV. Absent: as the one that waits, or else as the one before.
     #[serde(default)]
     pub algorithm: Option<String>,
     /// The versions so far may be known to others: they are compromised, and nothing but re-encryption opens them any more.
@@ -567,6 +567,28 @@ pub struct RotateKey {
     /// With `compromised`, of a tenant's key: each of its services' default keys gets a next version with new material too, in the background.
     #[serde(default)]
     pub rekey_dependents: bool,
+}
+
+/// `POST /api/v1/kek/generate`: a version of the IVK that waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct GenerateKek {
+    /// How it will wrap: AES-256-GCM, XChaCha20-Poly1305 or AES-256-GCM-SIV. Absent: as the Active one.
+    #[serde(default)]
+    pub algorithm: Option<String>,
+}
+
+/// What was generated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KekGenerated {
+    /// Its number.
+    pub version: u32,
+    /// How it will wrap.
+    pub algorithm: String,
+    /// A request with this Idempotency-Key has done it before.
+    pub repeated: bool,
+    /// How long it took, in milliseconds, the custodian's device included.
+    pub millis: u64,
 }
 
 /// What a rotation has done.
@@ -685,7 +707,7 @@ pub struct IvkInfo {
     pub algorithm: String,
     /// Its size in bits.
     pub bits: u32,
-    /// `active`, `deprecated`, `retired`, `compromised`, `destroyed` or `destroyed-compromised`.
+    /// `pre-active`, `active`, `deprecated`, `retired`, `compromised`, `destroyed` or `destroyed-compromised`.
     pub status: String,
     /// When it was made, in RFC 3339.
     pub created: String,

@@ -15,8 +15,8 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Reencrypt, Seal,
-    Shamir, Tpm2, TpmPin, Upstream, file, units,
+    Admin, CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Reencrypt,
+    Seal, Shamir, Tpm2, TpmPin, Upstream, file, units,
 };
 use crate::identity::Rules;
 use crate::schedule::{Calendar, Schedule};
@@ -49,6 +49,8 @@ const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 const OFFLINE_TTL_DEFAULT: Duration = Duration::from_secs(15 * 60);
 const OFFLINE_TTLS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86_400);
 const L4_TTLS: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10 * 366 * 86_400);
+const CALLS_PER_SECOND_DEFAULT: u32 = 100;
+const CALLS_PER_SECOND: RangeInclusive<u32> = 1..=10_000;
 const POOL_KEYS_DEFAULT: usize = 256;
 const POOL_KEYS: RangeInclusive<usize> = 1..=16_384;
 const CACHE_BYTES_DEFAULT: usize = 32 << 20;
@@ -130,6 +132,7 @@ impl TryFrom<file::File> for Config {
             ivk: ivk(role, file.ivk.unwrap_or_default())?,
             reencrypt: reencrypt(role, file.reencrypt.unwrap_or_default())?,
             edge: edge(role, file.edge)?,
+            admin: admin(file.admin.unwrap_or_default())?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
             audit: audit::Settings {
                 sync: optional("audit.sync", file.audit.unwrap_or_default().sync, sync)?.unwrap_or(SyncMode::Lifecycle),
@@ -484,6 +487,12 @@ fn life(text: &str) -> Option<Option<Duration>> {
 
 fn within(text: &str, range: &RangeInclusive<Duration>) -> Option<Duration> {
     units::duration(text).filter(|duration| range.contains(duration))
+}
+
+fn admin(raw: file::Admin) -> Result<Admin, Fault> {
+    let calls = raw.calls_per_second.unwrap_or(CALLS_PER_SECOND_DEFAULT);
+    let allowed = NonZeroU32::new(calls).filter(|_| CALLS_PER_SECOND.contains(&calls));
+    Ok(Admin { calls_per_second: allowed.ok_or_else(|| Fault::refused("admin.calls_per_second", calls.to_string()))? })
 }
 
 fn kmip(raw: file::Kmip) -> Result<Kmip, Fault> {

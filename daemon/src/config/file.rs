@@ -19,6 +19,7 @@ pub struct File {
     pub(super) ivk: Option<Ivk>,
     pub(super) reencrypt: Option<Reencrypt>,
     pub(super) edge: Option<Edge>,
+    pub(super) admin: Option<Admin>,
     pub(super) kmip: Option<Kmip>,
     pub(super) audit: Option<Audit>,
     pub(super) memory: Option<Memory>,
@@ -169,6 +170,12 @@ pub(super) struct Edge {
     pub(super) pool: Option<u32>,
     pub(super) cache: Option<String>,
     pub(super) l4_ttl: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admin {
+    pub(super) calls_per_second: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -20,6 +20,7 @@ const CALENDAR: &str = "times in UTC as cron has them: minute, hour, day of mont
 const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeholder that takes a whole part";
 
 const TRUTH: &str = "`true` or `false`";
+const CALLS: &str = "a number of calls a second, from 1 to 10000";
 const POOL: &str = "a number from 1 to 16384";
 const THRESHOLD: &str = "a number from 2 to that of the keepers";
 
@@ -119,6 +120,7 @@ pub(super) const KEYS: &[Key] = &[
     key("edge.pool", POOL),
     key("edge.cache", "a size with its unit, from 64KiB to 4GiB, such as \"32MiB\""),
     key("edge.l4_ttl", LIFE),
+    key("admin.calls_per_second", CALLS),
     key("kmip.idle_timeout", DURATION),
     key("kmip.message_max", "a size with its unit, from 8KiB to 16MiB, such as \"1MiB\""),
     key("kmip.credentials", "`ignore` or `refuse`"),
@@ -196,7 +198,7 @@ pub(super) fn is_truth(path: &str) -> bool {
 
 /// Is it a number that stands at `path`?
 pub(super) fn is_number(path: &str) -> bool {
-    matches!(form(path), POOL | THRESHOLD)
+    matches!(form(path), CALLS | POOL | THRESHOLD)
 }
 
 /// A key as written, `seal.custodians[0].name`, in the table's spelling.

@@ -54,6 +54,7 @@ impl From<&Config> for file::File {
             reencrypt: (config.role == NodeRole::Core)
                 .then(|| file::Reencrypt { rate: Some(rate_text(config.reencrypt.rate)), cpu: Some(format!("{}%", config.reencrypt.cpu)) }),
             edge: config.edge.as_ref().map(edge),
+            admin: Some(file::Admin { calls_per_second: Some(config.admin.calls_per_second.get()) }),
             kmip: Some(file::Kmip {
                 idle_timeout: Some(units::duration_text(config.kmip.idle_timeout)),
                 message_max: Some(units::size_text(config.kmip.message_bytes_max)),

@@ -119,6 +119,7 @@ fn role_and_data_dir_are_enough() {
     assert_eq!(config.seal.probe_interval, Duration::from_secs(3600));
     assert_eq!(config.ivk.schedule, Schedule::Every(Duration::from_secs(30 * 24 * 3600)));
     assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
+    assert_eq!(config.admin.calls_per_second.get(), 100);
     assert_eq!(config.kmip.idle_timeout, Duration::from_secs(3600));
     assert_eq!(config.kmip.message_bytes_max, 1 << 20);
     assert_eq!(config.kmip.settings.credentials, Credentials::Ignore);
@@ -329,6 +330,8 @@ fn values_out_of_range_are_refused() {
         ("seal: {probe_interval: 0s}", "seal.probe_interval"),
         ("seal: {device: ../x}", "seal.device"),
         ("seal: {device: ''}", "seal.device"),
+        ("admin: {calls_per_second: 0}", "admin.calls_per_second"),
+        ("admin: {calls_per_second: 10001}", "admin.calls_per_second"),
         ("ivk: {rotate_every: 0s}", "ivk.rotate_every"),
         ("ivk: {rotate_every: 11years}", "ivk.rotate_every"),
         ("ivk: {rotate_at: monthly}", "ivk.rotate_at"),

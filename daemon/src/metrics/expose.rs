@@ -8,7 +8,7 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Count, DOORS, Figures, Metrics, origin_name};
+use super::{Count, DOORS, Figures, IvkFigures, Metrics, origin_name};
 
 /// Names and values of one series' labels.
 type Labels = Vec<(&'static str, String)>;
@@ -22,6 +22,7 @@ pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
     page.doors(metrics);
     page.store(metrics);
     page.sweep(metrics);
+    page.rotation(&figures);
     page.reencryption(metrics);
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &page.0).expect("writing into a String does not fail");
@@ -135,6 +136,17 @@ impl Page {
         self.age("sweep_age", "Time since the last whole sweep ended", sweep.age());
     }
 
+    fn rotation(&mut self, now: &Figures) {
+        let ivk =
+            |value: fn(IvkFigures) -> Option<f64>| now.ivk.and_then(value).map(|value| (vec![], value)).into_iter().collect::<Vec<_>>();
+        self.gauge("ivk_version", "The Active version of the IVK", ivk(|ivk| Some(ivk.version.into())));
+        self.seconds("ivk_age", "Time since that version was made", ivk(|ivk| Some(signed(ivk.age_seconds))));
+        let due = ivk(|ivk| ivk.due_seconds.map(signed));
+        self.seconds("ivk_rotation_due", "Time until the schedule rotates the IVK; below 0 it is overdue", due);
+        self.gauge("ivk_compromised", "Compromised versions of the IVK that are still there", ivk(|ivk| Some(count(ivk.compromised))));
+        self.plain("reencryption_walking", "1 while a walk brings keys under newer versions, else 0", truth(now.is_walking));
+    }
+
     fn reencryption(&mut self, metrics: &Metrics) {
         let walks = &metrics.reencryption;
         let one = |count: &Count| vec![(vec![], count.value())];
@@ -162,6 +174,10 @@ impl Page {
         self.0.register_with_unit(name, help, Unit::Seconds, Samples { kind: MetricType::Gauge, samples });
     }
 
+    fn seconds(&mut self, name: &str, help: &str, samples: Vec<(Labels, f64)>) {
+        self.0.register_with_unit(name, help, Unit::Seconds, Samples { kind: MetricType::Gauge, samples });
+    }
+
     fn gauge(&mut self, name: &str, help: &str, samples: Vec<(Labels, f64)>) {
         self.0.register(name, help, Samples { kind: MetricType::Gauge, samples });
     }
@@ -177,6 +193,11 @@ fn truth(is: bool) -> f64 {
 
 fn count(number: usize) -> f64 {
     count_of(number as u64)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no key lives 2^53 seconds")]
+fn signed(seconds: i64) -> f64 {
+    seconds as f64
 }
 
 #[expect(clippy::cast_precision_loss, reason = "nobody counts to 2^53 here, and a gauge is read by eye")]
@@ -295,6 +316,23 @@ mod tests {
         let known = page(Figures { probe_age: Some(Duration::from_secs(3)), ..Figures::default() });
         assert!(known.contains("\nstrongroom_slot_probe_age_seconds 3.0\n"), "{known}");
         assert!(!page(Figures::default()).contains("\nstrongroom_slot_probe_age_seconds "));
+    }
+
+    #[test]
+    fn a_rotation_that_is_overdue_is_told_below_zero_and_one_that_nobody_plans_not_at_all() {
+        let ivk = IvkFigures { version: 7, age_seconds: 90, due_seconds: Some(-5), compromised: 2 };
+        let overdue = page(Figures { ivk: Some(ivk), is_walking: true, ..Figures::default() });
+        for line in [
+            "strongroom_ivk_version 7.0",
+            "strongroom_ivk_age_seconds 90.0",
+            "strongroom_ivk_rotation_due_seconds -5.0",
+            "strongroom_ivk_compromised 2.0",
+            "strongroom_reencryption_walking 1.0",
+        ] {
+            assert!(overdue.lines().any(|is| is == line), "{line} is not in\n{overdue}");
+        }
+        let unplanned = page(Figures { ivk: Some(IvkFigures { due_seconds: None, ..ivk }), ..Figures::default() });
+        assert!(!unplanned.contains("\nstrongroom_ivk_rotation_due_seconds "), "{unplanned}");
     }
 
     #[test]

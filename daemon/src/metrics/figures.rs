@@ -42,4 +42,21 @@ pub struct Figures {
     pub arena_bytes: usize,
     /// How much of it is in use, in bytes.
     pub arena_used_bytes: usize,
+    /// The IVK; `None` on an edge, while sealed, and while the store does not answer.
+    pub ivk: Option<IvkFigures>,
+    /// A walk brings keys under newer versions.
+    pub is_walking: bool,
+}
+
+/// How the IVK stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IvkFigures {
+    /// The Active version.
+    pub version: u32,
+    /// Since it was made.
+    pub age_seconds: i64,
+    /// Until the schedule rotates it; negative if that is overdue, `None` without a schedule.
+    pub due_seconds: Option<i64>,
+    /// Compromised versions that are still there.
+    pub compromised: usize,
 }

@@ -1,18 +1,39 @@
 //! How the node stands, for those who watch it from outside.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use keys::id::Time;
+use keys::lifecycle::State;
 use keys::port::AuditSink;
+use tokio::time::timeout;
 
 use super::{Custody, Node, blocking};
-use crate::metrics::Figures;
+use crate::metrics::{Figures, IvkFigures};
+
+/// So long a page of metrics waits for the records of the IVK.
+const IVK_WITHIN: Duration = Duration::from_secs(1);
 
 impl Node {
     /// Gathers how the node stands. Waits for a stuck disk no longer than the audit log does.
     pub async fn figures(self: &Arc<Self>) -> Figures {
         let node = Arc::clone(self);
-        blocking(move || node.look()).await
+        let figures = blocking(move || node.look()).await;
+        let ivk = timeout(IVK_WITHIN, self.ivk_figures()).await.ok().flatten();
+        Figures { ivk, is_walking: self.reencryption.progress().is_walking, ..figures }
+    }
+
+    async fn ivk_figures(&self) -> Option<IvkFigures> {
+        let vault = Arc::clone(&self.open()?.vault);
+        let versions = vault.ivk_status().await.ok()?;
+        let active = versions.iter().find(|ivk| ivk.state == State::Active)?;
+        let seconds = |later: Time, earlier: Time| (later.millis() - earlier.millis()) / 1000;
+        Some(IvkFigures {
+            version: active.version.0,
+            age_seconds: seconds(vault.now(), active.created),
+            due_seconds: self.ivk_due(&versions).ok()?.map(|due| seconds(due, vault.now())),
+            compromised: versions.iter().filter(|ivk| ivk.state == State::Compromised).count(),
+        })
     }
 
     fn look(&self) -> Figures {
@@ -46,6 +67,8 @@ impl Node {
             keys_short_of_ivs: open.as_ref().map_or(0, |open| open.vault.keys_short_of_ivs().len()),
             arena_bytes: self.memory.arena_bytes,
             arena_used_bytes: secret::arena::used_bytes(),
+            ivk: None,
+            is_walking: false,
         }
     }
 

@@ -6,7 +6,7 @@ use keys::cluster::{self, IvkStatus};
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, KeyVersion, SessionId, Time};
 use keys::lifecycle::State;
-use keys::rotate::{NewIvk, RotatedIvk};
+use keys::rotate::{GeneratedIvk, NewIvk, RotatedIvk};
 
 use super::{Node, Open, SlotError};
 use crate::schedule::Schedule;
@@ -15,10 +15,10 @@ use crate::schedule::Schedule;
 ///
 /// # Errors
 /// [`keys::Error::Corrupt`] if no version is Active.
-pub(crate) fn ivk_due(versions: &[IvkStatus], cluster: ClusterId, schedule: &Schedule) -> Result<Option<Time>, keys::Error> {
+fn ivk_due(versions: &[IvkStatus], cluster: ClusterId, schedule: &Schedule) -> Result<Option<Time>, keys::Error> {
     let active = versions.iter().find(|ivk| ivk.state == State::Active);
     let active = active.ok_or_else(|| keys::Error::Corrupt { what: "no Active version".to_owned(), at: "IVK".to_owned() })?;
-    Ok(schedule.due(active.created, &[cluster.as_bytes(), &active.version.0.to_be_bytes()]))
+    Ok(schedule.due(active.activated.unwrap_or(active.created), &[cluster.as_bytes(), &active.version.0.to_be_bytes()]))
 }
 
 /// Why a version of the IVK was not retired.
@@ -43,6 +43,14 @@ pub enum RetireError {
 }
 
 impl Node {
+    /// When the schedule rotates the IVK next, if there is one.
+    ///
+    /// # Errors
+    /// [`keys::Error::Corrupt`] if no version is Active.
+    pub(crate) fn ivk_due(&self, versions: &[IvkStatus]) -> Result<Option<Time>, keys::Error> {
+        ivk_due(versions, self.identity.cluster, &self.config.ivk.schedule)
+    }
+
     /// Makes the next version of the IVK, which wraps from then on; the walk over the keys begins by itself.
     ///
     /// On a task of its own: a caller who goes away does not leave it half done.
@@ -59,6 +67,30 @@ impl Node {
             Ok(node.rotate_under(session, &open, &master, new).await?)
         };
         tokio::spawn(rotating).await.expect("a rotation does not panic")
+    }
+
+    /// Makes a version of the IVK that waits until the next rotation makes it the Active one.
+    ///
+    /// # Errors
+    /// [`SlotError`]: no version was made, unless what was stored does not open again.
+    pub async fn generate_ivk(self: &Arc<Self>, session: SessionId, new: NewIvk) -> Result<GeneratedIvk, SlotError> {
+        let node = Arc::clone(self);
+        let generating = async move {
+            let _nobody_else = node.jobs.try_lock().map_err(|_| seal::Error::Busy)?;
+            let seal = Arc::clone(node.seal_slots().ok_or(SlotError::Edge)?);
+            let open = node.opened()?;
+            let master = node.master(&seal).await?;
+            let mut unit = open.vault.begin(session);
+            let generated = open.vault.generate_ivk(&mut unit, &master, new).await?;
+            if !generated.is_repeated {
+                let lost = unit.lost();
+                let _receipt = unit.commit().await.inspect_err(|_| node.note_all(&lost)).map_err(keys::Error::from)?;
+                open.vault.read_back_ivk(&master, generated.version).await?;
+                tracing::info!(version = generated.version.0, "a version of the IVK was generated");
+            }
+            Ok(generated)
+        };
+        tokio::spawn(generating).await.expect("generating does not panic")
     }
 
     /// Archives a version of the IVK, after every key was looked at and none lies under it.
@@ -133,6 +165,7 @@ mod tests {
                 aead: Aead::Aes256Gcm,
                 state,
                 created: Time::from_seconds(seconds),
+                activated: Some(Time::from_seconds(seconds)),
                 rotated: None,
                 destroyed: None,
             };

@@ -14,7 +14,7 @@ use keys::policy::{Action, Grants};
 use keys::port::Keystore;
 use keys::record::Outcome;
 use keys::reencrypt::Cursor;
-use keys::rotate::{NewIvk, RotatedIvk};
+use keys::rotate::{GeneratedIvk, NewIvk, RotatedIvk};
 use keys::row::Row;
 use keys::sweep::Finding;
 use keys::vault::{Vault, View};
@@ -191,6 +191,120 @@ fn a_request_that_comes_again_rotates_nothing_also_after_a_restart() {
         let first = rotate(&world, &vault, asked(1)).await.expect("the fakes are well");
         assert_eq!((first.version, first.is_repeated), (KeyVersion(2), true), "its record is still known when it is demoted");
         assert_eq!(states(&vault).await.len(), 3);
+    });
+}
+
+async fn generate(world: &World, vault: &Vault, new: NewIvk) -> Result<GeneratedIvk, Error> {
+    let mut unit = vault.begin(SessionId(2));
+    let generated = vault.generate_ivk(&mut unit, &world.master, new).await?;
+    let _receipt = unit.commit().await?;
+    vault.read_back_ivk(&world.master, generated.version).await?;
+    Ok(generated)
+}
+
+#[test]
+fn a_generated_version_waits_and_wraps_nothing_until_it_is_rotated_to() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
+        let aead = Some(Aead::XChaCha20Poly1305);
+        let made = generate(&world, &vault, NewIvk { aead, ..ROUTINE }).await.expect("the fakes are well");
+        assert_eq!((made.version, made.aead, made.is_repeated), (KeyVersion(2), Aead::XChaCha20Poly1305, false));
+        for vault in [&vault, &world.unseal().await.expect("one version is Active")] {
+            assert_eq!(states(vault).await, [(2, State::PreActive), (1, State::Active)]);
+            let waiting = vault.ivk_status().await.expect("the records verify")[0].clone();
+            assert_eq!((waiting.activated, waiting.rotated), (None, None));
+            assert!(matches!(generate(&world, vault, ROUTINE).await, Err(Error::WrongState { is: State::PreActive, .. })), "one waits");
+            let unused = uses(vault, 2).await.expect("the store is well").unused().expect("nothing lies under it");
+            let retired = vault.retire_ivk(&mut vault.begin(SessionId(2)), KeyVersion(2), unused).await;
+            assert!(matches!(retired, Err(Error::WrongState { is: State::PreActive, .. })), "{retired:?}");
+        }
+        settle(&vault, "globex", "billing").await;
+        assert_eq!(parents(&world, Layer::L2), [1, 1], "it wraps nothing");
+        let other = NewIvk { aead: Some(Aead::Aes256GcmSiv), ..ROUTINE };
+        assert!(
+            matches!(rotate(&world, &vault, other).await, Err(Error::Invalid { .. })),
+            "it is the one that waits, and wraps as it does"
+        );
+
+        let vault = world.unseal().await.expect("the roots open");
+        let rotated = rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
+        assert_eq!((rotated.version, rotated.replaced), (KeyVersion(2), KeyVersion(1)));
+        assert_eq!(states(&vault).await, [(2, State::Active), (1, State::Deprecated)]);
+        let active = vault.ivk_status().await.expect("the records verify")[0].clone();
+        assert!(active.activated.is_some_and(|activated| activated >= active.created), "{active:?}");
+        assert_eq!(walked(&vault, 100).await, (2, Vec::new()));
+        assert_eq!(parents(&world, Layer::L2), [2, 2]);
+        assert_eq!(opened(&world.unseal().await.expect("the roots open"), &service, id).await, bytes);
+        assert_eq!(generate(&world, &vault, ROUTINE).await.expect("none waits").version, KeyVersion(3));
+        let told: Vec<_> = world.audit.records().into_iter().filter(|record| record.action == Action::GenerateIvk).collect();
+        assert_eq!(told.iter().map(|record| record.version).collect::<Vec<_>>(), [Some(KeyVersion(2)), Some(KeyVersion(3))]);
+    });
+}
+
+#[test]
+fn a_compromise_is_not_answered_with_a_version_that_has_lain_there() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        generate(&world, &vault, ROUTINE).await.expect("the fakes are well");
+        let rotated = rotate(&world, &vault, COMPROMISED).await.expect("the fakes are well");
+        assert_eq!((rotated.version, rotated.replaced), (KeyVersion(3), KeyVersion(1)));
+        let states_now = [(3, State::Active), (2, State::Compromised), (1, State::Compromised)];
+        assert_eq!(states(&vault).await, states_now);
+        let again = world.unseal().await.expect("one version is Active");
+        assert_eq!(states(&again).await, states_now);
+        assert_eq!(rotate(&world, &again, ROUTINE).await.expect("the fakes are well").version, KeyVersion(4));
+    });
+}
+
+#[test]
+fn of_a_generation_and_a_rotation_at_once_one_wins_whichever_comes_first() {
+    block_on(async {
+        for is_rotation_first in [true, false] {
+            let (world, vault) = World::found().await;
+            let (mut one, mut other) = (vault.begin(SessionId(2)), vault.begin(SessionId(3)));
+            vault.rotate_ivk(&mut one, &world.master, ROUTINE).await.expect("it is staged");
+            vault.generate_ivk(&mut other, &world.master, ROUTINE).await.expect("it is staged");
+            let (first, second) = if is_rotation_first { (one, other) } else { (other, one) };
+            let _receipt = first.commit().await.expect("it is the first");
+            assert!(second.commit().await.is_err());
+            for vault in [&vault, &world.unseal().await.expect("exactly one version is Active")] {
+                let states = states(vault).await;
+                let wanted = if is_rotation_first {
+                    [(2, State::Active), (1, State::Deprecated)]
+                } else {
+                    [(2, State::PreActive), (1, State::Active)]
+                };
+                assert_eq!(states, wanted);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_generation_that_is_asked_for_again_or_fails_makes_no_second_version() {
+    block_on(async {
+        let (world, mut vault) = World::found().await;
+        let asked = |byte| NewIvk { request: Some([byte; 32]), ..ROUTINE };
+        for round in 0..3 {
+            let made = generate(&world, &vault, asked(1)).await.expect("the fakes are well");
+            assert_eq!((made.version, made.is_repeated), (KeyVersion(2), round > 0));
+            vault = world.unseal().await.expect("the roots open");
+        }
+        // The same name of another kind of request is another request.
+        let rotated = rotate(&world, &vault, asked(1)).await.expect("the fakes are well");
+        assert_eq!((rotated.version, rotated.is_repeated), (KeyVersion(2), false));
+        assert!(rotate(&world, &vault, asked(1)).await.expect("the fakes are well").is_repeated);
+        assert!(generate(&world, &vault, asked(1)).await.expect("the fakes are well").is_repeated);
+        for how in [Fails::Before, Fails::After] {
+            *world.store.failing.lock().expect("no test panicked with it") = Some((0, how));
+            assert!(generate(&world, &vault, ROUTINE).await.is_err());
+            vault = world.unseal().await.expect("exactly one version is Active");
+            let waits = usize::from(how == Fails::After);
+            assert_eq!(states(&vault).await.iter().filter(|(_, state)| *state == State::PreActive).count(), waits);
+            assert_eq!(states(&vault).await.iter().filter(|(_, state)| *state == State::Active).count(), 1);
+        }
     });
 }
 

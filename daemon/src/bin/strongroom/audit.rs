@@ -74,7 +74,7 @@ fn failure(error: &AuditError) -> Failure {
     Failure::of(kind, error)
 }
 
-fn public_key(text: &str) -> Result<[u8; 32], &'static str> {
+pub(crate) fn public_key(text: &str) -> Result<[u8; 32], &'static str> {
     let key = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok().and_then(|key| key.try_into().ok());
     key.ok_or("an Ed25519 public key has 64 hexadecimal digits")
 }

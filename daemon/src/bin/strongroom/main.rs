@@ -19,6 +19,7 @@ mod openapi;
 mod output;
 mod pin;
 mod reencrypt;
+mod report;
 mod service;
 mod shell;
 mod slot;
@@ -93,6 +94,9 @@ enum Command {
     /// How keys come under new versions of what wraps them
     #[command(subcommand)]
     Reencrypt(reencrypt::Reencrypt),
+    /// Evidence for auditors, signed by the node
+    #[command(subcommand)]
+    Report(report::Report),
     /// The audit log
     #[command(subcommand)]
     Audit(audit::Audit),
@@ -145,6 +149,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Ceremony(command) => ceremony::run(context, &command),
         Command::Ivk(command) => ivk::run(context, &command),
         Command::Reencrypt(command) => reencrypt::run(context, &command),
+        Command::Report(command) => report::run(context, &command),
         Command::Audit(command) => audit::run(context, &command),
         Command::Cert(command) => cert::run(context, &command),
         Command::Config(command) => configuration::run(context, &command),
@@ -279,6 +284,10 @@ mod tests {
             "reencrypt start",
             "reencrypt pause",
             "reencrypt resume",
+            "report rotation",
+            "report rotation --tenant acme --limit 1000 --after service-1 --out f --html g --json",
+            "report verify f",
+            "report verify f --key 0000000000000000000000000000000000000000000000000000000000000000 --html g",
             "audit verify",
             "audit verify --dir d --key 0000000000000000000000000000000000000000000000000000000000000000",
             "cert issue --ca a --ca-key k --role service --tenant acme --name billing --out c --out-key k",
@@ -349,6 +358,11 @@ mod tests {
             "key revoke L3-1",
             "key retire",
             "key revoke L3-1 --reason boredom",
+            "report rotation --limit 0",
+            "report rotation --limit 1001",
+            "report rotation --tenant Acme",
+            "report verify",
+            "report verify f --key 00",
             "audit verify --key 00",
             "cert issue --ca a --ca-key k --out c --out-key k",
             "cert issue --ca a --ca-key k --role king --name n --out c --out-key k",
