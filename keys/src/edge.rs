@@ -341,7 +341,7 @@ impl Vault {
         let asked = self.pace.now();
         match edge.upstream.lease().await {
             Ok(lease) if lease.cluster != self.shelf.registry.cluster() => {
-                self.withdraw(edge);
+                self.withdraw(edge, asked);
                 Err(Error::Withdrawn { why: format!("it is of another cluster, {}", lease.cluster) })
             }
             Ok(lease) => {
@@ -357,7 +357,7 @@ impl Vault {
                 Ok(())
             }
             Err(error @ UpstreamError::Refused { .. }) => {
-                self.withdraw(edge);
+                self.withdraw(edge, asked);
                 Err(error.into())
             }
             Err(error) => {
@@ -369,8 +369,8 @@ impl Vault {
         }
     }
 
-    fn withdraw(&self, edge: &ObjectKeys) {
-        edge.leases.withdraw();
+    fn withdraw(&self, edge: &ObjectKeys, asked: Duration) {
+        edge.leases.withdraw(asked);
         self.let_go(ObjectKeys::purge_all, edge);
     }
 
