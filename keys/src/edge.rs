@@ -1,5 +1,6 @@
 //! An edge: its own roots, the objects that it makes, and what it does by itself to stay in step with its core.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -341,7 +342,7 @@ impl Vault {
         let asked = self.pace.now();
         match edge.upstream.lease().await {
             Ok(lease) if lease.cluster != self.shelf.registry.cluster() => {
-                self.withdraw(edge);
+                self.withdraw(edge, asked);
                 Err(Error::Withdrawn { why: format!("it is of another cluster, {}", lease.cluster) })
             }
             Ok(lease) => {
@@ -357,7 +358,7 @@ impl Vault {
                 Ok(())
             }
             Err(error @ UpstreamError::Refused { .. }) => {
-                self.withdraw(edge);
+                self.withdraw(edge, asked);
                 Err(error.into())
             }
             Err(error) => {
@@ -369,8 +370,8 @@ impl Vault {
         }
     }
 
-    fn withdraw(&self, edge: &ObjectKeys) {
-        edge.leases.withdraw();
+    fn withdraw(&self, edge: &ObjectKeys, asked: Duration) {
+        edge.leases.withdraw(asked);
         self.let_go(ObjectKeys::purge_all, edge);
     }
 
@@ -433,7 +434,7 @@ impl Vault {
     async fn rewrap(&self, ids: Vec<RowId>) -> Result<usize, Error> {
         let edge = self.edge_keys()?;
         let current = edge.leases.current();
-        let mut due: std::collections::HashMap<ParentRef, Vec<Row>> = std::collections::HashMap::new();
+        let mut due: BTreeMap<ParentRef, Vec<Row>> = BTreeMap::new();
         for id in ids {
             let Some(row) = self.shelf.row(id).await?.filter(|row| row.material.is_some()) else { continue };
             let active = current.chain(row.header.parent.chain).and_then(|(_, service)| service.active());

@@ -106,6 +106,8 @@ pub(crate) struct Current {
     /// When it was renewed last, by both clocks.
     heard: Time,
     asked: Duration,
+    /// When the core was asked for the answer that is in force, be it a lease or a refusal.
+    answered: Duration,
     tenants: HashMap<ScopeName, usize>,
     /// Which service of which tenant a chain belongs to.
     chains: HashMap<ChainId, (usize, usize)>,
@@ -122,7 +124,7 @@ impl Current {
                 services.insert(service.id, (at, place));
             }
         }
-        Self { lease, until, heard, asked, tenants, chains, services }
+        Self { lease, until, heard, asked, answered: asked, tenants, chains, services }
     }
 
     pub(crate) fn tenant(&self, name: &ScopeName) -> Option<&LeasedTenant> {
@@ -176,19 +178,29 @@ impl Leases {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes a renewed lease; returns whether it says anything else than the one before.
+    /// Takes a renewed lease; returns whether it says anything else than the one before. One that was asked for earlier than the answer in force says
+    /// what has been true before that.
     pub(crate) fn renew(&self, lease: Lease, asked: Duration, heard: Time) -> bool {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if asked < current.answered {
+            return false;
+        }
         let differs = !current.lease.allows_as(&lease);
         *current = Arc::new(Current::new(lease, Some(asked + self.holds), heard, asked));
         differs
     }
 
     /// The core refuses this edge everything: no tenant is served any more.
-    pub(crate) fn withdraw(&self) {
+    ///
+    /// - `asked`: when it was asked, as in [`Leases::new`]. A refusal that comes after a later answer says nothing.
+    pub(crate) fn withdraw(&self, asked: Duration) {
         let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        if asked < current.answered {
+            return;
+        }
         let lease = Lease { tenants: Vec::new(), ..current.lease.clone() };
-        *current = Arc::new(Current::new(lease, None, current.heard, current.asked));
+        let withdrawn = Current::new(lease, None, current.heard, current.asked);
+        *current = Arc::new(Current { answered: asked, ..withdrawn });
     }
 
     /// How long ago the core was asked for it.
@@ -287,8 +299,26 @@ mod tests {
     #[test]
     fn a_lease_that_is_withdrawn_serves_nobody_at_once() {
         let leases = leases();
-        leases.withdraw();
+        leases.withdraw(Duration::from_secs(11));
         assert!(matches!(leases.check(Duration::from_secs(11)), Err(Error::Denied { .. })));
         assert!(leases.current().tenant(&name("acme")).is_none());
+    }
+
+    /// Two renewals were under way, and the answer to the earlier one, given before a tenant was disabled or the group revoked, came last: the edge
+    /// served again what it had been told to let go of, until the next renewal.
+    #[test]
+    fn an_answer_that_was_asked_for_earlier_does_not_undo_a_later_one() {
+        let (leases, seconds) = (leases(), Duration::from_secs);
+        let without = Lease { tenants: Vec::new(), ..lease() };
+        assert!(leases.renew(without, seconds(20), Time::from_seconds(2)));
+        assert!(!leases.renew(lease(), seconds(19), Time::from_seconds(3)));
+        assert!(leases.current().tenant(&name("acme")).is_none(), "the lease that was asked for last says so");
+        leases.withdraw(seconds(19));
+        assert!(leases.check(seconds(21)).is_ok(), "a refusal from before is over");
+        leases.withdraw(seconds(22));
+        leases.renew(lease(), seconds(21), Time::from_seconds(4));
+        assert!(matches!(leases.check(seconds(23)), Err(Error::Denied { .. })));
+        leases.renew(lease(), seconds(24), Time::from_seconds(5));
+        assert!(leases.check(seconds(25)).is_ok() && leases.current().tenant(&name("acme")).is_some(), "enrolled again");
     }
 }

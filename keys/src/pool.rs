@@ -3,7 +3,7 @@
 //! Keys lie here under the cache key. There are at most so many for each service that makes objects; those of another version than the one that
 //! wraps now are dropped unused, which leaves nothing behind anywhere.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cache::Hidden;
@@ -32,7 +32,7 @@ struct Stock {
 #[derive(Debug)]
 pub(crate) struct Pool {
     keys_max: usize,
-    stocks: Mutex<HashMap<ServiceId, Stock>>,
+    stocks: Mutex<BTreeMap<ServiceId, Stock>>,
 }
 
 impl Pool {
@@ -41,7 +41,7 @@ impl Pool {
         Self { keys_max, stocks: Mutex::default() }
     }
 
-    fn stocks(&self) -> MutexGuard<'_, HashMap<ServiceId, Stock>> {
+    fn stocks(&self) -> MutexGuard<'_, BTreeMap<ServiceId, Stock>> {
         self.stocks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

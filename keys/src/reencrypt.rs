@@ -40,8 +40,9 @@ pub struct Cursor {
     /// Rows of `LAYERS[layer]` below `before`.
     layer: usize,
     before: Option<RowId>,
-    /// The Active versions of the chains met last.
+    /// The Active versions of the chains met last, as of `epoch` of the parents.
     active: BTreeMap<ChainId, ParentRef>,
+    epoch: u64,
     /// The same of an edge, which has other rows.
     objects: Option<Objects>,
 }
@@ -110,6 +111,12 @@ impl Vault {
         let mut cursor = cursor.unwrap_or_default();
         if let Some(edge) = &self.edge {
             return self.rewrap_objects(edge, unit, cursor.objects, limit).await;
+        }
+        // Before anything is read, so that what is kept is never taken for newer than it is.
+        let epoch = self.parents_epoch();
+        if cursor.epoch != epoch {
+            cursor.active.clear();
+            cursor.epoch = epoch;
         }
         let limit = limit.clamp(1, WALKED_ROWS_MAX);
         let Some(layer) = LAYERS.get(cursor.layer).copied() else { return Ok(Walked::default()) };

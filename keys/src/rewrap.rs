@@ -4,7 +4,7 @@
 //! Material and attributes stay as they are: only the wrapped object key in the envelope changes. Nothing is kept open for it that was not open before.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -116,9 +116,9 @@ impl Vault {
         objects: &mut Objects,
         page: &[Row],
         walked: &mut Walked,
-    ) -> Result<HashMap<ParentRef, Vec<Row>>, Error> {
+    ) -> Result<BTreeMap<ParentRef, Vec<Row>>, Error> {
         let current = edge.leases.current();
-        let mut due: HashMap<ParentRef, Vec<Row>> = HashMap::new();
+        let mut due: BTreeMap<ParentRef, Vec<Row>> = BTreeMap::new();
         for hint in page {
             let id = hint.header.id;
             let fresh = match self.believed(hint).await {

@@ -57,7 +57,7 @@ pub struct Owner {
 }
 
 /// Which key version wraps a row's blobs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ParentRef {
     /// The parent's chain: `wrap_kid` of the blob.
     pub chain: ChainId,

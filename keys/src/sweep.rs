@@ -267,6 +267,7 @@ impl Vault {
                 rows.entry(number).or_default().push(id);
             }
         }
+        rows.values_mut().for_each(|ids| ids.sort_unstable());
         rows
     }
 

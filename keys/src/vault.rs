@@ -634,9 +634,13 @@ impl Vault {
         let rescued = self.rescued(&row.header).await?;
         let row = rescued.as_ref().unwrap_or(row);
         match self.open_in_place(row, want).await {
-            Err(Error::Raced) if matches!(row.header.id.layer, Layer::L21 | Layer::L3) => {
-                self.open_in_place(&self.taken_out(&row.header).await?, want).await
-            }
+            Err(Error::Raced) if matches!(row.header.id.layer, Layer::L21 | Layer::L3) => match self.taken_out(&row.header).await {
+                // Not what wraps it but what wraps that was replaced just then, and that is over.
+                Err(stays @ Error::Corrupt { .. }) => {
+                    self.open_in_place(row, want).await.map_err(|error| if matches!(error, Error::Raced) { stays } else { error })
+                }
+                moved => self.open_in_place(&moved?, want).await,
+            },
             opened => opened,
         }
     }

@@ -22,6 +22,7 @@ const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 
 /// Every campaign, with few rounds: together they take about two minutes. Full counts are in CONTRIBUTING.md.
 const CAMPAIGNS: &[(&str, u64)] = &[
+    ("simulation", 15),
     ("kill", 3),
     ("rotate", 6),
     ("edge-kill", 6),

@@ -29,6 +29,8 @@ pub(crate) struct FakeStore {
     pub(crate) lies: AtomicBool,
     /// Searches return whatever is of the layer.
     pub(crate) mixes_up: AtomicBool,
+    /// Searches are not answered.
+    pub(crate) is_deaf: AtomicBool,
     /// How many more commits succeed before one fails, and whether that one is made all the same.
     pub(crate) failing: Mutex<Option<(u64, Fails)>>,
 }
@@ -82,6 +84,9 @@ impl Keystore for FakeStore {
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        if self.is_deaf.load(Ordering::Relaxed) {
+            return Err(StoreError::Unavailable { what: "search", source: "told to".into() });
+        }
         let rows = self.rows();
         let all = rows.iter().rev().filter_map(|(_, bytes)| Row::decode(bytes).ok());
         let fits = |row: &Row| {

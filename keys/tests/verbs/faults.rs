@@ -51,6 +51,25 @@ async fn live(vault: &Vault, admin: &Grants, service: &Grants) -> (Vec<Step>, Op
     (done, None)
 }
 
+/// What wraps a key is searched for. A store that did not answer that search was taken for one that had lost it: the key's client was told of damage, and a
+/// walk named the key as damaged and left it under the old version.
+#[test]
+fn a_store_that_does_not_answer_for_a_moment_is_no_damage() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let id = create(&vault, &service, named("k")).await.expect("the name is free");
+        change(&vault, &admin, id, Event::Activate).await.expect("a new key activates");
+        let again = world.unseal().await.expect("the roots open");
+        let found = again.header(&again.begin(SessionId(2)), &service, id).await.expect("it is read by its id");
+        world.store.is_deaf.store(true, Ordering::Relaxed);
+        assert_eq!(found.id, id);
+        assert!(matches!(decrypts(&again, &service, id).await, Err(Error::Unavailable { .. })));
+        world.store.is_deaf.store(false, Ordering::Relaxed);
+        decrypts(&again, &service, id).await.expect("nothing is wrong with it");
+    });
+}
+
 #[test]
 fn each_commit_that_fails_leaves_the_old_state_or_the_new_one() {
     block_on(async {

@@ -410,6 +410,29 @@ fn a_tenants_key_is_rotated_by_its_admin_and_its_services_keys_follow() {
     });
 }
 
+/// A cursor knew of each tenant which version was Active when it was met first. Once that was replaced, the step lost a race against it however often it
+/// was done again.
+#[test]
+fn a_step_that_is_done_again_from_an_old_cursor_sees_a_version_replaced_meanwhile() {
+    block_on(async {
+        let (_world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
+        let mut cursor = Some(Cursor::default());
+        // One step for the tenants' keys, one for what lies between, one row of the services'.
+        for _ in 0..4 {
+            cursor = vault.reencrypt(&mut vault.begin(SessionId(1)), cursor, 1).await.expect("nothing is due").next;
+        }
+        let cursor = cursor.expect("a row is left");
+        rekey_l2(&vault, &admin, "acme").await.expect("the fakes are well");
+        assert_eq!(walked(&vault, 10).await, (2, Vec::new()), "another walk has moved what is left");
+        let mut unit = vault.begin(SessionId(1));
+        let walked = vault.reencrypt(&mut unit, Some(cursor), 1).await.expect("there is nothing to lose a race against");
+        assert_eq!((walked.looked, walked.moved), (1, 0));
+        assert_eq!(opened(&vault, &service, id).await, bytes);
+    });
+}
+
 #[test]
 fn a_damaged_row_is_named_and_stays_and_the_walk_goes_on_behind_it() {
     block_on(async {

@@ -43,6 +43,8 @@ enum Campaign {
     SealKill,
     /// A core is killed at each call by which a slot is added or removed, until there is no further one.
     Slots,
+    /// The domain alone, simulated in one thread: so many seeds of events, faults, crashes and lost answers.
+    Simulation,
     /// A core under load is stopped and continued; above five times for a minute each.
     Stop,
     /// The core's answers to an edge are cut while they arrive; nothing may be done twice.
@@ -71,6 +73,7 @@ fn main() {
         Campaign::Seals => Box::new(soak::seal_campaign(count)),
         Campaign::SealKill => Box::new(soak::seal_kill_campaign(count)),
         Campaign::Slots => Box::new(soak::slot_campaign(count)),
+        Campaign::Simulation => Box::new(soak::simulation_campaign(count, seed)),
         Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
         Campaign::LostAnswers => Box::new(soak::lost_answer_campaign(count, seed)),
         Campaign::Outage => Box::new(soak::outage_campaign(count)),
