@@ -31,7 +31,7 @@ pub trait SegmentFile: Send + Sync {
 
 /// A file on a disk, opened for reading and appending.
 ///
-/// What is appended goes through a [`Window`] where the file system can set space aside, else by write(2). With a window the file is longer than what
+/// What is appended goes through a mapping of the file where the file system can set space aside, else by write(2). With a mapping the file is longer than what
 /// was written: it ends in zeroes, which a reader takes for nothing, until it is cut or this is dropped.
 #[derive(Debug)]
 pub struct DiskFile {
