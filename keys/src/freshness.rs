@@ -39,7 +39,7 @@ impl Default for Seen {
 
 /// There is one for every row of the store, so it is made of bytes, which need no padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
+pub(crate) struct Mark {
     /// Big-endian: sorts as the number does.
     generation: [u8; 8],
     mac: [u8; 8],
@@ -100,6 +100,11 @@ impl Seen {
     /// True if nothing newer than `generation` has been seen of the row.
     pub fn is_current(&self, id: RowId, generation: Generation) -> bool {
         self.shard(id).get(&id).is_none_or(|mark| mark.generation <= generation.0.to_be_bytes())
+    }
+
+    /// What was seen of a row last: another mark says that it has changed.
+    pub(crate) fn mark(&self, id: RowId) -> Option<Mark> {
+        self.shard(id).get(&id).copied()
     }
 
     /// True if the row has been seen and was not removed in good order.

@@ -24,6 +24,10 @@ impl Vault {
         let state = view.state.next(row.header.id.layer, Event::Reactivate)?;
         let resource = self.resource_in(unit, &row.header).await?;
         let (record_row, resource) = resource.ok_or_else(|| Error::corrupt("it is no version of a resource's key", row.header.id))?;
+        if resource.key == row.header.id {
+            // It took over since it was looked at.
+            return Err(Error::Raced);
+        }
         let active_row = self.row_in(unit, resource.key).await?;
         let active = self.view_of_row(&active_row).await?;
         let now = self.now();

@@ -545,7 +545,9 @@ impl Writer {
                     generation
                 }
             };
-            if is != change.expected() {
+            // A row that does not grow was made from one that is older than what the unit staged of it before.
+            let grows = change.row().is_none_or(|row| change.expected().is_none_or(|expected| row.header.generation > expected));
+            if is != change.expected() || !grows {
                 return Err(CommitError::Conflict { id });
             }
             let before = first.last().filter(|(at, _)| *at == id).and_then(|(_, row)| row.as_ref());
