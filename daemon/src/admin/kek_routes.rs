@@ -379,10 +379,16 @@ fn ivk_info(status: &IvkStatus, walk: &Progress) -> IvkInfo {
 }
 
 fn state_name(state: lifecycle::State) -> String {
-    match state {
-        lifecycle::State::DestroyedCompromised => "destroyed-compromised".to_owned(),
-        other => format!("{other:?}").to_lowercase(),
-    }
+    let name = match state {
+        lifecycle::State::PreActive => "pre-active",
+        lifecycle::State::Active => "active",
+        lifecycle::State::Deprecated => "deprecated",
+        lifecycle::State::Retired => "retired",
+        lifecycle::State::Compromised => "compromised",
+        lifecycle::State::Destroyed => "destroyed",
+        lifecycle::State::DestroyedCompromised => "destroyed-compromised",
+    };
+    name.to_owned()
 }
 
 /// What may become of a version.
