@@ -17,7 +17,7 @@ use crate::system::SystemClock;
 /// A commit must be known to be done within this time, or the request is answered as not done.
 const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 /// How often a request is tried whose rows another request changes first.
-const ATTEMPTS_MAX: usize = 3;
+const ATTEMPTS_MAX: usize = 8;
 
 /// Answers one whole message into `output`: dispatch, commit, release. Both may hold secrets: whoever keeps their buffers wipes them.
 ///
