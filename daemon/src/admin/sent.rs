@@ -5,7 +5,9 @@ use std::convert::Infallible;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::admin::status::Refused;
 use crate::http::body::{NoBody, collect};
@@ -57,7 +59,7 @@ impl Sent {
     ///
     /// # Errors
     /// It is not JSON, too deep, or not what the route takes; the refusal says where.
-    pub fn json<T: DeserializeOwned>(&self) -> Result<T, Refused> {
+    pub fn json<T: DeserializeOwned + Serialize>(&self) -> Result<T, Refused> {
         let body = self.bytes()?;
         if self.kind.as_deref() != Some(JSON) {
             return Err(Refused::media_type(JSON));
@@ -65,7 +67,13 @@ impl Sent {
         if depth(body) > DEPTH_MAX {
             return Err(Refused::invalid(format!("the body is nested deeper than {DEPTH_MAX}")));
         }
-        serde_json::from_slice(body).map_err(|error| Refused::invalid(format!("the body cannot be taken: {error}")))
+        let not = |error: String| Refused::invalid(format!("the body cannot be taken: {error}"));
+        let taken: T = serde_json::from_slice(body).map_err(|error| not(error.to_string()))?;
+        let (sent, meant) = (serde_json::from_slice(body), serde_json::to_value(&taken));
+        if !sent.ok().zip(meant.ok()).is_some_and(|(sent, meant)| has_shape(&sent, &meant)) {
+            return Err(not("it has an array where an object with named members is wanted".to_owned()));
+        }
+        Ok(taken)
     }
 
     /// The query.
@@ -77,6 +85,18 @@ impl Sent {
             Ok(Query(query)) => Ok(query),
             Err(error) => Err(Refused::invalid(error.body_text())),
         }
+    }
+}
+
+/// Is there an object wherever one was meant? Reading alone also takes the list of its members' values for it.
+fn has_shape(sent: &Value, meant: &Value) -> bool {
+    match (sent, meant) {
+        (Value::Array(_), Value::Object(_)) => false,
+        (Value::Array(sent), Value::Array(meant)) => sent.iter().zip(meant).all(|(sent, meant)| has_shape(sent, meant)),
+        (Value::Object(sent), Value::Object(meant)) => {
+            sent.iter().all(|(name, sent)| meant.get(name).is_none_or(|meant| has_shape(sent, meant)))
+        }
+        _ => true,
     }
 }
 
@@ -183,6 +203,7 @@ mod tests {
             (Some(JSON), Ok(b""), 400),
             (Some(JSON), Ok(br#"{"name":"acme","more":1}"#), 400),
             (Some(JSON), Ok(br#"{"name":"acme"} {}"#), 400),
+            (Some(JSON), Ok(br#"["acme"]"#), 400),
             (Some(JSON), Ok(br#"{"name":[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]}"#), 400),
             (Some(JSON), Err(NoBody::TooLarge), 413),
             (None, Err(NoBody::TooLarge), 413),
@@ -190,6 +211,12 @@ mod tests {
         ] {
             let refused = json(kind, body).expect_err("it cannot be taken");
             assert_eq!(status(refused), wanted, "{kind:?} {body:?}");
+        }
+        let ceremony = |body: &[u8]| sent(Some(JSON), Ok(body)).json::<crate::admin::types::NewCeremony>();
+        let order = br#"{"operation":"rekey","roster":{"approvals":1,"custodians":["aa"]}}"#;
+        ceremony(order).expect("it is as it should be");
+        for list in [&br#"["slot-remove","hsm"]"#[..], br#"["rekey"]"#, br#"{"operation":"rekey","roster":[1,["aa"]]}"#] {
+            assert_eq!(status(ceremony(list).expect_err("a list is no object")), 400, "{}", list.escape_ascii());
         }
         assert_eq!(status(sent(None, Ok(b"")).query::<crate::admin::types::UnsealBy>().expect_err("not a truth value")), 400);
     }
