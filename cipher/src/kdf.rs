@@ -5,8 +5,10 @@
 use hkdf::Hkdf;
 use secret::{Exhausted, Key, scrubbed};
 use sha2::Sha512;
+use sha2::digest::Output;
 
 use crate::Error;
+use crate::midstate::{self, SHA512_STATE_BYTES};
 
 /// Length of a pseudorandom key in bytes: one SHA-512 output.
 pub const PRK_BYTES: usize = 64;
@@ -30,17 +32,59 @@ pub fn extract(salt: &[u8], ikm: &[u8]) -> Result<Key<PRK_BYTES>, Exhausted> {
 /// [`Error::WrongLength`] if `out` is longer than [`EXPAND_BYTES_MAX`].
 pub fn expand(prk: &Key<PRK_BYTES>, info: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
     let is_bytes = out.len();
-    let too_long = Error::WrongLength { what: "HKDF output", is_bytes, wants: "at most 16320" };
     prk.expose(|prk| {
         scrubbed(|| {
             let hkdf = Hkdf::<Sha512>::from_prk(prk).expect("the key is one hash output long");
-            hkdf.expand_multi_info(info, out).map_err(|_| too_long)
+            hkdf.expand_multi_info(info, out).map_err(|_| too_long(is_bytes))
         })
     })
 }
 
+/// HKDF-Expand from one pseudorandom key many times: what HMAC does with the key alone is done once, which is half of the work for 64 bytes.
+#[derive(Debug)]
+pub struct Expander(Key<{ 2 * SHA512_STATE_BYTES }>);
+
+impl Expander {
+    /// Makes ready to expand; the pseudorandom key itself is not needed any more.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the arena is full.
+    pub fn new(prk: &Key<PRK_BYTES>) -> Result<Self, Exhausted> {
+        Ok(Self(Key::init_with(|states| prk.expose(|prk| scrubbed(|| midstate::begin::<Sha512>(prk, states))))?))
+    }
+
+    /// As [`expand`].
+    ///
+    /// # Errors
+    /// As [`expand`].
+    pub fn expand(&self, info: &[&[u8]], out: &mut [u8]) -> Result<(), Error> {
+        if out.len() > EXPAND_BYTES_MAX {
+            return Err(too_long(out.len()));
+        }
+        self.0.expose(|states| {
+            scrubbed(|| {
+                let mut before = None;
+                for (number, block) in (1..=u8::MAX).zip(out.chunks_mut(PRK_BYTES)) {
+                    let number = [number];
+                    let parts = before.iter().map(|before: &Output<Sha512>| &before[..]).chain(info.iter().copied()).chain([&number[..]]);
+                    let output = midstate::mac::<Sha512>(states, parts);
+                    block.copy_from_slice(&output[..block.len()]);
+                    before = Some(output);
+                }
+            });
+        });
+        Ok(())
+    }
+}
+
+fn too_long(is_bytes: usize) -> Error {
+    Error::WrongLength { what: "HKDF output", is_bytes, wants: "at most 16320" }
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::proptest;
+
     use super::*;
 
     fn derived(salt: &[u8], ikm: &[u8], info: &[&[u8]]) -> [u8; 64] {
@@ -48,6 +92,19 @@ mod tests {
         let mut out = [0; 64];
         expand(&prk, info, &mut out).expect("a short output");
         out
+    }
+
+    proptest! {
+        #[test]
+        fn an_expander_derives_what_its_key_does(ikm: [u8; 32], info: Vec<Vec<u8>>, length in 0..400_usize) {
+            let prk = extract(b"salt", &ikm).expect("the arena has room");
+            let info: Vec<&[u8]> = info.iter().map(Vec::as_slice).collect();
+            let (mut once, mut again) = (vec![0; length], vec![0; length]);
+            expand(&prk, &info, &mut once).expect("a short output");
+            let expander = Expander::new(&prk).expect("the arena has room");
+            expander.expand(&info, &mut again).expect("a short output");
+            assert_eq!(once, again);
+        }
     }
 
     #[test]
@@ -78,5 +135,9 @@ mod tests {
         let refused = expand(&prk, &[], &mut out);
         assert!(matches!(refused, Err(Error::WrongLength { is_bytes, .. }) if is_bytes == EXPAND_BYTES_MAX + 1));
         assert_eq!(expand(&prk, &[], &mut out[..EXPAND_BYTES_MAX]), Ok(()));
+        let (expander, longest) = (Expander::new(&prk).expect("the arena has room"), out[..EXPAND_BYTES_MAX].to_vec());
+        assert_eq!(expander.expand(&[], &mut out), refused);
+        out.fill(0);
+        assert_eq!((expander.expand(&[], &mut out[..EXPAND_BYTES_MAX]), &out[..EXPAND_BYTES_MAX]), (Ok(()), &longest[..]));
     }
 }

@@ -13,6 +13,7 @@ mod gcm;
 pub mod kdf;
 pub mod keywrap;
 pub mod mac;
+mod midstate;
 pub mod mode;
 mod padding;
 pub mod selftest;

@@ -1,10 +1,12 @@
 //! HMAC-SHA-256, SHA-256 and comparison in constant time.
 
 use hmac::{Hmac, KeyInit, Mac};
-use secret::scrubbed;
+use secret::{Exhausted, Key, scrubbed};
 use sha2::{Digest, Sha256};
 use sha3::Sha3_256;
 use subtle::ConstantTimeEq;
+
+use crate::midstate::{self, SHA256_STATE_BYTES};
 
 /// Length of an HMAC-SHA-256 or SHA-256 output in bytes.
 pub const MAC_BYTES: usize = 32;
@@ -21,6 +23,26 @@ pub fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; MAC_BYTES] {
         }
         mac.finalize().into_bytes().into()
     })
+}
+
+/// A key of HMAC-SHA-256 that is used often: what HMAC does with the key alone is done once.
+#[derive(Debug)]
+pub struct HmacKey(Key<{ 2 * SHA256_STATE_BYTES }>);
+
+impl HmacKey {
+    /// Makes the key ready; its bytes themselves are not needed any more.
+    ///
+    /// # Errors
+    /// [`Exhausted`] if the arena is full.
+    pub fn new(key: &Key<32>) -> Result<Self, Exhausted> {
+        Ok(Self(Key::init_with(|states| key.expose(|key| scrubbed(|| midstate::begin::<Sha256>(key, states))))?))
+    }
+
+    /// As [`hmac_sha256`].
+    #[must_use]
+    pub fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {
+        self.0.expose(|states| scrubbed(|| midstate::mac::<Sha256>(states, parts.iter().copied()).into()))
+    }
 }
 
 /// SHA-256 (FIPS 180-4) of the concatenated parts, for bytes that are not secret.
@@ -47,7 +69,18 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::proptest;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_key_made_ready_gives_the_same_macs(key: [u8; 32], parts: Vec<Vec<u8>>) {
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            let ready = HmacKey::new(&Key::init_with(|bytes| *bytes = key).expect("the arena has room")).expect("the arena has room");
+            assert_eq!(ready.mac(&parts), hmac_sha256(&key, &parts));
+        }
+    }
 
     #[test]
     fn parts_count_as_their_concatenation() {

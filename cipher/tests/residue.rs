@@ -7,17 +7,33 @@ use std::fs::{self, File};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
+use cipher::kdf::Expander;
 use cipher::keywrap::KeyWrap;
+use cipher::mac::HmacKey;
 use cipher::mode::Mode;
 use cipher::stream::{self, STATE_BYTES};
 use cipher::{Aead, Padding, kdf, mac, mode, sign};
 use secret::{Backing, Key, Settings, scrubbed};
+use sha2::block_api::{compress256, compress512};
 use sha2::{Digest, Sha512};
 
 /// The bitwise inverse of the key that every operation uses.
 const INVERTED_KEY: [u8; 32] = [
     0x3c, 0x91, 0x5e, 0xd7, 0x08, 0xa2, 0x6f, 0xbb, 0x14, 0xe9, 0x42, 0x87, 0xfd, 0x30, 0xc6, 0x7a, //
     0xb5, 0x19, 0xee, 0x63, 0x2d, 0xf4, 0x98, 0x0c, 0x71, 0xca, 0x3f, 0xa6, 0x55, 0x82, 0xdb, 0x10,
+];
+
+/// FIPS 180-4, section 5.3.3 and 5.3.5.
+const SHA256_START: [u32; 8] = [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+const SHA512_START: [u64; 8] = [
+    0x6a09_e667_f3bc_c908,
+    0xbb67_ae85_84ca_a73b,
+    0x3c6e_f372_fe94_f82b,
+    0xa54f_f53a_5f1d_36f1,
+    0x510e_527f_ade6_82d1,
+    0x9b05_688c_2b3e_6c1f,
+    0x1f83_d9ab_fb41_bd6b,
+    0x5be0_cd19_137e_2179,
 ];
 
 /// Bytes of a pattern that must match in a row; half a key found is a key lost.
@@ -64,12 +80,14 @@ fn test_key() -> Key<32> {
 
 type Operation = fn(&Key<32>);
 
-const OPERATIONS: [(&str, Operation); 25] = [
+const OPERATIONS: [(&str, Operation); 27] = [
     ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
     ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
     ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
     ("HKDF", |key| drop(derive(key))),
+    ("HKDF begun once", |key| drop(derive_often(key))),
     ("HMAC", |key| assert_ne!(key.expose(|key| mac::hmac_sha256(key, &[b"text"])), [0; 32])),
+    ("HMAC begun once", |key| assert_ne!(HmacKey::new(key).expect("the arena has room").mac(&[b"text"]), [0; 32])),
     ("Ed25519 signing", |key| assert_ne!(key.expose(|key| sign::sign(key, b"text")), [0; 64])),
     ("Ed25519 key set-up", |key| assert_ne!(key.expose(sign::public_from_seed), [0; 32])),
     ("AES-GCM under the key", |key| key.expose(|key| gcm(key))),
@@ -239,8 +257,16 @@ fn derive(key: &Key<32>) -> (Key<64>, Key<64>) {
     (prk, derived.expect("the arena has room"))
 }
 
-/// Inverted: the key and the pseudorandom key, as they are and under the pads of HMAC; what is derived from them; Ed25519's secret prefix;
-/// GCM's hash key.
+/// The same 64 derived bytes.
+fn derive_often(key: &Key<32>) -> Key<64> {
+    let prk = key.expose(|key| kdf::extract(b"salt", key)).expect("the arena has room");
+    let expander = Expander::new(&prk).expect("the arena has room");
+    let derived = Key::init_with(|out| expander.expand(&[b"info"], out).expect("64 bytes are not too many"));
+    derived.expect("the arena has room")
+}
+
+/// Inverted: the key and the pseudorandom key, as they are, under the pads of HMAC and as the states of the hash behind those; what is derived from
+/// them; Ed25519's secret prefix; GCM's hash key.
 fn patterns() -> Vec<Vec<u8>> {
     let key = test_key();
     let (prk, derived) = derive(&key);
@@ -249,11 +275,35 @@ fn patterns() -> Vec<Vec<u8>> {
         patterns.push(key.expose(|bytes| bytes.map(|byte| byte ^ mask)).to_vec());
         patterns.push(prk.expose(|bytes| bytes.map(|byte| byte ^ mask)).to_vec());
     }
+    for pad in [0x36, 0x5C] {
+        patterns.push(key.expose(|key| inverted_sha256_state(key, pad)));
+        patterns.push(prk.expose(|prk| inverted_sha512_state(prk, pad)));
+    }
     patterns.push(derived.expose(|bytes| bytes.map(|byte| !byte)).to_vec());
     let expanded = Key::<64>::init_with(|out| scrubbed(|| key.expose(|seed| out.copy_from_slice(&Sha512::digest(seed)))));
     patterns.push(expanded.expect("the arena has room").expose(|bytes| bytes[32..].iter().map(|byte| !byte).collect()));
     patterns.push(key.expose(inverted_hash_key));
     patterns
+}
+
+/// The words of SHA-256 behind the padded key, as they lie in memory.
+fn inverted_sha256_state(key: &[u8; 32], pad: u8) -> Vec<u8> {
+    scrubbed(|| {
+        let (mut block, mut state) = ([pad; 64], SHA256_START);
+        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        compress256(&mut state, &[block]);
+        state.iter().flat_map(|word| (!word).to_ne_bytes()).collect()
+    })
+}
+
+/// The same of SHA-512.
+fn inverted_sha512_state(key: &[u8; 64], pad: u8) -> Vec<u8> {
+    scrubbed(|| {
+        let (mut block, mut state) = ([pad; 128], SHA512_START);
+        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        compress512(&mut state, &[block]);
+        state.iter().flat_map(|word| (!word).to_ne_bytes()).collect()
+    })
 }
 
 /// GCM's hash key is the block of zeros encrypted, and so is the first block of CBC over zeros.

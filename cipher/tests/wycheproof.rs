@@ -160,6 +160,8 @@ fn hkdf_sha_512_meets_every_case() {
         let prk = kdf::extract(&case.salt, &case.ikm).expect("the arena has room");
         let mut out = vec![0; case.size];
         let expanding = kdf::expand(&prk, &[&case.info], &mut out);
+        let (expander, mut again) = (kdf::Expander::new(&prk).expect("the arena has room"), vec![0; case.size]);
+        assert_eq!((expander.expand(&[&case.info], &mut again), &again), (expanding, &out), "case {id}");
         if case.result == TestResult::Valid {
             assert_eq!((expanding, &out[..]), (Ok(()), &case.okm[..]), "case {id}");
         } else {

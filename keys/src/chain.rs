@@ -19,7 +19,7 @@ use crate::shelf::Shelf;
 use crate::vault::Vault;
 use crate::wrap::{Binding, ParentKey, WrapError};
 
-/// Most tenant parent keys kept extracted in locked memory, 64 bytes each.
+/// Most tenant parent keys kept extracted in locked memory, 160 bytes each.
 pub const PARENT_KEYS_MAX: usize = 4096;
 
 /// The chain above L3, on a core.

@@ -3,6 +3,7 @@
 //! Source: SECURITY C6, C7. A role is a type, so that no key can serve two purposes by accident.
 
 use cipher::aead::Aead;
+use cipher::mac::HmacKey;
 use secret::{Exhausted, Key};
 
 use crate::entropy::Randomness;
@@ -100,9 +101,9 @@ impl MasterKey {
 /// What the integrity key yields: the row MAC, the bucket registry, the blind index, and the wrapping of records without a tenant key.
 #[derive(Debug)]
 pub struct IntegrityKeys {
-    meta: Key<32>,
-    registry: Key<32>,
-    slots: Key<32>,
+    meta: HmacKey,
+    registry: HmacKey,
+    slots: HmacKey,
     /// Makes blind search terms.
     pub terms: TermMaker,
     /// Wraps the content of tenant, service, budget and bucket records.
@@ -118,10 +119,10 @@ impl IntegrityKeys {
         let root = ParentKey::new(cluster, integrity_key, Aead::Aes256Gcm)?;
         let records = root.derive(b"strongroom/ik/records/1")?;
         Ok(Self {
-            meta: root.derive(b"strongroom/ik/meta/1")?,
-            registry: root.derive(b"strongroom/ik/registry/1")?,
-            slots: root.derive(b"strongroom/ik/slots/1")?,
-            terms: TermMaker::new(root.derive(b"strongroom/ik/index/1")?),
+            meta: HmacKey::new(&root.derive(b"strongroom/ik/meta/1")?)?,
+            registry: HmacKey::new(&root.derive(b"strongroom/ik/registry/1")?)?,
+            slots: HmacKey::new(&root.derive(b"strongroom/ik/slots/1")?)?,
+            terms: TermMaker::new(HmacKey::new(&root.derive(b"strongroom/ik/index/1")?)?),
             records: records.expose(|bytes| ParentKey::new(cluster, bytes, Aead::Aes256Gcm))?,
         })
     }
@@ -129,18 +130,18 @@ impl IntegrityKeys {
     /// `meta_mac` of a row.
     #[must_use]
     pub(crate) fn meta_mac(&self, canonical: &[u8]) -> [u8; 32] {
-        self.meta.expose(|key| cipher::mac::hmac_sha256(key, &[canonical]))
+        self.meta.mac(&[canonical])
     }
 
     /// A MAC of the bucket registry.
     #[must_use]
     pub(crate) fn registry_mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        self.registry.expose(|key| cipher::mac::hmac_sha256(key, parts))
+        self.registry.mac(parts)
     }
 
     /// The MAC over the table of seal slots.
     #[must_use]
     pub fn slot_table_mac(&self, table: &[u8]) -> [u8; 32] {
-        self.slots.expose(|key| cipher::mac::hmac_sha256(key, &[table]))
+        self.slots.mac(&[table])
     }
 }

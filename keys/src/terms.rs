@@ -2,7 +2,7 @@
 //!
 //! `term = HMAC-SHA-256(K_index, tenant 16 | label | 0 | value)` cut to 16 bytes; a claim on a name is half a Name term and half a MAC of its own. Source: docs/SECURITY.md, C3 and C6.
 
-use secret::Key;
+use cipher::mac::HmacKey;
 
 use crate::attributes::{Attributes, Name, Other};
 use crate::id::{KeyVersion, Layer, ServiceId, TenantId};
@@ -11,11 +11,11 @@ use crate::row::{Header, ParentRef, Term};
 /// Makes terms under one cluster's index key.
 #[derive(Debug)]
 pub struct TermMaker {
-    key: Key<32>,
+    key: HmacKey,
 }
 
 impl TermMaker {
-    pub(crate) fn new(key: Key<32>) -> Self {
+    pub(crate) fn new(key: HmacKey) -> Self {
         Self { key }
     }
 
@@ -26,7 +26,7 @@ impl TermMaker {
     fn mac(&self, tenant: TenantId, label: &str, value: &[&[u8]]) -> [u8; 32] {
         let mut parts: Vec<&[u8]> = vec![tenant.as_bytes(), label.as_bytes(), &[0]];
         parts.extend_from_slice(value);
-        self.key.expose(|key| cipher::mac::hmac_sha256(key, &parts))
+        self.key.mac(&parts)
     }
 
     /// Finds all of a tenant's rows.

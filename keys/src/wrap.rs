@@ -11,6 +11,7 @@
 //! is no limit on the number of wraps, and the commitment comes for free. Source: SECURITY C1, C2, C4, C5; NIST SP 800-38D; RFC 5869.
 
 use cipher::aead::Aead;
+use cipher::kdf::Expander;
 use cipher::selftest::SelfTestFailed;
 use secret::{Bytes, Exhausted, Key};
 use uuid::Uuid;
@@ -85,12 +86,12 @@ pub struct ObjectKeyPlace {
     pub parent: ParentRef,
 }
 
-/// One parent version, ready to wrap: its extracted key in locked memory and the algorithm of its own row.
+/// One parent version, ready to wrap: what its extracted key makes of HMAC, in locked memory, and the algorithm of its own row.
 ///
 /// The functions of `cipher` that are handed key bytes overwrite the stack that they used; here are references to locked memory only.
 #[derive(Debug)]
 pub struct ParentKey {
-    prk: Key<64>,
+    expander: Expander,
     aead: Aead,
 }
 
@@ -153,7 +154,7 @@ impl ParentKey {
     /// [`Exhausted`].
     pub fn new(cluster: ClusterId, key: &[u8], aead: Aead) -> Result<Self, Exhausted> {
         let prk = cipher::kdf::extract(cluster.as_bytes(), key)?;
-        Ok(Self { prk, aead })
+        Ok(Self { expander: Expander::new(&prk)?, aead })
     }
 
     /// The algorithm of the parent's own row.
@@ -167,7 +168,7 @@ impl ParentKey {
     /// # Errors
     /// [`Exhausted`].
     pub fn derive(&self, label: &[u8]) -> Result<Key<32>, Exhausted> {
-        Key::init_with(|out| expand(&self.prk, &[label], out))
+        Key::init_with(|out| self.expand(&[label], out))
     }
 
     /// Wraps `plain` for the place that `binding` names. `salt` must be fresh random bytes.
@@ -222,12 +223,12 @@ impl ParentKey {
         let aead = (self.aead as u16).to_be_bytes();
         let version = parent.version.0.to_be_bytes();
         let info = [WRAP_LABEL, &aead, parent.chain.as_bytes(), &version, salt];
-        Key::init_with(|out| expand(&self.prk, &info, out))
+        Key::init_with(|out| self.expand(&info, out))
     }
-}
 
-fn expand(prk: &Key<64>, info: &[&[u8]], out: &mut [u8]) {
-    cipher::kdf::expand(prk, info, out).expect("64 bytes are far below HKDF's limit");
+    fn expand(&self, info: &[&[u8]], out: &mut [u8]) {
+        self.expander.expand(info, out).expect("64 bytes are far below HKDF's limit");
+    }
 }
 
 fn first_half(derived: &[u8; 64]) -> &[u8; 32] {
