@@ -106,6 +106,9 @@ pub(super) fn find(database: &Database, query: &Query) -> Result<Vec<Row>, Fault
         Some(before) if before <= newest(query.layer) => Bound::Excluded(before),
         _ => Bound::Included(newest(query.layer)),
     };
+    if query.terms.is_empty() && query.layer != Layer::Name {
+        return reader.rows(query, upper);
+    }
     while page.len() < query.limit {
         let Some(id) = reader.next(query, upper)? else { break };
         page.extend(reader.listed_row(id, &query.terms)?);
@@ -224,12 +227,31 @@ impl Reader {
         }
     }
 
+    /// A page of all rows of a layer below `upper`, in one pass.
+    fn rows(&self, query: &Query, upper: Bound<RowId>) -> Result<Vec<Row>, Fault> {
+        let rows = self.transaction.open_table(ROWS).map_err(engine)?;
+        let (lower, mut upper) = (oldest(query.layer).to_bytes(), upper.map(RowId::to_bytes));
+        let mut range = rows.range::<&[u8; ROW_ID_BYTES]>((Bound::Included(&lower), upper.as_ref())).map_err(engine)?;
+        let mut page = Vec::new();
+        while page.len() < query.limit {
+            let Some(entry) = range.next_back() else { break };
+            let (key, bytes) = entry.map_err(engine)?;
+            let key = *in_order(key.value(), (Bound::Included(&lower), upper.as_ref()))?;
+            upper = Bound::Excluded(key);
+            match decode(id_of(&key)?, bytes.value()) {
+                Err(Fault::Store(StoreError::Corrupt { .. })) => {}
+                row => page.push(row?),
+            }
+        }
+        Ok(page)
+    }
+
     /// The newest id below `upper` that has all the terms asked for.
     ///
     /// Each term's ids are in order, so whichever term lags behind moves all others: the work follows the rarest term, in whatever order
     /// they were given.
     fn next(&self, query: &Query, mut upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
-        let Some((first, others)) = query.terms.split_first() else { return self.last_row(query.layer, upper) };
+        let Some((first, others)) = query.terms.split_first() else { return self.last_claim(upper) };
         'candidate: loop {
             let Some(id) = self.last_listed(*first, query.layer, upper)? else { return Ok(None) };
             for term in others {
@@ -244,18 +266,6 @@ impl Reader {
             }
             return Ok(Some(id));
         }
-    }
-
-    fn last_row(&self, layer: Layer, upper: Bound<RowId>) -> Result<Option<RowId>, Fault> {
-        if layer == Layer::Name {
-            return self.last_claim(upper);
-        }
-        let rows = self.transaction.open_table(ROWS).map_err(engine)?;
-        let lower = oldest(layer).to_bytes();
-        let upper = upper.map(RowId::to_bytes);
-        let within = (Bound::Included(&lower), upper.as_ref());
-        let mut range = rows.range::<&[u8; ROW_ID_BYTES]>(within).map_err(engine)?;
-        range.next_back().map(|entry| id_of(in_order(entry.map_err(engine)?.0.value(), within)?)).transpose()
     }
 
     /// The last claim below `upper`. All that is found by one term is passed over at once.
@@ -373,20 +383,13 @@ fn put<const N: usize>(
     encoded: Option<&[u8]>,
 ) -> Result<Option<Row>, Fault> {
     let id = change.id();
-    let stored = match change.expected() {
-        // What an insert meets, it tells by itself; that nothing is there need not be asked first.
-        None => None,
-        Some(_) => table.get(place).map_err(engine)?.map(|bytes| decode(id, bytes.value())).transpose()?,
-    };
-    if stored.as_ref().map(|row| row.header.generation) != change.expected() {
-        return Err(StoreError::Conflict { id }.into());
-    }
+    // What was there is told by the change itself and need not be asked first: a transaction in which a row is not what it should be is dropped.
     let replaced = match encoded {
         Some(bytes) => table.insert(place, bytes).map_err(engine)?,
         None => table.remove(place).map_err(engine)?,
     };
-    if let Some(met) = replaced.filter(|_| change.expected().is_none()) {
-        decode(id, met.value())?;
+    let stored = replaced.map(|bytes| decode(id, bytes.value())).transpose()?;
+    if stored.as_ref().map(|row| row.header.generation) != change.expected() {
         return Err(StoreError::Conflict { id }.into());
     }
     Ok(stored)
