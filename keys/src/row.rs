@@ -16,6 +16,8 @@ use crate::lifecycle::State;
 const MAGIC: &[u8; 4] = b"SRR1";
 /// The one format released so far.
 const FORMAT: u8 = 1;
+/// Room for a row without its blobs and terms: magic, header, lengths and MAC, each at its longest.
+const BESIDES_BYTES: usize = 320;
 /// Longest stored row: attributes, blobs and terms together.
 pub const ROW_BYTES_MAX: usize = 256 * 1024;
 
@@ -109,8 +111,10 @@ pub struct Row {
     /// The visible part.
     pub header: Header,
     /// Sealed key bytes.
+    #[serde(with = "blob")]
     pub material: Option<Vec<u8>>,
     /// Sealed attributes or the sealed content of a record.
+    #[serde(with = "blob")]
     pub attributes: Option<Vec<u8>>,
     /// What the row can be found by.
     pub terms: Vec<Term>,
@@ -139,7 +143,9 @@ impl Row {
     /// The row as stored.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_extend(self, prefix()).expect("a row is plain data and memory grows")
+        let blobs = [&self.material, &self.attributes].into_iter().flatten().map(Vec::len).sum::<usize>();
+        let bytes = prefix(BESIDES_BYTES + blobs + self.terms.len() * size_of::<Term>());
+        postcard::to_extend(self, bytes).expect("a row is plain data and memory grows")
     }
 
     /// The inverse of [`Row::encode`]; does not check the MAC.
@@ -160,7 +166,8 @@ impl Row {
 
     /// What `meta_mac` is computed over.
     pub(crate) fn mac_input(&self) -> Vec<u8> {
-        let mut input = postcard::to_extend(&self.header, prefix()).expect("a header is plain data and memory grows");
+        let bytes = prefix(BESIDES_BYTES + self.terms.len() * size_of::<Term>());
+        let mut input = postcard::to_extend(&self.header, bytes).expect("a header is plain data and memory grows");
         input = postcard::to_extend(&self.terms, input).expect("terms are plain data and memory grows");
         for blob in [&self.material, &self.attributes] {
             input.extend_from_slice(&blob.as_ref().map_or([0; 32], |blob| cipher::mac::sha256(&[blob])));
@@ -169,11 +176,57 @@ impl Row {
     }
 }
 
-fn prefix() -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(512);
+fn prefix(room_bytes: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(room_bytes);
     bytes.extend_from_slice(MAGIC);
     bytes.push(FORMAT);
     bytes
+}
+
+/// A blob is stored as its length and its bytes. That is how any list of bytes is, but as one piece it is copied, and not looked at byte by byte.
+mod blob {
+    use std::fmt;
+
+    use serde::de::{Error, Visitor};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    struct Blob<'b>(&'b [u8]);
+
+    struct Taken(Vec<u8>);
+
+    struct Bytes;
+
+    pub(super) fn serialize<S: Serializer>(blob: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+        blob.as_deref().map(Blob).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
+        Ok(Option::<Taken>::deserialize(deserializer)?.map(|Taken(bytes)| bytes))
+    }
+
+    impl Serialize for Blob<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Taken {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_bytes(Bytes)
+        }
+    }
+
+    impl Visitor<'_> for Bytes {
+        type Value = Taken;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Taken, E> {
+            Ok(Taken(bytes.to_vec()))
+        }
+    }
 }
 
 /// An [`Aead`] is stored as its number.
@@ -225,6 +278,19 @@ mod tests {
     #[test]
     fn a_row_reads_as_it_was_written() {
         assert_eq!(Row::decode(&sample().encode()), Ok(sample()));
+    }
+
+    #[test]
+    fn a_blob_is_stored_as_any_list_of_bytes_is() {
+        #[derive(Serialize)]
+        struct Plain(Header, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Term>, [u8; 32]);
+        for (material, attributes) in [(None, Some(vec![])), (Some(vec![0xFF; 300]), None), (Some(vec![1, 2, 0x80]), Some(vec![7; 127]))] {
+            let row = Row { material, attributes, ..sample() };
+            let Row { header, material, attributes, terms, meta_mac } = row.clone();
+            let plain = postcard::to_allocvec(&Plain(header, material, attributes, terms, meta_mac)).expect("it is plain data");
+            assert_eq!(row.encode()[5..], plain);
+            assert_eq!(Row::decode(&row.encode()), Ok(row));
+        }
     }
 
     #[test]
