@@ -5,8 +5,10 @@
 //! bucket digests: so a change and its record cannot part, and concurrent units share one durable commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::{SinkExt, StreamExt};
@@ -28,6 +30,8 @@ use crate::{attributes, lifecycle};
 
 /// Most units that share one commit.
 pub const GROUP_UNITS_MAX: usize = 256;
+/// After so many rows of a group the writer lets others have their turn: half a millisecond or so.
+const ROWS_AT_ONCE: usize = 64;
 /// Most units that wait for the writer; more wait at their connections.
 pub const WAITING_UNITS_MAX: usize = 1024;
 
@@ -395,13 +399,27 @@ fn is_wrapped_key(row: &Row) -> bool {
     }
 }
 
-/// Does a unit make the Active version of a new chain itself, so that nobody can have replaced it?
-fn makes(changes: &[Change], parent: ParentRef) -> bool {
-    let is_it = |header: &Header| (header.chain, header.version, header.state) == (parent.chain, parent.version, lifecycle::State::Active);
-    changes.iter().any(|change| match change {
-        Change::Insert(row) => row.header.version == KeyVersion::FIRST && is_wrapped_key(row) && is_it(&row.header),
-        Change::Update { .. } | Change::Delete { .. } => false,
+/// The Active versions of new chains that a unit makes itself, so that nobody can have replaced them.
+fn made_by(changes: &[Change]) -> BTreeSet<ParentRef> {
+    let made = changes.iter().filter_map(|change| match change {
+        Change::Insert(row) => Some(&row.header)
+            .filter(|header| (header.version, header.state) == (KeyVersion::FIRST, lifecycle::State::Active) && is_wrapped_key(row)),
+        Change::Update { .. } | Change::Delete { .. } => None,
+    });
+    made.map(|header| ParentRef { chain: header.chain, version: header.version }).collect()
+}
+
+/// Lets the other tasks of this thread have their turn, between so many rows of a large group.
+async fn give_way(rows: usize) {
+    let mut is_due = rows.is_multiple_of(ROWS_AT_ONCE) && rows > 0;
+    poll_fn(|context| {
+        if std::mem::take(&mut is_due) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     })
+    .await;
 }
 
 /// The one maker of durable changes on a node. It ends when the last [`UnitSender`] is gone.
@@ -533,8 +551,9 @@ impl Writer {
     /// Do all expectations of a unit hold on top of the units before it? Returns the rows that it is the first to change.
     async fn admit(&self, group: &Group, changes: &[Change], inserts: Inserts) -> Result<Vec<(RowId, Option<Row>)>, CommitError> {
         self.parts.audit.ready().map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
-        let mut first = Vec::new();
-        for change in changes {
+        let (mut first, made) = (Vec::new(), made_by(changes));
+        for (number, change) in changes.iter().enumerate() {
+            give_way(number).await;
             let id = change.id();
             let is = match group.rows.get(&id) {
                 Some(met) => group.after(met).map(|row| row.header.generation),
@@ -552,7 +571,7 @@ impl Writer {
             }
             let before = first.last().filter(|(at, _)| *at == id).and_then(|(_, row)| row.as_ref());
             let comes_under = |row: &&Row| is_wrapped_key(row) && before.is_none_or(|before| before.header.parent != row.header.parent);
-            if let Some(row) = change.row().filter(comes_under).filter(|row| !makes(changes, row.header.parent)) {
+            if let Some(row) = change.row().filter(comes_under).filter(|row| !made.contains(&row.header.parent)) {
                 self.must_lie_under_an_active_parent(group, row).await?;
             }
         }
@@ -616,7 +635,8 @@ impl Writer {
     async fn bucket_changes(&mut self, group: &Group) -> Result<Vec<Change>, Error> {
         let registry = Arc::clone(&self.parts.shelf.registry);
         let mut touched = BTreeMap::new();
-        for (id, before, after) in group.rows() {
+        for (place, (id, before, after)) in group.rows().enumerate() {
+            give_way(place).await;
             let Some(number) = bucket_of(registry.integrity(), id) else { continue };
             if let std::collections::btree_map::Entry::Vacant(entry) = touched.entry(number) {
                 entry.insert(self.bucket(number).await?);
