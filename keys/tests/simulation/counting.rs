@@ -70,7 +70,7 @@ impl Simulation {
             }),
             step("create its service", &["NameTaken"], move |op| {
                 let tenant = tenant.clone();
-                Box::pin(async move { op.create_service(&tenant, &name("s0")).await })
+                Box::pin(async move { op.create_service(&tenant, &name("s0"), None).await })
             }),
             step("create a key", &["NameTaken"], move |op| {
                 let who = maker.clone();

@@ -3,7 +3,7 @@
 //! Clients, operators and the nodes themselves ask for things; their tasks are polled in an order that the seed chooses, and any node may lose its
 //! memory between two polls. What is acknowledged goes into a [`model::Model`], which knows nothing of how keys are kept. After every poll the
 //! model is held against what has become durable; now and then, and at the end, everything comes to rest, and then every key must open, each walk must
-//! complete, and nothing may be left under an old version.
+//! complete, nothing may be left under an old version or in use against an order, and what nobody needs any more can be archived.
 
 mod counting;
 mod executor;
@@ -14,9 +14,10 @@ mod plant;
 mod ports;
 mod random;
 mod story;
+mod versions;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,11 +26,13 @@ use std::time::Duration;
 
 use keys::Error;
 use keys::hierarchy::MasterKey;
-use keys::id::{ClusterId, Layer, ScopeName, SessionId};
+use keys::id::{ClusterId, Layer, RowId, ScopeName, SessionId};
 use keys::lifecycle::State;
 use keys::policy::Role;
 use keys::port::Pace;
 use keys::reencrypt::Cursor;
+use keys::references::EdgeKey;
+use keys::row::ParentRef;
 use keys::vault::Vault;
 
 pub(crate) use counting::{outcome_with_fault, rotated_at_once};
@@ -39,9 +42,11 @@ use nodes::{Born, HOLDS, Heard, Link, Node, SimUpstream};
 use operations::{Done, Op, Who, name};
 pub(crate) use plant::Plant;
 pub(crate) use ports::Fails;
-use ports::lock;
+use ports::{is_wrapped_by_core, lock};
 use random::Dice;
-use story::{Begun, Kind};
+use story::Begun;
+pub(crate) use story::{KINDS, Kind};
+use versions::Renewal;
 
 /// Events of one run, where nothing else is said.
 pub(crate) const EVENTS: u64 = 300;
@@ -51,13 +56,15 @@ const RUNNING_MAX: usize = 8;
 const POLLS_MAX: u64 = 40;
 /// So many events pass between two rests.
 const REST_EVENTS: u64 = 75;
+/// So often what is asked for at rest may lose a race to the appliance itself.
+const TRIES_MAX: usize = 20;
 /// So many polls must be enough for everything in flight.
 const POLLS_TO_REST_MAX: u64 = 2_000_000;
 /// So many of the last events are told of a run that fails.
 const LAST_EVENTS: usize = 20;
 
 /// What a run has done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) events: u64,
     pub(crate) polls: u64,
@@ -68,6 +75,8 @@ pub(crate) struct Report {
     pub(crate) crashes: u64,
     /// Keys and objects that were opened and compared while everything rested.
     pub(crate) opened: u64,
+    /// What of the events was acknowledged, and what of the world's has happened.
+    pub(crate) kinds: BTreeMap<Kind, u64>,
     /// Two runs of one seed have the same.
     pub(crate) trace: u64,
 }
@@ -81,6 +90,7 @@ impl Report {
         self.commits += other.commits;
         self.crashes += other.crashes;
         self.opened += other.opened;
+        other.kinds.iter().for_each(|(kind, count)| *self.kinds.entry(*kind).or_default() += count);
         self.trace ^= other.trace;
     }
 }
@@ -104,6 +114,8 @@ impl fmt::Display for Failure {
 /// An operation in flight.
 struct Running {
     place: Place,
+    /// Which event it is; `None` of what the simulation asks for itself.
+    kind: Option<Kind>,
     says: String,
     ends: Vec<&'static str>,
     serves: Option<ServiceModel>,
@@ -111,6 +123,8 @@ struct Running {
     is_alone: bool,
     storms: u64,
     is_calm: bool,
+    /// A key lies under a compromised version: who meets it at the moment when it is moved does again what it does.
+    is_endangered: bool,
     tick: u64,
     began: Duration,
     heard: Option<Heard>,
@@ -133,6 +147,10 @@ pub(crate) struct Simulation {
     has_device: bool,
     walkers: Vec<Rc<RefCell<Option<Cursor>>>>,
     edge_walkers: Vec<Rc<RefCell<Option<Cursor>>>>,
+    renewal: Rc<RefCell<Option<Renewal>>>,
+    /// Objects of edges whose group was revoked when what they lie under was archived.
+    lost: BTreeSet<(Place, RowId)>,
+    plant: Plant,
     running: BTreeMap<SessionId, Running>,
     done: Rc<RefCell<Vec<(SessionId, Done)>>>,
     next_session: u64,
@@ -176,7 +194,7 @@ pub(crate) fn run(seed: u64, events: u64, plant: Plant) -> Result<Report, Box<Fa
     let run = simulation.play(events, plant);
     let event = simulation.report.events;
     run.map_err(|what| Box::new(Failure { seed, event, what, last: std::mem::take(&mut simulation.last) }))?;
-    Ok(simulation.report)
+    Ok(simulation.report.clone())
 }
 
 impl Drop for Simulation {
@@ -206,6 +224,8 @@ impl Simulation {
             tick: Arc::clone(&tick),
             heard: Arc::default(),
             stale: Arc::<Mutex<Option<Arc<Vault>>>>::default(),
+            edge: EdgeKey([u8::try_from(place).expect("few nodes"); 32]),
+            plant,
         };
         let upstreams = (1..=edges).map(|place| Arc::new(upstream(place))).collect();
         Self {
@@ -221,6 +241,9 @@ impl Simulation {
             has_device: true,
             walkers: (0..2).map(|_| Rc::default()).collect(),
             edge_walkers: (0..edges).map(|_| Rc::default()).collect(),
+            renewal: Rc::default(),
+            lost: BTreeSet::new(),
+            plant,
             running: BTreeMap::new(),
             done: Rc::default(),
             next_session: FIRST_OPERATION,
@@ -276,7 +299,9 @@ impl Simulation {
             let (tenant, service) = (name(tenant), name("s0"));
             let owner = tenant.clone();
             self.must_do(0, |op| Box::pin(async move { op.create_tenant(&tenant).await }))?;
-            self.must_do(0, |op| Box::pin(async move { op.create_service(&owner, &service).await }))?;
+            self.must_do(0, |op| {
+                Box::pin(async move { op.create_service(&owner, &service, Some(&name("r0")).filter(|_| owner == name("t0"))).await })
+            })?;
         }
         for group in self.groups.clone() {
             let tenants = if group == name("west") { vec![name("t0"), name("t1")] } else { vec![name("t0")] };
@@ -348,9 +373,11 @@ impl Simulation {
                 let burnt = self.nodes[place].store.burnt();
                 self.models[place].borrow_mut().commit(durable, &burnt).map_err(|what| format!("at node {place}: {what}"))?;
                 self.came_under(place, durable)?;
+                self.retired()?;
                 self.report.commits += 1;
             }
         }
+        (1..self.nodes.len()).try_for_each(|place| self.claimed(place))?;
         let done = std::mem::take(&mut *self.done.borrow_mut());
         for (session, done) in done {
             self.ended(session, done)?;
@@ -367,6 +394,17 @@ impl Simulation {
     fn came_under(&self, place: Place, durable: &ports::Durable) -> Result<(), String> {
         if place == 0 {
             return Ok(());
+        }
+        for (id, before, after) in &durable.rows {
+            let Some(row) = after.as_ref().filter(|row| is_wrapped_by_core(row)) else { continue };
+            let parent = row.header.parent;
+            let has_come = before.as_ref().is_none_or(|before| before.header.parent != parent);
+            must!(
+                !has_come || !self.models[place].borrow().left.contains(&parent),
+                "{id} came under {parent:?}, which edge {place} had left"
+            );
+            let state = self.models[0].borrow().version(parent.chain, parent.version).map(|l3| l3.state);
+            must!(!has_come || state != Some(State::Retired), "{id} came under {parent:?}, which is archived");
         }
         let sessions: Vec<SessionId> = durable.outbox.iter().map(|entry| entry.record.session).collect();
         // Of a group of several nobody can tell whose row it is: the one that began first may have the oldest lease.
@@ -392,12 +430,15 @@ impl Simulation {
     /// The next event.
     fn event(&mut self) -> Result<(), String> {
         let kind = self.drawn();
-        if !self.befall(kind)?
-            && self.running.len() < RUNNING_MAX
+        if self.befall(kind)? {
+            *self.report.kinds.entry(kind).or_default() += 1;
+        } else if self.running.len() < RUNNING_MAX
             && let Some(begun) = self.drawn_operation(kind)
         {
             let is_alone = self.running.is_empty() && self.dice.percent(50);
-            if self.start(begun, is_alone).is_some() && is_alone {
+            let started = self.start(begun, is_alone);
+            started.and_then(|session| self.running.get_mut(&session)).into_iter().for_each(|running| running.kind = Some(kind));
+            if started.is_some() && is_alone {
                 return self.settle();
             }
         }
@@ -435,12 +476,14 @@ impl Simulation {
         );
         let running = Running {
             place,
+            kind: None,
             says,
             ends,
             serves,
             is_alone,
             storms: self.storms,
             is_calm: self.is_calm(place),
+            is_endangered: self.models[0].borrow().has_endangered(),
             tick: self.tick.load(Ordering::Relaxed),
             began: Pace::now(&*self.nodes[place].time),
             heard: (place > 0).then(|| self.heard(place)).flatten(),
@@ -477,7 +520,8 @@ impl Simulation {
             must!(done.is_ok() || !is_durable || word == "Unavailable", "{says} was refused, {word}{told}, and is durable");
             must!(!matches!(word, "Corrupt" | "Forged" | "another refusal"), "{says} ended as {word}{told}");
             must!(!is_calm || place > 0 || word != "Unavailable", "{says} ended as {word}{told} although nothing failed");
-            if running.is_alone && is_calm && !running.ends.is_empty() {
+            let is_to_do_again = running.is_endangered && matches!(word, "Raced" | "Unavailable");
+            if running.is_alone && is_calm && !running.ends.is_empty() && !is_to_do_again {
                 must!(running.ends.contains(&word), "{says} ended as {word}{told} and not as {:?}", running.ends);
             }
             let looked = model.looked.iter().position(|(looked, _, _)| *looked == session);
@@ -486,9 +530,18 @@ impl Simulation {
             {
                 model.tell(id, state)?;
             }
+            let counted = model.counted.iter().position(|(counted, _, _)| *counted == session);
+            if let Some((_, parent, count)) = counted.map(|at| model.counted.swap_remove(at))
+                && running.is_alone
+                && done.is_err()
+            {
+                let there = model.under(parent);
+                must!(count == there, "{says} found {count} keys under {parent:?}, where {there} lie");
+            }
         }
         if done.is_ok() {
             self.report.acknowledged += 1;
+            running.kind.into_iter().for_each(|kind| *self.report.kinds.entry(kind).or_default() += 1);
             self.served(&running)?;
         }
         self.note(format!("{session:?} ended as {word}{told}, after {} polls", self.tick.load(Ordering::Relaxed) - running.tick));
@@ -519,6 +572,7 @@ impl Simulation {
             self.link.set(None);
             // What walked the core's rows does not know how far it was.
             self.walkers.iter().for_each(|walker| drop(walker.borrow_mut().take()));
+            self.renewal.borrow_mut().take();
         } else {
             *lock(&self.upstreams[place - 1].heard) = None;
             self.edge_walkers[place - 1].borrow_mut().take();
@@ -565,12 +619,14 @@ impl Simulation {
         self.executor.spawn(place, Box::pin(work));
         let running = Running {
             place,
+            kind: None,
             says: format!("the start of node {place}"),
             ends: Vec::new(),
             serves: None,
             is_alone: false,
             storms: self.storms,
             is_calm: self.is_calm(place),
+            is_endangered: false,
             tick: self.tick.load(Ordering::Relaxed),
             began: Duration::ZERO,
             heard: None,
@@ -599,25 +655,35 @@ impl Simulation {
         }
         must!(self.nodes[0].opened().is_some(), "the core does not open");
         self.all_open_at_core()?;
+        self.all_renewed()?;
         self.all_moved()?;
         if self.dice.percent(50) {
             self.all_open_at_core()?;
         }
         self.must_do(0, |op| Box::pin(async move { op.sweep().await }))?;
-        (1..self.nodes.len()).try_for_each(|place| self.all_open_at_edge(place))
+        (1..self.nodes.len()).try_for_each(|place| self.all_open_at_edge(place))?;
+        self.all_retirable()
     }
 
-    /// Runs one operation alone, which must end in this way.
+    /// Runs one operation alone, which must end in this way; where a key has to be taken out from under a compromised version, at the latest
+    /// when it is done again.
     fn must_end(
         &mut self,
         place: Place,
-        says: String,
+        says: &str,
         ends: &'static str,
-        work: impl FnOnce(Op) -> story::Work + 'static,
+        work: impl FnOnce(Op) -> story::Work + Clone + 'static,
     ) -> Result<(), String> {
-        self.start(Begun { place, says, ends: vec![ends], serves: None, work: Box::new(work) }, true).ok_or("the node is sealed")?;
         self.report.opened += 1;
-        self.settle()
+        for _ in 0..TRIES_MAX {
+            let begun = Begun { place, says: says.to_owned(), ends: vec![ends], serves: None, work: Box::new(work.clone()) };
+            self.start(begun, true).ok_or("the node is sealed")?;
+            self.settle()?;
+            if self.word == ends {
+                return Ok(());
+            }
+        }
+        Err(format!("{says} does not end as {ends}"))
     }
 
     fn all_open_at_core(&mut self) -> Result<(), String> {
@@ -632,9 +698,10 @@ impl Simulation {
             let ends = if is_disabled { "Denied" } else { ["WrongState", "Ok"][usize::from(opens)] };
             let (id, who) = (key.header.id, Who { role: Role::Service, tenant: service.tenant_name, service: Some(service.name) });
             let admin = Who { role: Role::TenantAdmin, ..who.clone() };
-            self.must_end(0, format!("opening {id} at rest"), ends, move |op| Box::pin(async move { op.use_key(&who, id, false).await }))?;
+            let says = format!("opening {id} at rest");
+            self.must_end(0, &says, ends, move |op| Box::pin(async move { op.use_key(&who, id, false).await }))?;
             if key.deactivation.is_some() && !is_disabled {
-                self.must_do(0, move |op| Box::pin(async move { op.look(&admin, id).await }))?;
+                self.must_end(0, "looking at rest", "Ok", move |op| Box::pin(async move { op.look(&admin, id).await }))?;
             }
         }
         Ok(())
@@ -645,10 +712,9 @@ impl Simulation {
         let walker: Rc<RefCell<Option<Cursor>>> = Rc::default();
         loop {
             let step = Rc::clone(&walker);
-            let limit = usize::try_from(self.dice.within(1..20)).expect("few");
-            let ends = if self.models[0].borrow().has_endangered() { vec!["Ok", "Raced"] } else { vec!["Ok"] };
+            let limit = usize::try_from(self.dice.within(10..30)).expect("few");
             let work: Box<dyn FnOnce(Op) -> story::Work> = Box::new(move |op| Box::pin(async move { op.walk(&step, limit).await }));
-            self.start(Begun { place: 0, says: "a walk at rest".to_owned(), ends, serves: None, work }, true)
+            self.start(Begun { place: 0, says: "a walk at rest".to_owned(), ends: vec!["Ok"], serves: None, work }, true)
                 .ok_or("the node is sealed")?;
             self.settle()?;
             if self.word == "Ok" && walker.borrow().is_none() {
@@ -656,10 +722,20 @@ impl Simulation {
             }
         }
         let model = self.models[0].borrow();
-        for header in model.stored.values().filter(|header| matches!(header.id.layer, Layer::L2 | Layer::L3)) {
+        for header in model.stored.values().filter(|header| matches!(header.id.layer, Layer::L2 | Layer::L21 | Layer::L3)) {
             let active = model.active_of(header.parent.chain).map(|active| active.version);
             must!(active == Some(header.parent.version), "after a whole walk {} lies under version {}", header.id, header.parent.version.0);
         }
+        Ok(())
+    }
+
+    /// An object is out of reach only because somebody has compromised or destroyed what it lies under, or given its edge up.
+    fn is_within_reach(&self, place: Place, id: RowId) -> Result<(), String> {
+        let Some(row) = self.nodes[place].store.row(id).filter(is_wrapped_by_core) else { return Ok(()) };
+        let ParentRef { chain, version } = row.header.parent;
+        let state = self.models[0].borrow().version(chain, version).map(|l3| l3.state);
+        must!(state.is_some(), "{id} lies under an L3 that is not there");
+        must!(state != Some(State::Retired) || self.lost.contains(&(place, id)), "{id} lies under an L3 that was retired");
         Ok(())
     }
 
@@ -674,6 +750,7 @@ impl Simulation {
         self.must_do(place, |op| Box::pin(async move { op.renew_lease().await }))?;
         let objects: Vec<_> = self.models[place].borrow().keys.values().cloned().collect();
         for object in objects {
+            self.is_within_reach(place, object.header.id)?;
             for kind in [Kind::UseObject, Kind::LookAtObject] {
                 let Some(begun) = self.at_rest(kind, place, &object) else { continue };
                 self.start(begun, true).ok_or("the edge is gone")?;

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keys::id::{ChainId, KeyVersion, Layer, OutboxSeq, RowId, ScopeName, ServiceId, SessionId, TenantId, Time};
 use keys::lifecycle::{Event, State};
+use keys::policy::Action;
 use keys::record::{Outcome, Record};
-use keys::row::{Header, Row};
+use keys::row::{Header, ParentRef, Row};
 
 use super::ports::Durable;
 
@@ -54,7 +55,8 @@ pub(crate) enum Effect {
         id: ServiceId,
         tenant: TenantId,
         name: ScopeName,
-        default: RowId,
+        /// Its default key, and the L2.1 of its resource if that is new.
+        made: [Option<RowId>; 2],
     },
     Made(Key),
     Moved {
@@ -69,14 +71,33 @@ pub(crate) enum Effect {
     Replaced {
         old: RowId,
         new: Key,
+        is_compromised: bool,
+        /// What lies below a tenant's key is ordered to be renewed.
+        renews: bool,
+    },
+    /// Keys in use were replaced by the node itself.
+    Renewed {
+        new: Vec<Header>,
+    },
+    /// An earlier version of an L2.1 took over again.
+    RolledBack {
+        to: RowId,
+    },
+    /// A version of an L3 was archived: these groups of edges, in these lives of theirs, were to be waited for.
+    RetiredL3 {
+        id: RowId,
+        waits_for: Vec<(ScopeName, u64)>,
     },
     RotatedIvk {
         id: RowId,
         version: KeyVersion,
         is_compromised: bool,
+        renews: bool,
     },
-    RetiredIvk {
+    /// A version of the IVK was archived or destroyed.
+    EndedIvk {
         version: KeyVersion,
+        event: Event,
     },
     Disabled {
         tenant: ScopeName,
@@ -108,6 +129,8 @@ pub(crate) struct ServiceModel {
 pub(crate) struct GroupModel {
     pub(crate) tenants: BTreeSet<ScopeName>,
     pub(crate) is_revoked: bool,
+    /// Grows when it is revoked.
+    pub(crate) life: u64,
 }
 
 /// What one node must hold.
@@ -142,10 +165,25 @@ pub(crate) struct Model {
     pub(crate) broken: Vec<Broken>,
     /// In which states operations have found keys.
     pub(crate) looked: Vec<(SessionId, RowId, State)>,
+    /// How many keys operations have found under a version.
+    pub(crate) counted: Vec<(SessionId, ParentRef, u64)>,
+    /// Keys that are ordered to be renewed.
+    pub(crate) ordered: BTreeSet<RowId>,
+    /// Versions of L3s that were archived, and for whom that had to wait.
+    pub(crate) retired: Vec<(RowId, Vec<(ScopeName, u64)>)>,
+    /// What an edge claims to have left, and nobody has looked at yet.
+    pub(crate) claims: Vec<RowId>,
+    /// What it has left for good.
+    pub(crate) left: BTreeSet<ParentRef>,
 }
 
 fn is_key(layer: Layer) -> bool {
     matches!(layer, Layer::Ivk | Layer::L2 | Layer::L21 | Layer::L3 | Layer::L4)
+}
+
+/// Do other keys of the core lie under it?
+fn wraps_keys(id: RowId) -> bool {
+    matches!(id.layer, Layer::Ivk | Layer::L2 | Layer::L21)
 }
 
 /// States go up.
@@ -155,6 +193,9 @@ pub(crate) fn rank(state: State) -> u8 {
         other => other as u8,
     }
 }
+
+/// What operations record beside what was asked for.
+const FURTHER: [Action; 3] = [Action::CreateResource, Action::Revoke, Action::OrderRenewal];
 
 macro_rules! must {
     ($holds:expr, $($said:tt)+) => {
@@ -193,6 +234,20 @@ impl Model {
         self.in_use.contains(&header.chain) && header.state == State::Active
     }
 
+    /// How many keys lie under a version.
+    pub(crate) fn under(&self, parent: ParentRef) -> u64 {
+        self.stored.values().filter(|header| header.id.layer != Layer::Ivk && header.parent == parent).count() as u64
+    }
+
+    /// Which groups of edges, in which life of theirs, may have objects under a version of an L3.
+    pub(crate) fn waits_for(&self, id: RowId) -> Vec<(ScopeName, u64)> {
+        let service = self.keys.get(&id).and_then(|key| self.service(key.header.owner.service?));
+        let is_default = service.is_some_and(|service| service.chain == Some(self.keys[&id].header.chain));
+        let Some(service) = service.filter(|_| is_default) else { return Vec::new() };
+        let serves = |group: &GroupModel| !group.is_revoked && group.tenants.contains(&service.tenant_name);
+        self.groups.iter().filter(|(_, group)| serves(group)).map(|(name, group)| (name.clone(), group.life)).collect()
+    }
+
     pub(crate) fn service(&self, id: ServiceId) -> Option<&ServiceModel> {
         self.services.iter().find(|service| service.id == id)
     }
@@ -223,16 +278,19 @@ impl Model {
             .filter(|row| is_key(row.header.id.layer))
             .map(|row| (row.header.chain, self.active_of(row.header.chain).map(|header| header.version)))
             .collect();
-        // A step of a walk has a record for each version that it moves rows under.
-        let mut walks = BTreeSet::new();
+        // A step of a walk or of a renewal has many records of one kind, and some operations one of each of theirs.
+        let (mut walks, mut taken) = (BTreeSet::new(), Vec::new());
         for entry in durable.outbox.iter().filter(|entry| entry.record.session.0 >= FIRST_OPERATION) {
-            let session = entry.record.session;
-            if matches!(self.pending.get(&session), Some(Effect::Nothing)) {
+            let (session, action) = (entry.record.session, entry.record.action);
+            if matches!(self.pending.get(&session), Some(Effect::Nothing | Effect::Renewed { .. })) {
                 walks.insert(session);
-            } else if walks.contains(&session) {
-                continue;
             }
-            self.record(&entry.record)?;
+            let is_further = taken.iter().any(|(of, _)| *of == session) && !taken.contains(&(session, action));
+            let is_known = walks.contains(&session) && self.durable.contains(&session);
+            taken.push((session, action));
+            if !(is_known || is_further && FURTHER.contains(&action)) {
+                self.record(&entry.record)?;
+            }
         }
         for (id, before, after) in &durable.rows {
             self.row(*id, before.as_ref(), after.as_ref())?;
@@ -315,13 +373,13 @@ impl Model {
                 self.awaited.insert(key);
                 must!(self.tenants.insert(name.clone(), TenantModel { id, is_disabled: false }).is_none(), "two tenants are called {name}");
             }
-            Effect::Service { id, tenant, name, default } => {
+            Effect::Service { id, tenant, name, made } => {
                 let is_taken = self.services.iter().any(|service| service.tenant == tenant && service.name == name);
                 must!(!is_taken, "two services are called {name}");
                 let tenant_name = self.tenants.iter().find(|(_, model)| model.id == tenant).map(|(name, _)| name.clone());
                 let tenant_name = tenant_name.ok_or("a service of no tenant")?;
                 self.services.push(ServiceModel { id, tenant, tenant_name, name, chain: None });
-                self.awaited.insert(default);
+                self.awaited.extend(made.into_iter().flatten());
             }
             Effect::Made(key) => self.add(key)?,
             Effect::Moved { id, event } => {
@@ -334,8 +392,9 @@ impl Model {
                     (Event::Retire, State::Deprecated) => State::Retired,
                     (Event::Compromise, State::PreActive | State::Active | State::Deprecated | State::Retired) => State::Compromised,
                     (Event::Compromise, State::Destroyed) => State::DestroyedCompromised,
-                    (Event::Destroy, State::PreActive | State::Deprecated | State::Retired) => State::Destroyed,
-                    (Event::Destroy, State::Compromised) => State::DestroyedCompromised,
+                    (Event::Destroy, State::Retired) => State::Destroyed,
+                    (Event::Destroy, State::PreActive | State::Deprecated) if !wraps_keys(id) => State::Destroyed,
+                    (Event::Destroy, State::Compromised) if !wraps_keys(id) => State::DestroyedCompromised,
                     _ => return Err(format!("{event:?} was acknowledged for {id}, which is {from:?}")),
                 };
                 key.state = to;
@@ -350,25 +409,62 @@ impl Model {
                 must!(!key.state.is_destroyed(), "{id} was edited after its end");
                 (key.names, key.deactivation) = (names, deactivation);
             }
-            Effect::Replaced { old, new } => {
+            Effect::Replaced { old, new, is_compromised, renews } => {
+                let newest = self.newest(new.header.chain).map(|(version, _)| version);
                 let is_object = old.layer == Layer::L4;
                 let key = self.key_mut(old)?;
                 must!(!key.is_replaced, "{old} was replaced twice");
                 must!(!key.state.is_destroyed() && key.state != State::Retired, "{old} was replaced although it is {:?}", key.state);
                 must!(new.names == key.names, "the replacement of {old} is called {:?}", new.names);
-                must!(new.header.version == key.header.version.next(), "{old} was replaced by version {}", new.header.version.0);
+                must!(Some(new.header.version) == newest.map(KeyVersion::next), "{old} was replaced by version {}", new.header.version.0);
                 if !is_object {
                     let wants = if key.state == State::PreActive { State::PreActive } else { State::Active };
                     must!(new.state == wants, "the replacement of {old} is {:?}", new.state);
                     if matches!(key.state, State::PreActive | State::Active) {
                         (key.state, key.deactivation) = (State::Deprecated, Some(at));
                     }
+                    if is_compromised {
+                        key.state = State::Compromised;
+                    }
                 }
                 (key.is_replaced, key.names) = (true, Vec::new());
+                let tenant = new.header.owner.tenant;
                 self.add(new)?;
+                if renews {
+                    self.order(Some(tenant));
+                }
             }
-            Effect::RotatedIvk { id, version, is_compromised } => {
+            Effect::Renewed { new } => {
+                for header in new {
+                    let old = self.active_of(header.chain).map(|old| old.id).ok_or_else(|| format!("{} replaces nothing", header.id))?;
+                    let (state, names) = (header.state, self.keys[&old].names.clone());
+                    let (told, digest) = (State::PreActive, None);
+                    let new = Key { header, state, deactivation: None, digest, names, told, is_replaced: false };
+                    self.apply(Effect::Replaced { old, new, is_compromised: false, renews: false }, at)?;
+                }
+            }
+            Effect::RolledBack { to } => {
+                let chain = self.key_mut(to)?.header.chain;
+                let from = self.active_of(chain).map(|active| active.id).ok_or("an L2.1 without an Active version")?;
+                let from = self.key_mut(from)?;
+                (from.state, from.deactivation, from.is_replaced) = (State::Deprecated, Some(at), true);
+                let names = std::mem::take(&mut from.names);
+                let key = self.key_mut(to)?;
+                must!(to.layer == Layer::L21, "{to} was rolled back to");
+                must!(key.state == State::Deprecated, "{to} was rolled back to, which was {:?}", key.state);
+                (key.state, key.deactivation, key.is_replaced, key.names) = (State::Active, None, false, names);
+                // Who goes back to it wants it in use.
+                self.ordered.remove(&to);
+            }
+            Effect::RetiredL3 { id, waits_for } => {
+                self.apply(Effect::Moved { id, event: Event::Retire }, at)?;
+                self.retired.push((id, waits_for));
+            }
+            Effect::RotatedIvk { id, version, is_compromised, renews } => {
                 self.awaited.insert(id);
+                if renews {
+                    self.order(None);
+                }
                 for key in self.keys.values_mut().filter(|key| key.header.id.layer == Layer::Ivk) {
                     if key.header.version == version {
                         return Err(format!("version {} of the IVK was made twice", version.0));
@@ -380,11 +476,17 @@ impl Model {
                     };
                 }
             }
-            Effect::RetiredIvk { version } => {
+            Effect::EndedIvk { version, event } => {
                 let key = self.keys.values_mut().find(|key| key.header.id.layer == Layer::Ivk && key.header.version == version);
                 let key = key.ok_or("a version that is not there was retired")?;
-                must!(key.state == State::Deprecated, "a version was retired that is {:?}", key.state);
-                key.state = State::Retired;
+                key.state = match (event, key.state) {
+                    (Event::Retire, State::Deprecated) => State::Retired,
+                    (Event::Destroy, State::Deprecated | State::Retired) => State::Destroyed,
+                    (Event::Destroy, State::Compromised) => State::DestroyedCompromised,
+                    (event, state) => {
+                        return Err(format!("{event:?} was acknowledged for version {} of the IVK, which is {state:?}", version.0));
+                    }
+                };
             }
             Effect::Disabled { tenant, is_disabled } => {
                 self.tenants.get_mut(&tenant).ok_or("a tenant that is not there")?.is_disabled = is_disabled;
@@ -392,10 +494,26 @@ impl Model {
             Effect::Group { name, tenants, is_revoked } => {
                 let group = self.groups.entry(name).or_default();
                 group.tenants.extend(tenants);
+                group.life += u64::from(is_revoked);
                 group.is_revoked = is_revoked;
             }
         }
         Ok(())
+    }
+
+    /// Whatever is in use below a tenant's key, or below the IVK, is to be renewed; what edge groups have is in their edges' hands.
+    fn order(&mut self, tenant: Option<TenantId>) {
+        let is_below = |header: &&Header| match (header.id.layer, tenant) {
+            (Layer::L2, None) => true,
+            (Layer::L21, tenant) => tenant.is_none_or(|tenant| tenant == header.owner.tenant),
+            (Layer::L3, tenant) => {
+                let is_services = header.owner.service.is_some_and(|service| self.service(service).is_some());
+                is_services && tenant.is_none_or(|tenant| tenant == header.owner.tenant)
+            }
+            _ => false,
+        };
+        let ordered: Vec<RowId> = self.stored.values().filter(is_below).map(|header| header.id).filter(|id| self.is_default(*id)).collect();
+        self.ordered.extend(ordered);
     }
 
     /// One row's change by itself: nothing goes back, nothing of a key is ever removed.
@@ -410,14 +528,17 @@ impl Model {
         let Some(after) = after else { return Err(format!("{id} is gone")) };
         if let Some(before) = before {
             let (old, new) = (&before.header, &after.header);
-            must!(rank(old.state) <= rank(new.state), "{id} went from {:?} back to {:?}", old.state, new.state);
+            // Whether it was asked for, the model says.
+            let is_rolled_back = id.layer == Layer::L21 && (old.state, new.state) == (State::Deprecated, State::Active);
+            must!(rank(old.state) <= rank(new.state) || is_rolled_back, "{id} went from {:?} back to {:?}", old.state, new.state);
             must!((old.chain, old.version, old.owner) == (new.chain, new.version, new.owner), "{id} became another key");
             must!(before.material.is_some() || after.material.is_none(), "{id} has its bytes back");
             let is_still_there = after.material.is_some() || new.state.is_destroyed();
             must!(is_still_there, "{id} lost its bytes while it is {:?}", new.state);
             must!(old.wrap_seq <= new.wrap_seq && old.attributes_seq <= new.attributes_seq, "{id} counts its wrappings backwards");
+            let may_go_back = self.newest(new.parent.chain).is_some_and(|(_, above)| above.layer == Layer::L21);
             must!(
-                old.parent.chain == new.parent.chain && old.parent.version <= new.parent.version,
+                old.parent.chain == new.parent.chain && (old.parent.version <= new.parent.version || may_go_back),
                 "{id} went from under {:?} under {:?}",
                 old.parent,
                 new.parent
@@ -509,7 +630,7 @@ impl Model {
 
     fn children(&self, of: Option<&Row>) -> Result<(), Broken> {
         let Some(Row { header, .. }) = of else { return Ok(()) };
-        if !matches!(header.id.layer, Layer::Ivk | Layer::L2) || !(header.state == State::Retired || header.state.is_destroyed()) {
+        if !wraps_keys(header.id) || !(header.state == State::Retired || header.state.is_destroyed()) {
             return Ok(());
         }
         let lies_under = |child: &&Header| (child.parent.chain, child.parent.version) == (header.chain, header.version);
@@ -518,10 +639,10 @@ impl Model {
         Ok(())
     }
 
-    /// Does a tenant's key lie under a compromised version of the IVK? Its first use moves it, and whoever changes it at that moment does so again.
+    /// Does a key lie under a compromised version? Its first use moves it, and whoever changes it at that moment does so again.
     pub(crate) fn has_endangered(&self) -> bool {
-        let mut keys = self.stored.values().filter(|key| key.id.layer == Layer::L2);
-        keys.any(|key| self.version(key.parent.chain, key.parent.version).is_some_and(|ivk| ivk.state == State::Compromised))
+        let mut keys = self.stored.values().filter(|key| matches!(key.id.layer, Layer::L2 | Layer::L21 | Layer::L3));
+        keys.any(|key| self.version(key.parent.chain, key.parent.version).is_some_and(|above| above.state == State::Compromised))
     }
 
     /// Somebody was told that a key is in this state.

@@ -20,7 +20,7 @@ use keys::lease::{Lease, Leases};
 use keys::policy::verb::{UnwrapObjectKey, WrapObjectKey};
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{Clock, Entropy, Keystore, Pace, Upstream, UpstreamError};
-use keys::references::References;
+use keys::references::{EdgeKey, References};
 use keys::registry::Registry;
 use keys::vault::{EdgeParts, Parts, Vault};
 use secret::Bytes;
@@ -55,14 +55,14 @@ pub(crate) struct Node {
 
 impl Node {
     pub(crate) fn new(place: Place, dice: &Dice, plant: Plant, born: &Born) -> Self {
-        // What is planted in a store is planted in the core's.
-        let in_store = if place == 0 { plant } else { Plant::Nothing };
+        // What is planted in a store is planted in the core's, but for what only an edge's can do.
+        let in_store = if (place == 0) == (plant != Plant::HidesObjects) { plant } else { Plant::Nothing };
         Self {
             place,
             store: Arc::new(SimStore::new(dice, in_store)),
             audit: Arc::default(),
             time: Arc::default(),
-            entropy: Arc::new(SimEntropy(dice.fork())),
+            entropy: Arc::new(SimEntropy::new(dice.fork(), in_store)),
             vault: Rc::default(),
             plant,
             born: Rc::clone(born),
@@ -197,6 +197,9 @@ pub(crate) struct SimUpstream {
     pub(crate) heard: Arc<Mutex<Option<Heard>>>,
     /// Answers instead of the core.
     pub(crate) stale: Arc<Mutex<Option<Arc<Vault>>>>,
+    /// By what the core tells edges of one group apart.
+    pub(crate) edge: EdgeKey,
+    pub(crate) plant: Plant,
 }
 
 fn refused(error: Error) -> UpstreamError {
@@ -310,9 +313,12 @@ impl Upstream for SimUpstream {
         answer
     }
 
-    /// What an edge has left is told by its keeper, which is not simulated.
-    async fn report(&self, _references: &References) -> Result<(), UpstreamError> {
-        Err(lost("the simulation reports nothing"))
+    async fn report(&self, references: &References) -> Result<(), UpstreamError> {
+        let core = self.enter().await?;
+        let lease = lock(&self.heard).as_ref().and_then(|heard| heard.lease.clone());
+        let Some(arrived) = self.plant.reported(references, lease.as_ref()) else { return Ok(()) };
+        let done = self.link.severed(async { core.take_references(&self.grants(&core).await?, self.edge, arrived).await });
+        self.leave(done.await).await
     }
 
     /// What a core does for clients is tested with the protocol.

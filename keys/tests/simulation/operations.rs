@@ -9,7 +9,7 @@ use keys::Error;
 use keys::attributes::{Attributes, Name, Revocation};
 use keys::edge::NewObject;
 use keys::hierarchy::MasterKey;
-use keys::id::{KeyVersion, Layer, RowId, ScopeName, SessionId, Time};
+use keys::id::{Layer, RowId, ScopeName, SessionId, Time};
 use keys::lifecycle::{Event, State};
 use keys::list::KeyFilter;
 use keys::policy::verb::{Activate, Decrypt, Destroy, Encrypt, GetAttributes, ModifyAttribute, ReKey, Revoke};
@@ -20,7 +20,6 @@ use keys::rotate::NewIvk;
 use keys::row::{Algorithm, Header, ObjectType};
 use keys::tenancy::NewServiceKey;
 use keys::unit::Unit;
-use keys::uses::Looked;
 use keys::vault::{Vault, View};
 
 use super::model::{Effect, Key, Model};
@@ -55,7 +54,7 @@ fn named(text: &str) -> Vec<Name> {
     vec![Name { value: text.to_owned(), kind: 1, index: 0 }]
 }
 
-fn key_of(view: &View) -> Key {
+pub(crate) fn key_of(view: &View) -> Key {
     Key {
         header: view.header.clone(),
         state: view.header.state,
@@ -68,25 +67,25 @@ fn key_of(view: &View) -> Key {
 }
 
 impl Op {
-    fn begin(&self) -> Unit {
+    pub(crate) fn begin(&self) -> Unit {
         self.vault.begin(self.session)
     }
 
-    async fn grants(&self, who: &Who) -> Result<Grants, Error> {
+    pub(crate) async fn grants(&self, who: &Who) -> Result<Grants, Error> {
         // What a dispatcher asks before anything else.
         self.vault.check_lease()?;
         let Who { role, tenant, service } = who.clone();
         self.vault.grants(&Principal { role, tenant: Some(tenant), service, certificate: [0; 32] }).await
     }
 
-    fn record(&self, unit: &mut Unit, action: Action, header: Option<&Header>) {
+    pub(crate) fn record(&self, unit: &mut Unit, action: Action, header: Option<&Header>) {
         let (object, version) = (header.map(|header| header.id), header.map(|header| header.version));
         let (time, session) = (self.vault.now(), self.session);
         unit.record(Record { time, session, action, object, version, generation: None, outcome: Outcome::Success });
     }
 
     /// Commits what changes something: from its record's commit on, the model has the effect.
-    async fn commit(&self, unit: Unit, effect: Effect) -> Done {
+    pub(crate) async fn commit(&self, unit: Unit, effect: Effect) -> Done {
         self.model.borrow_mut().pending.insert(self.session, effect);
         unit.commit().await?.answered();
         Ok(())
@@ -99,7 +98,7 @@ impl Op {
         Ok(())
     }
 
-    fn broken(&self, what: String) {
+    pub(crate) fn broken(&self, what: String) {
         self.model.borrow_mut().broken.push(what);
     }
 
@@ -110,11 +109,14 @@ impl Op {
         self.commit(unit, Effect::Tenant { id: made.id, name: made.name, key: made.key }).await
     }
 
-    pub(crate) async fn create_service(&self, tenant: &ScopeName, service: &ScopeName) -> Done {
+    /// A service with its keys under the tenant's own, or under those of a resource, which is made if there is none.
+    pub(crate) async fn create_service(&self, tenant: &ScopeName, service: &ScopeName, resource: Option<&ScopeName>) -> Done {
         let mut unit = self.begin();
-        let made = self.vault.create_service(&mut unit, tenant, service).await?;
+        let (made, resource) = self.vault.create_service_of(&mut unit, tenant, service, resource).await?;
         self.record(&mut unit, Action::CreateService, None);
-        self.commit(unit, Effect::Service { id: made.id, tenant: made.tenant, name: made.name, default: made.default_key }).await
+        let new = resource.map(|resource| resource.key).filter(|key| unit.staged(*key).is_some());
+        let effect = Effect::Service { id: made.id, tenant: made.tenant, name: made.name, made: [Some(made.default_key), new] };
+        self.commit(unit, effect).await
     }
 
     pub(crate) async fn disable(&self, tenant: &ScopeName, is_disabled: bool) -> Done {
@@ -198,7 +200,7 @@ impl Op {
         let header = self.vault.header(&unit, &grants, id).await?;
         let new = self.vault.rekey(&mut unit, grants.check::<ReKey>(&header)?, |_, attributes, _| Ok::<_, Error>(attributes)).await?;
         self.record(&mut unit, Action::ReKey, Some(&header));
-        self.commit(unit, Effect::Replaced { old: id, new: key_of(&new) }).await
+        self.commit(unit, Effect::Replaced { old: id, new: key_of(&new), is_compromised: false, renews: false }).await
     }
 
     pub(crate) async fn rekey_tenant(&self, who: &Who) -> Done {
@@ -238,7 +240,12 @@ impl Op {
         if expected != Some(found) {
             self.broken(format!("{id} opens to other bytes than it was made with"));
         }
-        if state.is_destroyed() || state == State::Compromised {
+        let other =
+            self.model.borrow().keys.iter().find(|(other, key)| **other != id && key.digest == Some(found)).map(|(other, _)| *other);
+        if let Some(other) = other {
+            self.broken(format!("{id} has the bytes of {other}"));
+        }
+        if state.is_destroyed() || matches!(state, State::Compromised | State::Retired) {
             self.broken(format!("{id} was used although it is {state:?}"));
         }
         self.looked(unit, action, Some(&header)).await
@@ -298,22 +305,8 @@ impl Op {
             return Ok(());
         }
         let id = unit.records().last().and_then(|record| record.object).expect("a rotation names its new version");
-        self.commit(unit, Effect::RotatedIvk { id, version: rotated.version, is_compromised: new.is_compromised }).await
-    }
-
-    /// Archives a version, if nothing lies under it.
-    pub(crate) async fn retire_ivk(&self, version: KeyVersion) -> Done {
-        let mut look = self.vault.look_under_ivk(version).await?;
-        let uses = loop {
-            match self.vault.look_on(look, 4).await? {
-                Looked::On(next) => look = next,
-                Looked::Through(uses) => break uses,
-            }
-        };
-        let Some(unused) = uses.unused() else { return Ok(()) };
-        let mut unit = self.begin();
-        self.vault.retire_ivk(&mut unit, version, unused).await?;
-        self.commit(unit, Effect::RetiredIvk { version }).await
+        let NewIvk { is_compromised, renews, .. } = new;
+        self.commit(unit, Effect::RotatedIvk { id, version: rotated.version, is_compromised, renews }).await
     }
 
     /// One step of a walk; where it stands is known to it alone, and to nobody after a crash.
@@ -327,6 +320,9 @@ impl Op {
         }
         if walked.moved > 0 {
             self.commit(unit, Effect::Nothing).await?;
+        }
+        if let Some(references) = walked.references {
+            self.claim(references);
         }
         *walker.borrow_mut() = walked.next;
         Ok(())

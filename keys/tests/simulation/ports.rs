@@ -6,10 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keys::id::{Generation, OutboxSeq, RowId, Time};
+use keys::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, Time};
+use keys::lifecycle::State;
 use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
 use keys::record::{Record, SessionRecord};
-use keys::row::Row;
+use keys::row::{ParentRef, Row};
 use uuid::Uuid;
 
 use super::executor::pause;
@@ -118,6 +119,13 @@ impl SimStore {
         lock(&self.tables).rows.get(&id).cloned()
     }
 
+    /// What of an edge lies under a version of an L3: its objects, and the keys of their attributes.
+    pub(crate) fn under(&self, parent: ParentRef) -> Vec<RowId> {
+        let tables = lock(&self.tables);
+        let lies_there = |row: &&Row| is_wrapped_by_core(row) && row.header.parent == parent;
+        tables.rows.values().filter(lies_there).map(|row| row.header.id).collect()
+    }
+
     /// Lets others go first, and says whether the call fails.
     async fn called(&self) -> Option<Fails> {
         pause(self.dice.within(0..PAUSES_MAX)).await;
@@ -144,6 +152,11 @@ impl SimStore {
             Some(Fails::Conflict) | None => Ok(()),
         }
     }
+}
+
+/// Is something in this row of an edge wrapped under an L3?
+pub(crate) fn is_wrapped_by_core(row: &Row) -> bool {
+    matches!(row.header.id.layer, Layer::L4 | Layer::AttributeKey) && row.material.is_some()
 }
 
 fn unavailable(what: &'static str) -> StoreError {
@@ -220,6 +233,12 @@ impl Tables {
         }
         self.commits += 1;
         let batch = plant.meddled(self.commits, batch);
+        let active: BTreeMap<ChainId, KeyVersion> = self
+            .rows
+            .values()
+            .filter(|row| row.header.id.layer == Layer::L21 && row.header.state == State::Active)
+            .map(|row| (row.header.chain, row.header.version))
+            .collect();
         let mut rows = Vec::new();
         for change in batch.changes {
             let (id, after) = (change.id(), change.row().cloned());
@@ -227,6 +246,10 @@ impl Tables {
                 Some(row) => self.rows.insert(id, row.clone()),
                 None => self.rows.remove(&id),
             };
+            let after = after.map(|row| {
+                let active = active.get(&row.header.chain).filter(|_| before.is_none()).copied();
+                plant.told(row, active)
+            });
             rows.push((id, before, after));
         }
         self.outbox.extend(batch.outbox.iter().map(|entry| (entry.seq, entry.record)));
@@ -332,13 +355,31 @@ impl Pace for SimTime {
 }
 
 /// Bytes that follow from the seed.
-pub(crate) struct SimEntropy(pub(crate) Dice);
+pub(crate) struct SimEntropy {
+    dice: Dice,
+    plant: Plant,
+    draws: AtomicU64,
+    first: Mutex<Vec<u8>>,
+}
+
+impl SimEntropy {
+    pub(crate) fn new(dice: Dice, plant: Plant) -> Self {
+        Self { dice, plant, draws: AtomicU64::default(), first: Mutex::default() }
+    }
+}
 
 impl Entropy for SimEntropy {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError> {
         for chunk in buffer.chunks_mut(8) {
-            let bytes = self.0.next().to_le_bytes();
+            let bytes = self.dice.next().to_le_bytes();
             chunk.copy_from_slice(&bytes[..chunk.len()]);
+        }
+        if self.plant.repeats(self.draws.fetch_add(u64::from(buffer.len() == 32), Ordering::Relaxed), buffer.len()) {
+            let mut first = lock(&self.first);
+            if first.is_empty() {
+                first.extend_from_slice(buffer);
+            }
+            buffer.copy_from_slice(&first);
         }
         Ok(())
     }

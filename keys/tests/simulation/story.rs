@@ -17,7 +17,7 @@ use super::nodes::HOLDS;
 use super::operations::{Done, Op, Who, name};
 
 /// Something that happens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     CreateTenant,
     CreateService,
@@ -28,6 +28,14 @@ pub(crate) enum Kind {
     Destroy,
     Rekey,
     RekeyTenant,
+    RekeyResource,
+    RekeyCompromised,
+    RollBack,
+    RetireL3,
+    RetireParent,
+    DestroyParent,
+    CompromiseParent,
+    Renew,
     Edit,
     Use,
     Look,
@@ -35,6 +43,7 @@ pub(crate) enum Kind {
     List,
     RotateIvk,
     RetireIvk,
+    DestroyIvk,
     Walk,
     Sweep,
     Disable,
@@ -49,6 +58,7 @@ pub(crate) enum Kind {
     RenewLease,
     Tend,
     WalkObjects,
+    CatchUp,
     Crash,
     Seal,
     Begin,
@@ -70,6 +80,14 @@ pub(crate) const KINDS: &[(Kind, u64)] = &[
     (Kind::Destroy, 3),
     (Kind::Rekey, 7),
     (Kind::RekeyTenant, 4),
+    (Kind::RekeyResource, 5),
+    (Kind::RekeyCompromised, 2),
+    (Kind::RollBack, 5),
+    (Kind::RetireL3, 8),
+    (Kind::RetireParent, 6),
+    (Kind::DestroyParent, 2),
+    (Kind::CompromiseParent, 1),
+    (Kind::Renew, 8),
     (Kind::Edit, 5),
     (Kind::Use, 14),
     (Kind::Look, 8),
@@ -77,6 +95,7 @@ pub(crate) const KINDS: &[(Kind, u64)] = &[
     (Kind::List, 2),
     (Kind::RotateIvk, 4),
     (Kind::RetireIvk, 3),
+    (Kind::DestroyIvk, 3),
     (Kind::Walk, 12),
     (Kind::Sweep, 1),
     (Kind::Disable, 2),
@@ -91,6 +110,7 @@ pub(crate) const KINDS: &[(Kind, u64)] = &[
     (Kind::RenewLease, 8),
     (Kind::Tend, 6),
     (Kind::WalkObjects, 6),
+    (Kind::CatchUp, 5),
     (Kind::Crash, 2),
     (Kind::Seal, 1),
     (Kind::Begin, 12),
@@ -117,7 +137,7 @@ pub(crate) struct Begun {
 }
 
 /// What follows from the state of a key.
-fn by_state(is_allowed: bool) -> &'static str {
+pub(crate) fn by_state(is_allowed: bool) -> &'static str {
     if is_allowed { "Ok" } else { "WrongState" }
 }
 
@@ -183,7 +203,16 @@ impl Simulation {
     pub(crate) fn drawn_operation(&mut self, kind: Kind) -> Option<Begun> {
         match kind {
             Kind::CreateTenant | Kind::CreateService | Kind::Disable | Kind::Edges => self.operators(kind),
-            Kind::RotateIvk | Kind::RetireIvk | Kind::Walk | Kind::Sweep => self.cores_own(kind),
+            Kind::RotateIvk | Kind::Walk | Kind::Sweep => self.cores_own(kind),
+            Kind::RetireIvk | Kind::DestroyIvk => self.ivk_versions(kind),
+            Kind::Renew => Some(self.renewal()),
+            Kind::RekeyResource
+            | Kind::RekeyCompromised
+            | Kind::RollBack
+            | Kind::RetireL3
+            | Kind::RetireParent
+            | Kind::DestroyParent
+            | Kind::CompromiseParent => self.versions(kind),
             Kind::CreateKey | Kind::RekeyTenant | Kind::List => self.tenants(kind),
             Kind::Activate | Kind::Revoke | Kind::Compromise | Kind::Destroy | Kind::Rekey | Kind::Edit | Kind::Use | Kind::Look => {
                 self.keys(kind)
@@ -194,12 +223,12 @@ impl Simulation {
             Kind::UseObject | Kind::EditObject | Kind::ChangeObject | Kind::RekeyObject | Kind::LookAtObject => {
                 self.object(kind, self.an_edge())
             }
-            Kind::RenewLease | Kind::Tend | Kind::WalkObjects => self.edges_own(kind, self.an_edge()),
+            Kind::RenewLease | Kind::Tend | Kind::WalkObjects | Kind::CatchUp => self.edges_own(kind, self.an_edge()),
             _ => None,
         }
     }
 
-    fn now(&self, place: Place) -> Time {
+    pub(crate) fn now(&self, place: Place) -> Time {
         self.nodes[place].opened().map_or_else(|| Clock::now(&*self.nodes[place].time), |vault| vault.now())
     }
 
@@ -216,9 +245,10 @@ impl Simulation {
             }
             Kind::CreateService => {
                 let is_taken = model.services.iter().any(|model| model.tenant_name == tenant && model.name == service);
-                says = format!("create service {tenant}/{service}");
+                let resource = self.dice.percent(60).then(|| name(&format!("r{}", self.dice.within(0..2))));
+                says = format!("create service {tenant}/{service} of {resource:?}");
                 ends = if known.is_none() { "NotFound" } else { ["Ok", "NameTaken"][usize::from(is_taken)] };
-                Box::new(move |op| Box::pin(async move { op.create_service(&tenant, &service).await }))
+                Box::new(move |op| Box::pin(async move { op.create_service(&tenant, &service, resource.as_ref()).await }))
             }
             Kind::Disable => {
                 let is_disabled = !known.as_ref()?.is_disabled;
@@ -243,7 +273,7 @@ impl Simulation {
     }
 
     fn cores_own(&mut self, kind: Kind) -> Option<Begun> {
-        let mut ends = vec!["Ok"];
+        let ends = vec!["Ok"];
         let (says, work): (String, Box<dyn FnOnce(Op) -> Work>) = match kind {
             Kind::RotateIvk => {
                 if !self.has_device {
@@ -251,30 +281,14 @@ impl Simulation {
                 }
                 let aead =
                     self.dice.pick(&[None, Some(Aead::Aes256Gcm), Some(Aead::Aes256GcmSiv), Some(Aead::XChaCha20Poly1305)]).copied()?;
-                let new = NewIvk { aead, is_compromised: self.dice.percent(35), renews: false, request: None };
+                let is_compromised = self.dice.percent(35);
+                let new = NewIvk { aead, is_compromised, renews: is_compromised && self.dice.percent(50), request: None };
                 let master = std::rc::Rc::clone(&self.master);
                 (format!("rotate the IVK, {new:?}"), Box::new(move |op| Box::pin(async move { op.rotate_ivk(&master, new).await })))
-            }
-            Kind::RetireIvk => {
-                let model = self.models[0].borrow();
-                let all: Vec<_> = model
-                    .stored
-                    .values()
-                    .filter(|header| header.id.layer == Layer::Ivk)
-                    .map(|header| (header.version, header.state))
-                    .collect();
-                let old: Vec<_> = all.iter().filter(|(_, state)| *state == State::Deprecated).copied().collect();
-                let (version, state) = *self.dice.pick(if old.is_empty() { &all } else { &old })?;
-                ends = if state == State::Deprecated { vec!["Ok"] } else { vec!["Ok", "WrongState"] };
-                (
-                    format!("retire version {} of the IVK", version.0),
-                    Box::new(move |op| Box::pin(async move { op.retire_ivk(version).await })),
-                )
             }
             Kind::Walk => {
                 let walker = std::rc::Rc::clone(self.dice.pick(&self.walkers)?);
                 let limit = usize::try_from(self.dice.within(1..9)).expect("few");
-                ends.extend(self.models[0].borrow().has_endangered().then_some("Raced"));
                 (format!("walk {limit} rows"), Box::new(move |op| Box::pin(async move { op.walk(&walker, limit).await })))
             }
             _ => ("sweep".to_owned(), Box::new(|op| Box::pin(async move { op.sweep().await }))),
@@ -320,7 +334,6 @@ impl Simulation {
                 )
             }
             Kind::RekeyTenant => {
-                ends.extend(self.models[0].borrow().has_endangered().then_some("Raced"));
                 (format!("re-key {}", who.tenant), Box::new(move |op| Box::pin(async move { op.rekey_tenant(&who).await })))
             }
             _ => (format!("list {}", who.tenant), {
@@ -428,7 +441,8 @@ impl Simulation {
         let leased = lease.tenants.iter().find(|tenant| tenant.id == service.tenant && !tenant.is_disabled);
         let leased = leased.and_then(|tenant| tenant.services.iter().find(|leased| leased.id == service.id));
         let is_same = leased.is_some_and(|leased| {
-            let alive = core.stored.values().filter(|header| Some(header.chain) == service.chain && !header.state.is_destroyed());
+            let is_over = |state: State| state.is_destroyed() || state == State::Retired;
+            let alive = core.stored.values().filter(|header| Some(header.chain) == service.chain && !is_over(header.state));
             let leased: Vec<_> = leased.versions.iter().map(|key| (key.id, key.state)).collect();
             let mut alive: Vec<_> = alive.map(|header| (header.id, header.state)).collect();
             alive.sort_unstable_by_key(|(id, _)| core.stored[id].version);
@@ -537,6 +551,7 @@ impl Simulation {
         let work: Box<dyn FnOnce(Op) -> Work> = match kind {
             Kind::RenewLease => Box::new(|op| Box::pin(async move { op.renew_lease().await })),
             Kind::Tend => Box::new(|op| Box::pin(async move { op.tend().await })),
+            Kind::CatchUp => Box::new(|op| Box::pin(async move { op.catch_up().await })),
             _ => {
                 let (walker, limit) =
                     (std::rc::Rc::clone(&self.edge_walkers[place - 1]), usize::try_from(self.dice.within(1..9)).expect("few"));
