@@ -11,11 +11,12 @@ use async_trait::async_trait;
 use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
-use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
+use keys::id::{ClusterId, Layer, OutboxSeq, RowId, ScopeName, SessionId, Time};
+use keys::lifecycle::State;
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
 use keys::record::{Record, SessionRecord};
-use keys::row::Row;
+use keys::row::{Header, Row};
 use keys::unit::Writer;
 use keys::vault::{Parts, Vault};
 
@@ -271,6 +272,27 @@ impl World {
     pub(crate) async fn unsealed_by(&self, master: &MasterKey) -> Result<Arc<Vault>, keys::Error> {
         let store: Arc<dyn Keystore> = Arc::<FakeStore>::clone(&self.store);
         Ok(self.vault(cluster::load(&store, self.cluster, master).await?.registry))
+    }
+
+    /// A row as it is stored.
+    pub(crate) fn row(&self, id: RowId) -> Row {
+        Row::decode(&self.store.rows()[&id]).expect("a stored row decodes")
+    }
+
+    /// What is stored of a layer.
+    pub(crate) fn rows(&self, layer: Layer) -> BTreeMap<RowId, Row> {
+        let rows = self.store.rows();
+        let of_layer = rows.iter().filter(|(id, _)| id.layer == layer);
+        of_layer.map(|(id, bytes)| (*id, Row::decode(bytes).expect("a stored row decodes"))).collect()
+    }
+
+    /// Writes a key into the store as if it had come to this state.
+    pub(crate) fn set_state(&self, vault: &Vault, id: RowId, state: State) {
+        let row = self.row(id);
+        let header = Header { state, generation: row.header.generation.next(), ..row.header };
+        let material = row.material.filter(|_| !state.is_destroyed());
+        let row = vault.registry().seal_row(header, material, row.attributes, row.terms);
+        self.store.rows().insert(id, row.encode());
     }
 
     fn vault(&self, registry: keys::registry::Registry) -> Arc<Vault> {

@@ -8,23 +8,26 @@ use keys::policy::verb::{Destroy, RetireKey};
 use keys::policy::{Action, Grants, Role};
 use keys::record::{Outcome, Record};
 use keys::row::ParentRef;
-use keys::uses::{Looked, Uses};
+use keys::uses::{Look, Looked, Uses};
 use keys::vault::Vault;
 
-use super::rotate::{COMPROMISED, ROUTINE, key_of, opened, parents, rekey_l2, rotate, rows, states, walked};
-use super::swept;
+use super::rotate::{COMPROMISED, ROUTINE, key_of, opened, parents, rekey_l2, rotate, states};
+use super::{swept, walked};
 use crate::change;
 use crate::fakes::{Fails, World, grants, name, settle};
 
 /// What a whole look finds, two rows at a time.
-pub(super) async fn uses(vault: &Vault, version: u32) -> Result<Uses, Error> {
-    let mut look = vault.look_under_ivk(KeyVersion(version)).await?;
+async fn look_through(vault: &Vault, mut look: Look) -> Result<Uses, Error> {
     loop {
         match vault.look_on(look, 2).await? {
             Looked::On(further) => look = further,
             Looked::Through(uses) => return Ok(uses),
         }
     }
+}
+
+pub(super) async fn uses(vault: &Vault, version: u32) -> Result<Uses, Error> {
+    look_through(vault, vault.look_under_ivk(KeyVersion(version)).await?).await
 }
 
 /// How many keys it has shredded, and how the cluster is fenced then.
@@ -36,11 +39,12 @@ async fn destroy(vault: &Vault, version: u32) -> Result<(u64, u64), Error> {
     Ok((uses.shreds, cluster.fence))
 }
 
-async fn retire_ivk(vault: &Vault, version: u32) {
+pub(super) async fn retire_ivk(vault: &Vault, version: u32) -> Result<(), Error> {
     let mut unit = vault.begin(SessionId(2));
-    let unused = uses(vault, version).await.expect("the store is well").unused().expect("nothing lies under it");
-    vault.retire_ivk(&mut unit, KeyVersion(version), unused).await.expect("it is Deprecated");
-    let _receipt = unit.commit().await.expect("the fakes are well");
+    let unused = uses(vault, version).await?.unused().expect("nothing lies under it");
+    vault.retire_ivk(&mut unit, KeyVersion(version), unused).await?;
+    let _receipt = unit.commit().await?;
+    Ok(())
 }
 
 /// A look under a tenant's key and, if it is unused, its retirement; else how many keys lie there.
@@ -48,13 +52,7 @@ async fn retire(vault: &Vault, admin: &Grants, id: RowId) -> Result<Option<u64>,
     let mut unit = vault.begin(SessionId(2));
     let header = vault.header(&unit, admin, id).await?;
     let authorized = admin.check::<RetireKey>(&header)?;
-    let mut look = vault.look_under(&header)?;
-    let uses = loop {
-        match vault.look_on(look, 1).await? {
-            Looked::On(further) => look = further,
-            Looked::Through(uses) => break uses,
-        }
-    };
+    let uses = look_through(vault, vault.look_under(&header)?).await?;
     let Some(unused) = uses.unused() else { return Ok(Some(uses.keys)) };
     vault.retire_parent(&mut unit, authorized, unused).await?;
     let _receipt = unit.commit().await?;
@@ -84,7 +82,7 @@ fn a_version_is_destroyed_in_the_states_that_allow_it_and_never_comes_back() {
         assert_eq!(uses(&vault, 1).await.expect("the store is well").keys, 1);
         assert!(uses(&vault, 1).await.expect("the store is well").unused().is_none(), "what is used is not destroyed");
         assert_eq!(walked(&vault, 10).await.0, 1);
-        retire_ivk(&vault, 1).await;
+        retire_ivk(&vault, 1).await.expect("it is Deprecated");
         rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
         walked(&vault, 10).await;
         destroy(&vault, 2).await.expect("a Deprecated version that nothing lies under");
@@ -111,7 +109,7 @@ fn a_version_is_destroyed_in_the_states_that_allow_it_and_never_comes_back() {
             }
             assert_eq!(opened(vault, &service, id).await, bytes);
         }
-        assert!(rows(&world, Layer::Ivk).values().all(|row| row.material.is_none() == row.header.state.is_destroyed()));
+        assert!(world.rows(Layer::Ivk).values().all(|row| row.material.is_none() == row.header.state.is_destroyed()));
         assert_eq!(rotate(&world, &again, ROUTINE).await.expect("the fakes are well").version, KeyVersion(5), "no number comes again");
         assert_eq!(swept(&again, 64).await, []);
         let told: Vec<(Option<KeyVersion>, Outcome)> = world
@@ -162,7 +160,7 @@ fn a_destruction_whose_commit_fails_is_done_or_not_and_nothing_is_lost() {
             let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
             rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
             walked(&vault, 10).await;
-            retire_ivk(&vault, 1).await;
+            retire_ivk(&vault, 1).await.expect("it is Deprecated");
             *world.store.failing.lock().expect("no test panicked with it") = Some((0, how));
             assert!(destroy(&vault, 1).await.is_err());
             let intended = world.audit.records().into_iter().filter(|record| record.action == Action::DestroyIvk);
@@ -222,7 +220,7 @@ fn an_l2_is_retired_by_its_admin_once_nothing_lies_under_it_then_destroyed() {
         assert!(matches!(retire(&vault, &admin, first).await, Err(Error::WrongState { is: State::Retired, .. })));
         assert!(matches!(retire(&vault, &admin, id).await, Err(Error::Denied { .. })), "an L3 is no tenant's key");
         assert!(matches!(retire(&vault, &admin, second).await, Err(Error::WrongState { is: State::Active, .. })));
-        assert_eq!(rows(&world, Layer::L2)[&first].header.state, State::Retired);
+        assert_eq!(world.rows(Layer::L2)[&first].header.state, State::Retired);
 
         // What is archived still comes under the newest IVK, for whoever looks at it.
         rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
@@ -234,7 +232,7 @@ fn an_l2_is_retired_by_its_admin_once_nothing_lies_under_it_then_destroyed() {
             assert_eq!(opened(vault, &service, id).await, bytes);
             assert_eq!(swept(vault, 64).await, []);
         }
-        assert_eq!(rows(&world, Layer::L2)[&first].header.state, State::Destroyed);
+        assert_eq!(world.rows(Layer::L2)[&first].header.state, State::Destroyed);
     });
 }
 

@@ -17,8 +17,7 @@ use keys::row::{Owner, Row};
 use keys::vault::Vault;
 use secret::Bytes;
 
-use super::edge_walk::step;
-use super::{edit, rekey, view};
+use super::{edit, rekey, rekey_l3, step, view};
 use crate::fakes::edge::{Calls, Edge, EdgeSettings, FakeUpstream, POOL_KEYS, Site, make};
 use crate::fakes::{START_SECONDS, grants};
 use crate::{change, decrypts, encrypts, named};
@@ -38,15 +37,6 @@ async fn active(vault: &Vault, billing: &Grants, name: &str) -> RowId {
 
 async fn found(vault: &Vault, grants: &Grants) -> Vec<RowId> {
     vault.find(&vault.begin(SessionId(2)), grants, Layer::L4, Vec::new(), |_| true).await.expect("the store is well")
-}
-
-/// A new version of the L3 by which objects of acme's billing are protected; returns the old one.
-async fn rekey_l3(site: &Site) -> RowId {
-    let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
-    let service = grants(&site.core, Role::Service, "acme", "billing").await;
-    let old = super::default_key(&site.core, &service).await;
-    rekey(&site.core, &admin, old).await.expect("a default key is replaced");
-    old
 }
 
 #[test]
@@ -171,7 +161,7 @@ fn neither_material_nor_an_object_key_is_stored_in_clear_and_no_material_goes_to
         change(&edge.vault, &billing, id, Event::Activate).await.expect("a new key activates");
         let other = active(&edge.vault, &billing, "other").await;
         edit(&edge.vault, &billing, id, |attributes| attributes.sensitive = true).await.expect("its own");
-        rekey_l3(&site).await;
+        rekey_l3(&site.core).await;
         edge.restart().await;
         let made_here = encrypts(&edge.vault, &billing, other).await.expect("it is Active");
         encrypts(&edge.vault, &billing, id).await.expect("it is Active");
@@ -291,7 +281,7 @@ fn after_a_rekey_of_the_l3_new_objects_lie_under_the_new_version_and_used_ones_f
         let (used, idle) = (active(&edge.vault, &billing, "used").await, active(&edge.vault, &billing, "idle").await);
         let plain = encrypts(&edge.vault, &billing, used).await.expect("it is Active");
         let (before, before_idle) = (edge.row(used), edge.row(idle));
-        rekey_l3(&site).await;
+        rekey_l3(&site.core).await;
         edge.vault.renew_lease().await.expect("the core is well");
         let new = active(&edge.vault, &billing, "new").await;
         assert_eq!(edge.row(new).header.parent.version.0, 2);
@@ -322,14 +312,14 @@ fn an_object_made_before_the_lease_knows_of_a_rekey_lies_under_the_new_version()
         let edge = site.edge().await;
         let billing = edge.billing().await;
         // Nothing is in the pool: the first attempt asks the core for the old version.
-        rekey_l3(&site).await;
+        rekey_l3(&site.core).await;
         edge.upstream.take_calls();
         let new = active(&edge.vault, &billing, "new").await;
         assert_eq!(edge.row(new).header.parent.version.0, 2);
         assert_eq!(edge.upstream.take_calls(), Calls { wraps: 2, unwraps: 0, leases: 1 });
 
         // An edge's own key is replaced likewise.
-        rekey_l3(&site).await;
+        rekey_l3(&site.core).await;
         while edge.vault.edge_figures().is_some_and(|figures| figures.pooled > 0) {
             make(&edge.vault, &billing, Attributes::default(), None).await.expect("the pool has a key");
         }
@@ -347,7 +337,7 @@ fn what_was_rewrapped_outlives_a_compromised_l3_and_the_rest_does_not() {
         let mut edge = site.edge().await;
         let billing = edge.billing().await;
         let (used, idle) = (active(&edge.vault, &billing, "used").await, active(&edge.vault, &billing, "idle").await);
-        let old = rekey_l3(&site).await;
+        let old = rekey_l3(&site.core).await;
         edge.vault.renew_lease().await.expect("the core is well");
         let plain = encrypts(&edge.vault, &billing, used).await.expect("a Deprecated L3 opens");
         assert_eq!(edge.vault.tend().await.expect("the core is well").rewrapped, 1);
@@ -379,7 +369,7 @@ fn a_rewrap_that_fails_changes_nothing_and_is_done_at_the_next_use() {
         let edge = site.edge().await;
         let billing = edge.billing().await;
         let id = active(&edge.vault, &billing, "k").await;
-        rekey_l3(&site).await;
+        rekey_l3(&site.core).await;
         edge.vault.renew_lease().await.expect("the core is well");
         let before = edge.row(id);
         let plain = encrypts(&edge.vault, &billing, id).await.expect("a Deprecated L3 opens");
@@ -625,7 +615,7 @@ fn what_is_due_is_said_once_until_it_is_heard() {
         for id in &ids {
             change(&edge.vault, &billing, *id, Event::Activate).await.expect("a new key activates");
         }
-        rekey_l3(&site).await;
+        rekey_l3(&site.core).await;
         edge.vault.renew_lease().await.expect("the core is well");
         edge.vault.tend().await.expect("the core is well");
         while is_due(&edge) {}
@@ -666,7 +656,7 @@ fn an_l3_that_is_gone_does_not_hide_the_objects_of_other_services_from_their_own
         let (billing, payroll) = (edge.billing().await, edge.service("acme", "payroll").await.expect("it is served"));
         active(&edge.vault, &billing, "k").await;
         let theirs = active(&edge.vault, &payroll, "k").await;
-        let old = rekey_l3(&site).await;
+        let old = rekey_l3(&site.core).await;
         let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
         change(&site.core, &admin, old, Event::Compromise).await.expect("a Deprecated L3 is compromised");
         edge.restart().await;

@@ -11,54 +11,20 @@ use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
 use keys::policy::verb::RetireKey;
 use keys::policy::{Action, Grants, Role};
-use keys::reencrypt::{Cursor, Walked};
 use keys::references::{EdgeKey, Why};
 use keys::retire::RetireError;
 use keys::row::Row;
-use keys::sweep::Finding;
 use keys::vault::{Vault, View};
 
-use super::{default_key, edit, rekey, view};
+use super::{edit, newest_l3, rekey, rekey_l3, view, walk, walked};
 use crate::fakes::edge::{Edge, EdgeSettings, FakeUpstream, Mood, Site, make};
 use crate::fakes::grants;
 use crate::{change, decrypts, encrypts, named};
 
-/// One step of a walk, committed; the last one's claim is kept for the next lease.
-pub(super) async fn step(vault: &Vault, cursor: Option<Cursor>, limit: usize) -> Result<Walked, Error> {
-    let mut unit = vault.begin(SessionId(1));
-    let mut walked = vault.reencrypt(&mut unit, cursor, limit).await?;
-    let _receipt = unit.commit().await?;
-    if let Some(references) = walked.references.take() {
-        vault.note_references(references);
-    }
-    Ok(walked)
-}
-
-/// A whole walk: how many rows it has moved, and what it left.
-async fn walk(vault: &Vault, limit: usize) -> Result<(usize, Vec<Finding>), Error> {
-    let (mut moved, mut refused, mut cursor) = (0, Vec::new(), None);
-    loop {
-        let walked = match step(vault, cursor.clone(), limit).await {
-            Err(Error::Raced) => continue,
-            walked => walked?,
-        };
-        moved += walked.moved;
-        refused.extend(walked.refused);
-        cursor = walked.next;
-        if cursor.is_none() {
-            return Ok((moved, refused));
-        }
-    }
-}
-
-async fn walked(edge: &Edge, limit: usize) -> (usize, Vec<Finding>) {
-    walk(&edge.vault, limit).await.expect("core and store are well")
-}
-
 /// What an edge does from the news of a new version to its report.
 async fn catches_up(edge: &Edge) {
     edge.vault.renew_lease().await.expect("the core is well");
-    let _walked = walked(edge, 64).await;
+    let _walked = walked(&edge.vault, 64).await;
     edge.vault.renew_lease().await.expect("the core is well");
 }
 
@@ -77,17 +43,6 @@ async fn must_open(edge: &Edge, service: &Grants, objects: &BTreeMap<RowId, Vec<
     for (id, bytes) in objects {
         assert_eq!(decrypts(&edge.vault, service, *id).await.expect("it opens"), *bytes);
     }
-}
-
-async fn newest_l3(core: &Vault) -> RowId {
-    default_key(core, &grants(core, Role::Service, "acme", "billing").await).await
-}
-
-/// A new version of the default L3 of acme's billing; returns the old one.
-async fn rekey_l3(core: &Vault) -> RowId {
-    let (admin, old) = (grants(core, Role::TenantAdmin, "acme", "billing").await, newest_l3(core).await);
-    rekey(core, &admin, old).await.expect("a default key is replaced");
-    old
 }
 
 async fn retire(core: &Vault, id: RowId) -> Result<View, RetireError> {
@@ -129,13 +84,13 @@ fn a_walk_brings_every_object_under_the_newest_l3_and_touches_nothing_else() {
             edge.restart().await;
             let before: BTreeMap<RowId, Row> = made.keys().map(|id| (*id, edge.row(*id))).collect();
             rekey_l3(&site.core).await;
-            assert_eq!(walked(&edge, limit).await, (0, Vec::new()), "the lease does not say it yet");
+            assert_eq!(walked(&edge.vault, limit).await, (0, Vec::new()), "the lease does not say it yet");
             let epoch = edge.vault.parents_epoch();
             edge.vault.renew_lease().await.expect("the core is well");
             assert!(edge.vault.parents_epoch() > epoch, "the walk is told");
             edge.upstream.take_calls();
 
-            assert_eq!(walked(&edge, limit).await, (131, Vec::new()), "130 objects and their attribute key");
+            assert_eq!(walked(&edge.vault, limit).await, (131, Vec::new()), "130 objects and their attribute key");
             assert_eq!(edge.upstream.take_calls().unwraps, 131, "each key once");
             assert_eq!(edge.kept(), 0, "what nobody uses is not kept open");
             for (id, old) in &before {
@@ -150,7 +105,7 @@ fn a_walk_brings_every_object_under_the_newest_l3_and_touches_nothing_else() {
             for id in others.keys() {
                 assert_eq!(edge.row(*id).header.parent.version.0, 1, "its own L3 has no other version");
             }
-            assert_eq!(walked(&edge, limit).await, (0, Vec::new()), "a second walk finds nothing to do");
+            assert_eq!(walked(&edge.vault, limit).await, (0, Vec::new()), "a second walk finds nothing to do");
             let told: Vec<_> = edge.audit.records().into_iter().filter(|record| record.action == Action::Reencrypt).collect();
             assert!(!told.is_empty() && told.iter().all(|record| record.version.is_some_and(|version| version.0 == 2)), "{told:?}");
 
@@ -173,7 +128,7 @@ fn clients_do_not_notice_a_walk() {
         let made = objects(&edge, &billing, 5).await;
         let old = rekey_l3(&site.core).await;
         edge.vault.renew_lease().await.expect("the core is well");
-        assert_eq!(walked(&edge, 64).await.0, 6);
+        assert_eq!(walked(&edge.vault, 64).await.0, 6);
         let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
         change(&site.core, &admin, old, Event::Compromise).await.expect("a Deprecated L3 is compromised");
         edge.vault.renew_lease().await.expect("the core is well");
@@ -220,7 +175,7 @@ fn a_walk_that_the_core_leaves_goes_on_when_it_is_back_and_loses_nothing() {
             assert!(matches!(walk(&edge.vault, 64).await, Err(Error::Unavailable { .. })), "{mood:?}");
             assert_eq!(*edge.store.rows(), before, "{mood:?}");
             edge.upstream.set(Mood::Well);
-            assert_eq!(walked(&edge, 64).await.0, 13, "{mood:?}");
+            assert_eq!(walked(&edge.vault, 64).await.0, 13, "{mood:?}");
         }
         edge.restart().await;
         must_open(&edge, &billing, &made).await;
@@ -239,13 +194,13 @@ fn a_core_that_opens_another_key_moves_nothing() {
             edge.restart().await;
             let before = edge.store.rows().clone();
             edge.upstream.set(mood);
-            let (moved, refused) = walked(&edge, 64).await;
+            let (moved, refused) = walked(&edge.vault, 64).await;
             assert_eq!((moved, refused.len()), (0, 4), "{mood:?}: {refused:?}");
             assert_eq!(*edge.store.rows(), before, "{mood:?}");
             edge.upstream.set(Mood::Well);
         }
         edge.restart().await;
-        assert_eq!(walked(&edge, 64).await, (4, Vec::new()));
+        assert_eq!(walked(&edge.vault, 64).await, (4, Vec::new()));
         must_open(&edge, &billing, &made).await;
     });
 }
@@ -282,7 +237,7 @@ fn clients_that_change_and_destroy_objects_during_a_walk_win_or_do_it_again() {
                 block_on(async {
                     rekey_l3(&site.core).await;
                     edge.vault.renew_lease().await.expect("the core is well");
-                    let _moved = walked(&edge, 16).await;
+                    let _moved = walked(&edge.vault, 16).await;
                 });
             }
         });
@@ -365,7 +320,7 @@ fn a_version_is_retired_once_every_edge_of_every_group_has_left_it() {
             assert!(refused.contains(part), "{part}: {refused}");
         }
         west.vault.renew_lease().await.expect("the core is well");
-        let _walked = walked(&west, 64).await;
+        let _walked = walked(&west.vault, 64).await;
         assert_eq!(sorted(first).await, both(Why::Refers, Why::Silent), "it is told with the next lease");
         west.vault.renew_lease().await.expect("the core is well");
         assert_eq!(sorted(first).await, both(Why::Silent, Why::Silent), "the other edge of the group");
@@ -484,7 +439,7 @@ fn objects_that_cannot_be_moved_are_named_and_hold_their_version_only() {
         change(&site.core, &admin, first, Event::Compromise).await.expect("a Deprecated L3 is compromised");
         let second = rekey_l3(&site.core).await;
         edge.restart().await;
-        let (moved, refused) = walked(&edge, 64).await;
+        let (moved, refused) = walked(&edge.vault, 64).await;
         assert_eq!((moved, refused.len()), (0, 2), "the object and the attribute key: {refused:?}");
         assert!(refused.iter().any(|finding| lost.contains_key(&finding.row)), "{refused:?}");
         edge.vault.renew_lease().await.expect("the core is well");
@@ -506,7 +461,7 @@ fn an_object_that_does_not_verify_holds_every_version() {
         edge.store.edit(id, |row| row.header.parent.version = row.header.parent.version.next());
         let old = rekey_l3(&site.core).await;
         edge.vault.renew_lease().await.expect("the core is well");
-        let (moved, refused) = walked(&edge, 64).await;
+        let (moved, refused) = walked(&edge.vault, 64).await;
         assert_eq!((moved, refused.iter().map(|finding| finding.row).collect::<Vec<_>>()), (3, vec![id]));
         edge.vault.renew_lease().await.expect("the core is well");
         assert_eq!(held(&site.core, old).await, [("west".to_owned(), Why::Damaged { rows: 1 })]);

@@ -29,10 +29,13 @@ use keys::attributes::Attributes;
 use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::State;
 use keys::list::{KeyFilter, KeyPage, LISTED_KEYS_MAX, ListedKey};
-use keys::policy::Grants;
 use keys::policy::verb::{GetAttributes, ModifyAttribute, ReKey};
+use keys::policy::{Grants, Role};
+use keys::reencrypt::{Cursor, Walked};
 use keys::sweep::Finding;
 use keys::vault::{Vault, View};
+
+use crate::fakes::grants;
 
 async fn rekey(vault: &Vault, admin: &Grants, id: RowId) -> Result<View, Error> {
     rekey_with(vault, admin, id, |attributes| attributes).await
@@ -44,6 +47,50 @@ async fn rekey_with(vault: &Vault, admin: &Grants, id: RowId, edit: impl FnOnce(
     let new = vault.rekey(&mut unit, admin.check::<ReKey>(&header)?, |_, attributes, _| Ok::<_, Error>(edit(attributes))).await?;
     let _receipt = unit.commit().await?;
     Ok(new)
+}
+
+/// The Active version of the default L3 of acme's billing.
+async fn newest_l3(core: &Vault) -> RowId {
+    default_key(core, &grants(core, Role::Service, "acme", "billing").await).await
+}
+
+/// A new version of it; returns the old one.
+async fn rekey_l3(core: &Vault) -> RowId {
+    let (admin, old) = (grants(core, Role::TenantAdmin, "acme", "billing").await, newest_l3(core).await);
+    rekey(core, &admin, old).await.expect("a default key is replaced");
+    old
+}
+
+/// One step of a walk, committed; what the last one at an edge claims is kept for the next lease.
+async fn step(vault: &Vault, cursor: Option<Cursor>, limit: usize) -> Result<Walked, Error> {
+    let mut unit = vault.begin(SessionId(1));
+    let mut walked = vault.reencrypt(&mut unit, cursor, limit).await?;
+    let _receipt = unit.commit().await?;
+    if let Some(references) = walked.references.take() {
+        vault.note_references(references);
+    }
+    Ok(walked)
+}
+
+/// One whole walk: how many rows came under a newer version, and what was refused.
+async fn walk(vault: &Vault, limit: usize) -> Result<(usize, Vec<Finding>), Error> {
+    let (mut moved, mut refused, mut cursor) = (0, Vec::new(), None);
+    loop {
+        let walked = match step(vault, cursor.clone(), limit).await {
+            Err(Error::Raced) => continue,
+            walked => walked?,
+        };
+        moved += walked.moved;
+        refused.extend(walked.refused);
+        cursor = walked.next;
+        if cursor.is_none() {
+            return Ok((moved, refused));
+        }
+    }
+}
+
+async fn walked(vault: &Vault, limit: usize) -> (usize, Vec<Finding>) {
+    walk(vault, limit).await.expect("core and store are well")
 }
 
 async fn edit(vault: &Vault, admin: &Grants, id: RowId, edit: impl FnOnce(&mut Attributes)) -> Result<View, Error> {

@@ -6,21 +6,13 @@ use keys::Error;
 use keys::attributes::Attributes;
 use keys::id::{ChainId, Generation, KeyVersion, Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
-use keys::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
+use keys::row::{Algorithm, Header, ObjectType, Owner, ParentRef};
 use keys::tenancy::Tenant;
 use keys::vault::{NewKey, Vault};
 
 use super::{edit, rekey};
 use crate::fakes::{World, settle};
 use crate::{change, create, decrypts, named};
-
-/// Writes the L2 into the store as it would be after a rotation or a compromise.
-fn set_state(world: &World, vault: &Vault, l2: RowId, state: State) {
-    let row = Row::decode(&world.store.rows()[&l2]).expect("a row");
-    let header = Header { state, generation: row.header.generation.next(), ..row.header };
-    let row = vault.registry().seal_row(header, row.material, row.attributes, row.terms);
-    world.store.rows().insert(l2, row.encode());
-}
 
 async fn tenant(vault: &Vault) -> Tenant {
     vault.tenants().await.expect("the store is well").pop().expect("there is one")
@@ -33,7 +25,7 @@ fn under_a_deprecated_l2_keys_are_still_governed_but_not_made() {
         let (admin, service) = settle(&vault, "acme", "billing").await;
         let id = create(&vault, &service, named("k")).await.expect("the name is free");
         let doomed = create(&vault, &service, named("doomed")).await.expect("the name is free");
-        set_state(&world, &vault, tenant(&vault).await.key, State::Deprecated);
+        world.set_state(&vault, tenant(&vault).await.key, State::Deprecated);
         let again = world.unseal().await.expect("the roots open");
         change(&again, &admin, id, Event::Activate).await.expect("its attributes are sealed where they lie");
         edit(&again, &admin, id, |attributes| attributes.sensitive = true).await.expect("the same");
@@ -52,7 +44,7 @@ fn under_a_compromised_l2_nothing_opens() {
         let (admin, service) = settle(&vault, "acme", "billing").await;
         let id = create(&vault, &service, named("k")).await.expect("the name is free");
         for state in [State::Compromised, State::Retired] {
-            set_state(&world, &vault, tenant(&vault).await.key, state);
+            world.set_state(&vault, tenant(&vault).await.key, state);
             let again = world.unseal().await.expect("the roots open");
             assert!(decrypts(&again, &service, id).await.is_err(), "{state:?}");
             assert!(change(&again, &admin, id, Event::Activate).await.is_err(), "{state:?}");
@@ -97,7 +89,7 @@ fn a_compromised_l2_shuts_what_lies_under_its_l21_too() {
         let under = ParentRef { chain: l21.chain, version: l21.version };
         let (first, second) = (insert(&vault, Layer::L3, owner, under).await, insert(&vault, Layer::L3, owner, under).await);
         decrypts(&vault, &service, first.id).await.expect("both links are Active");
-        set_state(&world, &vault, tenant.key, State::Compromised);
+        world.set_state(&vault, tenant.key, State::Compromised);
         // The vault forgets the L2, as it does after each change of it.
         assert!(vault.read_back(&tenant).await.is_err(), "a compromised L2 is no parent");
         assert!(matches!(decrypts(&vault, &service, second.id).await, Err(Error::Corrupt { .. })), "what was opened through it is shut");

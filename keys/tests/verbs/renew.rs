@@ -10,7 +10,6 @@ use keys::policy::Action;
 use keys::policy::verb::ReKey;
 use keys::renew::{RenewCursor, Standing};
 use keys::rotate::NewIvk;
-use keys::row::Row;
 use keys::vault::Vault;
 
 use super::{default_key, edit, must_be_sound, view};
@@ -45,10 +44,6 @@ async fn expired(vault: &Vault, limit: usize, is_replaced: bool) -> (usize, usiz
     }
 }
 
-fn stored(world: &World, id: RowId) -> Row {
-    Row::decode(&world.store.rows()[&id]).expect("a stored row decodes")
-}
-
 #[test]
 fn a_walk_replaces_the_keys_that_are_old_enough_and_a_second_one_none() {
     block_on(async {
@@ -78,7 +73,7 @@ fn a_walk_replaces_the_keys_that_are_old_enough_and_a_second_one_none() {
         for vault in [&vault, &again] {
             for (admin, service, old, bytes) in &kept {
                 let new = default_key(vault, service).await;
-                let row = stored(&world, new);
+                let row = world.row(new);
                 assert_eq!((row.header.version, row.header.parent.version), (KeyVersion(2), KeyVersion(2)), "under the new L2");
                 assert_ne!(encrypts(vault, service, new).await.expect("it is Active"), *bytes, "the material is new");
                 assert_eq!(decrypts(vault, service, *old).await.expect("the old one still decrypts"), *bytes);
@@ -140,10 +135,10 @@ fn what_has_ended_by_its_dates_is_stored_as_deprecated_and_replaced_if_that_is_w
         assert_eq!(expired(&vault, 1, true).await, (0, 0), "nothing has ended");
         world.clock.0.store(START_SECONDS + 60, Ordering::Relaxed);
         let short = keys[0].0;
-        assert_eq!((view(&vault, &admin, short).await.state, stored(&world, short).header.state), (State::Deprecated, State::Active));
+        assert_eq!((view(&vault, &admin, short).await.state, world.row(short).header.state), (State::Deprecated, State::Active));
         assert_eq!(expired(&vault, 1, false).await, (1, 0));
         assert_eq!(expired(&vault, 1, true).await, (0, 0), "it is written down once");
-        assert_eq!(stored(&world, short).header.state, State::Deprecated);
+        assert_eq!(world.row(short).header.state, State::Deprecated);
         assert!(matches!(encrypts(&vault, &service, short).await, Err(Error::WrongState { is: State::Deprecated, .. })));
 
         world.clock.0.store(START_SECONDS + 3600, Ordering::Relaxed);
@@ -151,7 +146,7 @@ fn what_has_ended_by_its_dates_is_stored_as_deprecated_and_replaced_if_that_is_w
         let (long, bytes) = &keys[1];
         let old = view(&vault, &admin, *long).await;
         let new = view(&vault, &admin, old.attributes.links.replacement.expect("it was replaced")).await;
-        assert_eq!((stored(&world, *long).header.state, new.state), (State::Deprecated, State::Active));
+        assert_eq!((world.row(*long).header.state, new.state), (State::Deprecated, State::Active));
         assert_eq!(new.attributes.dates.deactivation, Some(Time::from_seconds(START_SECONDS + 2 * 3600)), "it lives as long");
         assert_eq!((new.attributes.names.len(), old.attributes.names.len()), (1, 0), "its name leads to the new one");
         encrypts(&vault, &service, new.header.id).await.expect("service goes on");
@@ -207,9 +202,9 @@ fn what_lies_below_a_compromised_ivk_gets_new_material_once_however_often_the_wo
         assert_eq!(carried_out(&vault, 2).await, 0);
         for (admin, service, old, bytes) in &kept {
             let id = default_key(&vault, service).await;
-            let new = stored(&world, id);
+            let new = world.row(id);
             assert_eq!((new.header.version, new.header.parent.version), (KeyVersion(2), KeyVersion(2)), "each once, under the new L2");
-            assert_eq!(stored(&world, *old).header.state, State::Deprecated, "client data lies under it");
+            assert_eq!(world.row(*old).header.state, State::Deprecated, "client data lies under it");
             assert_eq!(decrypts(&vault, service, *old).await.expect("it still decrypts"), *bytes);
             must_be_sound(&vault, admin, service).await;
         }
@@ -238,16 +233,16 @@ fn under_a_compromised_l2_a_key_opens_once_it_is_moved_and_its_tenant_alone_is_r
         };
         assert!(matches!(compromised(id, true).await, Err(Error::Invalid { .. })), "below an L3 lies what is its clients'");
         let new = compromised(acme.key, true).await.expect("the fakes are well");
-        assert_eq!((stored(&world, acme.key).header.state, new.state), (State::Compromised, State::Active));
+        assert_eq!((world.row(acme.key).header.state, new.state), (State::Compromised, State::Active));
         let orders = vault.orders().await.expect("the store is well");
         assert_eq!(orders.iter().map(|order| order.tenant).collect::<Vec<_>>(), [Some(acme.id)]);
 
         // Each use moves the one key, in this process and after a restart.
         let again = world.unseal().await.expect("the roots open");
-        assert_eq!(stored(&world, id).header.parent.version, KeyVersion::FIRST);
+        assert_eq!(world.row(id).header.parent.version, KeyVersion::FIRST);
         assert!(matches!(decrypts(&again, &service, id).await, Err(Error::Raced)), "its use moves it, and is to be done again");
         assert_eq!(decrypts(&again, &service, id).await.expect("it was moved"), bytes);
-        assert_eq!(stored(&world, id).header.parent.version, KeyVersion(2));
+        assert_eq!(world.row(id).header.parent.version, KeyVersion(2));
         assert_eq!(decrypts(&vault, &service, id).await.expect("it was moved"), bytes);
 
         world.clock.0.store(START_SECONDS + 2, Ordering::Relaxed);

@@ -6,19 +6,19 @@ use std::sync::atomic::Ordering;
 
 use futures_executor::block_on;
 use keys::Error;
-use keys::attributes::{Attributes, Links, Revocation};
+use keys::attributes::{Attributes, Links};
 use keys::id::{KeyVersion, Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
-use keys::policy::verb::{ReKey, Revoke, RollBack};
+use keys::policy::verb::{ReKey, RollBack};
 use keys::policy::{Action, Grants, Refusal, Role};
-use keys::reencrypt::Cursor;
 use keys::resource::Resource;
-use keys::row::{Header, Row};
+use keys::row::{Header, ParentRef, Row};
 use keys::tenancy::NewServiceKey;
 use keys::vault::{Vault, View};
 
 use super::races::at_once;
-use super::{default_key, filter, l3, must_be_sound, rekey, rekey_with, view};
+use super::revoke::revoke;
+use super::{default_key, filter, l3, must_be_sound, rekey, rekey_with, view, walked};
 use crate::fakes::{Fails, START_SECONDS, World, grants, name, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
@@ -44,35 +44,14 @@ async fn roll_back(vault: &Vault, admin: &Grants, id: RowId) -> Result<View, Err
 }
 
 async fn compromise(vault: &Vault, admin: &Grants, id: RowId) -> Result<View, Error> {
-    let mut unit = vault.begin(SessionId(2));
-    let header = vault.header(&unit, admin, id).await?;
-    let revocation = Revocation { code: 2, message: None };
-    let revoked = vault.revoke(&mut unit, admin.check::<Revoke>(&header)?, revocation, None).await?;
-    let _receipt = unit.commit().await?;
-    Ok(revoked)
+    revoke(vault, admin, id, 2, None).await
 }
 
+/// How many keys a whole walk moves.
 async fn walk(vault: &Vault) -> usize {
-    let (mut moved, mut cursor) = (0, Some(Cursor::default()));
-    while let Some(at) = cursor {
-        let mut unit = vault.begin(SessionId(1));
-        let walked = vault.reencrypt(&mut unit, Some(at), 3).await.expect("the store is well");
-        let _receipt = unit.commit().await.expect("the fakes are well");
-        assert_eq!(walked.refused, []);
-        moved += walked.moved;
-        cursor = walked.next;
-    }
+    let (moved, refused) = walked(vault, 3).await;
+    assert_eq!(refused, []);
     moved
-}
-
-fn headers(world: &World, layer: Layer) -> Vec<Header> {
-    let rows = world.store.rows();
-    let of_layer = rows.iter().filter(|(id, _)| id.layer == layer);
-    of_layer.map(|(_, bytes)| Row::decode(bytes).expect("a stored row decodes").header).collect()
-}
-
-fn header(world: &World, id: RowId) -> Header {
-    Row::decode(&world.store.rows()[&id]).expect("a stored row decodes").header
 }
 
 /// The number of the version that wraps a service's default key, and its layer.
@@ -84,7 +63,7 @@ async fn lies_under(vault: &Vault, service: &Grants, admin: &Grants) -> (Layer, 
 /// Of every chain of L2.1 exactly one version is Active, its resource's record names that one, and no number is missing.
 async fn must_have_one_active(world: &World, vault: &Vault) {
     let mut chains: BTreeMap<_, Vec<Header>> = BTreeMap::new();
-    for header in headers(world, Layer::L21) {
+    for Row { header, .. } in world.rows(Layer::L21).into_values() {
         chains.entry(header.chain).or_default().push(header);
     }
     for (chain, mut versions) in chains {
@@ -129,18 +108,18 @@ fn a_resource_is_made_with_its_first_service_in_one_unit_and_shared_by_the_next(
 
         let ledger = resource(&vault, "ledger").await;
         let tenant = vault.tenant_by_name(&name("acme")).await.expect("the store is well").expect("it was made");
-        let l21 = header(&world, ledger.key);
+        let l21 = world.row(ledger.key).header;
         assert!(ledger.key.to_string().starts_with("L21-"));
         assert_eq!((l21.version, l21.state, l21.parent, l21.owner.service), (KeyVersion(1), State::Active, tenant.parent, None));
         assert_eq!((ledger.parent.chain, ledger.newest), (l21.chain, KeyVersion(1)));
-        assert_eq!(headers(&world, Layer::L21).len(), 2);
+        assert_eq!(world.rows(Layer::L21).len(), 2);
         for (service, under) in [
             (&first, ledger.parent),
             (&second, ledger.parent),
             (&archive, resource(&vault, "archive").await.parent),
             (&direct, tenant.parent),
         ] {
-            assert_eq!(header(&world, default_key(&vault, service).await).parent, under);
+            assert_eq!(world.row(default_key(&vault, service).await).header.parent, under);
         }
         let told: Vec<_> = world.audit.records().into_iter().filter(|record| record.action == Action::CreateResource).collect();
         assert_eq!(
@@ -162,7 +141,7 @@ fn a_resource_is_made_with_its_first_service_in_one_unit_and_shared_by_the_next(
         assert_eq!(found, [], "a service sees its own keys");
 
         let (mut kept, further) = (Kept(Vec::new()), create(&vault, &second, named("further")).await.expect("the name is free"));
-        assert_eq!(header(&world, further).parent, ledger.parent, "a further key of the service lies where its default key lies");
+        assert_eq!(world.row(further).header.parent, ledger.parent, "a further key of the service lies where its default key lies");
         for service in [&first, &second, &archive, &direct] {
             kept.keep(&vault, service).await;
         }
@@ -186,9 +165,9 @@ fn an_l21_is_rotated_alone_and_follows_its_l2() {
         let first = resource(&vault, "ledger").await;
         let epoch = (vault.parents_epoch(), vault.policy_epoch());
         let new = rekey(&vault, &admin, first.key).await.expect("an Active L2.1 is replaced");
-        assert_eq!((new.header.version, new.state, new.header.parent), (KeyVersion(2), State::Active, header(&world, first.key).parent));
+        assert_eq!((new.header.version, new.state, new.header.parent), (KeyVersion(2), State::Active, world.row(first.key).header.parent));
         assert_eq!(resource(&vault, "ledger").await.key, new.header.id);
-        assert_eq!(header(&world, first.key).state, State::Deprecated);
+        assert_eq!(world.row(first.key).header.state, State::Deprecated);
         assert!(vault.parents_epoch() > epoch.0 && vault.policy_epoch() > epoch.1, "walk and makers of keys are told");
         kept.must_open(&world, &vault).await;
 
@@ -209,7 +188,7 @@ fn an_l21_is_rotated_alone_and_follows_its_l2() {
         rekey(&vault, &admin, l2).await.expect("an Active L2 is replaced");
         kept.must_open(&world, &vault).await;
         assert_eq!(walk(&vault).await, 4);
-        assert!(headers(&world, Layer::L21).iter().all(|header| header.parent.version == KeyVersion(2)));
+        assert!(world.rows(Layer::L21).values().all(|row| row.header.parent.version == KeyVersion(2)));
         assert_eq!(lies_under(&vault, &direct, &admin).await, (Layer::L2, 2));
         assert_eq!(walk(&vault).await, 0);
         kept.must_open(&world, &vault).await;
@@ -281,15 +260,6 @@ fn a_roll_back_makes_an_earlier_version_active_and_its_names_and_links_follow() 
     });
 }
 
-/// Writes a version into the store as if it had come to this state.
-fn set_state(world: &World, vault: &Vault, id: RowId, state: State) {
-    let row = Row::decode(&world.store.rows()[&id]).expect("a row");
-    let header = Header { state, generation: row.header.generation.next(), ..row.header };
-    let material = row.material.filter(|_| !state.is_destroyed());
-    let row = vault.registry().seal_row(header, material, row.attributes, row.terms);
-    world.store.rows().insert(id, row.encode());
-}
-
 #[test]
 fn only_a_deprecated_version_of_an_l21_is_rolled_back_to_and_only_by_its_tenants_admin() {
     block_on(async {
@@ -307,7 +277,7 @@ fn only_a_deprecated_version_of_an_l21_is_rolled_back_to_and_only_by_its_tenants
             (one, State::DestroyedCompromised),
         ] {
             if id == one {
-                set_state(&world, &vault, one, state);
+                world.set_state(&vault, one, state);
             }
             let vault = world.unseal().await.expect("the roots open");
             let before = world.store.rows().clone();
@@ -324,12 +294,12 @@ fn only_a_deprecated_version_of_an_l21_is_rolled_back_to_and_only_by_its_tenants
         let before = world.store.rows().clone();
         let l2 = vault.tenant_by_name(&name("acme")).await.expect("the store is well").expect("it was made").key;
         for key in [l2, default_key(&vault, &service).await] {
-            assert_eq!(admin.check::<RollBack>(&header(&world, key)).map(drop), Err(Refusal::Denied));
+            assert_eq!(admin.check::<RollBack>(&world.row(key).header).map(drop), Err(Refusal::Denied));
         }
-        assert_eq!(service.check::<RollBack>(&header(&world, two)).map(drop), Err(Refusal::NotFound));
+        assert_eq!(service.check::<RollBack>(&world.row(two).header).map(drop), Err(Refusal::NotFound));
         for role in [Role::Operator, Role::Auditor, Role::Custodian, Role::Edge] {
             let grants = grants(&vault, role, "acme", "billing").await;
-            assert!(grants.check::<RollBack>(&header(&world, two)).is_err(), "{role:?}");
+            assert!(grants.check::<RollBack>(&world.row(two).header).is_err(), "{role:?}");
         }
         // An authorization of another generation does nothing.
         let again = world.unseal().await.expect("the roots open");
@@ -471,10 +441,10 @@ fn a_resource_is_made_once_however_many_make_its_first_service() {
         }
     });
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
-    assert_eq!(headers(&world, Layer::L21).len(), 1);
-    assert_eq!(headers(&world, Layer::Resource).len(), 1);
+    assert_eq!(world.rows(Layer::L21).len(), 1);
+    assert_eq!(world.rows(Layer::Resource).len(), 1);
     let under = block_on(resource(&vault, "ledger")).parent;
-    assert_eq!(headers(&world, Layer::L3).iter().filter(|header| header.parent == under).count(), 8);
+    assert_eq!(world.rows(Layer::L3).values().filter(|row| row.header.parent == under).count(), 8);
     assert_eq!(world.audit.records().iter().filter(|record| record.action == Action::CreateResource).count(), 1);
 }
 
@@ -498,13 +468,13 @@ fn under_a_compromised_l21_or_l2_a_key_opens_once_it_is_moved_and_a_walk_moves_t
             assert_eq!(*world.store.rows(), before);
             rekey(&vault, &admin, old).await.expect("an Active version is replaced");
             let told = compromise(&vault, &admin, old).await.expect("a Deprecated version is compromised");
-            assert_eq!((told.state, header(&world, old).state), (State::Compromised, State::Compromised));
+            assert_eq!((told.state, world.row(old).header.state), (State::Compromised, State::Compromised));
 
             let of_layer = if layer == Layer::L21 { Layer::L3 } else { Layer::L21 };
             let still = || {
-                let compromised = header(&world, old);
-                let lies = |header: &&Header| (header.parent.chain, header.parent.version) == (compromised.chain, compromised.version);
-                headers(&world, of_layer).iter().filter(lies).count()
+                let compromised = world.row(old).header;
+                let parent = ParentRef { chain: compromised.chain, version: compromised.version };
+                world.rows(of_layer).values().filter(|row| row.header.parent == parent).count()
             };
             // Nobody has been asked for anything since: a restart shuts what was open.
             let vault = world.unseal().await.expect("the roots open");
@@ -606,6 +576,6 @@ fn a_damaged_l21_shuts_its_own_services_and_no_others() {
         for service in [&direct, &archive] {
             encrypts(&again, service, default_key(&again, service).await).await.expect("it is another's");
         }
-        assert_eq!(admin.check::<ReKey>(&header(&world, key)).map(drop), Ok(()));
+        assert_eq!(admin.check::<ReKey>(&world.row(key).header).map(drop), Ok(()));
     });
 }

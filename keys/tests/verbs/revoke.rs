@@ -17,7 +17,7 @@ fn reason(code: u32) -> Revocation {
     Revocation { code, message: Some("why".to_owned()) }
 }
 
-async fn revoke(vault: &Vault, admin: &Grants, id: RowId, code: u32, occurred: Option<Time>) -> Result<View, Error> {
+pub(super) async fn revoke(vault: &Vault, admin: &Grants, id: RowId, code: u32, occurred: Option<Time>) -> Result<View, Error> {
     let mut unit = vault.begin(SessionId(2));
     let header = vault.header(&unit, admin, id).await?;
     let revoked = vault.revoke(&mut unit, admin.check::<Revoke>(&header)?, reason(code), occurred).await?;

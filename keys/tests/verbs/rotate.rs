@@ -1,6 +1,5 @@
 //! Rotation of the IVK and of a tenant's key, and the walk that brings what lies below under the new version (C23, F1, F6).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cipher::aead::Aead;
@@ -9,17 +8,16 @@ use keys::Error;
 use keys::cluster;
 use keys::id::{KeyVersion, Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
-use keys::policy::verb::ReKey;
 use keys::policy::{Action, Grants};
 use keys::port::Keystore;
 use keys::record::Outcome;
 use keys::reencrypt::Cursor;
 use keys::rotate::{GeneratedIvk, NewIvk, RotatedIvk};
 use keys::row::Row;
-use keys::sweep::Finding;
 use keys::vault::{Vault, View};
 
-use super::destroy::uses;
+use super::destroy::{retire_ivk, uses};
+use super::{rekey, walk, walked};
 use crate::fakes::{Fails, FakeStore, World, name, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
@@ -33,35 +31,12 @@ pub(super) async fn rotate(world: &World, vault: &Vault, new: NewIvk) -> Result<
     Ok(rotated)
 }
 
-/// One whole walk: how many rows came under a newer version, and what was refused.
-async fn walk(vault: &Vault, limit: usize) -> Result<(usize, Vec<Finding>), Error> {
-    let (mut moved, mut refused, mut cursor) = (0, Vec::new(), Some(Cursor::default()));
-    while let Some(at) = cursor {
-        let mut unit = vault.begin(SessionId(1));
-        let walked = vault.reencrypt(&mut unit, Some(at), limit).await?;
-        let _receipt = unit.commit().await?;
-        moved += walked.moved;
-        refused.extend(walked.refused);
-        cursor = walked.next;
-    }
-    Ok((moved, refused))
-}
-
-pub(super) async fn walked(vault: &Vault, limit: usize) -> (usize, Vec<Finding>) {
-    walk(vault, limit).await.expect("the store is well")
-}
-
 pub(super) async fn opened(vault: &Vault, service: &Grants, id: RowId) -> Vec<u8> {
     decrypts(vault, service, id).await.expect("the key is there")
 }
 
-pub(super) fn rows(world: &World, layer: Layer) -> BTreeMap<RowId, Row> {
-    let rows = world.store.rows().iter().map(|(id, bytes)| (*id, Row::decode(bytes).expect("a stored row decodes"))).collect::<Vec<_>>();
-    rows.into_iter().filter(|(id, _)| id.layer == layer).collect()
-}
-
 pub(super) fn parents(world: &World, layer: Layer) -> Vec<u32> {
-    let mut versions: Vec<u32> = rows(world, layer).values().map(|row| row.header.parent.version.0).collect();
+    let mut versions: Vec<u32> = world.rows(layer).values().map(|row| row.header.parent.version.0).collect();
     versions.sort_unstable();
     versions
 }
@@ -79,11 +54,7 @@ pub(super) async fn key_of(vault: &Vault, admin: &Grants, service: &Grants, text
 
 pub(super) async fn rekey_l2(vault: &Vault, admin: &Grants, tenant: &str) -> Result<View, Error> {
     let l2 = vault.tenant_by_name(&name(tenant)).await?.expect("it was made").key;
-    let mut unit = vault.begin(SessionId(2));
-    let header = vault.header_in_tenant(&unit, admin, l2).await?;
-    let new = vault.rekey(&mut unit, admin.check::<ReKey>(&header)?, |_, attributes, _| Ok::<_, Error>(attributes)).await?;
-    let _receipt = unit.commit().await?;
-    Ok(new)
+    rekey(vault, admin, l2).await
 }
 
 #[test]
@@ -114,10 +85,10 @@ fn a_rotation_is_one_unit_and_a_walk_moves_every_key_and_nothing_is_lost() {
             assert_eq!(opened(&again, service, *id).await, *bytes);
         }
 
-        let before = rows(&world, Layer::L2);
+        let before = world.rows(Layer::L2);
         assert_eq!(walked(&vault, 2).await, (3, Vec::new()));
         assert_eq!(parents(&world, Layer::L2), [2, 2, 2, 2]);
-        for (id, row) in rows(&world, Layer::L2) {
+        for (id, row) in world.rows(Layer::L2) {
             let moved = u64::from(before[&id].header.parent.version == KeyVersion(1));
             let seqs = |row: &Row| [row.header.generation.0, row.header.wrap_seq, row.header.attributes_seq];
             assert_eq!(seqs(&row), seqs(&before[&id]).map(|seq| seq + moved));
@@ -314,22 +285,15 @@ fn a_version_is_retired_once_nothing_lies_under_it_and_never_comes_back() {
         let (world, vault) = World::found().await;
         let (admin, service) = settle(&vault, "acme", "billing").await;
         let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
-        let retire = async |vault: &Vault, version| {
-            let mut unit = vault.begin(SessionId(2));
-            let unused = uses(vault, version).await?.unused().expect("nothing lies under it");
-            vault.retire_ivk(&mut unit, KeyVersion(version), unused).await?;
-            let _receipt = unit.commit().await?;
-            Ok::<_, Error>(())
-        };
-        assert!(matches!(retire(&vault, 2).await, Err(Error::NotFound)));
+        assert!(matches!(retire_ivk(&vault, 2).await, Err(Error::NotFound)));
         rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
-        assert!(matches!(retire(&vault, 2).await, Err(Error::WrongState { is: State::Active, .. })));
+        assert!(matches!(retire_ivk(&vault, 2).await, Err(Error::WrongState { is: State::Active, .. })));
         let under = async |version| uses(&vault, version).await.expect("the store is well").keys;
         assert_eq!((under(1).await, under(2).await), (1, 0));
         assert_eq!(walked(&vault, 10).await, (1, Vec::new()));
         assert_eq!((under(1).await, under(2).await), (0, 1));
-        retire(&vault, 1).await.expect("it is Deprecated");
-        assert!(matches!(retire(&vault, 1).await, Err(Error::WrongState { is: State::Retired, .. })));
+        retire_ivk(&vault, 1).await.expect("it is Deprecated");
+        assert!(matches!(retire_ivk(&vault, 1).await, Err(Error::WrongState { is: State::Retired, .. })));
         let again = world.unseal().await.expect("the roots open");
         for vault in [&vault, &again] {
             assert_eq!(states(vault).await, [(2, State::Active), (1, State::Retired)]);
@@ -396,7 +360,7 @@ fn a_tenants_key_is_rotated_by_its_admin_and_its_services_keys_follow() {
         let new = rekey_l2(&vault, &admin, "acme").await.expect("the fakes are well");
         let tenant = vault.tenant_by_name(&name("acme")).await.expect("the store is well").expect("it was made");
         assert_eq!((new.header.version, tenant.key, tenant.parent.version), (KeyVersion(2), new.header.id, KeyVersion(2)));
-        assert_eq!(rows(&world, Layer::L2)[&first.key].header.state, State::Deprecated);
+        assert_eq!(world.rows(Layer::L2)[&first.key].header.state, State::Deprecated);
         assert!(matches!(rekey_l2(&vault, &stranger, "acme").await, Err(Error::NotFound)));
         let refused = rekey_l2(&vault, &service, "acme").await.map(drop);
         assert!(matches!(refused, Err(Error::NotFound)), "{refused:?}");
@@ -441,7 +405,7 @@ fn a_damaged_row_is_named_and_stays_and_the_walk_goes_on_behind_it() {
             settle(&vault, tenant, "billing").await;
         }
         rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
-        let ids: Vec<RowId> = rows(&world, Layer::L2).into_keys().collect();
+        let ids: Vec<RowId> = world.rows(Layer::L2).into_keys().collect();
         world.store.edit(ids[1], |row| row.material.as_mut().expect("it has some")[140] ^= 1);
         let vault = world.unseal().await.expect("the roots open");
         let (moved, refused) = walk(&vault, 2).await.expect("the store is well");
@@ -460,7 +424,7 @@ fn a_walk_changes_the_algorithm_by_rotation_only() {
         for aead in [Aead::XChaCha20Poly1305, Aead::Aes256GcmSiv, Aead::Aes256Gcm] {
             rotate(&world, &vault, NewIvk { aead: Some(aead), ..ROUTINE }).await.expect("the fakes are well");
             assert_eq!(walked(&vault, 10).await, (1, Vec::new()));
-            let blob = rows(&world, Layer::L2).into_values().next().and_then(|row| row.material).expect("it has some");
+            let blob = world.rows(Layer::L2).into_values().next().and_then(|row| row.material).expect("it has some");
             assert_eq!(blob[6..8], (aead as u16).to_be_bytes(), "the blob names how it is sealed");
             let again = world.unseal().await.expect("the roots open");
             assert_eq!(opened(&again, &service, id).await, bytes);
@@ -504,7 +468,7 @@ fn whichever_commit_fails_the_next_walk_ends_the_work() {
 fn what_is_loaded_has_one_active_version_and_an_old_ivk_record_is_refused() {
     block_on(async {
         let (world, vault) = World::found().await;
-        let old = rows(&world, Layer::Ivk).into_iter().next().expect("there is one");
+        let old = world.rows(Layer::Ivk).into_iter().next().expect("there is one");
         rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
         // The store brings back version 1 as it was: Active.
         world.store.rows().insert(old.0, old.1.encode());
