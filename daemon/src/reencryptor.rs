@@ -20,6 +20,7 @@ use keys::reencrypt::Cursor;
 use keys::sweep::Finding;
 use keys::unit::CommitError;
 use keys::walk::WalkState;
+use keys::wrap::REPAIRED_BY;
 
 use crate::config::Reencrypt;
 use crate::node::{Node, Open};
@@ -447,6 +448,9 @@ impl Reencryptor {
 
 fn warnings(progress: &Progress) -> Vec<String> {
     let told = progress.refused.iter().map(|Finding { row, what }| {
+        if what.contains(REPAIRED_BY) {
+            return format!("key {row} stays under an old version: {what}; run `{REPAIRED_BY} {row}`");
+        }
         let instead = if row.layer == Layer::L4 { ", or have its service destroy it" } else { "" };
         format!("key {row} stays under an old version ({what}): restore it from a backup{instead}, then `strongroom reencrypt start`")
     });
@@ -472,6 +476,9 @@ mod tests {
         assert_eq!(warnings(&progress(10)).len(), 10);
         let many = warnings(&progress(17));
         assert!(many.len() == 11 && many[10].starts_with("7 more keys"), "{many:?}");
+        let mended = Finding { row: RowId::new(Layer::L3, Uuid::nil()), what: format!("refused until `{REPAIRED_BY}`") };
+        let told = warnings(&Progress { refused: vec![mended], refused_count: 1, ..Progress::default() });
+        assert!(told[0].contains("`strongroom key repair L3-0000") && !told[0].contains("backup"), "{told:?}");
         assert!(many[0].contains("L2-00000000") && many[0].contains("reencrypt start"), "{}", many[0]);
     }
 

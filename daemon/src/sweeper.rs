@@ -15,6 +15,7 @@ use keys::policy::Action;
 use keys::port::{AuditSink, Clock};
 use keys::record::{Outcome, Record};
 use keys::sweep::{Cursor, Finding};
+use keys::wrap::REPAIRED_BY;
 
 use crate::node::Node;
 use crate::stop::Stop;
@@ -182,6 +183,7 @@ fn warnings(damage: &Damage, more: usize) -> Vec<String> {
 
 fn sentence(row: Option<RowId>, what: &str) -> String {
     match row {
+        Some(row) if what.contains(REPAIRED_BY) => format!("stored record {row} is refused: {what}; run `{REPAIRED_BY} {row}`"),
         Some(row) => format!("stored record {row} is damaged ({what}): keep a copy of the keystore and restore it from a backup"),
         None => format!("the keystore is damaged ({what}): keep a copy of it and restore it from a backup"),
     }

@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
+use cipher::aead::Aead;
 use secret::{Bytes, scrubbed};
 
 use crate::entropy::Randomness;
@@ -62,6 +63,15 @@ impl Chain {
         };
         must_allow(parent, link.state, purpose)?;
         use_it(&link.key)
+    }
+
+    /// Opens blobs by the algorithms that they name, also from under a compromised version. For an explicit repair alone.
+    ///
+    /// # Errors
+    /// What is wrong with the parent; what is wrong with the blobs is in the answer.
+    pub(crate) async fn open_as_named(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<OpenedAsNamed, WrapError> {
+        let open = |key: &ParentKey| scrubbed(|| children.iter().map(|(binding, blob)| key.unwrap_as_named(binding, blob)).collect());
+        self.with(parent, Purpose::Rewrap, |key| Ok(OpenedAsNamed { recorded: key.aead(), children: open(key) })).await
     }
 
     async fn open_link(&self, parent: ParentRef) -> Result<Arc<Link>, WrapError> {
@@ -150,6 +160,14 @@ pub(crate) fn seal(key: &ParentKey, randomness: &Randomness, binding: &Binding, 
 
 fn open(key: &ParentKey, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
     scrubbed(|| children.iter().map(|(binding, blob)| key.unwrap(binding, blob)).collect())
+}
+
+/// What opens by the algorithms that its blobs name.
+pub(crate) struct OpenedAsNamed {
+    /// What the parent's record names.
+    pub(crate) recorded: Aead,
+    /// Each child's bytes, and what its blob names.
+    pub(crate) children: Result<Vec<(Bytes, Aead)>, WrapError>,
 }
 
 fn version_of(header: &Header) -> ParentRef {

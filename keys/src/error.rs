@@ -172,9 +172,11 @@ impl From<WrapError> for Error {
             WrapError::Entropy(error) => error.into(),
             WrapError::Above(error) => *error,
             WrapError::Replaced { .. } => Self::Raced,
-            other @ (WrapError::NotABlob { .. } | WrapError::Mismatch { .. } | WrapError::Forged | WrapError::Parent { .. }) => {
-                Self::Corrupt { what: other.to_string(), at: "wrapped blob".to_owned() }
-            }
+            other @ (WrapError::NotABlob { .. }
+            | WrapError::OtherAlgorithm { .. }
+            | WrapError::Mismatch { .. }
+            | WrapError::Forged
+            | WrapError::Parent { .. }) => Self::Corrupt { what: other.to_string(), at: "wrapped blob".to_owned() },
         }
     }
 }

@@ -36,6 +36,7 @@ pub mod references;
 pub mod registry;
 mod rekey;
 pub mod renew;
+pub mod repair;
 pub mod resource;
 pub mod retire;
 mod revoke;

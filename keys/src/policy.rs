@@ -192,6 +192,8 @@ pub enum Action {
     GenerateIvk = 157,
     /// Calls of the admin interface were turned away, because more came of one client than may.
     LimitCalls = 158,
+    /// A key was sealed anew whose blobs and whose parent's record named different algorithms.
+    RepairKey = 159,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -216,7 +218,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 72] = [
+    pub const ALL: [Self; 73] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -279,6 +281,7 @@ impl Action {
         Self::ReportRotation,
         Self::GenerateIvk,
         Self::LimitCalls,
+        Self::RepairKey,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -349,6 +352,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GenerateIvk | A::RotateIvk | A::RetireIvk | A::DestroyIvk | A::ControlReencryption, None) => {
             role == Role::Operator
         }
+        (NodeRole::Core, A::RepairKey, None) => role == Role::Operator,
         (NodeRole::Core, A::ReportRotation, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),
         (NodeRole::Core, A::StartCeremony | A::Vote | A::EndCeremony | A::GiveShard, None) => {

@@ -26,6 +26,7 @@ use crate::row::{Header, ParentRef, Row};
 use crate::sweep::Finding;
 use crate::unit::{CommitError, Unit};
 use crate::vault::{Vault, at};
+use crate::wrap::Binding;
 
 /// Most rows of one step.
 pub const WALKED_ROWS_MAX: usize = 4096;
@@ -201,7 +202,7 @@ impl Vault {
     }
 
     /// Under which version a row is to lie; `None` if nobody says.
-    async fn target(&self, cursor: &mut Cursor, header: &Header) -> Result<Option<ParentRef>, Error> {
+    pub(crate) async fn target(&self, cursor: &mut Cursor, header: &Header) -> Result<Option<ParentRef>, Error> {
         if header.id.layer == Layer::L2 {
             return Ok(Some(self.shelf.registry.active_ivk()?));
         }
@@ -220,10 +221,15 @@ impl Vault {
 
     /// Opens what a core's row has sealed, attributes first, also from under a compromised version.
     pub(crate) async fn open_to_move(&self, row: &Row) -> Result<Vec<Bytes>, Error> {
+        let header = &row.header;
+        self.parent.unwrap_to_move(header.parent, &self.shut(row)).await.map_err(|error| at(error, header.id))
+    }
+
+    /// What a core's row has sealed, attributes first.
+    pub(crate) fn shut<'r>(&self, row: &'r Row) -> Vec<(Binding, &'r [u8])> {
         let (registry, header) = (&self.shelf.registry, &row.header);
         let blobs = [(registry.attributes_binding(header), &row.attributes), (registry.material_binding(header), &row.material)];
-        let shut: Vec<_> = blobs.iter().filter_map(|(binding, blob)| Some((*binding, blob.as_deref()?))).collect();
-        self.parent.unwrap_to_move(header.parent, &shut).await.map_err(|error| at(error, header.id))
+        blobs.into_iter().filter_map(|(binding, blob)| Some((binding, blob.as_deref()?))).collect()
     }
 
     /// A key that lies under a compromised version as it lies under the Active one.
@@ -254,6 +260,11 @@ impl Vault {
 
     /// A core's row under another version of what wraps it: the next generation, material and attributes sealed anew and opened once more (C18).
     async fn moved(&self, row: &Row, parent: ParentRef) -> Result<Row, Error> {
+        self.resealed(row, parent, &self.open_to_move(row).await?).await
+    }
+
+    /// What was opened of a row, sealed under `parent`.
+    pub(crate) async fn resealed(&self, row: &Row, parent: ParentRef, opened: &[Bytes]) -> Result<Row, Error> {
         let (registry, old) = (&self.shelf.registry, &row.header);
         let header = Header {
             parent,
@@ -262,12 +273,11 @@ impl Vault {
             attributes_seq: old.attributes_seq + u64::from(row.attributes.is_some()),
             ..old.clone()
         };
-        let opened = self.open_to_move(row).await?;
         let places = [
             row.attributes.as_ref().map(|_| registry.attributes_binding(&header)),
             row.material.as_ref().map(|_| registry.material_binding(&header)),
         ];
-        let open: Vec<_> = places.into_iter().flatten().zip(&opened).collect();
+        let open: Vec<_> = places.into_iter().flatten().zip(opened).collect();
         let mut sealed = self.parent.wrap(parent, &open).await.map_err(|error| at(error, old.id))?.into_iter();
         let attributes = row.attributes.as_ref().and_then(|_| sealed.next());
         let material = row.material.as_ref().and_then(|_| sealed.next());

@@ -93,7 +93,9 @@ pub(crate) enum Want {
 pub struct Vault {
     pub(crate) shelf: Shelf,
     pub(crate) parent: Arc<dyn Parent>,
-    /// The parent once more, on an edge.
+    /// The parent once more, on a core.
+    pub(crate) chain: Option<Arc<Chain>>,
+    /// The same, on an edge.
     pub(crate) edge: Option<Arc<ObjectKeys>>,
     audit: Arc<dyn AuditSink>,
     clock: Arc<dyn Clock>,
@@ -113,6 +115,12 @@ pub struct Vault {
     latest_millis: AtomicI64,
     /// A row that is no row of the store, as one would be stored.
     decoy: Vec<u8>,
+}
+
+/// What opens keys: a core's chain, or an edge's object keys.
+enum Opener {
+    Core(Arc<Chain>),
+    Edge(Arc<ObjectKeys>),
 }
 
 /// A key to be made.
@@ -143,7 +151,8 @@ impl Vault {
     pub fn core(parts: Parts) -> Result<(Arc<Self>, Writer), Error> {
         let place = Arc::new(OnceLock::new());
         let chains = Arc::clone(&place);
-        let (vault, writer) = Self::build(parts, |shelf, randomness, _cache| (Arc::new(Chain::new(shelf, randomness, chains)), None))?;
+        let (vault, writer) =
+            Self::build(parts, |shelf, randomness, _cache| Opener::Core(Arc::new(Chain::new(shelf, randomness, chains))))?;
         let _first = place.set(Arc::downgrade(&vault));
         Ok((vault, writer))
     }
@@ -153,20 +162,17 @@ impl Vault {
     /// # Errors
     /// As [`Vault::core`].
     pub fn edge(parts: Parts, edge: EdgeParts) -> Result<(Arc<Self>, Writer), Error> {
-        Self::build(parts, |shelf, randomness, cache| {
-            let keys = Arc::new(ObjectKeys::new(shelf, randomness, cache, edge));
-            (Arc::<ObjectKeys>::clone(&keys), Some(keys))
-        })
+        Self::build(parts, |shelf, randomness, cache| Opener::Edge(Arc::new(ObjectKeys::new(shelf, randomness, cache, edge))))
     }
 
-    fn build(
-        parts: Parts,
-        parent: impl FnOnce(Shelf, Arc<Randomness>, Arc<Cache>) -> (Arc<dyn Parent>, Option<Arc<ObjectKeys>>),
-    ) -> Result<(Arc<Self>, Writer), Error> {
+    fn build(parts: Parts, opener: impl FnOnce(Shelf, Arc<Randomness>, Arc<Cache>) -> Opener) -> Result<(Arc<Self>, Writer), Error> {
         let randomness = Arc::new(Randomness::new(parts.entropy));
         let shelf = Shelf { store: parts.store, registry: Arc::new(parts.registry), seen: Arc::default() };
         let cache = Arc::new(Cache::new(&randomness, Arc::clone(&shelf.seen))?);
-        let (parent, edge) = parent(shelf.clone(), Arc::clone(&randomness), Arc::clone(&cache));
+        let (parent, chain, edge): (Arc<dyn Parent>, _, _) = match opener(shelf.clone(), Arc::clone(&randomness), Arc::clone(&cache)) {
+            Opener::Core(chain) => (Arc::<Chain>::clone(&chain), Some(chain), None),
+            Opener::Edge(keys) => (Arc::<ObjectKeys>::clone(&keys), None, Some(keys)),
+        };
         // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
         let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
         let lease_epoch = Arc::new(AtomicU64::new(0));
@@ -188,6 +194,7 @@ impl Vault {
         let vault = Self {
             shelf,
             parent,
+            chain,
             edge,
             audit: parts.audit,
             clock: parts.clock,

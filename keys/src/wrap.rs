@@ -34,6 +34,9 @@ const HEADER_BYTES: usize = 4 + 1 + 1 + 2 + 2 + 16 + 4 + SALT_BYTES + COMMIT_BYT
 /// What a blob adds to its plaintext, in bytes.
 pub const BLOB_OVERHEAD_BYTES: usize = HEADER_BYTES + 4 + TAG_BYTES;
 
+/// What an operator does about blobs of another algorithm than their parent's record names.
+pub const REPAIRED_BY: &str = "strongroom key repair";
+
 /// The facts that a blob is bound to: none of them ever changes without a new blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding {
@@ -104,7 +107,15 @@ pub enum WrapError {
         /// Which field is off.
         what: &'static str,
     },
-    /// Blob and parent's registry entry name different algorithms (IVK-25), or the blob names another parent.
+    /// Blob and parent's registry entry name different algorithms (IVK-25).
+    #[error("its blob says {found}, the record of what wraps it says {recorded}: refused until it is mended by `{}`", REPAIRED_BY)]
+    OtherAlgorithm {
+        /// In the blob: a name, or the number of none that is known.
+        found: String,
+        /// In the parent's record.
+        recorded: &'static str,
+    },
+    /// The blob names another parent, or another layer.
     #[error("blob says {found}, its parent's record says {expected}: refused")]
     Mismatch {
         /// In the blob.
@@ -177,7 +188,7 @@ impl ParentKey {
     /// [`Exhausted`].
     pub fn wrap(&self, binding: &impl Place, plain: &[u8], salt: &[u8; SALT_BYTES]) -> Result<Vec<u8>, Exhausted> {
         let parent = binding.parent();
-        let derived = self.record_key(parent, salt)?;
+        let derived = self.record_key(self.aead, parent, salt)?;
         let mut blob = Vec::with_capacity(plain.len() + BLOB_OVERHEAD_BYTES);
         blob.extend_from_slice(MAGIC);
         blob.extend_from_slice(&[FORMAT, binding.layer() as u8]);
@@ -202,25 +213,35 @@ impl ParentKey {
     /// Opens a blob that must be bound to the place that `binding` names.
     ///
     /// # Errors
-    /// [`WrapError::NotABlob`], [`WrapError::Mismatch`] or [`WrapError::Forged`]; nothing of the plaintext is released then.
+    /// [`WrapError::NotABlob`], [`WrapError::OtherAlgorithm`], [`WrapError::Mismatch`] or [`WrapError::Forged`]; nothing of the plaintext is released then.
     pub fn unwrap(&self, binding: &impl Place, blob: &[u8]) -> Result<Bytes, WrapError> {
+        self.open(binding, &Parsed::read(blob)?, self.aead)
+    }
+
+    /// As [`ParentKey::unwrap`], by the algorithm that the blob names, whatever the parent's record says; tells which that is. For an explicit repair alone.
+    ///
+    /// The algorithm is part of what the blob's own key is derived from, so a blob whose number alone was changed opens by neither.
+    pub(crate) fn unwrap_as_named(&self, binding: &impl Place, blob: &[u8]) -> Result<(Bytes, Aead), WrapError> {
         let parsed = Parsed::read(blob)?;
-        parsed.must_fit(binding, self.aead)?;
-        let derived = self.record_key(binding.parent(), parsed.salt)?;
+        let named = Aead::try_from(parsed.aead).map_err(|_| WrapError::NotABlob { what: "algorithm" })?;
+        Ok((self.open(binding, &parsed, named)?, named))
+    }
+
+    fn open(&self, binding: &impl Place, parsed: &Parsed<'_>, aead: Aead) -> Result<Bytes, WrapError> {
+        parsed.must_fit(binding, aead)?;
+        let derived = self.record_key(aead, binding.parent(), parsed.salt)?;
         if !derived.expose(|derived| cipher::mac::ct_eq(&derived[32..], parsed.commit)) {
             return Err(WrapError::Forged);
         }
         let aad = binding.aad(parsed.header);
         Bytes::try_init_with(parsed.ciphertext.len(), |plain| {
             plain.copy_from_slice(parsed.ciphertext);
-            derived
-                .expose(|derived| self.aead.open_once_in_place(first_half(derived), &aad, plain, parsed.tag))
-                .map_err(|_| WrapError::Forged)
+            derived.expose(|derived| aead.open_once_in_place(first_half(derived), &aad, plain, parsed.tag)).map_err(|_| WrapError::Forged)
         })
     }
 
-    fn record_key(&self, parent: ParentRef, salt: &[u8; SALT_BYTES]) -> Result<Key<64>, Exhausted> {
-        let aead = (self.aead as u16).to_be_bytes();
+    fn record_key(&self, aead: Aead, parent: ParentRef, salt: &[u8; SALT_BYTES]) -> Result<Key<64>, Exhausted> {
+        let aead = (aead as u16).to_be_bytes();
         let version = parent.version.0.to_be_bytes();
         let info = [WRAP_LABEL, &aead, parent.chain.as_bytes(), &version, salt];
         Key::init_with(|out| self.expand(&info, out))
@@ -327,7 +348,9 @@ impl<'a> Parsed<'a> {
     fn must_fit(&self, binding: &impl Place, aead: Aead) -> Result<(), WrapError> {
         let mismatch = |found: String, expected: String| Err(WrapError::Mismatch { found, expected });
         if self.aead != aead as u16 {
-            return mismatch(format!("algorithm {}", self.aead), format!("algorithm {}", aead as u16));
+            let named = Aead::try_from(self.aead).map(|named| named.name().to_owned());
+            let found = named.unwrap_or_else(|_| format!("algorithm {}", self.aead));
+            return Err(WrapError::OtherAlgorithm { found, recorded: aead.name() });
         }
         let (parent, layer) = (binding.parent(), binding.layer() as u8);
         if self.kid != parent.chain.as_bytes() || self.version != parent.version.0 {
@@ -493,9 +516,27 @@ mod tests {
     fn a_blob_of_another_algorithm_than_the_registry_names_fails_safe() {
         for (wrapped, registered) in [(0, 1), (1, 2), (2, 0)] {
             let blob = parent(AEADS[wrapped]).wrap(&binding(), &[9; 32], &[8; 32]).expect("the arena has room");
-            let error = parent(AEADS[registered]).unwrap(&binding(), &blob).expect_err("the algorithms differ");
-            assert!(matches!(error, WrapError::Mismatch { .. }), "{error}");
+            let registered = parent(AEADS[registered]);
+            let error = registered.unwrap(&binding(), &blob).expect_err("the algorithms differ");
+            assert!(matches!(error, WrapError::OtherAlgorithm { .. }), "{error}");
+            let (opened, named) = registered.unwrap_as_named(&binding(), &blob).expect("it is what it says");
+            assert!(opened.expose(|opened| opened == [9; 32]) && named == AEADS[wrapped]);
         }
+    }
+
+    #[test]
+    fn a_blob_whose_algorithm_alone_was_changed_opens_by_none() {
+        for number in 0..=4 {
+            let mut blob = parent(Aead::Aes256Gcm).wrap(&binding(), &[9; 32], &[8; 32]).expect("the arena has room");
+            blob[6..8].copy_from_slice(&u16::to_be_bytes(number));
+            for registered in AEADS {
+                let opened = parent(registered).unwrap_as_named(&binding(), &blob);
+                assert_eq!(opened.is_ok(), number == Aead::Aes256Gcm as u16, "{number} under {registered:?}: {opened:?}");
+            }
+        }
+        let blob = parent(Aead::Aes256Gcm).wrap(&binding(), &[9; 32], &[8; 32]).expect("the arena has room");
+        let elsewhere = Binding { wrap_seq: binding().wrap_seq + 1, ..binding() };
+        assert!(matches!(parent(Aead::Aes256GcmSiv).unwrap_as_named(&elsewhere, &blob), Err(WrapError::Forged)));
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod workload;
 
 pub use connections::connection_campaign;
 pub use edge_kill::edge_kill_campaign;
-pub use flips::flip_campaign;
+pub use flips::{flip_campaign, master_key};
 pub use kill::kill_campaign;
 pub use log_faults::log_fault_campaign;
 pub use lost_answers::lost_answer_campaign;

@@ -21,9 +21,9 @@ use zeroize::Zeroizing;
 use crate::admin::report::RotationWanted;
 use crate::admin::types::{
     AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, GiveUpEdge, KekRotated, KekSchedule, KekStatus,
-    KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RevokeKey, RotateKek, RotateKey,
-    ServiceDeployed, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo,
-    VerifySlot,
+    KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RepairInfo, RepairKey, RevokeKey,
+    RotateKek, RotateKey, ServiceDeployed, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo,
+    Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -491,6 +491,14 @@ impl Client {
     /// As [`Client::rotate_key`]; status 403 for a service's default key too.
     pub async fn revoke_key(&self, id: &str, why: &RevokeKey) -> Result<KeyInfo, ClientError> {
         self.post(&format!("keys/{}/revoke", segment(id)), why).await
+    }
+
+    /// Seals a key anew whose blobs name another algorithm than the record of what wraps them, or says what would be done.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 for none, 409 where there is nothing to repair, or something else is wrong with it.
+    pub async fn repair_key(&self, id: &str, how: &RepairKey) -> Result<RepairInfo, ClientError> {
+        self.post(&format!("keys/{}/repair", segment(id)), how).await
     }
 
     /// Archives a version of a key that another one has replaced.

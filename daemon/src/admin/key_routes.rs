@@ -12,6 +12,7 @@ use keys::lifecycle;
 use keys::list::{KeyFilter, LISTED_KEYS_MAX, ListedKey};
 use keys::policy::{Action, Authorized, Grants, Verb, verb};
 use keys::record::Subject;
+use keys::repair::{Repair, RepairError};
 use keys::retire::RetireError;
 use keys::row::Header;
 use keys::unit::Unit;
@@ -25,7 +26,7 @@ use crate::admin::peer::Call;
 use crate::admin::routes::{existing_tenant, scope_name};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, RotateKey, WrappedByInfo};
+use crate::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RepairInfo, RepairKey, RevokeKey, RotateKey, WrappedByInfo};
 use crate::node::Node;
 use crate::system::rfc3339;
 
@@ -249,6 +250,70 @@ async fn retire_parent(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Li
         Ok(vault.described(&grants, retired).await?)
     })
     .await
+}
+
+/// Seals a key anew whose stored blobs name another algorithm than the record of what wraps them, which is why it is refused. For operators; auditors may ask
+/// what would be done.
+///
+/// The blobs must open by the algorithm that they name, under the key that wraps them and for the place where they are. Whatever else is wrong with a key is not
+/// mended: restore it from a backup. Re-encryption begins anew afterwards.
+#[utoipa::path(
+    post, path = "/api/v1/keys/{key}/repair", tag = "keys", params(("key" = String, Path, description = "Its identifier")),
+    request_body(content = Option<RepairKey>, content_type = "application/json", description = "How; empty: it is done"),
+    responses((status = 200, description = "What was done, or would be", body = RepairInfo), Refusals)
+)]
+pub(super) async fn repair_key(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    key: Named,
+    sent: Sent,
+) -> Answer<Json<RepairInfo>> {
+    let asked = || if sent.bytes()?.is_empty() { Ok(RepairKey::default()) } else { sent.json::<RepairKey>() };
+    let is_dry = asked().is_ok_and(|asked| asked.dry_run);
+    let action = if is_dry { Action::Inspect } else { Action::RepairKey };
+    let deed = Deed::new(action, None).of(identifier(&key));
+    let mut tries = Tries::default();
+    let info = loop {
+        let done = act(&node, &call, deed, async |vault, unit, subject| {
+            let _understood = asked()?;
+            let id = subject.object.ok_or_else(no_such_key)?;
+            let repair = if is_dry { vault.would_repair(id).await } else { vault.repair(unit, id).await };
+            let repair = repair.map_err(unrepaired)?;
+            *subject = Subject::from(&repair.header);
+            repair_info(vault, repair, !is_dry).await
+        });
+        let done = done.await;
+        if !tries.again(&done) {
+            break done?;
+        }
+    };
+    if let Some(id) = identifier(&key).filter(|_| !is_dry) {
+        node.unsealed()?.vault.read_back_key(id).await?;
+        node.reencryption.start();
+    }
+    Ok(Json(info))
+}
+
+fn unrepaired(error: RepairError) -> Refused {
+    match error {
+        RepairError::Sound(_) | RepairError::Above { .. } | RepairError::Beyond { .. } => Refused::conflict(error.to_string()),
+        RepairError::Keys(error) => refused(error),
+    }
+}
+
+async fn repair_info(vault: &Vault, repair: Repair, repaired: bool) -> Answer<RepairInfo> {
+    let Repair { header, found, recorded } = repair;
+    let tenant = header.owner.tenant;
+    let tenant = vault.tenant(tenant).await.map_or_else(|_| tenant.to_string(), |tenant| tenant.name.to_string());
+    let above = vault.parent_of(&header).await?;
+    Ok(RepairInfo {
+        id: header.id.to_string(),
+        tenant,
+        found: found.name().to_owned(),
+        recorded: recorded.name().to_owned(),
+        wrapped_by: WrappedByInfo { id: above.map(|id| id.to_string()), version: header.parent.version.0 },
+        repaired,
+    })
 }
 
 /// What lies under a key that the caller may retire.

@@ -569,6 +569,32 @@ pub struct RotateKey {
     pub rekey_dependents: bool,
 }
 
+/// `POST /api/v1/keys/{key}/repair`; an empty body stands for its defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RepairKey {
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// A key whose stored blobs name another algorithm than the record of what wraps them, and what is done about that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RepairInfo {
+    /// The key.
+    pub id: String,
+    /// Whose it is: the tenant's name; its id, if the tenant's record does not verify.
+    pub tenant: String,
+    /// The algorithm that its blobs name, and that they open by.
+    pub found: String,
+    /// What the record of the version that wrapped it says.
+    pub recorded: String,
+    /// Which version of what is above wraps it afterwards, by the algorithm of that one's record.
+    pub wrapped_by: WrappedByInfo,
+    /// It was done; otherwise it would be.
+    pub repaired: bool,
+}
+
 /// `POST /api/v1/kek/generate`: a version of the IVK that waits.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

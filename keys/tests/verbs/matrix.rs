@@ -61,6 +61,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::RetireIvk, &[None], "o"),
     (Action::DestroyIvk, &[None], "o"),
     (Action::ControlReencryption, &[None], "o"),
+    (Action::RepairKey, &[None], "o"),
     (Action::ReportRotation, &[None], "oa"),
     (Action::Inspect, &[None], "oa"),
     (Action::Inspect, &[Some(Layer::Tenant), Some(Layer::Service)], "toa"),

@@ -17,6 +17,7 @@ mod parents;
 mod races;
 mod rekey;
 mod renew;
+mod repair;
 mod resource;
 mod revoke;
 mod rotate;

@@ -17,7 +17,7 @@ use daemon::system::{SystemClock, SystemEntropy, SystemPace};
 use hsm::{Device, DeviceProcess, ProcessSettings};
 use keys::cluster;
 use keys::hierarchy::MasterKey;
-use keys::id::{OutboxSeq, RowId, SessionId};
+use keys::id::{ClusterId, OutboxSeq, RowId, SessionId};
 use keys::policy::verb::Decrypt;
 use keys::policy::{Principal, Role};
 use keys::port::{AuditSink, Keystore};
@@ -149,9 +149,7 @@ impl Sound {
         core.stop();
         let config = Config::load(&core.config(), []).expect("dev's configuration is good");
         let layout = Layout::new(&core.data_dir());
-        let identity = layout.identity().expect("the node exists");
-        let seal = open_seal(&config, &layout, &core);
-        let master = seal.unseal(expected(identity), None).expect("the token is there").master;
+        let (_, master) = master_key(&core);
         let files = files_below(&core.data_dir());
         let mut this = Self { core, config, layout, files, master, keys: Vec::new(), secrets };
         let ids: Vec<RowId> = this.secrets.iter().map(|secret| secret.key.parse().expect("the core's own identifier")).collect();
@@ -342,6 +340,20 @@ async fn open_key(vault: &Vault, grants: &keys::policy::Grants, id: RowId) -> Re
     let header = vault.header(&unit, grants, id).await?;
     let authorized = grants.check::<Decrypt>(&header).map_err(keys::Error::from)?;
     vault.open(&unit, authorized, |key, _| Ok(key.to_vec())).await
+}
+
+/// The cluster and the MasterKey of a stopped core, opened by a real device process: for tests that plant what only the core's own keys can sign.
+///
+/// # Panics
+/// If its token is away.
+#[must_use]
+pub fn master_key(core: &Core) -> (ClusterId, MasterKey) {
+    let config = Config::load(&core.config(), []).expect("dev's configuration is good");
+    let layout = Layout::new(&core.data_dir());
+    let identity = layout.identity().expect("the node exists");
+    let cluster = identity.cluster;
+    let opened = open_seal(&config, &layout, core).unseal(expected(identity), None).expect("the token is there");
+    (cluster, opened.master)
 }
 
 /// As `daemon::boot` makes it; that takes the folder of the credentials from the environment, which is the whole campaign's.

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, Subcommand};
-use daemon::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RevokeKey, RotateKey, WrappedByInfo};
+use daemon::admin::types::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RepairInfo, RepairKey, RevokeKey, RotateKey, WrappedByInfo};
 use jiff::Timestamp;
 use keys::id::ScopeName;
 use keys::list::LISTED_KEYS_MAX;
@@ -29,6 +29,11 @@ themselves, and the version is refused to be retired before every edge of the te
 of their lease, and again after the core was unsealed.
 
 Only a tenant-admin does this, with its certificate: --admin, --admin-ca, --admin-cert and --admin-key.";
+
+const REPAIRING: &str = "\
+A key is refused, and named by `strongroom reencrypt status` and `strongroom status`, where its stored blobs name another algorithm than the record of what \
+wraps them. It is mended if they open by their own: they are sealed anew under the newest version of what wraps them, and re-encryption goes on. Anything else \
+that is wrong with a key is told and stays as it is: restore the key from a backup.";
 
 /// `key ...`.
 #[derive(Debug, Subcommand)]
@@ -62,6 +67,15 @@ pub(crate) enum Key {
         /// Do not ask, which is done before an L3 is retired
         #[arg(long)]
         yes: bool,
+    },
+    /// Seal a key anew that is refused because its blobs name another algorithm than what wraps them
+    #[command(after_help = REPAIRING)]
+    Repair {
+        /// Its identifier
+        id: String,
+        /// Only say what would be done
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -143,7 +157,22 @@ pub(crate) fn run(context: &Context, command: &Key) -> Result<(), Failure> {
             }
             one(wait(client.retire_key(id))?)
         }
+        Key::Repair { id, dry_run } => context.out.show(&wait(client.repair_key(id, &RepairKey { dry_run: *dry_run }))?, repair_text),
     }
+}
+
+fn repair_text(repair: &RepairInfo) -> String {
+    let RepairInfo { id, tenant, found, recorded, wrapped_by, repaired } = repair;
+    let done =
+        if *repaired { "sealed anew; `strongroom reencrypt status` shows whether others are refused" } else { "would be sealed anew" };
+    pairs(&[
+        ("key", id.clone()),
+        ("tenant", tenant.clone()),
+        ("its blobs", format!("{found}, by which they open")),
+        ("record above", recorded.clone()),
+        ("wrapped by", wrapper(wrapped_by)),
+        ("result", done.to_owned()),
+    ])
 }
 
 /// Asks the person at the terminal.
@@ -292,6 +321,24 @@ mod tests {
         assert_eq!(keys_text(&list(vec![])), "no such keys\n");
         let text = keys_text(&KeyList { next: Some("L3-1".to_owned()), ..list(vec![]) });
         assert!(text.contains("on this page") && text.contains("--before L3-1"), "{text}");
+    }
+
+    #[test]
+    fn a_repair_says_who_disagreed_and_whether_it_was_done() {
+        let repair = |repaired| RepairInfo {
+            id: "L3-1".to_owned(),
+            tenant: "acme".to_owned(),
+            found: "AES-256-GCM".to_owned(),
+            recorded: "XChaCha20-Poly1305".to_owned(),
+            wrapped_by: WrappedByInfo { id: Some("L2-9".to_owned()), version: 2 },
+            repaired,
+        };
+        let (done, would) = (repair_text(&repair(true)), repair_text(&repair(false)));
+        for line in ["its blobs     AES-256-GCM, by which they open", "record above  XChaCha20-Poly1305", "wrapped by    L2-9 (version 2)"]
+        {
+            assert!(done.lines().any(|shown| shown == line), "{line}: {done}");
+        }
+        assert!(done.contains("sealed anew; ") && would.contains("would be sealed anew"), "{done}{would}");
     }
 
     #[test]
