@@ -69,6 +69,8 @@ pub struct Ivk {
     pub schedule: Schedule,
     /// Each tenant's key (L2).
     pub tenants: Schedule,
+    /// Each resource's key (L2.1).
+    pub resources: Schedule,
     /// Each service's default key (L3).
     pub services: Schedule,
     /// A further key of a service that has ended by its dates gets a next version.

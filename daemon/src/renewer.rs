@@ -1,6 +1,6 @@
 //! The keeper that gives keys below the IVK their next version when their time has come, and writes down what has ended by its dates (ARCH-17, ARCH-21).
 //!
-//! A tenant's key and a service's default key are due by when their version in force was made, by schedule or by an order to renew all below a key that
+//! A tenant's key, a resource's and a service's default key are due by when their version in force became that, by schedule or by an order to renew all below a key that
 //! others may know (ARCH-22), so a walk over tenants and services tells all there is
 //! to do. Walks take a hundredth of the time at most: with many tenants one is replaced so much later, by as little as its delay was drawn anyway.
 
@@ -130,7 +130,7 @@ impl Renewer {
 
     fn is_scheduled(&self) -> bool {
         let ivk = &self.node.config.ivk;
-        ivk.tenants != Schedule::OnDemand || ivk.services != Schedule::OnDemand
+        ivk.tenants != Schedule::OnDemand || ivk.resources != Schedule::OnDemand || ivk.services != Schedule::OnDemand
     }
 
     /// Commits one step, which is done again if it loses a race, and says where to go on.
@@ -184,12 +184,11 @@ impl Renewer {
         let ivk = &self.node.config.ivk;
         let schedule = match standing.key.layer {
             Layer::L2 => &ivk.tenants,
-            Layer::L3 => &ivk.services,
-            // An L2.1 that was rolled back to is an old one, and in use because somebody wants it to be.
-            _ => return false,
+            Layer::L21 => &ivk.resources,
+            _ => &ivk.services,
         };
         // The identifier is this version's own, and random in its second half.
-        schedule.due(standing.made, &[standing.key.uuid.as_bytes()]).is_some_and(|due| due <= now)
+        schedule.due(standing.since, &[standing.key.uuid.as_bytes()]).is_some_and(|due| due <= now)
     }
 
     fn say(&self, walked: &Walked) {

@@ -75,6 +75,8 @@ pub struct VersionStatus {
     pub state: State,
     /// When it was made.
     pub created: Time,
+    /// When it became the Active one, if it is that.
+    pub since: Time,
 }
 
 impl fmt::Display for ChainCursor {
@@ -196,7 +198,7 @@ impl Vault {
 
 fn version_status(view: &View) -> VersionStatus {
     let View { header, state, attributes } = view;
-    VersionStatus { id: header.id, version: header.version, state: *state, created: attributes.dates.initial }
+    VersionStatus { id: header.id, version: header.version, state: *state, created: attributes.dates.initial, since: view.in_force_since() }
 }
 
 #[cfg(test)]

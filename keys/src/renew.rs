@@ -37,6 +37,8 @@ pub struct Standing {
     pub version: KeyVersion,
     /// When it was made.
     pub made: Time,
+    /// When it became the Active one, from which a schedule counts: for an L2.1 that was rolled back to, later than it was made.
+    pub since: Time,
 }
 
 /// How far a walk has come.
@@ -123,7 +125,8 @@ impl Vault {
             row = self.row_in(unit, key).await?;
         }
         let Header { owner, version, .. } = row.header;
-        if !is_due(&Standing { key, tenant: owner.tenant, version, made: view.attributes.dates.initial }) {
+        let (made, since) = (view.attributes.dates.initial, view.in_force_since());
+        if !is_due(&Standing { key, tenant: owner.tenant, version, made, since }) {
             return Ok(false);
         }
         let mark = unit.mark();
@@ -191,6 +194,14 @@ impl Vault {
         let Subject { object, version, generation } = Subject::from(header);
         let (time, session) = (self.now(), unit.session());
         unit.record(Record { time, session, action, object, version, generation, outcome: Outcome::Success });
+    }
+}
+
+impl View {
+    /// When an Active version became that. Of an L2.1 nothing changes after it but by a roll-back.
+    pub(crate) fn in_force_since(&self) -> Time {
+        let dates = &self.attributes.dates;
+        if self.header.id.layer == Layer::L21 { dates.last_change } else { dates.initial }
     }
 }
 

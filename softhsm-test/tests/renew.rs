@@ -42,7 +42,10 @@ fn with_section(core: &Core, section: &str) {
 #[test]
 fn keys_of_tenants_and_services_are_rotated_by_schedule_and_what_has_ended_is_replaced() {
     let mut core = Core::prepared();
-    with_section(&core, "ivk:\n  tenants: {rotate_every: 1s}\n  services: {rotate_at: '* * * * * *', replace_expired: true}");
+    with_section(
+        &core,
+        "ivk:\n  tenants: {rotate_every: 1s}\n  resources: {rotate_every: 1s}\n  services: {rotate_at: '* * * * * *', replace_expired: true}",
+    );
     core.start();
     let first = core.value("L3_ID");
     let mut service = core.connect(Who::Service);
@@ -61,6 +64,10 @@ fn keys_of_tenants_and_services_are_rotated_by_schedule_and_what_has_ended_is_re
         let active = all.iter().filter(|key| key.2 == "active").count();
         assert!(active <= 2 && all.iter().all(|key| key.2 == "active" || key.2 == "deprecated"), "{all:?}");
     }
+    ask(&core, &["service", "create", "acme", "ledger", "--resource", "ledger"]);
+    assert!(wait_for(|| keys(&core, "L2.1").iter().any(|key| key.1 >= 3)), "{:?}", keys(&core, "L2.1"));
+    let resources = keys(&core, "L2.1");
+    assert!(resources.iter().filter(|key| key.2 == "active").count() <= 1, "{resources:?}");
     assert!(keys(&core, "L3").iter().any(|key| key.0 == first && key.2 == "deprecated"), "the first one was replaced");
     assert_eq!(requests::decrypt(&mut service, &secret).expect("the version before still decrypts"), b"kept");
 
@@ -79,6 +86,7 @@ fn keys_of_tenants_and_services_are_rotated_by_schedule_and_what_has_ended_is_re
 
     let schedule = ask(&core, &["ivk", "schedule"]);
     assert_eq!((&schedule["tenants"]["every"], &schedule["services"]["at"]), (&"1s".into(), &"* * * * * *".into()));
+    assert_eq!(schedule["resources"]["every"], "1s");
     assert_eq!(ask(&core, &["reencrypt", "status"])["refused"], 0);
     let _verified = core.ask(&["audit", "verify"]);
     core.stop();

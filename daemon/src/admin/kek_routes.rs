@@ -150,10 +150,10 @@ fn millis_since(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// When the IVK, tenants' keys and services' default keys are rotated by themselves.
+/// When the IVK, the keys of tenants and resources, and services' default keys are rotated by themselves.
 #[utoipa::path(get, path = "/api/v1/kek/schedule", tag = "kek", responses((status = 200, description = "As asked", body = KekSchedule), Refusals))]
 pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call): Extension<Call>) -> Answer<Json<KekSchedule>> {
-    let Ivk { schedule, tenants, services, replace_expired } = &node.config.ivk;
+    let Ivk { schedule, tenants, resources, services, replace_expired } = &node.config.ivk;
     let (due, now) = act(&node, &call, INSPECT, async |vault, _unit, _subject| {
         let versions = vault.ivk_status().await?;
         Ok((node.ivk_due(&versions)?, vault.now()))
@@ -166,6 +166,7 @@ pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call):
         next: due.map(rfc3339),
         overdue: due.is_some_and(|due| due < now),
         tenants: schedule_info(tenants),
+        resources: schedule_info(resources),
         services: schedule_info(services),
         replace_expired: *replace_expired,
     }))

@@ -147,11 +147,10 @@ fn row(schedules: &Ivk, chain: &ChainStatus, left: &Left, now: Time) -> Rotation
     let ChainStatus { layer, chain, tenant, service, active, others } = chain;
     let (name, schedule) = match layer {
         Layer::L2 => ("L2", &schedules.tenants),
-        // A schedule would undo a roll-back.
-        Layer::L21 => ("L2.1", &Schedule::OnDemand),
+        Layer::L21 => ("L2.1", &schedules.resources),
         _ => ("L3", &schedules.services),
     };
-    let due = schedule.due(active.created, &[active.id.uuid.as_bytes()]);
+    let due = schedule.due(active.since, &[active.id.uuid.as_bytes()]);
     let mut compromised: Vec<u32> =
         others.iter().chain([active]).filter(|version| version.state == KeyState::Compromised).map(|version| version.version.0).collect();
     compromised.sort_unstable_by(|one, other| other.cmp(one));

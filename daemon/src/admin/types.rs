@@ -643,6 +643,9 @@ pub struct KekSchedule {
     pub overdue: bool,
     /// When each tenant's key (L2) is rotated by itself, counted from when its Active version was made.
     pub tenants: ScheduleInfo,
+    /// The same for each resource's key (L2.1); one that was rolled back to counts from then.
+    #[serde(default)]
+    pub resources: ScheduleInfo,
     /// The same for each service's default key (L3).
     pub services: ScheduleInfo,
     /// A further key of a service that has ended by its dates gets a next version.

@@ -145,13 +145,15 @@ impl TryFrom<file::File> for Config {
 }
 
 fn ivk(role: NodeRole, raw: file::Ivk) -> Result<Ivk, Fault> {
-    let file::Ivk { rotate_every, rotate_at, tenants, services } = raw;
-    let (tenants, services) = (tenants.unwrap_or_default(), services.unwrap_or_default());
+    let file::Ivk { rotate_every, rotate_at, tenants, resources, services } = raw;
+    let (tenants, resources, services) = (tenants.unwrap_or_default(), resources.unwrap_or_default(), services.unwrap_or_default());
     let told = [
         ("ivk.rotate_every", rotate_every.clone()),
         ("ivk.rotate_at", rotate_at.clone()),
         ("ivk.tenants.rotate_every", tenants.rotate_every.clone()),
         ("ivk.tenants.rotate_at", tenants.rotate_at.clone()),
+        ("ivk.resources.rotate_every", resources.rotate_every.clone()),
+        ("ivk.resources.rotate_at", resources.rotate_at.clone()),
         ("ivk.services.rotate_every", services.rotate_every.clone()),
         ("ivk.services.rotate_at", services.rotate_at.clone()),
         ("ivk.services.replace_expired", services.replace_expired.map(|is_wanted| is_wanted.to_string())),
@@ -163,6 +165,7 @@ fn ivk(role: NodeRole, raw: file::Ivk) -> Result<Ivk, Fault> {
     Ok(Ivk {
         schedule: schedule("ivk", rotate_every, rotate_at, IVK_SCHEDULE_DEFAULT)?,
         tenants: schedule("ivk.tenants", tenants.rotate_every, tenants.rotate_at, Schedule::OnDemand)?,
+        resources: schedule("ivk.resources", resources.rotate_every, resources.rotate_at, Schedule::OnDemand)?,
         services: schedule("ivk.services", services.rotate_every, services.rotate_at, Schedule::OnDemand)?,
         replace_expired: services.replace_expired.unwrap_or(false),
     })

@@ -58,12 +58,20 @@ pub(super) struct Ivk {
     pub(super) rotate_every: Option<String>,
     pub(super) rotate_at: Option<String>,
     pub(super) tenants: Option<Tenants>,
+    pub(super) resources: Option<Resources>,
     pub(super) services: Option<Services>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Tenants {
+    pub(super) rotate_every: Option<String>,
+    pub(super) rotate_at: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resources {
     pub(super) rotate_every: Option<String>,
     pub(super) rotate_at: Option<String>,
 }

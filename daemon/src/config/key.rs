@@ -104,6 +104,8 @@ pub(super) const KEYS: &[Key] = &[
     key("ivk.rotate_at", CALENDAR),
     key("ivk.tenants.rotate_every", LIFE),
     key("ivk.tenants.rotate_at", CALENDAR),
+    key("ivk.resources.rotate_every", LIFE),
+    key("ivk.resources.rotate_at", CALENDAR),
     key("ivk.services.rotate_every", LIFE),
     key("ivk.services.rotate_at", CALENDAR),
     key("ivk.services.replace_expired", TRUTH),

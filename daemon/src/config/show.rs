@@ -36,14 +36,16 @@ impl From<&Config> for file::File {
                 custodians: Some(config.seal.custodians.iter().map(custodian).collect()),
             }),
             ivk: (config.role == NodeRole::Core).then(|| {
-                let Ivk { schedule: own, tenants, services, replace_expired } = &config.ivk;
+                let Ivk { schedule: own, tenants, resources, services, replace_expired } = &config.ivk;
                 let (rotate_every, rotate_at) = schedule(own);
                 let (tenants_every, tenants_at) = schedule(tenants);
+                let (resources_every, resources_at) = schedule(resources);
                 let (services_every, services_at) = schedule(services);
                 file::Ivk {
                     rotate_every,
                     rotate_at,
                     tenants: Some(file::Tenants { rotate_every: tenants_every, rotate_at: tenants_at }),
+                    resources: Some(file::Resources { rotate_every: resources_every, rotate_at: resources_at }),
                     services: Some(file::Services {
                         rotate_every: services_every,
                         rotate_at: services_at,

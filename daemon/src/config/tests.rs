@@ -146,17 +146,21 @@ fn the_ivk_is_rotated_after_an_interval_or_at_times_and_not_both() {
         assert!(matches!(schedule(text), Schedule::At(calendar) if calendar.text() == "0 3 1 * *"), "{text}");
     }
     let config = load(
-        &(LEAST.to_owned() + "ivk: {tenants: {rotate_every: 1year}, services: {rotate_at: '0 3 * * SUN', replace_expired: true}}"),
+        &(LEAST.to_owned()
+            + "ivk: {tenants: {rotate_every: 1year}, resources: {rotate_every: 90days}, services: {rotate_at: '0 3 * * SUN', replace_expired: true}}"),
         &[],
     );
     let ivk = config.expect("it loads").ivk;
     assert_eq!((ivk.schedule, ivk.replace_expired), (Schedule::Every(Duration::from_secs(30 * 24 * 3600)), true));
     assert!(matches!((ivk.tenants, ivk.services), (Schedule::Every(_), Schedule::At(_))));
+    assert_eq!(ivk.resources, Schedule::Every(Duration::from_secs(90 * 24 * 3600)));
     let both = refused("ivk: {rotate_at: '0 3 1 * *', rotate_every: 7days}", &[]);
     says(&both, &["`ivk.rotate_every` is \"7days\"", "`rotate_at` says already when"]);
     for (key, value) in [
         ("rotate_at", "0 3 1 * *"),
         ("tenants.rotate_every", "30days"),
+        ("resources.rotate_every", "30days"),
+        ("resources.rotate_at", "0 3 1 * *"),
         ("services.rotate_at", "0 3 1 * *"),
         ("services.replace_expired", "true"),
     ] {
@@ -182,7 +186,7 @@ fn re_encryption_is_held_back_at_a_core_and_by_numbers_with_a_unit() {
 fn what_is_shown_loads_as_the_same_configuration() {
     let odd = "cluster: 'yes: \"no\" # 0123'\nmemory: {arena: 96KiB, require_secretmem: true}\n";
     let monthly = LEAST.to_owned()
-        + "ivk: {rotate_at: '0 3 1 * *', tenants: {rotate_at: '0 4 * * *'}, services: {rotate_every: 1day, replace_expired: true}}\nreencrypt: {rate: 500/s, cpu: 20%}\n";
+        + "ivk: {rotate_at: '0 3 1 * *', tenants: {rotate_at: '0 4 * * *'}, resources: {rotate_at: '0 5 * * *'}, services: {rotate_every: 1day, replace_expired: true}}\nreencrypt: {rate: 500/s, cpu: 20%}\n";
     for text in [LEAST.to_owned(), monthly, whole_example(), EXAMPLE.to_owned(), LEAST.to_owned() + odd + CUSTODIAN + KMIP] {
         let config = load(&text, &[]).expect("it loads");
         let shown = config.to_yaml();
@@ -343,6 +347,7 @@ fn values_out_of_range_are_refused() {
         ("reencrypt: {cpu: 101%}", "reencrypt.cpu"),
         ("reencrypt: {cpu: '50'}", "reencrypt.cpu"),
         ("ivk: {tenants: {rotate_every: 0s}}", "ivk.tenants.rotate_every"),
+        ("ivk: {resources: {rotate_at: 'never'}}", "ivk.resources.rotate_at"),
         ("ivk: {services: {rotate_at: '0 3 * * *', rotate_every: 1day}}", "ivk.services.rotate_every"),
         ("ivk: {services: {replace_expired: maybe}}", "ivk.services.replace_expired"),
         ("ivk: {rotate_at: '0 0 30 2 *'}", "ivk.rotate_at"),

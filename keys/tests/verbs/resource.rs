@@ -11,6 +11,7 @@ use keys::id::{KeyVersion, Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
 use keys::policy::verb::{ReKey, RollBack};
 use keys::policy::{Action, Grants, Refusal, Role};
+use keys::renew::RenewCursor;
 use keys::resource::Resource;
 use keys::row::{Header, ParentRef, Row};
 use keys::tenancy::NewServiceKey;
@@ -257,6 +258,41 @@ fn a_roll_back_makes_an_earlier_version_active_and_its_names_and_links_follow() 
         walk(&vault).await;
         kept.must_open(&world, &vault).await;
         must_be_sound(&vault, &admin, &ledger).await;
+    });
+}
+
+#[test]
+fn a_version_that_was_rolled_back_to_counts_from_then_for_a_schedule() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, _) = settle(&vault, "acme", "billing").await;
+        serve(&vault, "ledger", "ledger").await.expect("the names are free");
+        let one = resource(&vault, "ledger").await.key;
+        let met = async |is_due: bool| {
+            let (mut met, mut cursor) = (Vec::new(), Some(RenewCursor::default()));
+            while let Some(at) = cursor {
+                let mut unit = vault.begin(SessionId(1));
+                let step = vault.renew(&mut unit, at, 10, |standing| {
+                    let is_l21 = standing.key.layer == Layer::L21;
+                    met.extend(is_l21.then(|| (standing.key, standing.made.seconds(), standing.since.seconds())));
+                    is_l21 && is_due
+                });
+                cursor = step.await.expect("the store is well").next;
+                let _receipt = unit.commit().await.expect("the fakes are well");
+            }
+            met
+        };
+        assert_eq!(met(false).await, [(one, START_SECONDS, START_SECONDS)]);
+        world.clock.0.store(START_SECONDS + 100, Ordering::Relaxed);
+        rekey(&vault, &admin, one).await.expect("an Active L2.1 is replaced");
+        let two = resource(&vault, "ledger").await.key;
+        assert_eq!(met(false).await, [(two, START_SECONDS + 100, START_SECONDS + 100)]);
+        world.clock.0.store(START_SECONDS + 200, Ordering::Relaxed);
+        roll_back(&vault, &admin, one).await.expect("a Deprecated L2.1 is rolled back to");
+        assert_eq!(met(true).await, [(one, START_SECONDS, START_SECONDS + 200)]);
+        let last = resource(&vault, "ledger").await;
+        assert_eq!((last.parent.version, last.newest), (KeyVersion(3), KeyVersion(3)), "no number comes twice");
+        assert_eq!(met(false).await, [(last.key, START_SECONDS + 200, START_SECONDS + 200)]);
     });
 }
 

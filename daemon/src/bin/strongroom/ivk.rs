@@ -130,10 +130,14 @@ fn rotated_text(rotated: &KekRotated) -> String {
 }
 
 fn schedule_text(schedule: &KekSchedule) -> String {
-    let KekSchedule { every, at, next, overdue, tenants, services, replace_expired } = schedule;
+    let KekSchedule { every, at, next, overdue, tenants, resources, services, replace_expired } = schedule;
     let mut rows = vec![("IVK", when_text(&ScheduleInfo { every: every.clone(), at: at.clone() }))];
     rows.extend(next.iter().map(|next| ("next", format!("{next}{}", if *overdue { ", overdue: see `strongroom status`" } else { "" }))));
-    rows.extend([("tenants' keys", when_text(tenants)), ("services' keys", when_text(services))]);
+    rows.extend([
+        ("tenants' keys", when_text(tenants)),
+        ("resources' keys", when_text(resources)),
+        ("services' keys", when_text(services)),
+    ]);
     rows.push(("expired keys", if *replace_expired { "get a next version" } else { "are Deprecated" }.to_owned()));
     pairs(&rows)
 }
@@ -158,11 +162,13 @@ mod tests {
             next: next.map(str::to_owned),
             overdue,
             tenants: ScheduleInfo { every: Some("1year".to_owned()), at: None },
+            resources: ScheduleInfo { every: None, at: Some("0 4 * * *".to_owned()) },
             services: ScheduleInfo::default(),
             replace_expired: false,
         };
-        assert!(schedule_text(&schedule(None, None, false)).contains("IVK             on demand only"));
-        assert!(schedule_text(&schedule(None, None, false)).contains("tenants' keys   every 1year"));
+        assert!(schedule_text(&schedule(None, None, false)).contains("IVK              on demand only"));
+        assert!(schedule_text(&schedule(None, None, false)).contains("resources' keys  at 0 4 * * *"));
+        assert!(schedule_text(&schedule(None, None, false)).contains("tenants' keys    every 1year"));
         assert!(!schedule_text(&schedule(Some("30days"), Some("2026"), false)).contains("overdue"));
         assert!(schedule_text(&schedule(Some("30days"), Some("2026"), true)).contains("2026, overdue"));
         let monthly = KekSchedule { at: Some("0 3 1 * *".to_owned()), ..schedule(None, Some("2026"), false) };
