@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use keys::id::{Layer, RowId, Time};
 use keys::order::Order;
 use keys::policy::NodeRole;
-use keys::renew::{Expired, RenewCursor, Renewed, Standing};
+use keys::renew::{Expired, RenewCursor, Renewed, RenewedKeys, Standing};
 use keys::sweep::Finding;
 use keys::unit::{CommitError, Unit};
 
@@ -60,6 +60,8 @@ impl Walked {
 enum Place {
     /// Tenants' keys and services' default keys.
     Standing(RenewCursor),
+    /// All other keys below what orders name.
+    Below(Option<RowId>),
     /// The orders that are done then.
     Ordered,
     /// Keys with an end.
@@ -162,7 +164,13 @@ impl Renewer {
                 let now = open.vault.now();
                 let is_due = |standing: &Standing| walked.orders.iter().any(|order| order.wants(standing)) || self.is_due(standing, now);
                 let Renewed { next, renewed, refused } = open.vault.renew(unit, cursor.clone(), STEP_ROWS, is_due).await?;
-                let next = next.map_or(Place::Ordered, Place::Standing);
+                let behind = if walked.orders.is_empty() { Place::Ordered } else { Place::Below(None) };
+                let next = next.map_or(behind, Place::Standing);
+                Ok((Walked { renewed, refused, ..Walked::default() }, Some(next)))
+            }
+            Place::Below(before) => {
+                let RenewedKeys { next, renewed, refused } = open.vault.renew_ordered(unit, *before, STEP_ROWS, &walked.orders).await?;
+                let next = next.map_or(Place::Ordered, |before| Place::Below(Some(before)));
                 Ok((Walked { renewed, refused, ..Walked::default() }, Some(next)))
             }
             Place::Ordered => {

@@ -395,6 +395,13 @@ impl Vault {
         Ok(Some((row.header, group)))
     }
 
+    /// Stages that the record of an edge group names the default key that its service has now; of any other service there is no such record.
+    pub(crate) async fn follow_group(&self, unit: &mut Unit, service: &Service) -> Result<(), Error> {
+        let Some(row) = self.shelf.row(group_row(service.id)).await? else { return Ok(()) };
+        let group = EdgeGroup { default_key: service.default_key, ..self.content(&row).await? };
+        self.stage_group(unit, Some(row.header), &group).await
+    }
+
     async fn stage_group(&self, unit: &mut Unit, before: Option<Header>, group: &EdgeGroup) -> Result<(), Error> {
         let expected = before.map(|header| header.generation);
         let place = RowHeader { id: group_row(group.id), owner: group.system, expected };

@@ -146,6 +146,7 @@ impl Vault {
         if let Some((row, record)) = default {
             let record = Service { default_key: new.header.id, ..record };
             self.stage_record(unit, row, tenant, &record).await?;
+            self.follow_group(unit, &record).await?;
         }
         if new.header.id.layer == Layer::L2 {
             let row = self.row_in(unit, tenant_row(tenant)).await?;

@@ -2,7 +2,8 @@
 //! what has ended by its dates.
 //!
 //! Whether a version is due is told by when it was made, so there is no list of work: a walk that was cut off begins anew, and passes over what has a
-//! new version already. An edge group's own L3 is left alone, because what lies under it is in the edges' hands.
+//! new version already. An edge group's own L3 is left alone by schedules, because what lies under it is in the edges' hands.
+//! An order is for all L3 below, however they were made, edge groups' too: what edges have under the version before goes on opening by it.
 //!
 //! A key's state follows from its dates at every use, with or without this: [`Vault::expire`] writes down what holds already, so that whoever reads the
 //! store, or the audit log, sees it too (ARCH-21). A tenant's L2 and a default L3 have no end that could pass: they are in use until they are replaced.
@@ -11,6 +12,7 @@ use crate::attributes::Attributes;
 use crate::error::Error;
 use crate::id::{KeyVersion, Layer, RowId, ScopeName, TenantId, Time};
 use crate::lifecycle::State;
+use crate::order::Order;
 use crate::policy::Action;
 use crate::port::Query;
 use crate::record::{Outcome, Record, Subject};
@@ -57,6 +59,17 @@ pub struct Renewed {
     /// How many keys get a new version with the unit.
     pub renewed: usize,
     /// Records and keys that do not verify; they stay as they are.
+    pub refused: Vec<Finding>,
+}
+
+/// What one step over all L3 has staged that orders want.
+#[derive(Debug, Default)]
+pub struct RenewedKeys {
+    /// Where to go on; `None` after the last step.
+    pub next: Option<RowId>,
+    /// How many keys get a new version with the unit.
+    pub renewed: usize,
+    /// Keys that do not verify; they stay as they are.
     pub refused: Vec<Finding>,
 }
 
@@ -118,6 +131,10 @@ impl Vault {
             Layer::Resource => self.content::<Resource>(&record).await?.key,
             _ => self.content::<Service>(&record).await?.default_key,
         };
+        self.renew_key(unit, key, is_due).await
+    }
+
+    async fn renew_key(&self, unit: &mut Unit, key: RowId, mut is_due: impl FnMut(&Standing) -> bool) -> Result<bool, Error> {
         let mut row = self.row_in(unit, key).await?;
         let view = self.view_of_row(&row).await?;
         if view.header.generation != row.header.generation {
@@ -126,7 +143,9 @@ impl Vault {
         }
         let Header { owner, version, .. } = row.header;
         let (made, since) = (view.attributes.dates.initial, view.in_force_since());
-        if !is_due(&Standing { key, tenant: owner.tenant, version, made, since }) {
+        // By its dates one that is stored as Active may have ended, and one that was replaced stays what it was.
+        let is_in_force = matches!(view.state, State::PreActive | State::Active) && view.attributes.links.replacement.is_none();
+        if !is_in_force || !is_due(&Standing { key, tenant: owner.tenant, version, made, since }) {
             return Ok(false);
         }
         let mark = unit.mark();
@@ -134,6 +153,39 @@ impl Vault {
             self.rekey_row(unit, row, view, |_, attributes, _| Ok::<_, Error>(attributes)).await.inspect_err(|_| unit.rewind(mark))?;
         self.note(unit, Action::ReKey, &new.header);
         Ok(true)
+    }
+
+    /// Stages new versions, with new material, of those among the next `limit` L3 that `orders` want, in use or not yet. After [`Vault::renew`], which takes
+    /// default keys with what wraps them, these are further keys of services and the keys of edge groups.
+    ///
+    /// # Errors
+    /// As [`Vault::renew`].
+    pub async fn renew_ordered(
+        &self,
+        unit: &mut Unit,
+        before: Option<RowId>,
+        limit: usize,
+        orders: &[Order],
+    ) -> Result<RenewedKeys, Error> {
+        let limit = limit.clamp(1, STEP_ROWS_MAX);
+        let page = self.shelf.store.find(&Query { layer: Layer::L3, terms: Vec::new(), before, limit }).await?;
+        let may_be = |header: &Header| {
+            let is_below = orders.iter().any(|order| order.tenant.is_none_or(|tenant| tenant == header.owner.tenant));
+            is_below && matches!(header.state, State::PreActive | State::Active)
+        };
+        let mut renewed = RenewedKeys::default();
+        for id in page.iter().filter(|hint| may_be(&hint.header)).map(|hint| hint.header.id) {
+            let is_wanted = |standing: &Standing| orders.iter().any(|order| order.wants(standing));
+            match self.renew_key(unit, id, is_wanted).await {
+                Ok(is_new) => renewed.renewed += usize::from(is_new),
+                Err(Error::Corrupt { what, .. }) => renewed.refused.push(Finding { row: id, what }),
+                // Removed since it was found.
+                Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        renewed.next = page.last().filter(|_| page.len() == limit).map(|row| row.header.id);
+        Ok(renewed)
     }
 
     /// Stages that keys among the next `limit` L3 whose end has come are Deprecated, which they are by their dates.

@@ -564,7 +564,8 @@ pub struct RotateKey {
     /// The version so far may be known to others: it is compromised, and does nothing any more but to have what lies under it moved.
     #[serde(default)]
     pub compromised: bool,
-    /// With `compromised`, of a tenant's key: each of its services' default keys gets a next version with new material too, in the background.
+    /// With `compromised`, of a tenant's key: each L2.1 and L3 below that is in use or waits for it gets a next version with new material too, in the background. What
+    /// clients keep at edges (L4) is theirs to replace, and an edge that keeps its store goes on under the group's integrity key that it has.
     #[serde(default)]
     pub rekey_dependents: bool,
 }

@@ -161,8 +161,17 @@ fn what_has_ended_by_its_dates_is_stored_as_deprecated_and_replaced_if_that_is_w
 /// What the keeper does with orders: a whole walk, and the orders that it began with are done.
 async fn carried_out(vault: &Vault, limit: usize) -> usize {
     let orders = vault.orders().await.expect("the store is well");
-    let (count, refused) = renewed(vault, limit, |standing| orders.iter().any(|order| order.wants(standing))).await;
+    let (mut count, refused) = renewed(vault, limit, |standing| orders.iter().any(|order| order.wants(standing))).await;
     assert_eq!(refused, []);
+    let (mut before, mut is_on) = (None, true);
+    while is_on {
+        let mut unit = vault.begin(SessionId(1));
+        let step = vault.renew_ordered(&mut unit, before, limit, &orders).await.expect("the store is well");
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        assert_eq!(step.refused, []);
+        count += step.renewed;
+        (before, is_on) = (step.next, step.next.is_some());
+    }
     let mut unit = vault.begin(SessionId(1));
     vault.end_orders(&mut unit, &orders).await.expect("the store is well");
     let _receipt = unit.commit().await.expect("the fakes are well");
@@ -212,6 +221,80 @@ fn what_lies_below_a_compromised_ivk_gets_new_material_once_however_often_the_wo
         assert_eq!(umbrella.parent.version, KeyVersion::FIRST, "it was made later");
         let count = |action| world.audit.records().into_iter().filter(|record| record.action == action).count();
         assert_eq!((count(Action::OrderRenewal), count(Action::EndRenewal)), (1, 1));
+    });
+}
+
+#[test]
+fn an_order_is_for_every_key_below_however_it_was_made_and_for_no_other() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (_, stranger) = settle(&vault, "globex", "billing").await;
+        let make = async |vault: &Vault| {
+            vault.ensure_system_tenant().await.expect("the fakes are well");
+            let mut unit = vault.begin(SessionId(1));
+            vault.create_service_of(&mut unit, &name("acme"), &name("ledger"), Some(&name("ledger"))).await.expect("the names are free");
+            let group = vault.enrol_edges(&mut unit, &name("west"), &[name("acme")], &[]).await.expect("the tenant is there");
+            let _receipt = unit.commit().await.expect("the fakes are well");
+            group
+        };
+        let group = make(&vault).await;
+        let mut keys = Vec::new();
+        for text in ["used", "waiting", "left"] {
+            keys.push(create(&vault, &service, named(text)).await.expect("the name is free"));
+        }
+        let [used, waiting, left] = keys[..] else { panic!("three were made") };
+        for key in [used, left] {
+            change(&vault, &admin, key, Event::Activate).await.expect("a new key activates");
+        }
+        change(&vault, &admin, left, Event::Deprecate).await.expect("it is Active");
+        let bytes = encrypts(&vault, &service, used).await.expect("it is Active");
+        let others = default_key(&vault, &stranger).await;
+
+        let of_layer = |layer: Layer| {
+            let rows = world.store.rows();
+            let rows = rows.iter().filter(|(id, _)| id.layer == layer).map(|(_, row)| Row::decode(row).expect("a stored row decodes"));
+            rows.map(|row| (row.header.id, row.header.version.0, row.header.state)).collect::<Vec<_>>()
+        };
+        let acme = vault.tenant_by_name(&name("acme")).await.expect("the store is well").expect("it was made");
+        let mut unit = vault.begin(SessionId(2));
+        let header = vault.header_in_tenant(&unit, &admin, acme.key).await.expect("its own");
+        vault.rekey_compromised(&mut unit, admin.check::<ReKey>(&header).expect("its own"), true).await.expect("the fakes are well");
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        world.clock.0.store(START_SECONDS + 2, Ordering::Relaxed);
+        let groups = of_layer(Layer::L3).into_iter().filter(|(id, ..)| [others, group.default_key].contains(id)).collect::<Vec<_>>();
+        assert_eq!(carried_out(&vault, 3).await, 5, "an L2.1, two default keys, the one in use and the one that waits");
+        assert!(groups.iter().all(|key| of_layer(Layer::L3).contains(key)), "other tenants' keys are left alone");
+        assert_eq!(of_layer(Layer::L21).iter().map(|key| (key.1, key.2)).collect::<Vec<_>>(), [(1, State::Deprecated), (2, State::Active)]);
+
+        let rotation = NewIvk { is_compromised: true, renews: true, ..NewIvk::default() };
+        let mut unit = vault.begin(SessionId(2));
+        vault.rotate_ivk(&mut unit, &world.master, rotation).await.expect("the fakes are well");
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        world.clock.0.store(START_SECONDS + 4, Ordering::Relaxed);
+        let vault = world.unseal().await.expect("the roots open");
+        assert_eq!(carried_out(&vault, 3).await, 3 + 1 + 6, "three L2, an L2.1, and all L3 that are in use or wait");
+        assert_eq!(carried_out(&vault, 3).await, 0);
+        for (id, version, state) in of_layer(Layer::L3).into_iter().filter(|key| matches!(key.2, State::PreActive | State::Active)) {
+            assert!(version > 1, "{id} has its first material still: {state:?}");
+        }
+        let shown = view(&vault, &admin, left).await;
+        assert_eq!((shown.state, shown.attributes.links.replacement), (State::Deprecated, None), "what is out of use has no next version");
+        let groups = vault.edge_groups().await.expect("the store is well");
+        assert_eq!(groups[0].default_key, vault.service(group.id).await.expect("it is a service").default_key);
+        assert_ne!(groups[0].default_key, group.default_key);
+        assert_eq!(decrypts(&vault, &service, used).await.expect("it still decrypts"), bytes);
+        let mut newest = view(&vault, &admin, used).await;
+        while let Some(next) = newest.attributes.links.replacement {
+            newest = view(&vault, &admin, next).await;
+        }
+        assert_eq!(
+            (newest.state, newest.attributes.names[0].value.as_str(), newest.header.version),
+            (State::Active, "used", KeyVersion(3))
+        );
+        let waits = view(&vault, &admin, waiting).await;
+        assert_eq!(waits.state, State::Deprecated, "its material may be known as well");
+        must_be_sound(&vault, &admin, &service).await;
     });
 }
 

@@ -57,7 +57,8 @@ pub(crate) struct Rotate {
     /// The versions so far may be known to others: nothing but re-encryption opens them any more
     #[arg(long)]
     compromised: bool,
-    /// Tenants' keys and services' default keys get new material too, in the background: see `strongroom reencrypt status`
+    /// All keys below (L2, L2.1, L3) that are in use get new material too, in the background: see `strongroom reencrypt status`. What clients keep at edges they
+    /// replace themselves (KMIP Re-key)
     #[arg(long, requires = "compromised")]
     rekey_dependents: bool,
 }

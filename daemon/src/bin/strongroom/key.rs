@@ -110,7 +110,8 @@ pub(crate) struct Rotate {
     /// The old version may be known to others: it neither encrypts nor decrypts any more; what lies under a tenant's key is moved first
     #[arg(long)]
     compromised: bool,
-    /// Of a tenant's key: its services' default keys get new material too, see `strongroom reencrypt status`
+    /// Of a tenant's key: its L2.1 and all its services' L3 that are in use get new material too, see `strongroom reencrypt status`. What clients keep at edges
+    /// they replace themselves (KMIP Re-key)
     #[arg(long, requires = "compromised")]
     rekey_dependents: bool,
 }
