@@ -8,7 +8,7 @@ use keys::policy::Action;
 use keys::port::Clock;
 use keys::record::{Origin, Outcome, Record};
 use keys::unit::{CommitError, Receipt};
-use kmip::Caller;
+use kmip::{Caller, TextError};
 use tokio::time::timeout;
 
 use crate::node::Node;
@@ -24,7 +24,14 @@ const ATTEMPTS_MAX: usize = 8;
 /// A message that lost a race for a row left nothing behind, so it is done again. `origin` is how it came, for the metrics.
 pub async fn answer(node: &Arc<Node>, origin: Origin, caller: &mut Caller, message: &[u8], output: &mut Vec<u8>) {
     let begun = Instant::now();
-    commit(node, origin, caller, message, None, output).await;
+    commit(node, origin, caller, Ok(message), None, output).await;
+    node.metrics.requests.took(origin, begun.elapsed());
+}
+
+/// As [`answer`], to a text that is no message: it is refused, and that is in the audit log.
+pub async fn answer_text(node: &Arc<Node>, origin: Origin, caller: &mut Caller, error: &TextError, output: &mut Vec<u8>) {
+    let begun = Instant::now();
+    commit(node, origin, caller, Err(error), None, output).await;
     node.metrics.requests.took(origin, begun.elapsed());
 }
 
@@ -46,7 +53,7 @@ pub async fn answer_again(
         *output = answer;
         return Ok(());
     }
-    commit(node, Origin::Https, caller, message, Some(forwarded), output).await;
+    commit(node, Origin::Https, caller, Ok(message), Some(forwarded), output).await;
     node.metrics.requests.took(Origin::Https, begun.elapsed());
     Ok(())
 }
@@ -55,7 +62,7 @@ async fn commit(
     node: &Arc<Node>,
     origin: Origin,
     caller: &mut Caller,
-    message: &[u8],
+    message: Result<&[u8], &TextError>,
     forwarded: Option<&Forwarded>,
     output: &mut Vec<u8>,
 ) {
@@ -64,7 +71,11 @@ async fn commit(
     let mut attempt = 1;
     loop {
         let unit = vault.map_or_else(|| node.begin(caller.session()), |vault| vault.begin(caller.session()));
-        let (response, mut unit) = kmip::dispatch(vault, caller, unit, message, SystemClock.now(), std::mem::take(output)).await;
+        let (now, room) = (SystemClock.now(), std::mem::take(output));
+        let (response, mut unit) = match message {
+            Ok(message) => kmip::dispatch(vault, caller, unit, message, now, room).await,
+            Err(error) => kmip::refuse_text(caller, unit, error, now, room),
+        };
         if let Some((forwarded, vault)) = forwarded.zip(vault)
             && let Err(error) = response.remember(vault, &mut unit, forwarded).await
         {

@@ -19,6 +19,7 @@ use crate::wiped::Wiped;
 
 pub mod body;
 pub mod edge;
+pub mod encoding;
 pub mod health;
 pub mod kmip;
 pub mod pace;

@@ -18,7 +18,9 @@ use crate::op;
 use crate::response::Response;
 use crate::schema::{Encode, Rules};
 use crate::tag::Tag;
+use crate::text::TextError;
 use crate::ttlv::{DateTime, Item, Writer};
+use crate::version::ProtocolVersion;
 
 /// Most that an answer may have, whatever its client would take, in bytes.
 const RESPONSE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -153,6 +155,15 @@ pub async fn dispatch(
         }
     };
     (Response::new(out, version), unit)
+}
+
+/// Answers a text that is no message at all, as [`dispatch`] answers one that cannot be read.
+pub fn refuse_text(caller: &mut Caller, mut unit: Unit, error: &TextError, now: Time, mut out: Vec<u8>) -> (Response, Unit) {
+    out.clear();
+    caller.messages += 1;
+    let unreadable = Unreadable { version: ProtocolVersion::LATEST, error: error.clone().into() };
+    refuse(caller, &mut unit, &unreadable, now, &mut out);
+    (Response::new(out, unreadable.version), unit)
 }
 
 /// What is wrong with a readable message as a whole.

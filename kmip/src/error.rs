@@ -1,6 +1,7 @@
 //! What can be wrong with a message, by who is to blame.
 
 use crate::enums::{Operation, ResultReason, ResultStatus};
+use crate::text::TextError;
 use crate::version::ProtocolVersion;
 
 /// Why a message, an item of it or an answer could not be used.
@@ -14,6 +15,9 @@ pub enum Error {
         /// What should have stood there.
         expected: &'static str,
     },
+    /// The text is no message in XML or JSON.
+    #[error(transparent)]
+    Text(#[from] TextError),
     /// A message declares more bytes than its receiver takes.
     #[error("the message declares {bytes} bytes, at most {bytes_max} are taken: send less at once")]
     TooLong {

@@ -1,4 +1,4 @@
-//! KMIP 1.0 to 1.4 without I/O: the published tables, the TTLV codec, framing, messages for server and client.
+//! KMIP 1.0 to 1.4 without I/O: the published tables, the TTLV codec, transcoders for XML and JSON, framing, messages for server and client.
 //!
 //! Nothing here reads a clock, draws a random number, opens a socket or logs. Decoding borrows from the input buffer; encoding
 //! appends to the output buffer. What a field may look like in which protocol version is said once, in the tables that
@@ -16,9 +16,11 @@ mod error;
 mod failure;
 mod forward;
 mod instance;
+pub mod json;
 mod key_block;
 mod mask;
 mod message;
+mod names;
 mod object;
 mod op;
 mod part;
@@ -31,15 +33,17 @@ mod scheme;
 mod search;
 mod tag;
 mod template;
+mod text;
 pub mod ttlv;
 mod version;
 mod view;
 mod wrapping;
+pub mod xml;
 
 pub use attribute::{Attribute, AttributeName, AttributeRow, AttributeValue, Deletable, Instances, Modifiable, SetBy};
 pub use client::{Answers, Batch, Call, Sent, Slot};
 pub use connection::{Frames, Framing, MESSAGE_BYTES_MAX};
-pub use dispatch::{Caller, CallerIvs, Credentials, Settings, dispatch};
+pub use dispatch::{Caller, CallerIvs, Credentials, Settings, dispatch, refuse_text};
 pub use enums::*;
 pub use error::Error;
 pub use key_block::*;
@@ -51,4 +55,5 @@ pub use reason::reason;
 pub use response::Response;
 pub use schema::{Decode, Encode, OneOf, Rules};
 pub use tag::Tag;
+pub use text::{TextError, TextFault};
 pub use version::{ProtocolVersion, VersionNumber};

@@ -46,6 +46,30 @@ impl CryptographicUsageMask {
     /// May unwrap while translating.
     pub const TRANSLATE_UNWRAP: Self = Self(0x0008_0000);
 
+    /// The names in the standard's table.
+    pub const TABLE: &'static [(Self, &'static str)] = &[
+        (Self::SIGN, "Sign"),
+        (Self::VERIFY, "Verify"),
+        (Self::ENCRYPT, "Encrypt"),
+        (Self::DECRYPT, "Decrypt"),
+        (Self::WRAP_KEY, "Wrap Key"),
+        (Self::UNWRAP_KEY, "Unwrap Key"),
+        (Self::EXPORT, "Export"),
+        (Self::MAC_GENERATE, "MAC Generate"),
+        (Self::MAC_VERIFY, "MAC Verify"),
+        (Self::DERIVE_KEY, "Derive Key"),
+        (Self::CONTENT_COMMITMENT, "Content Commitment"),
+        (Self::KEY_AGREEMENT, "Key Agreement"),
+        (Self::CERTIFICATE_SIGN, "Certificate Sign"),
+        (Self::CRL_SIGN, "CRL Sign"),
+        (Self::GENERATE_CRYPTOGRAM, "Generate Cryptogram"),
+        (Self::VALIDATE_CRYPTOGRAM, "Validate Cryptogram"),
+        (Self::TRANSLATE_ENCRYPT, "Translate Encrypt"),
+        (Self::TRANSLATE_DECRYPT, "Translate Decrypt"),
+        (Self::TRANSLATE_WRAP, "Translate Wrap"),
+        (Self::TRANSLATE_UNWRAP, "Translate Unwrap"),
+    ];
+
     /// Both masks together.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {
@@ -68,6 +92,9 @@ impl StorageStatusMask {
     pub const ON_LINE: Self = Self(0x0000_0001);
     /// Objects put away by Archive.
     pub const ARCHIVAL: Self = Self(0x0000_0002);
+
+    /// The names in the standard's table.
+    pub const TABLE: &'static [(Self, &'static str)] = &[(Self::ON_LINE, "On-line storage"), (Self::ARCHIVAL, "Archival storage")];
 
     /// Whether every bit of `other` is set here too.
     #[must_use]

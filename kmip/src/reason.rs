@@ -11,6 +11,7 @@ use crate::version::ProtocolVersion;
 pub fn reason(error: &Error) -> ResultReason {
     match error {
         Error::Malformed { .. }
+        | Error::Text(_)
         | Error::TooLong { .. }
         | Error::OtherMajorVersion { .. }
         | Error::Duplicate { .. }

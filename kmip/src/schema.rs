@@ -322,6 +322,9 @@ macro_rules! message {
             /// The published values.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
+            /// The numbers of the published values with their names.
+            pub(crate) const TABLE: &'static [(u32, &'static str)] = &[$(($number, $text)),*];
+
             /// The value with this number; `None` if it is neither published nor a vendor's.
             #[must_use]
             pub const fn of(number: u32) -> Option<Self> {

@@ -33,6 +33,11 @@ impl Tag {
         [first, second, third]
     }
 
+    /// The three bytes as a number.
+    pub(crate) const fn number(self) -> u32 {
+        self.0
+    }
+
     /// The name in the standard's table.
     #[must_use]
     pub fn name(self) -> &'static str {

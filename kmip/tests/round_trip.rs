@@ -149,6 +149,79 @@ proptest! {
     }
 }
 
+/// As [`tree`], without characters that XML does not have.
+fn xml_tree(tree: Tree) -> Tree {
+    let is_xml = |c: &char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..);
+    match tree {
+        Tree::Leaf(Leaf::Text(text)) => Tree::Leaf(Leaf::Text(text.chars().filter(is_xml).collect())),
+        Tree::Leaf(leaf) => Tree::Leaf(leaf),
+        Tree::Node(children) => Tree::Node(children.into_iter().map(|(tag, child)| (tag, xml_tree(child))).collect()),
+    }
+}
+
+/// Text of both encodings, and of neither.
+fn scribble() -> impl Strategy<Value = String> {
+    let words = prop_oneof![
+        "[<>/&;=\"'{}\\[\\]:, \\n!?#x0-9a-fA-Z-]{0,6}",
+        prop::sample::select(vec![
+            "<TTLV tag=\"0x420001\"",
+            "type=\"Integer\"",
+            "value=\"",
+            "\"tag\":",
+            "\"type\":",
+            "\"value\":[",
+            "\"Integer\"",
+            "Name"
+        ])
+        .prop_map(str::to_owned),
+    ];
+    prop::collection::vec(words, 0..30).prop_map(|words| words.concat())
+}
+
+const TEXT_BYTES_MAX: usize = 1 << 20;
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_tree_comes_back_from_json_as_it_was(children in prop::collection::vec((any::<u16>(), tree()), 0..4)) {
+        let bytes = encoded(&Tree::Node(children));
+        let text = json::write(&bytes).expect("just written");
+        prop_assert_eq!(json::read(&text, TEXT_BYTES_MAX), Ok(bytes));
+    }
+
+    #[test]
+    fn a_tree_comes_back_from_xml_as_it_was(children in prop::collection::vec((any::<u16>(), tree()), 0..4)) {
+        let bytes = encoded(&xml_tree(Tree::Node(children)));
+        let text = xml::write(&bytes).expect("just written");
+        prop_assert_eq!(xml::read(&text, TEXT_BYTES_MAX), Ok(bytes));
+    }
+
+    #[test]
+    fn no_text_makes_a_transcoder_panic_and_what_it_reads_it_writes(text in scribble()) {
+        if let Ok(bytes) = json::read(text.as_bytes(), TEXT_BYTES_MAX) {
+            prop_assert_eq!(json::read(&json::write(&bytes).expect("just read"), TEXT_BYTES_MAX), Ok(bytes));
+        }
+        if let Ok(bytes) = xml::read(text.as_bytes(), TEXT_BYTES_MAX) {
+            prop_assert_eq!(xml::read(&xml::write(&bytes).expect("just read"), TEXT_BYTES_MAX), Ok(bytes));
+        }
+    }
+
+    #[test]
+    fn a_text_cut_or_changed_anywhere_is_refused_or_whole(tree in tree(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let bytes = encoded(&xml_tree(Tree::Node(vec![(3, tree)])));
+        for (text, read) in [(json::write(&bytes), json::read as fn(&[u8], usize) -> _), (xml::write(&bytes), xml::read)] {
+            let mut text = text.expect("just written");
+            let at = at.index(text.len() - 1);
+            prop_assert!(read(&text[..at], TEXT_BYTES_MAX).is_err());
+            text[at] = byte;
+            if let Ok(bytes) = read(&text, TEXT_BYTES_MAX) {
+                prop_assert_eq!(Item::only(&bytes).and_then(|item| item.check()), Ok(()));
+            }
+        }
+    }
+}
+
 /// Reads every value and writes it again.
 fn rewrite(item: Item<'_>, out: &mut Writer<'_>) {
     match Value::read(item).expect("checked before") {

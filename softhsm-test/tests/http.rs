@@ -52,7 +52,7 @@ fn a_message_over_https_is_answered_like_one_over_tls() {
     for _ in 0..2 {
         let reply = send(&mut stream, &post(sent.bytes.len(), ""), &sent.bytes).expect("an answer");
         assert_eq!(reply.status, 200, "{reply:?}");
-        assert!(reply.head.contains("content-type: application/octet-stream") && reply.head.contains("cache-control: no-store"));
+        assert!(reply.head.contains("content-type: application/octet-stream") && reply.head.contains("cache-control: no-cache, no-store"));
         let answers = sent.answers(&reply.body).expect("a KMIP answer");
         assert_eq!(answers.get(&slot).expect("a success").unique_identifier, id);
     }
@@ -83,6 +83,74 @@ fn a_kmip_failure_is_http_200_also_for_a_stranger_and_for_rubbish() {
     assert!(verified_records(&appliance) >= before + 6, "each of the six is in the log");
 }
 
+/// A request of so many bytes in an encoding.
+fn post_as(kind: &str, bytes: usize) -> String {
+    format!("POST /kmip HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\nContent-Length: {bytes}\r\n\r\n")
+}
+
+/// Each encoding of text, by its media type, with what reads and writes it.
+type Encoded = (&'static str, fn(&[u8]) -> Vec<u8>, fn(&[u8]) -> Vec<u8>);
+const TEXTS: [Encoded; 3] = [("text/xml", to_xml, of_xml), ("application/xml", to_xml, of_xml), ("application/json", to_json, of_json)];
+
+fn to_xml(ttlv: &[u8]) -> Vec<u8> {
+    kmip::xml::write(ttlv).expect("a message")
+}
+
+fn of_xml(text: &[u8]) -> Vec<u8> {
+    kmip::xml::read(text, kmip::MESSAGE_BYTES_MAX).expect("a message")
+}
+
+fn to_json(ttlv: &[u8]) -> Vec<u8> {
+    kmip::json::write(ttlv).expect("a message")
+}
+
+fn of_json(text: &[u8]) -> Vec<u8> {
+    kmip::json::read(text, kmip::MESSAGE_BYTES_MAX).expect("a message")
+}
+
+#[test]
+fn a_message_in_xml_or_json_is_answered_in_kind_by_core_and_edge() {
+    let appliance = Appliance::with_edges(1);
+    let id = appliance.value("L3_ID");
+    for listener in ["HTTPS_CORE", "HTTPS_EDGE"] {
+        let mut stream = connect(&appliance, listener, "CLIENT");
+        for (kind, write, read) in TEXTS {
+            let (sent, slot) = message(&id);
+            let text = write(&sent.bytes);
+            let reply = send(&mut stream, &post_as(&format!("{kind}; charset=utf-8"), text.len()), &text).expect("an answer");
+            assert_eq!(reply.status, 200, "{reply:?}");
+            assert!(reply.head.contains(&format!("content-type: {kind}\r\n")), "{reply:?}");
+            assert!(reply.head.contains("cache-control: no-cache") && reply.head.contains("content-length: "), "{reply:?}");
+            let answer = read(&reply.body);
+            assert_eq!(sent.answers(&answer).expect("a KMIP answer").get(&slot).expect("a success").unique_identifier, id);
+        }
+    }
+}
+
+#[test]
+fn a_text_that_is_no_message_is_answered_in_kind_and_recorded() {
+    let appliance = Appliance::start();
+    let before = verified_records(&appliance);
+    let mut stream = connect(&appliance, "HTTPS_CORE", "CLIENT");
+    let mut sent = 0;
+    for (kind, _, read) in TEXTS {
+        for text in ["", "rubbish", "<RequestMessage><Rubbish/>", "<!DOCTYPE a><RequestMessage/>", "{\"tag\":\"Rubbish\"}", "<Name/>"] {
+            let reply = send(&mut stream, &post_as(kind, text.len()), text.as_bytes()).expect("an answer");
+            assert_eq!(reply.status, 200, "{text}: {reply:?}");
+            let answer = read(&reply.body);
+            let answer = kmip::ResponseMessage::read(&answer).expect("a legal answer");
+            assert_eq!(answer.items[0].result_reason, Some(ResultReason::InvalidMessage), "{text}: {answer:?}");
+            assert!(text != "{\"tag\":\"Rubbish\"}" || kind.ends_with("xml") || reply.text().contains("no field"), "{reply:?}");
+            sent += 1;
+        }
+        // Longer than any text of a message may be.
+        let limit = 4 * (1 << 20) + (64 << 10);
+        let mut stream = connect(&appliance, "HTTPS_CORE", "CLIENT");
+        send(&mut stream, &post_as(kind, limit + 1), b"").expect("an answer").refused(413);
+    }
+    assert!(verified_records(&appliance) >= before + sent, "each of them is in the log");
+}
+
 #[test]
 fn what_is_no_message_is_refused_in_the_words_of_http() {
     let appliance = Appliance::start();
@@ -94,8 +162,8 @@ fn what_is_no_message_is_refused_in_the_words_of_http() {
         ("GET /kmip", "", 405),
         ("DELETE /kmip", "", 405),
         ("POST /kmip", "", 415),
-        ("POST /kmip", "Content-Type: application/json\r\n", 415),
-        ("POST /kmip", "Content-Type: text/xml\r\n", 415),
+        ("POST /kmip", "Content-Type: text/plain\r\n", 415),
+        ("POST /kmip", "Content-Type: text/xml\r\nContent-Encoding: gzip\r\n", 415),
     ] {
         let reply = send(&mut stream, &head(line, more), b"").expect("an answer");
         reply.refused(status);

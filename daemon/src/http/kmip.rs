@@ -1,4 +1,4 @@
-//! KMIP over HTTPS: `POST /kmip` with one TTLV message, answered by one; a KMIP failure is HTTP 200 like a success.
+//! KMIP over HTTPS: `POST /kmip` with one message, answered by one in the same encoding; a KMIP failure is HTTP 200 like a success.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,10 +19,11 @@ use uuid::Uuid;
 
 use super::body::{NoBody, collect};
 use super::edge::{LEASE_PATH, REFERENCES_PATH, lease, references};
+use super::encoding::Encoding;
 use super::pace::Pace;
 use super::{Closed, media_type, misframed};
 use crate::admin::status::{problem, problem_of};
-use crate::answer::{answer, answer_again};
+use crate::answer::{answer, answer_again, answer_text};
 use crate::delegation::{self, CHANNEL_BYTES, Vouched, channel};
 use crate::listener::{Arrival, Gate, shut};
 use crate::node::Node;
@@ -30,8 +31,6 @@ use crate::system::SystemClock;
 
 /// Where messages are posted.
 pub const PATH: &str = "/kmip";
-/// The media type of a TTLV message.
-const TTLV: &str = "application/octet-stream";
 
 /// A whole response.
 pub type Answer = Response<Full<Bytes>>;
@@ -106,7 +105,8 @@ impl Conversation {
             let principal = self.gate.principal().clone();
             return Box::pin(references(&self.node, &principal, session, request, pace)).await;
         }
-        let message = match message(request, self.node.config.kmip.message_bytes_max).await? {
+        let bytes_max = self.node.config.kmip.message_bytes_max;
+        let (encoding, body) = match message(request, &Encoding::ALL, bytes_max).await? {
             Ok(message) => message,
             Err(refused) => {
                 note(&self.node, session, Outcome::Invalid);
@@ -116,8 +116,11 @@ impl Conversation {
         pace.answering();
         let mut output = Vec::new();
         // Boxed: hyper moves the future of each request about, and keeps room for it as long as the connection lives.
-        Box::pin(answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output)).await;
-        Ok(answered(output))
+        match encoding.read(body, bytes_max) {
+            Ok(message) => Box::pin(answer(&self.node, Origin::Https, &mut self.caller, &message, &mut output)).await,
+            Err(error) => Box::pin(answer_text(&self.node, Origin::Https, &mut self.caller, &error, &mut output)).await,
+        }
+        Ok(answered(encoding, output))
     }
 }
 
@@ -138,8 +141,9 @@ impl Conversation {
             Ok(vouched) => vouched,
             Err(error) => return Ok(refuse(error.to_string(), Outcome::Invalid)),
         };
-        let message = match message(request, self.node.config.kmip.message_bytes_max).await? {
-            Ok(message) => message,
+        // Between nodes there is one encoding.
+        let message = match message(request, &[Encoding::Ttlv], self.node.config.kmip.message_bytes_max).await? {
+            Ok((_, message)) => message,
             Err(refused) => {
                 note_as(&self.node, session, Action::Delegate, Outcome::Invalid);
                 return Ok(refused);
@@ -173,7 +177,7 @@ impl Conversation {
             note_as(&node, session, Action::Delegate, error.outcome());
             return Ok(closing(problem_of(error)));
         }
-        Ok(answered(output))
+        Ok(answered(Encoding::Ttlv, output))
     }
 
     /// The client for which the edge vouches, with a session of its own in the audit log, which names the edge and the request first.
@@ -199,45 +203,58 @@ impl Conversation {
     }
 }
 
-fn answered(output: Vec<u8>) -> Answer {
-    let mut response = Response::new(Full::from(output));
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(TTLV));
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+fn answered(encoding: Encoding, output: Vec<u8>) -> Answer {
+    let body = match encoding.write(output) {
+        Ok(body) => body,
+        Err(error) => return closing(problem(StatusCode::BAD_GATEWAY, &format!("the core's answer is no message: {error}"))),
+    };
+    let mut response = Response::new(Full::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(encoding.media_type()));
+    // The HTTPS profile asks for the first; keys ask for the second.
+    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache, no-store"));
     response
 }
 
-/// The KMIP message that a request carries, of at most `bytes_max`, or the answer to a request that carries none.
+/// The KMIP message that a request carries in one of these encodings, of at most `bytes_max` in TTLV, or the answer to one that carries none.
 ///
 /// # Errors
 /// [`Closed`]: the request ended early, or is not framed as HTTP says.
-pub async fn message(request: Request<Incoming>, bytes_max: usize) -> Result<Result<Vec<u8>, Answer>, Closed> {
-    if let Some(refused) = refuse(&request) {
-        return Ok(Err(refused));
-    }
+async fn message(
+    request: Request<Incoming>,
+    encodings: &[Encoding],
+    bytes_max: usize,
+) -> Result<Result<(Encoding, Vec<u8>), Answer>, Closed> {
+    let encoding = match encoding(&request, encodings) {
+        Ok(encoding) => encoding,
+        Err(refused) => return Ok(Err(*refused)),
+    };
+    let bytes_max = encoding.body_bytes_max(bytes_max);
     match collect(request.into_body(), bytes_max).await {
-        Ok(message) => Ok(Ok(message)),
+        Ok(message) => Ok(Ok((encoding, message))),
         Err(NoBody::TooLarge) => Ok(Err(closing(too_large(bytes_max)))),
         Err(NoBody::Broken) => Err(Closed),
     }
 }
 
-/// The answer to a request that is no message, by its head alone.
-fn refuse<B>(request: &Request<B>) -> Option<Answer> {
+/// How the message of a request is encoded, or the answer to a request that is none, by its head alone.
+fn encoding<B>(request: &Request<B>, encodings: &[Encoding]) -> Result<Encoding, Box<Answer>> {
     if let Some(why) = misframed(request) {
-        return Some(closing(problem(StatusCode::BAD_REQUEST, why)));
+        return Err(Box::new(closing(problem(StatusCode::BAD_REQUEST, why))));
     }
     if request.uri().path() != PATH {
-        return Some(problem(StatusCode::NOT_FOUND, "KMIP is at /kmip").map(Full::new));
+        return Err(Box::new(problem(StatusCode::NOT_FOUND, "KMIP is at /kmip").map(Full::new)));
     }
     if request.method() != Method::POST {
         let mut refused = problem(StatusCode::METHOD_NOT_ALLOWED, "post a KMIP message").map(Full::new);
         refused.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST"));
-        return Some(refused);
+        return Err(Box::new(refused));
     }
-    let is_ttlv = media_type(request.headers()).is_some_and(|kind| kind == TTLV);
-    (!is_ttlv || is_encoded(request.headers())).then(|| {
-        let detail = format!("send a TTLV message as {TTLV}, without a Content-Encoding");
-        problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail).map(Full::new)
+    let kind = media_type(request.headers()).unwrap_or_default();
+    let found = encodings.iter().copied().find(|encoding| encoding.media_type() == kind);
+    found.filter(|_| !is_encoded(request.headers())).ok_or_else(|| {
+        let kinds: Vec<&str> = encodings.iter().map(|encoding| encoding.media_type()).collect();
+        let detail = format!("send a KMIP message as {}, without a Content-Encoding", kinds.join(" or "));
+        Box::new(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail).map(Full::new))
     })
 }
 
@@ -260,32 +277,39 @@ fn closing(response: Response<Bytes>) -> Answer {
 mod tests {
     use super::*;
 
-    fn check(request: hyper::http::request::Builder, expected: Option<u16>) {
+    const TTLV: &str = "application/octet-stream";
+
+    fn check(request: hyper::http::request::Builder, expected: Result<Encoding, u16>) {
         let request = request.body(()).expect("a legal request");
-        let refused = refuse(&request).map(|answer| answer.status().as_u16());
-        assert_eq!(refused, expected, "{request:?}");
+        let found = encoding(&request, &Encoding::ALL).map_err(|answer| answer.status().as_u16());
+        assert_eq!(found, expected, "{request:?}");
     }
 
     #[test]
     fn a_request_is_refused_by_its_head_alone() {
         let post = || Request::post("/kmip").header("host", "h");
         let ttlv = || post().header("content-type", TTLV);
-        check(ttlv(), None);
-        check(post().header("content-type", "Application/Octet-Stream; x=y"), None);
-        check(ttlv().header("content-encoding", "identity"), None);
-        check(ttlv().header("content-encoding", "gzip"), Some(415));
-        for kind in ["text/xml", "application/json", "application/octet-streams", ""] {
-            check(post().header("content-type", kind), Some(415));
+        check(ttlv(), Ok(Encoding::Ttlv));
+        check(post().header("content-type", "Application/Octet-Stream; x=y"), Ok(Encoding::Ttlv));
+        check(post().header("content-type", "text/xml; charset=utf-8"), Ok(Encoding::TextXml));
+        check(post().header("content-type", "application/xml"), Ok(Encoding::ApplicationXml));
+        check(post().header("content-type", "application/JSON"), Ok(Encoding::Json));
+        check(ttlv().header("content-encoding", "identity"), Ok(Encoding::Ttlv));
+        check(ttlv().header("content-encoding", "gzip"), Err(415));
+        check(post().header("content-type", "text/xml").header("content-encoding", "gzip"), Err(415));
+        for kind in ["text/plain", "text/json", "application/octet-streams", "application/kmip+xml", ""] {
+            check(post().header("content-type", kind), Err(415));
         }
-        check(post(), Some(415));
-        check(ttlv().header("content-type", TTLV), Some(400));
-        check(ttlv().header("host", "other"), Some(400));
-        check(Request::post("/kmip").header("content-type", TTLV), Some(400));
+        check(post(), Err(415));
+        check(ttlv().header("content-type", TTLV), Err(400));
+        check(ttlv().header("content-type", "text/xml"), Err(400));
+        check(ttlv().header("host", "other"), Err(400));
+        check(Request::post("/kmip").header("content-type", TTLV), Err(400));
         for path in ["/", "/kmip/", "/KMIP", "/kmip/x", "/api/v1/status"] {
-            check(Request::post(path).header("host", "h").header("content-type", TTLV), Some(404));
+            check(Request::post(path).header("host", "h").header("content-type", TTLV), Err(404));
         }
         for method in ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"] {
-            check(Request::builder().method(method).uri("/kmip").header("host", "h"), Some(405));
+            check(Request::builder().method(method).uri("/kmip").header("host", "h"), Err(405));
         }
     }
 }

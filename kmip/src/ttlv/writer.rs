@@ -114,6 +114,11 @@ impl<'o> Writer<'o> {
         self.out[value_begins..value_begins + size_of::<i32>()].copy_from_slice(&value.to_be_bytes());
     }
 
+    /// Replaces the tag of an item that was written at `position`.
+    pub(crate) fn set_tag(&mut self, position: usize, tag: Tag) {
+        self.out[position..position + 3].copy_from_slice(&tag.bytes());
+    }
+
     /// Writes an Interval.
     pub fn interval(&mut self, tag: Tag, value: Interval) {
         self.raw(tag, ItemType::Interval, &value.0.to_be_bytes());
