@@ -7,9 +7,11 @@
 
 pub mod aead;
 pub mod age;
+mod cmac;
 pub mod ecdsa;
 mod error;
 mod gcm;
+pub mod hash;
 pub mod kdf;
 pub mod keywrap;
 pub mod mac;
@@ -23,4 +25,6 @@ pub mod stream;
 
 pub use aead::Aead;
 pub use error::Error;
+pub use hash::Hash;
+pub use mac::Mac;
 pub use padding::Padding;

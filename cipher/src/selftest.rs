@@ -1,11 +1,13 @@
 //! Known-answer tests that run at start and on demand, before any key is touched (C17).
 //!
 //! KW is RFC 3394 section 4.6, KWP the first example of RFC 5649 section 6, Ed25519 is case 2 of RFC 8032 section 7.1, ECDSA is in RFC 6979, A.2.5, HMAC-SHA-256 is case 2 of
-//! RFC 4231, SHA-256 is the example of FIPS 180-4; Shamir's shares are a few lines of Python's; all other answers were computed with OpenSSL and libsodium from the inputs below. Every cipher
+//! RFC 4231, SHA-256 is the example of FIPS 180-4; what clients hash and
+//! authenticate is told at its constants; Shamir's shares are a few lines of Python's; all other answers were computed with OpenSSL and libsodium from the inputs below. Every cipher
 //! must also refuse changed bytes.
 
+use crate::hash::{HASH_BYTES_MAX, Hash};
 use crate::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
-use crate::mac::{hmac_sha256, sha256};
+use crate::mac::{Mac, hmac_sha256, sha256};
 use crate::mode::Mode;
 use crate::stream::{self, STATE_BYTES};
 use crate::{Aead, Error, Padding, ecdsa, kdf, mode, shamir, sign};
@@ -32,9 +34,47 @@ pub fn run() -> Result<(), SelfTestFailed> {
     HKDF.check()?;
     require(hmac_sha256(b"Jefe", &[b"what do ya want ", b"for nothing?"]) == HMAC, "HMAC-SHA-256")?;
     require(sha256(&[b"a", b"bc"]) == SHA, "SHA-256")?;
+    require(hashes_of_clients() == HASHES, "client data: a hash function")?;
+    require(hmacs_of_clients() == Ok(HMACS), "client data: HMAC")?;
+    require(cmac_of_clients() == Ok(CMAC), "client data: AES-CMAC")?;
     SIGNATURE.check()?;
     ECDSA.check()?;
     SHAMIR.check()
+}
+
+/// SHA-256 of all hashes of "abc" in their order, each as its own standard publishes it.
+const HASHES: [u8; 32] = unhex("06d5c6240471fcc36a25505c29424ada4218ddeef90915b83f7d591e36bd5260");
+/// SHA-256 of the HMACs of case 2 of RFC 4231 with the functions of [`hmacs_of_clients`].
+const HMACS: [u8; 32] = unhex("b4d1f7f78d2d7a393edeac524ad1ab50d6a64ad2275bdbaadee672f20ad8df53");
+/// Example 3 of RFC 4493.
+const CMAC: [u8; 16] = unhex("dfa66747de9ae63030ca32611497c827");
+
+fn hashes_of_clients() -> [u8; 32] {
+    let mut all = Vec::with_capacity(Hash::ALL.len() * HASH_BYTES_MAX);
+    for hash in Hash::ALL {
+        let begin = all.len();
+        all.resize(begin + hash.bytes(), 0);
+        hash.whole(&[b"a", b"bc"], &mut all[begin..]);
+    }
+    sha256(&[&all])
+}
+
+fn hmacs_of_clients() -> Result<[u8; 32], Error> {
+    use Hash as H;
+    let mut all = Vec::with_capacity(9 * HASH_BYTES_MAX);
+    for hash in [H::Sha1, H::Sha224, H::Sha256, H::Sha384, H::Sha512, H::Sha3_224, H::Sha3_256, H::Sha3_384, H::Sha3_512] {
+        let begin = all.len();
+        all.resize(begin + hash.bytes(), 0);
+        Mac::Hmac(hash).whole(b"Jefe", &[b"what do ya want ", b"for nothing?"], &mut all[begin..])?;
+    }
+    Ok(sha256(&[&all]))
+}
+
+fn cmac_of_clients() -> Result<[u8; 16], Error> {
+    let key: [u8; 16] = unhex("2b7e151628aed2a6abf7158809cf4f3c");
+    let text: [u8; 40] = unhex("6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411");
+    let mut mac = [0; 16];
+    Mac::Cmac.whole(&key, &[&text], &mut mac).map(|()| mac)
 }
 
 const KEY: [u8; 32] = counting(0);
