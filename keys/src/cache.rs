@@ -54,6 +54,13 @@ pub(crate) struct Hidden {
     sealed: Box<[u8]>,
 }
 
+impl Hidden {
+    /// Length of what is hidden in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.sealed.len() - TAG_BYTES
+    }
+}
+
 /// What a cache has done since it was made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CacheFigures {
@@ -158,8 +165,7 @@ impl Cache {
         let Material::Hidden(hidden) = &entry.material else {
             return Ok(None);
         };
-        let bytes = hidden.sealed.len() - TAG_BYTES;
-        Ok(Some(Bytes::try_init_with(bytes, |plain| self.uncover(hidden, plain, entry.header.id))?))
+        Ok(Some(Bytes::try_init_with(hidden.bytes(), |plain| self.uncover(hidden, plain, entry.header.id))?))
     }
 
     /// Wraps bytes under the cache key.

@@ -104,6 +104,16 @@ pub enum Action {
     Encrypt = 31,
     /// KMIP Decrypt.
     Decrypt = 32,
+    /// KMIP MAC.
+    Mac = 35,
+    /// KMIP MAC Verify.
+    MacVerify = 36,
+    /// KMIP RNG Retrieve.
+    RngRetrieve = 37,
+    /// KMIP RNG Seed.
+    RngSeed = 38,
+    /// KMIP Hash.
+    Hash = 39,
     /// KMIP Export.
     Export = 43,
     /// A KMIP operation that this node does not offer.
@@ -218,7 +228,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 73] = [
+    pub const ALL: [Self; 78] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -237,6 +247,11 @@ impl Action {
         Self::DiscoverVersions,
         Self::Encrypt,
         Self::Decrypt,
+        Self::Mac,
+        Self::MacVerify,
+        Self::RngRetrieve,
+        Self::RngSeed,
+        Self::Hash,
         Self::Export,
         Self::Unsupported,
         Self::Init,
@@ -367,6 +382,8 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Operator | Role::Auditor | Role::TenantAdmin)
         }
         (NodeRole::Edge, A::Create | A::Register | A::ReKey | A::Encrypt | A::Decrypt | A::Get, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::Mac | A::MacVerify, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::RngRetrieve | A::RngSeed | A::Hash, None) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Edge, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L4)) => role == Role::Service,
         (NodeRole::Edge, A::Activate | A::Revoke | A::Destroy, Some(Layer::L4)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Edge, A::GetAttributes | A::GetAttributeList | A::Check, Some(Layer::L4)) => {
@@ -558,6 +575,12 @@ pub mod verb {
     /// KMIP Decrypt.
     #[derive(Debug)]
     pub struct Decrypt;
+    /// KMIP MAC.
+    #[derive(Debug)]
+    pub struct Mac;
+    /// KMIP MAC Verify.
+    #[derive(Debug)]
+    pub struct MacVerify;
     /// KMIP Get Attributes.
     #[derive(Debug)]
     pub struct GetAttributes;
@@ -615,6 +638,12 @@ pub mod verb {
     }
     impl Verb for Decrypt {
         const ACTION: Action = Action::Decrypt;
+    }
+    impl Verb for Mac {
+        const ACTION: Action = Action::Mac;
+    }
+    impl Verb for MacVerify {
+        const ACTION: Action = Action::MacVerify;
     }
     impl Verb for GetAttributes {
         const ACTION: Action = Action::GetAttributes;
@@ -682,6 +711,14 @@ pub mod verb {
     impl UsesMaterial for Decrypt {
         const PURPOSE: Purpose = Purpose::Process;
         const MASK: u32 = 0x08;
+    }
+    impl UsesMaterial for Mac {
+        const PURPOSE: Purpose = Purpose::Protect;
+        const MASK: u32 = 0x80;
+    }
+    impl UsesMaterial for MacVerify {
+        const PURPOSE: Purpose = Purpose::Process;
+        const MASK: u32 = 0x100;
     }
     impl UsesMaterial for WrapWith {
         const PURPOSE: Purpose = Purpose::Protect;

@@ -1,7 +1,7 @@
-//! Encryptions and decryptions that arrive in several requests: what is remembered of each one between its parts.
+//! Encryptions, decryptions, MACs and hashes that arrive in several requests: what is remembered of each one between its parts.
 //!
 //! Neither a key nor a cipher's context is kept. A part opens its key through [`Vault::open`] like any other use, so rights, state, dates and usage
-//! mask hold at every part. In between there is a state of 64 bytes, wrapped under the cache key, or the ciphertext that AES-GCM has to collect
+//! mask hold at every part. In between there is a state of some bytes, wrapped under the cache key, or the ciphertext that AES-GCM has to collect
 //! until its tag can be verified (C4). Sealing the node drops all of it.
 //!
 //! A stream belongs to a principal and to this node, not to a connection. For everybody else, for another key, in the other direction, after
@@ -22,11 +22,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cipher::mode::Mode;
 use cipher::stream::STATE_BYTES;
-use secret::Key;
+use cipher::{Hash, Mac};
+use secret::{Bytes, Key};
+use uuid::Uuid;
 
 use crate::cache::Hidden;
 use crate::error::Error;
-use crate::id::{RowId, Time};
+use crate::id::{Layer, RowId, Time};
 use crate::lifecycle::State;
 use crate::policy::Principal;
 use crate::unit::Unit;
@@ -69,6 +71,12 @@ pub enum Kind {
         /// 12 to 16.
         tag_bytes: usize,
     },
+    /// Authenticates.
+    Mac(Mac),
+    /// Authenticates, and compares in the end.
+    MacVerify(Mac),
+    /// Hashes, without any key.
+    Hash(Hash),
 }
 
 /// How far a stream has come.
@@ -78,6 +86,17 @@ pub enum Progress {
     Running(Key<STATE_BYTES>),
     /// What came in; nothing went out.
     Collected(Collected),
+    /// A state of [`cipher::Mac`] or [`cipher::Hash`].
+    Hashing(Hashing),
+}
+
+/// A MAC or a hash whose last part is still to come.
+#[derive(Debug)]
+pub struct Hashing {
+    /// As secret as a key.
+    pub state: Bytes,
+    /// What the MAC is to be, if that came already.
+    pub claimed: Option<Vec<u8>>,
 }
 
 /// An AES-GCM decryption whose last part is still to come. None of it is secret.
@@ -180,6 +199,7 @@ impl Staged {
 enum Kept {
     Running(Hidden),
     Collected(Collected),
+    Hashing { state: Hidden, claimed: Option<Vec<u8>> },
 }
 
 /// The streams of a node.
@@ -192,7 +212,8 @@ pub(crate) struct Streams {
 #[derive(Debug)]
 struct Slot {
     principal: Principal,
-    key: RowId,
+    /// `None` for a hash.
+    key: Option<RowId>,
     kind: Kind,
     begun_in: State,
     last_part: Time,
@@ -292,21 +313,25 @@ impl Vault {
     /// # Errors
     /// [`Error::Denied`] above [`STREAMS_PER_PRINCIPAL_MAX`] and [`STREAMS_PER_TENANT_MAX`]; [`Error::Unavailable`] above [`STREAMS_MAX`] and without randomness.
     pub fn begin_stream(&self, principal: &Principal, key: &View, kind: Kind) -> Result<Turn, Error> {
-        let value = self.randomness.array()?;
-        let slot = Slot {
-            principal: principal.clone(),
-            key: key.header.id,
-            kind,
-            begun_in: key.state,
-            last_part: self.now(),
-            collected_bytes: 0,
-            kept: None,
-        };
-        self.streams.reserve(value, slot)?;
-        Ok(Turn { streams: Some(Arc::clone(&self.streams)), value, kind, begun_in: key.state })
+        self.begin_slot(principal, Some(key.header.id), key.state, kind)
     }
 
-    /// The turn for the next part of a stream, with what the part before left; `None` if the principal has no such stream under this key, if
+    /// The same of a stream that needs no key.
+    ///
+    /// # Errors
+    /// As [`Vault::begin_stream`].
+    pub fn begin_keyless_stream(&self, principal: &Principal, kind: Kind) -> Result<Turn, Error> {
+        self.begin_slot(principal, None, State::Active, kind)
+    }
+
+    fn begin_slot(&self, principal: &Principal, key: Option<RowId>, begun_in: State, kind: Kind) -> Result<Turn, Error> {
+        let value = self.randomness.array()?;
+        let slot = Slot { principal: principal.clone(), key, kind, begun_in, last_part: self.now(), collected_bytes: 0, kept: None };
+        self.streams.reserve(value, slot)?;
+        Ok(Turn { streams: Some(Arc::clone(&self.streams)), value, kind, begun_in })
+    }
+
+    /// The turn for the next part of a stream, with what the part before left; `None` if the principal has no such stream under this key (or without one), if
     /// `fits` does not take its kind, or if another request has the turn.
     ///
     /// # Errors
@@ -315,20 +340,27 @@ impl Vault {
         &self,
         unit: &mut Unit,
         principal: &Principal,
-        key: RowId,
+        key: impl Into<Option<RowId>>,
         value: &[u8],
         fits: impl Fn(Kind) -> bool,
     ) -> Result<Option<(Turn, Progress)>, Error> {
         let Ok(value) = <[u8; VALUE_BYTES]>::try_from(value) else { return Ok(None) };
+        let key = key.into();
         let is_it = |slot: &Slot| slot.principal == *principal && slot.key == key && fits(slot.kind);
         let here = self.streams.take(value, self.now(), is_it);
         // If the turn is taken, an earlier item of the same message may have left it in the unit.
         let Some(Staged { turn, kept }) = here.and_then(|here| here.or_else(|| unit.take_stream(|staged| staged.is(&value)))) else {
             return Ok(None);
         };
+        // What is named if the memory was damaged.
+        let named = key.unwrap_or_else(|| RowId::new(Layer::Request, Uuid::from_bytes(value)));
         let progress = match kept {
-            Kept::Running(hidden) => Progress::Running(Key::try_init_with(|state| self.cache.uncover(&hidden, state, key))?),
+            Kept::Running(hidden) => Progress::Running(Key::try_init_with(|state| self.cache.uncover(&hidden, state, named))?),
             Kept::Collected(collected) => Progress::Collected(collected),
+            Kept::Hashing { state, claimed } => {
+                let state = Bytes::try_init_with(state.bytes(), |plain| self.cache.uncover(&state, plain, named))?;
+                Progress::Hashing(Hashing { state, claimed })
+            }
         };
         Ok(Some((turn, progress)))
     }
@@ -343,6 +375,10 @@ impl Vault {
             Progress::Collected(collected) => {
                 let bytes = collected.bytes();
                 (Kept::Collected(collected), bytes)
+            }
+            Progress::Hashing(Hashing { state, claimed }) => {
+                let state = state.expose(|state| self.cache.conceal(state));
+                (Kept::Hashing { state, claimed }, 0)
             }
         };
         self.streams.account(&turn.value, collected_bytes, self.now())?;
@@ -359,7 +395,6 @@ impl Vault {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::Layer;
     use crate::policy::Role;
 
     /// Of a tenant that it shares with at most two others.
@@ -376,7 +411,7 @@ mod tests {
     fn slot(number: u8, collected_bytes: usize) -> Slot {
         Slot {
             principal: principal(number),
-            key: RowId::new(Layer::L3, uuid::Uuid::nil()),
+            key: Some(RowId::new(Layer::L3, Uuid::nil())),
             kind: Kind::DecryptGcm { tag_bytes: 16 },
             begun_in: State::Active,
             last_part: Time::from_seconds(0),

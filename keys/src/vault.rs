@@ -267,6 +267,14 @@ impl Vault {
         Ok(uuid::Builder::from_unix_timestamp_millis(millis, &self.randomness.array()?).into_uuid())
     }
 
+    /// Fills `bytes` with random ones, for a client.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn random(&self, bytes: &mut [u8]) -> Result<(), Error> {
+        Ok(self.randomness.fill(bytes)?)
+    }
+
     /// Random bytes for a padding that is filled with them (ISO 10126).
     ///
     /// # Errors

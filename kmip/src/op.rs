@@ -11,12 +11,15 @@ mod encrypt;
 mod get;
 mod get_attribute_list;
 mod get_attributes;
+mod hash;
 mod locate;
+mod mac;
 pub(crate) mod object_key;
 mod query;
 mod re_key;
 mod register;
 mod revoke;
+mod rng;
 
 use keys::id::{Layer, RowId};
 use keys::policy::{Action, NodeRole};
@@ -28,8 +31,9 @@ use crate::forward;
 use crate::message::{OperationNumber, RequestBatchItem};
 use crate::payload::{
     ActivateRequest, AddAttributeRequest, CheckRequest, CreateRequest, DecryptRequest, DeleteAttributeRequest, DestroyRequest,
-    DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest, GetAttributesRequest, GetRequest, LocateRequest,
-    ModifyAttributeRequest, QueryRequest, ReKeyRequest, RegisterRequest, RevokeRequest,
+    DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest, GetAttributesRequest, GetRequest, HashRequest,
+    LocateRequest, MacRequest, MacVerifyRequest, ModifyAttributeRequest, QueryRequest, ReKeyRequest, RegisterRequest, RevokeRequest,
+    RngRetrieveRequest, RngSeedRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
@@ -56,6 +60,11 @@ const OFFERED: &[(Operation, Action, By)] = &[
     (Operation::DiscoverVersions, Action::DiscoverVersions, By::All),
     (Operation::Encrypt, Action::Encrypt, By::All),
     (Operation::Decrypt, Action::Decrypt, By::All),
+    (Operation::Mac, Action::Mac, By::Edge),
+    (Operation::MacVerify, Action::MacVerify, By::Edge),
+    (Operation::RngRetrieve, Action::RngRetrieve, By::Edge),
+    (Operation::RngSeed, Action::RngSeed, By::Edge),
+    (Operation::Hash, Action::Hash, By::Edge),
     (Operation::Export, Action::Export, By::Core),
 ];
 
@@ -138,6 +147,11 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::DiscoverVersions) => discover_versions::run(context, &DiscoverVersionsRequest::decode(payload, rules)?, out),
         Some(Operation::Encrypt) => encrypt::run(context, EncryptRequest::decode(payload, rules)?, out).await,
         Some(Operation::Decrypt) => decrypt::run(context, DecryptRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Mac) => Box::pin(mac::generate(context, MacRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::MacVerify) => Box::pin(mac::verify(context, MacVerifyRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::RngRetrieve) => rng::retrieve(context, &RngRetrieveRequest::decode(payload, rules)?, out),
+        Some(Operation::RngSeed) => rng::seed(context, &RngSeedRequest::decode(payload, rules)?, out),
+        Some(Operation::Hash) => hash::run(context, HashRequest::decode(payload, rules)?, out),
         Some(Operation::Export) => Box::pin(get::export(context, ExportRequest::decode(payload, rules)?, out)).await,
         _ => Err(refusal(item.operation.known_in(rules.version), node, payload)),
     }

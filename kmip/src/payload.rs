@@ -4,7 +4,7 @@ use crate::attribute::Attribute;
 use crate::client::Call;
 use crate::enums::{
     AttestationType, ClientRegistrationMethod, KeyCompressionType, KeyFormatType, KeyWrapType, ObjectGroupMember, ObjectType, Operation,
-    QueryFunction,
+    QueryFunction, ValidityIndicator,
 };
 use crate::key_block::{KeyWrappingSpecification, ManagedObject};
 use crate::mask::{CryptographicUsageMask, StorageStatusMask};
@@ -376,6 +376,98 @@ message! {
     }
 }
 
+message! {
+    /// MAC, 4.33.
+    #[derive(Default)]
+    struct MacRequest<'a> {
+        UNIQUE_IDENTIFIER:        unique_identifier,        &'a str,                     optional, V1_2..=V1_4;
+        CRYPTOGRAPHIC_PARAMETERS: cryptographic_parameters, CryptographicParameters<'a>, optional, V1_2..=V1_4;
+        DATA:                     data,                     ByteString<'a>,              optional, V1_2..=V1_4;
+        CORRELATION_VALUE:        correlation_value,        ByteString<'a>,              optional, V1_3..=V1_4;
+        INIT_INDICATOR:           init_indicator,           bool,                        optional, V1_3..=V1_4;
+        FINAL_INDICATOR:          final_indicator,          bool,                        optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// MAC, 4.33: the code.
+    struct MacResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,        required, V1_2..=V1_4;
+        MAC_DATA:          mac_data,          ByteString<'a>, optional, V1_2..=V1_4;
+        CORRELATION_VALUE: correlation_value, ByteString<'a>, optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// MAC Verify, 4.34.
+    #[derive(Default)]
+    struct MacVerifyRequest<'a> {
+        UNIQUE_IDENTIFIER:        unique_identifier,        &'a str,                     optional, V1_2..=V1_4;
+        CRYPTOGRAPHIC_PARAMETERS: cryptographic_parameters, CryptographicParameters<'a>, optional, V1_2..=V1_4;
+        DATA:                     data,                     ByteString<'a>,              optional, V1_2..=V1_4;
+        MAC_DATA:                 mac_data,                 ByteString<'a>,              optional, V1_2..=V1_4;
+        CORRELATION_VALUE:        correlation_value,        ByteString<'a>,              optional, V1_3..=V1_4;
+        INIT_INDICATOR:           init_indicator,           bool,                        optional, V1_3..=V1_4;
+        FINAL_INDICATOR:          final_indicator,          bool,                        optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// MAC Verify, 4.34: whether the code is that of the data.
+    struct MacVerifyResponse<'a> {
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,           required, V1_2..=V1_4;
+        VALIDITY_INDICATOR: validity_indicator, ValidityIndicator, required, V1_2..=V1_4;
+        CORRELATION_VALUE:  correlation_value,  ByteString<'a>,    optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// RNG Retrieve, 4.35. Data Length is in bytes.
+    struct RngRetrieveRequest {
+        DATA_LENGTH: data_length, i32, required, V1_2..=V1_4;
+    }
+}
+
+message! {
+    /// RNG Retrieve, 4.35: random bytes.
+    struct RngRetrieveResponse<'a> {
+        DATA: data, ByteString<'a>, required, V1_2..=V1_4;
+    }
+}
+
+message! {
+    /// RNG Seed, 4.36.
+    struct RngSeedRequest<'a> {
+        DATA: data, ByteString<'a>, required, V1_2..=V1_4;
+    }
+}
+
+message! {
+    /// RNG Seed, 4.36: how many bytes of it are used.
+    struct RngSeedResponse {
+        DATA_LENGTH: data_length, i32, required, V1_2..=V1_4;
+    }
+}
+
+message! {
+    /// Hash, 4.37.
+    struct HashRequest<'a> {
+        CRYPTOGRAPHIC_PARAMETERS: cryptographic_parameters, CryptographicParameters<'a>, required, V1_2..=V1_4;
+        DATA:                     data,                     ByteString<'a>,              optional, V1_2..=V1_4;
+        CORRELATION_VALUE:        correlation_value,        ByteString<'a>,              optional, V1_3..=V1_4;
+        INIT_INDICATOR:           init_indicator,           bool,                        optional, V1_3..=V1_4;
+        FINAL_INDICATOR:          final_indicator,          bool,                        optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// Hash, 4.37: the hash.
+    struct HashResponse<'a> {
+        DATA:              data,              ByteString<'a>, optional, V1_2..=V1_4;
+        CORRELATION_VALUE: correlation_value, ByteString<'a>, optional, V1_3..=V1_4;
+    }
+}
+
 /// Says which operation a request payload belongs to, and what answers it.
 macro_rules! calls {
     ($($request:ty => $operation:ident, $response:ident $(<$life:lifetime>)?;)*) => {$(
@@ -405,5 +497,10 @@ calls! {
     DiscoverVersionsRequest     => DiscoverVersions, DiscoverVersionsResponse;
     EncryptRequest<'_>          => Encrypt,          EncryptResponse<'a>;
     DecryptRequest<'_>          => Decrypt,          DecryptResponse<'a>;
+    MacRequest<'_>              => Mac,              MacResponse<'a>;
+    MacVerifyRequest<'_>        => MacVerify,        MacVerifyResponse<'a>;
+    RngRetrieveRequest          => RngRetrieve,      RngRetrieveResponse<'a>;
+    RngSeedRequest<'_>          => RngSeed,          RngSeedResponse;
+    HashRequest<'_>             => Hash,             HashResponse<'a>;
     ExportRequest<'_>           => Export,           ExportResponse<'a>;
 }

@@ -43,12 +43,7 @@ impl Scheme {
     }
 
     fn of_key(key: &Attributes, node: NodeRole) -> Result<Self, Failure> {
-        let name = AttributeName::CryptographicParameters.row().name;
-        let first = key.others.iter().filter(|other| other.name == name).min_by_key(|other| other.index);
-        match first.and_then(view::stored) {
-            Some(AttributeValue::CryptographicParameters(parameters)) => Self::asked(&parameters, node),
-            _ => Ok(Self::CBC),
-        }
+        first_parameters(key).map_or(Ok(Self::CBC), |parameters| Self::asked(&parameters, node))
     }
 
     /// What these parameters ask for.
@@ -74,6 +69,16 @@ impl Scheme {
             return Err(Failure::unsupported("IV Length: 96 bits with GCM, 128 with CBC and CTR, none with ECB"));
         }
         Ok(scheme)
+    }
+}
+
+/// The key's Cryptographic Parameters with the lowest index, which are meant where a request has none.
+pub(crate) fn first_parameters(key: &Attributes) -> Option<CryptographicParameters<'_>> {
+    let name = AttributeName::CryptographicParameters.row().name;
+    let first = key.others.iter().filter(|other| other.name == name).min_by_key(|other| other.index);
+    match first.and_then(view::stored) {
+        Some(AttributeValue::CryptographicParameters(parameters)) => Some(parameters),
+        _ => None,
     }
 }
 

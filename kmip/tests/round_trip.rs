@@ -371,7 +371,7 @@ any_value_of! {
     HashingAlgorithm KeyCompressionType KeyFormatType KeyRoleType KeyValueLocationType KeyWrapType LinkType MaskGenerator NameType ObjectGroupMember ObjectType
     Operation PaddingMethod
     ProfileName QueryFunction RecommendedCurve ResultReason ResultStatus RevocationReasonCode RngAlgorithm RngMode SecretDataType
-    ShreddingAlgorithm State UnwrapMode UsageLimitsUnit ValidationAuthorityType ValidationType WrappingMethod
+    ShreddingAlgorithm State UnwrapMode UsageLimitsUnit ValidationAuthorityType ValidationType ValidityIndicator WrappingMethod
 }
 
 /// Draws each field, and checks the round trip of each structure in a test of its own.
@@ -645,4 +645,16 @@ structures! {
         authentication_tag
     }
     decrypt_response: DecryptResponse<'static> { unique_identifier data correlation_value }
+    mac_request: MacRequest<'static> { unique_identifier cryptographic_parameters data correlation_value init_indicator final_indicator }
+    mac_response: MacResponse<'static> { unique_identifier mac_data correlation_value }
+    mac_verify_request: MacVerifyRequest<'static> {
+        unique_identifier cryptographic_parameters data mac_data correlation_value init_indicator final_indicator
+    }
+    mac_verify_response: MacVerifyResponse<'static> { unique_identifier validity_indicator correlation_value }
+    rng_retrieve_request: RngRetrieveRequest { data_length }
+    rng_retrieve_response: RngRetrieveResponse<'static> { data }
+    rng_seed_request: RngSeedRequest<'static> { data }
+    rng_seed_response: RngSeedResponse { data_length }
+    hash_request: HashRequest<'static> { cryptographic_parameters data correlation_value init_indicator final_indicator }
+    hash_response: HashResponse<'static> { data correlation_value }
 }

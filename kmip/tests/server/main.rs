@@ -8,6 +8,7 @@ mod crypto;
 mod edge;
 mod edge_crypto;
 mod edge_keys;
+mod edge_mac;
 mod edit;
 mod fakes;
 mod get;
