@@ -1,10 +1,11 @@
 //! What is known of a key beside its bytes: names, mask, dates and the rest, sealed in the row and open only in memory.
 //!
 //! ```text
-//! attributes of a key         fmt u8 = 2 | postcard(Attributes)
+//! attributes of a key         fmt u8 = 3 | postcard(Attributes)
 //! content of another record   fmt u8 = 1 | postcard(the record)
 //! ```
-//! Attributes of format 1, which knew no links, are read and written back as format 2 with the key's next change.
+//! Attributes of format 1, which knew no links, and of format 2, which knew no Usage Limits and no archive, are read, and written back as format 3 with
+//! the key's next change.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use crate::row::Header;
 /// Format of the content of records.
 const FORMAT: u8 = 1;
 /// Format of the attributes of keys.
-const ATTRIBUTES_FORMAT: u8 = 2;
+const ATTRIBUTES_FORMAT: u8 = 3;
 /// The bits of a Cryptographic Usage Mask for data: Encrypt and Decrypt.
 const MASK_DATA: u32 = 0x04 | 0x08;
 /// The bits for other keys: Wrap Key and Unwrap Key.
@@ -55,6 +56,69 @@ pub struct Attributes {
     pub served: bool,
     /// Replaced and Replacement Object Link. Kept by the domain; links of other types are among `others`.
     pub links: Links,
+    /// Usage Limits: how much the key may protect. What is left of that is counted elsewhere.
+    pub usage_limits: Option<UsageLimits>,
+    /// Archive Date, while the object is archived. Kept by the domain.
+    pub archived: Option<Time>,
+}
+
+/// The Total and the Unit of KMIP's Usage Limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageLimits {
+    /// Usage Limits Total.
+    pub total: u64,
+    /// Usage Limits Unit, by its number in the standard.
+    pub unit: u32,
+}
+
+impl UsageLimits {
+    /// The unit Byte.
+    pub const BYTES: u32 = 1;
+    /// The unit Object.
+    pub const OBJECTS: u32 = 2;
+}
+
+/// Attributes as format 2 has them.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(Serialize))]
+struct AttributesV2 {
+    names: Vec<Name>,
+    usage_mask: u32,
+    dates: Dates,
+    revocation: Option<Revocation>,
+    object_groups: Vec<Group>,
+    digest: Option<[u8; 32]>,
+    sensitive: bool,
+    extractable: bool,
+    others: Vec<Other>,
+    always_sensitive: bool,
+    never_extractable: bool,
+    served: bool,
+    links: Links,
+}
+
+impl From<AttributesV2> for Attributes {
+    fn from(old: AttributesV2) -> Self {
+        let AttributesV2 { names, usage_mask, dates, revocation, object_groups, digest, sensitive, extractable, others, .. } = old;
+        let AttributesV2 { always_sensitive, never_extractable, served, links, .. } = old;
+        Self {
+            names,
+            usage_mask,
+            dates,
+            revocation,
+            object_groups,
+            digest,
+            sensitive,
+            extractable,
+            others,
+            always_sensitive,
+            never_extractable,
+            served,
+            links,
+            usage_limits: None,
+            archived: None,
+        }
+    }
 }
 
 /// Where a key stands between the versions before and after it.
@@ -104,6 +168,8 @@ impl From<AttributesV1> for Attributes {
             never_extractable,
             served: false,
             links: Links::default(),
+            usage_limits: None,
+            archived: None,
         }
     }
 }
@@ -195,11 +261,12 @@ impl Attributes {
         encode_as(ATTRIBUTES_FORMAT, self)
     }
 
-    /// The inverse of [`Attributes::encode`], for this format and the one before.
+    /// The inverse of [`Attributes::encode`], for this format and those before.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, NewerContent> {
         let (format, body) = split(bytes)?;
         match format {
             1 => Ok(decode_body::<AttributesV1>(format, body)?.into()),
+            2 => Ok(decode_body::<AttributesV2>(format, body)?.into()),
             ATTRIBUTES_FORMAT => decode_body(format, body),
             _ => Err(NewerContent { format }),
         }
@@ -216,8 +283,8 @@ impl Attributes {
         self.dates.last_change = now;
     }
 
-    /// What no path may seal into a key of a core: a mask for data and for keys at once. Who may unwrap with such a key could have it decrypt
-    /// what it wraps.
+    /// What no path may seal into a key of a core: Usage Limits, which it does not count, or a mask for data and for keys at once. Who may unwrap with
+    /// such a key could have it decrypt what it wraps.
     ///
     /// # Errors
     /// [`Error::Invalid`].
@@ -225,6 +292,9 @@ impl Attributes {
         let joins = self.usage_mask & MASK_DATA != 0 && self.usage_mask & MASK_KEYS != 0;
         if header.id.layer == crate::id::Layer::L3 && joins {
             return Err(Error::invalid("Cryptographic Usage Mask", "Encrypt and Decrypt, or Wrap Key and Unwrap Key, never both"));
+        }
+        if header.id.layer == crate::id::Layer::L3 && self.usage_limits.is_some() {
+            return Err(Error::invalid("Usage Limits", "a core counts none"));
         }
         Ok(())
     }
@@ -236,6 +306,9 @@ mod tests {
 
     /// What release 0.1 sealed for a key with one of everything, byte for byte.
     const FORMAT_1: &str = include_str!("../tests/golden/attributes-v1.txt");
+
+    /// The same of the format after it, which no release has had.
+    const FORMAT_2: &str = include_str!("../tests/golden/attributes-v2.txt");
 
     fn of_format_1() -> AttributesV1 {
         AttributesV1 {
@@ -256,7 +329,11 @@ mod tests {
     }
 
     fn fixture() -> Vec<u8> {
-        let hex: String = FORMAT_1.lines().filter(|line| !line.starts_with('#')).collect();
+        hex(FORMAT_1)
+    }
+
+    fn hex(fixture: &str) -> Vec<u8> {
+        let hex: String = fixture.lines().filter(|line| !line.starts_with('#')).collect();
         (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("the fixture is hexadecimal")).collect()
     }
 
@@ -269,6 +346,38 @@ mod tests {
         assert_eq!(Attributes::decode(&read.encode()).as_ref(), Ok(&read));
     }
 
+    fn of_format_2() -> AttributesV2 {
+        let AttributesV1 { usage_mask, dates, revocation, digest, sensitive, extractable, others, .. } = of_format_1();
+        AttributesV2 {
+            names: vec![Name { value: "invoices".to_owned(), kind: 1, index: 3 }],
+            usage_mask,
+            dates,
+            revocation,
+            object_groups: vec![Group { value: "billing".to_owned(), index: 2 }],
+            digest,
+            sensitive,
+            extractable,
+            others,
+            always_sensitive: true,
+            never_extractable: true,
+            served: true,
+            links: Links {
+                replaced: None,
+                replacement: Some(RowId::new(crate::id::Layer::L4, uuid::Uuid::from_u128(7))),
+                replacement_index: 1,
+            },
+        }
+    }
+
+    #[test]
+    fn attributes_of_format_2_are_still_read() {
+        assert_eq!(encode_as(2, &of_format_2()), hex(FORMAT_2), "the fixture is what format 2 was");
+        let read = Attributes::decode(&hex(FORMAT_2)).expect("the fixture is whole");
+        assert_eq!(read, Attributes::from(of_format_2()));
+        assert_eq!((read.served, read.usage_limits, read.archived), (true, None, None));
+        assert_eq!(Attributes::decode(&read.encode()).as_ref(), Ok(&read));
+    }
+
     #[test]
     fn cut_longer_and_newer_attributes_are_refused() {
         let bytes = Attributes::from(of_format_1()).encode();
@@ -276,8 +385,8 @@ mod tests {
             assert!(Attributes::decode(&bytes[..end]).is_err(), "{end}");
         }
         assert!(Attributes::decode(&[&bytes[..], &[0]].concat()).is_err());
-        let newer = [&[3], &bytes[1..]].concat();
-        assert_eq!(Attributes::decode(&newer), Err(NewerContent { format: 3 }));
-        assert_eq!(decode::<Dates>(&bytes), Err(NewerContent { format: 2 }), "attributes are no record");
+        let newer = [&[4], &bytes[1..]].concat();
+        assert_eq!(Attributes::decode(&newer), Err(NewerContent { format: 4 }));
+        assert_eq!(decode::<Dates>(&bytes), Err(NewerContent { format: 3 }), "attributes are no record");
     }
 }

@@ -70,6 +70,7 @@ fn kept(old: &Attributes, new: Attributes, now: Time) -> Attributes {
         never_extractable: old.never_extractable && !new.extractable,
         served: old.served,
         links: old.links,
+        archived: old.archived,
         ..new
     }
 }

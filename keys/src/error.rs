@@ -51,6 +51,20 @@ pub enum Error {
         /// How many were reserved.
         used: u64,
     },
+    /// The key's Usage Limits have not so much left.
+    #[error("the key's Usage Limits have {left} units left, and this needs {wants}: replace the key (ReKey)")]
+    UsageExhausted {
+        /// How many units are left at this node.
+        left: u64,
+        /// How many are needed.
+        wants: u64,
+    },
+    /// The key has no Usage Limits of which anything could be given.
+    #[error("the key has no Usage Limits: it may be used without an allocation")]
+    Unlimited,
+    /// The object is archived.
+    #[error("the object is archived: recover it first (Recover)")]
+    Archived,
     /// The key's material does not leave the core, not even wrapped.
     #[error("the key is not Extractable")]
     NotExtractable,
@@ -113,7 +127,12 @@ impl Error {
         match self {
             Self::Denied { .. } | Self::NotExtractable | Self::Sensitive | Self::Withdrawn { .. } => Outcome::Denied,
             Self::NotFound => Outcome::NotFound,
-            Self::WrongState { .. } | Self::IvsExhausted { .. } | Self::Replaced { .. } => Outcome::WrongState,
+            Self::WrongState { .. }
+            | Self::Archived
+            | Self::IvsExhausted { .. }
+            | Self::UsageExhausted { .. }
+            | Self::Unlimited
+            | Self::Replaced { .. } => Outcome::WrongState,
             Self::Invalid { .. } | Self::NameTaken { .. } => Outcome::Invalid,
             Self::Raced | Self::Unavailable { .. } | Self::NoLease { .. } => Outcome::Unavailable,
             Self::Corrupt { .. } => Outcome::Corrupt,

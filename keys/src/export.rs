@@ -15,6 +15,7 @@ use crate::policy::Authorized;
 use crate::policy::verb::{Exports, WrapWith};
 use crate::row::{Algorithm, ObjectType};
 use crate::unit::Unit;
+use crate::usage::Protected;
 use crate::vault::{Vault, View, Want};
 
 /// What is wrapped together with the material. Both empty: the bare key bytes.
@@ -56,7 +57,12 @@ impl Vault {
         may_leave(&view)?;
         let wrapper = self.entry(unit, &with, Want::Material).await?;
         self.may_wrap(&self.view(&wrapper), &view)?;
-        let wrapped = self.wrapped(&entry, &wrapper, how, &frame(&view)?)?;
+        let frame = frame(&view)?;
+        if let Some(limits) = &wrapper.attributes.usage_limits {
+            let bytes = usize::try_from(view.header.bits / 8).unwrap_or(usize::MAX);
+            self.spend(&wrapper.header, limits, Protected::object(bytes)).await?;
+        }
+        let wrapped = self.wrapped(&entry, &wrapper, how, &frame)?;
         let view = if view.attributes.served { view } else { self.stage_served(unit, &object).await? };
         Ok(Exported { wrapped, view })
     }

@@ -197,6 +197,8 @@ pub enum Layer {
     Answer = 19,
     /// A record of what a tenant keeps keys for under an L2.1.
     Resource = 20,
+    /// How much of a key's Usage Limits was given away.
+    UsageBudget = 21,
     /// What an edge forwarded for a client, in the audit logs of both nodes: no row.
     Request = 32,
 }
@@ -223,6 +225,7 @@ impl TryFrom<u8> for Layer {
             Self::Bucket,
             Self::Answer,
             Self::Resource,
+            Self::UsageBudget,
             Self::Request,
         ];
         all.into_iter().find(|layer| *layer as u8 == number).ok_or(number)

@@ -3,6 +3,7 @@
 //! No runtime, socket, file, environment, logger, clock or generator of its own: what the world is needed for comes in through [`port`].
 
 pub mod answers;
+mod archive;
 pub mod attributes;
 pub mod budget;
 pub mod cache;
@@ -51,6 +52,7 @@ pub mod sweep;
 pub mod tenancy;
 pub mod terms;
 pub mod unit;
+pub mod usage;
 pub mod uses;
 pub mod vault;
 pub mod walk;

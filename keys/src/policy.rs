@@ -90,12 +90,20 @@ pub enum Action {
     ModifyAttribute = 14,
     /// KMIP Delete Attribute.
     DeleteAttribute = 15,
+    /// KMIP Obtain Lease.
+    ObtainLease = 16,
+    /// KMIP Get Usage Allocation, or a node's own share of a key's Usage Limits.
+    GetUsageAllocation = 17,
     /// KMIP Activate.
     Activate = 18,
     /// KMIP Revoke.
     Revoke = 19,
     /// KMIP Destroy.
     Destroy = 20,
+    /// KMIP Archive.
+    Archive = 21,
+    /// KMIP Recover.
+    Recover = 22,
     /// KMIP Query.
     Query = 24,
     /// KMIP Discover Versions.
@@ -228,7 +236,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 78] = [
+    pub const ALL: [Self; 82] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -240,9 +248,13 @@ impl Action {
         Self::AddAttribute,
         Self::ModifyAttribute,
         Self::DeleteAttribute,
+        Self::ObtainLease,
+        Self::GetUsageAllocation,
         Self::Activate,
         Self::Revoke,
         Self::Destroy,
+        Self::Archive,
+        Self::Recover,
         Self::Query,
         Self::DiscoverVersions,
         Self::Encrypt,
@@ -382,7 +394,8 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Operator | Role::Auditor | Role::TenantAdmin)
         }
         (NodeRole::Edge, A::Create | A::Register | A::ReKey | A::Encrypt | A::Decrypt | A::Get, Some(Layer::L4)) => role == Role::Service,
-        (NodeRole::Edge, A::Mac | A::MacVerify, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::Mac | A::MacVerify | A::ObtainLease | A::GetUsageAllocation, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::Archive | A::Recover, Some(Layer::L4)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Edge, A::RngRetrieve | A::RngSeed | A::Hash, None) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Edge, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L4)) => role == Role::Service,
         (NodeRole::Edge, A::Activate | A::Revoke | A::Destroy, Some(Layer::L4)) => matches!(role, Role::Service | Role::TenantAdmin),
@@ -590,6 +603,18 @@ pub mod verb {
     /// KMIP Check.
     #[derive(Debug)]
     pub struct Check;
+    /// KMIP Obtain Lease.
+    #[derive(Debug)]
+    pub struct ObtainLease;
+    /// KMIP Get Usage Allocation.
+    #[derive(Debug)]
+    pub struct GetUsageAllocation;
+    /// KMIP Archive.
+    #[derive(Debug)]
+    pub struct Archive;
+    /// KMIP Recover.
+    #[derive(Debug)]
+    pub struct Recover;
     /// KMIP Activate.
     #[derive(Debug)]
     pub struct Activate;
@@ -653,6 +678,18 @@ pub mod verb {
     }
     impl Verb for Check {
         const ACTION: Action = Action::Check;
+    }
+    impl Verb for ObtainLease {
+        const ACTION: Action = Action::ObtainLease;
+    }
+    impl Verb for GetUsageAllocation {
+        const ACTION: Action = Action::GetUsageAllocation;
+    }
+    impl Verb for Archive {
+        const ACTION: Action = Action::Archive;
+    }
+    impl Verb for Recover {
+        const ACTION: Action = Action::Recover;
     }
     impl Verb for Activate {
         const ACTION: Action = Action::Activate;

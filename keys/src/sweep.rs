@@ -199,6 +199,7 @@ impl Vault {
             | Layer::Resource
             | Layer::Name
             | Layer::IvBudget
+            | Layer::UsageBudget
             | Layer::Bucket
             | Layer::Answer => self.open_record(&row).await?,
         }

@@ -31,6 +31,7 @@ use crate::shelf::Shelf;
 use crate::stream::Streams;
 use crate::tenancy::{Service, service_row};
 use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
+use crate::usage::Shares;
 use crate::wrap::{Binding, ParentKey};
 
 /// Most rows that one search looks at above the store; further ones are not found, and the answer says how many were.
@@ -103,6 +104,7 @@ pub struct Vault {
     pub(crate) randomness: Arc<Randomness>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) budgets: Budgets,
+    pub(crate) shares: Shares,
     pub(crate) streams: Arc<Streams>,
     pub(crate) scopes: Scopes,
     pub(crate) system: SessionId,
@@ -202,6 +204,7 @@ impl Vault {
             randomness,
             cache,
             budgets: Budgets::default(),
+            shares: Shares::default(),
             streams: Arc::default(),
             scopes: Scopes::default(),
             system: parts.system,
@@ -385,29 +388,46 @@ impl Vault {
         authorized: Authorized<V>,
         use_it: impl FnOnce(&[u8], &View) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let entry = self.entry(unit, &authorized, Want::Material).await?;
+        let (entry, view) = self.ready::<V>(unit, &authorized).await?;
+        self.lend(unit, &entry, |bytes| use_it(bytes, &view))?
+    }
+
+    /// An object that may be put to `V` now.
+    pub(crate) async fn ready<V: UsesMaterial>(&self, unit: &Unit, authorized: &Authorized<V>) -> Result<(Arc<Entry>, View), Error> {
+        let entry = self.entry(unit, authorized, Want::Material).await?;
         let view = self.view(&entry);
         self.must_allow::<V>(&view)?;
+        Ok((entry, view))
+    }
+
+    /// Lends the key bytes of an object that is ready.
+    pub(crate) fn lend<R>(&self, unit: &Unit, entry: &Entry, use_it: impl FnOnce(&[u8]) -> R) -> Result<R, Error> {
         let Header { id, generation, .. } = entry.header;
-        let reveal = || self.cache.reveal(&entry)?.ok_or_else(|| Error::corrupt("it has no material", id));
-        scrubbed(|| unit.with_opened((id, generation), reveal, |bytes| use_it(bytes, &view)))?
+        let reveal = || self.cache.reveal(entry)?.ok_or_else(|| Error::corrupt("it has no material", id));
+        scrubbed(|| unit.with_opened((id, generation), reveal, use_it))
     }
 
     /// Would state, dates and usage mask allow `V` now? For what must be decided before anything is spent on the operation.
     pub(crate) fn must_allow<V: UsesMaterial>(&self, view: &View) -> Result<(), Error> {
+        self.must_allow_by_time(view, V::PURPOSE)?;
+        if view.attributes.usage_mask & V::MASK == 0 {
+            return Err(Error::Denied { why: "the Cryptographic Usage Mask of the key does not allow this operation" });
+        }
+        Ok(())
+    }
+
+    /// Would state and dates allow `purpose` now?
+    pub(crate) fn must_allow_by_time(&self, view: &View, purpose: crate::lifecycle::Purpose) -> Result<(), Error> {
         let now = self.now();
-        if !view.state.allows(V::PURPOSE) {
-            let wants = match V::PURPOSE {
+        if !view.state.allows(purpose) {
+            let wants = match purpose {
                 crate::lifecycle::Purpose::Protect => "Active",
                 crate::lifecycle::Purpose::Process | crate::lifecycle::Purpose::Rewrap => "Active or Deactivated",
             };
             return Err(Error::WrongState { is: view.state, wants });
         }
-        if !view.attributes.dates.window_allows(V::PURPOSE, now) {
+        if !view.attributes.dates.window_allows(purpose, now) {
             return Err(Error::WrongState { is: view.state, wants: "a time between Process Start Date and Protect Stop Date" });
-        }
-        if view.attributes.usage_mask & V::MASK == 0 {
-            return Err(Error::Denied { why: "the Cryptographic Usage Mask of the key does not allow this operation" });
         }
         Ok(())
     }
@@ -614,7 +634,10 @@ impl Vault {
                 None => self.entry_of_row(&self.shelf.existing(id).await?, want).await?,
             },
         };
-        if entry.header.generation == authorized.generation() { Ok(entry) } else { Err(Error::Raced) }
+        if entry.header.generation != authorized.generation() {
+            return Err(Error::Raced);
+        }
+        if entry.attributes.archived.is_some() { Err(Error::Archived) } else { Ok(entry) }
     }
 
     /// The entry of a checked row: the cached one, or opened and kept.
@@ -684,6 +707,9 @@ impl Vault {
             return Err(Error::Raced);
         }
         let view = self.view_of_row(&row).await?;
+        if view.attributes.archived.is_some() {
+            return Err(Error::Archived);
+        }
         Ok((row, view))
     }
 

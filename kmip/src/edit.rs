@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use keys::attributes::Attributes;
-use keys::id::Time;
+use keys::id::{Layer, Time};
 use keys::lifecycle::{Dates, State};
 use keys::vault::View;
 
@@ -44,12 +44,14 @@ pub(crate) fn add(view: &View, attribute: &Attribute<'_>, now: Time) -> Result<C
     if row.is_some_and(|row| row.instances == Instances::One) && !instance::indexes(&attributes, name).is_empty() {
         return Err(Failure::invalid(ResultReason::IllegalOperation, format!("{name}: the key has one, use Modify Attribute")));
     }
-    if !instance::is_supported(value) {
+    let is_counted = matches!(value, AttributeValue::UsageLimits(_));
+    if !instance::is_supported(value) || is_counted && view.header.id.layer != Layer::L4 {
         return Err(denied(name, "a symmetric key of a core has no such attribute"));
     }
     if let Some(row) = row {
         must_be_changeable(row, view, now)?;
     }
+    must_not_set_the_count(value)?;
     let index = instance::next_index(&attributes, name);
     instance::put(&mut attributes, index, value)?;
     check_dates(view, &attributes.dates, now)?;
@@ -78,6 +80,7 @@ pub(crate) fn modify(view: &View, attribute: &Attribute<'_>, now: Time, version:
     if let Some(row) = row {
         must_be_changeable(row, view, now)?;
     }
+    must_not_set_the_count(value)?;
     let loosens = match value {
         AttributeValue::Sensitive(value) => attributes.sensitive && !value,
         AttributeValue::Extractable(value) => !attributes.extractable && *value,
@@ -137,6 +140,19 @@ fn must_be_the_clients(value: &AttributeValue<'_>) -> Result<(), Failure> {
         other => other.standard().is_some_and(|name| name.row().set_by == SetBy::Server),
     };
     if is_servers { Err(denied(value.name(), READ_ONLY)) } else { Ok(()) }
+}
+
+/// 3.21: how much of a limit is left is the server's to say.
+fn must_not_set_the_count(value: &AttributeValue<'_>) -> Result<(), Failure> {
+    match value {
+        AttributeValue::UsageLimits(limits) if limits.count.is_some() => Err(denied(value.name(), "Usage Limits Count is the server's")),
+        _ => Ok(()),
+    }
+}
+
+/// A limit is fixed once something was given of it (3.21).
+pub(crate) fn must_be_unused(name: &str, is_usage_begun: bool) -> Result<(), Failure> {
+    if is_usage_begun { Err(denied(name, "the key is in use: its limits stay what they are")) } else { Ok(()) }
 }
 
 /// The links of a key to what it replaces and what replaces it stay.

@@ -1,11 +1,11 @@
 //! Where each attribute that a client may set is kept: its instances are listed, put and taken here and nowhere else.
 
-use keys::attributes::{Attributes, Group, NAMES_MAX, Name, Other};
+use keys::attributes::{Attributes, Group, NAMES_MAX, Name, Other, UsageLimits};
 use keys::id::Time;
 use keys::lifecycle::Dates;
 
 use crate::attribute::{AttributeName, AttributeValue};
-use crate::enums::{LinkType, NameType, ResultReason};
+use crate::enums::{LinkType, NameType, ResultReason, UsageLimitsUnit};
 use crate::error::excerpt;
 use crate::failure::Failure;
 use crate::object;
@@ -22,7 +22,7 @@ pub(crate) const OBJECT_GROUPS_MAX: usize = 16;
 /// First and last second that a date may have: years 1 and 9999.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
-/// Whether a symmetric key of a core can have this attribute by a client's wish.
+/// Whether an object can have this attribute by a client's wish; a key of a core, all but Usage Limits.
 pub(crate) fn is_supported(value: &AttributeValue<'_>) -> bool {
     use AttributeValue as A;
     matches!(
@@ -45,6 +45,7 @@ pub(crate) fn is_supported(value: &AttributeValue<'_>) -> bool {
             | A::ProcessStartDate(_)
             | A::ProtectStopDate(_)
             | A::Sensitive(_)
+            | A::UsageLimits(_)
     )
 }
 
@@ -60,6 +61,7 @@ pub(crate) fn indexes(attributes: &Attributes, name: &str) -> Vec<u32> {
         Some(AttributeName::ProcessStartDate) => one(dates.process_start.is_some()),
         Some(AttributeName::ProtectStopDate) => one(dates.protect_stop.is_some()),
         Some(AttributeName::DeactivationDate) => one(dates.deactivation.is_some()),
+        Some(AttributeName::UsageLimits) => one(attributes.usage_limits.is_some()),
         Some(
             AttributeName::CryptographicAlgorithm
             | AttributeName::CryptographicLength
@@ -93,6 +95,10 @@ pub(crate) fn value<'a>(attributes: &'a Attributes, name: &str, index: u32) -> O
         Some(AttributeName::ObjectGroup) => {
             attributes.object_groups.iter().find(|group| group.index == index).map(|group| AttributeValue::ObjectGroup(&group.value))
         }
+        Some(AttributeName::UsageLimits) => attributes.usage_limits.map(|limits| {
+            let total = i64::try_from(limits.total).ok();
+            AttributeValue::UsageLimits(object::UsageLimits { total, count: None, unit: UsageLimitsUnit::of(limits.unit) })
+        }),
         _ => attributes.others.iter().find(|other| other.name == name && other.index == index).and_then(view::stored),
     }
 }
@@ -102,7 +108,7 @@ pub(crate) fn value<'a>(attributes: &'a Attributes, name: &str, index: u32) -> O
 /// # Errors
 /// Invalid Field for a value that cannot be meant; Index Out of Bounds for more instances than are kept.
 pub(crate) fn put(attributes: &mut Attributes, index: u32, value: &AttributeValue<'_>) -> Result<(), Failure> {
-    let Attributes { names, dates, object_groups, sensitive, extractable, .. } = attributes;
+    let Attributes { names, dates, object_groups, sensitive, extractable, .. } = &mut *attributes;
     match value {
         AttributeValue::Name(name) => put_name(names, index, name)?,
         AttributeValue::ActivationDate(date) => dates.activation = Some(time("Activation Date", *date)?),
@@ -112,7 +118,7 @@ pub(crate) fn put(attributes: &mut Attributes, index: u32, value: &AttributeValu
         AttributeValue::ObjectGroup(group) => put_group(object_groups, index, group)?,
         AttributeValue::Sensitive(value) => *sensitive = *value,
         AttributeValue::Extractable(value) => *extractable = *value,
-        AttributeValue::UsageLimits(_) => return Err(Failure::unsupported("Usage Limits are not offered by a core")),
+        AttributeValue::UsageLimits(limits) => attributes.usage_limits = Some(usage_limits(attributes.usage_limits, limits)?),
         AttributeValue::ApplicationSpecificInformation(information) if information.data.is_none() => {
             let message = "Application Specific Information: Application Data is needed, the server makes none for any namespace";
             return Err(Failure::invalid(ResultReason::ApplicationNamespaceNotSupported, message));
@@ -122,6 +128,33 @@ pub(crate) fn put(attributes: &mut Attributes, index: u32, value: &AttributeValu
         }
         value if is_supported(value) => keep(&mut attributes.others, index, value)?,
         other => return Err(Failure::field(format!("{}: a symmetric key of a core has no such attribute", other.name()))),
+    }
+    Ok(())
+}
+
+/// 3.21: a client says Total and Unit, or corrects one of them; the Count is the server's and passed over.
+fn usage_limits(before: Option<UsageLimits>, asked: &object::UsageLimits) -> Result<UsageLimits, Failure> {
+    let total = match asked.total {
+        Some(total) => u64::try_from(total).ok().filter(|total| *total > 0),
+        None => before.map(|before| before.total),
+    };
+    let total = total.ok_or_else(|| Failure::field("Usage Limits: Usage Limits Total is a number above 0"))?;
+    let unit = match asked.unit {
+        Some(unit @ (UsageLimitsUnit::Byte | UsageLimitsUnit::Object)) => Some(unit.number()),
+        Some(UsageLimitsUnit::Extension(_)) => None,
+        None => before.map(|before| before.unit),
+    };
+    let unit = unit.ok_or_else(|| Failure::field("Usage Limits: Usage Limits Unit is Byte or Object"))?;
+    Ok(UsageLimits { total, unit })
+}
+
+/// Refuses Usage Limits at a core, which counts none.
+///
+/// # Errors
+/// Feature Not Supported.
+pub(crate) fn must_be_countable(attributes: &Attributes, is_core: bool) -> Result<(), Failure> {
+    if is_core && attributes.usage_limits.is_some() {
+        return Err(Failure::unsupported("Usage Limits are not offered by a core"));
     }
     Ok(())
 }
@@ -175,6 +208,7 @@ pub(crate) fn take(attributes: &mut Attributes, name: &str, index: u32) {
     match AttributeName::of(name) {
         Some(AttributeName::Name) => attributes.names.retain(|name| name.index != index),
         Some(AttributeName::ObjectGroup) => attributes.object_groups.retain(|group| group.index != index),
+        Some(AttributeName::UsageLimits) => attributes.usage_limits = None,
         _ => attributes.others.retain(|other| other.name != name || other.index != index),
     }
 }

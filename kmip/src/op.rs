@@ -1,6 +1,7 @@
 //! The operations offered, one file each: a typed request, a few verbs of the vault, the response payload.
 
 mod activate;
+mod archive;
 mod attribute;
 mod check;
 mod create;
@@ -11,10 +12,12 @@ mod encrypt;
 mod get;
 mod get_attribute_list;
 mod get_attributes;
+mod get_usage_allocation;
 mod hash;
 mod locate;
 mod mac;
 pub(crate) mod object_key;
+mod obtain_lease;
 mod query;
 mod re_key;
 mod register;
@@ -30,10 +33,10 @@ use crate::failure::Failure;
 use crate::forward;
 use crate::message::{OperationNumber, RequestBatchItem};
 use crate::payload::{
-    ActivateRequest, AddAttributeRequest, CheckRequest, CreateRequest, DecryptRequest, DeleteAttributeRequest, DestroyRequest,
-    DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest, GetAttributesRequest, GetRequest, HashRequest,
-    LocateRequest, MacRequest, MacVerifyRequest, ModifyAttributeRequest, QueryRequest, ReKeyRequest, RegisterRequest, RevokeRequest,
-    RngRetrieveRequest, RngSeedRequest,
+    ActivateRequest, AddAttributeRequest, ArchiveRequest, CheckRequest, CreateRequest, DecryptRequest, DeleteAttributeRequest,
+    DestroyRequest, DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest, GetAttributesRequest, GetRequest,
+    GetUsageAllocationRequest, HashRequest, LocateRequest, MacRequest, MacVerifyRequest, ModifyAttributeRequest, ObtainLeaseRequest,
+    QueryRequest, ReKeyRequest, RecoverRequest, RegisterRequest, RevokeRequest, RngRetrieveRequest, RngSeedRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
@@ -53,9 +56,13 @@ const OFFERED: &[(Operation, Action, By)] = &[
     (Operation::AddAttribute, Action::AddAttribute, By::All),
     (Operation::ModifyAttribute, Action::ModifyAttribute, By::All),
     (Operation::DeleteAttribute, Action::DeleteAttribute, By::All),
+    (Operation::ObtainLease, Action::ObtainLease, By::Edge),
+    (Operation::GetUsageAllocation, Action::GetUsageAllocation, By::Edge),
     (Operation::Activate, Action::Activate, By::All),
     (Operation::Revoke, Action::Revoke, By::All),
     (Operation::Destroy, Action::Destroy, By::All),
+    (Operation::Archive, Action::Archive, By::Edge),
+    (Operation::Recover, Action::Recover, By::Edge),
     (Operation::Query, Action::Query, By::All),
     (Operation::DiscoverVersions, Action::DiscoverVersions, By::All),
     (Operation::Encrypt, Action::Encrypt, By::All),
@@ -111,8 +118,9 @@ pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Ac
 /// Whether the operation leaves an object in the ID Placeholder, or (Check) says whether what is there may be used. Its failure has to empty
 /// it: what follows in the batch was meant for that object and no other.
 pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
-    let deciding = [Operation::Create, Operation::Register, Operation::ReKey, Operation::Locate, Operation::Check, Operation::Export];
-    deciding.into_iter().any(|one| operation == one.into())
+    let making = [Operation::Create, Operation::Register, Operation::ReKey];
+    let deciding = [Operation::Locate, Operation::Check, Operation::Recover, Operation::Export];
+    making.into_iter().chain(deciding).any(|one| operation == one.into())
 }
 
 /// Does one item and writes the response payload. What it wrote or staged before it failed is the caller's to take back.
@@ -140,9 +148,15 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::DeleteAttribute) => {
             Box::pin(attribute::delete(context, DeleteAttributeRequest::decode(payload, rules)?, out)).await
         }
+        Some(Operation::ObtainLease) => Box::pin(obtain_lease::run(context, ObtainLeaseRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::GetUsageAllocation) => {
+            Box::pin(get_usage_allocation::run(context, GetUsageAllocationRequest::decode(payload, rules)?, out)).await
+        }
         Some(Operation::Activate) => Box::pin(activate::run(context, ActivateRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Revoke) => Box::pin(revoke::run(context, RevokeRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Destroy) => Box::pin(destroy::run(context, DestroyRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::Archive) => Box::pin(archive::archive(context, ArchiveRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::Recover) => Box::pin(archive::recover(context, RecoverRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Query) => query::run(context, &QueryRequest::decode(payload, rules)?, out),
         Some(Operation::DiscoverVersions) => discover_versions::run(context, &DiscoverVersionsRequest::decode(payload, rules)?, out),
         Some(Operation::Encrypt) => encrypt::run(context, EncryptRequest::decode(payload, rules)?, out).await,

@@ -238,6 +238,38 @@ message! {
 }
 
 message! {
+    /// Obtain Lease, 4.17.
+    #[derive(Default)]
+    struct ObtainLeaseRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Obtain Lease, 4.17: how long it lasts, and what the client knows since when.
+    struct ObtainLeaseResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,  required, V1_0..=V1_4;
+        LEASE_TIME:        lease_time,        Interval, required, V1_0..=V1_4;
+        LAST_CHANGE_DATE:  last_change_date,  DateTime, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get Usage Allocation, 4.18.
+    struct GetUsageAllocationRequest<'a> {
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str, optional, V1_0..=V1_4;
+        USAGE_LIMITS_COUNT: usage_limits_count, i64,     required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Get Usage Allocation, 4.18: done.
+    struct GetUsageAllocationResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
+    }
+}
+
+message! {
     /// Activate, 4.19.
     #[derive(Default)]
     struct ActivateRequest<'a> {
@@ -279,6 +311,36 @@ message! {
 message! {
     /// Destroy, 4.21: done.
     struct DestroyResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Archive, 4.22.
+    #[derive(Default)]
+    struct ArchiveRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Archive, 4.22: done.
+    struct ArchiveResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Recover, 4.23.
+    #[derive(Default)]
+    struct RecoverRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Recover, 4.23: done.
+    struct RecoverResponse<'a> {
         UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_0..=V1_4;
     }
 }
@@ -490,9 +552,13 @@ calls! {
     AddAttributeRequest<'_>     => AddAttribute,     AddAttributeResponse<'a>;
     ModifyAttributeRequest<'_>  => ModifyAttribute,  ModifyAttributeResponse<'a>;
     DeleteAttributeRequest<'_>  => DeleteAttribute,  DeleteAttributeResponse<'a>;
+    ObtainLeaseRequest<'_>      => ObtainLease,      ObtainLeaseResponse<'a>;
+    GetUsageAllocationRequest<'_> => GetUsageAllocation, GetUsageAllocationResponse<'a>;
     ActivateRequest<'_>         => Activate,         ActivateResponse<'a>;
     RevokeRequest<'_>           => Revoke,           RevokeResponse<'a>;
     DestroyRequest<'_>          => Destroy,          DestroyResponse<'a>;
+    ArchiveRequest<'_>          => Archive,          ArchiveResponse<'a>;
+    RecoverRequest<'_>          => Recover,          RecoverResponse<'a>;
     QueryRequest                => Query,            QueryResponse<'a>;
     DiscoverVersionsRequest     => DiscoverVersions, DiscoverVersionsResponse;
     EncryptRequest<'_>          => Encrypt,          EncryptResponse<'a>;

@@ -33,10 +33,12 @@ pub fn reason(error: &Error) -> ResultReason {
 pub(crate) fn domain_reason(error: &keys::Error) -> ResultReason {
     match error {
         keys::Error::NotFound => ResultReason::ItemNotFound,
-        keys::Error::WrongState { is: State::Retired, .. } => ResultReason::ObjectArchived,
+        keys::Error::Archived | keys::Error::WrongState { is: State::Retired, .. } => ResultReason::ObjectArchived,
+        keys::Error::Unlimited => ResultReason::IllegalOperation,
         keys::Error::Denied { .. }
         | keys::Error::WrongState { .. }
         | keys::Error::IvsExhausted { .. }
+        | keys::Error::UsageExhausted { .. }
         | keys::Error::Replaced { .. }
         | keys::Error::Withdrawn { .. } => ResultReason::PermissionDenied,
         keys::Error::NotExtractable => ResultReason::NotExtractable,

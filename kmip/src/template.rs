@@ -1,7 +1,7 @@
 //! What a client asks of a new key, read from its Template-Attribute.
 
 use keys::attributes::Attributes;
-use keys::id::Time;
+use keys::id::{Layer, Time};
 use keys::policy::NodeRole;
 use keys::row::Header;
 
@@ -118,6 +118,7 @@ pub(crate) fn change(template: &TemplateAttribute<'_>, attributes: &mut Attribut
         let index = if is_single(value) { 0 } else { instance::next_index(attributes, name) };
         instance::put(attributes, index, value)?;
     }
+    instance::must_be_countable(attributes, old.id.layer != Layer::L4)?;
     instance::check_order(&attributes.dates)?;
     instance::check_future(&attributes.dates, now)
 }
@@ -185,6 +186,7 @@ impl Draft {
             }
             NodeRole::Core | NodeRole::Edge => length(algorithm, bits)?,
         };
+        instance::must_be_countable(&attributes, node == NodeRole::Core)?;
         attributes.usage_mask = match node {
             NodeRole::Core => usage_mask(mask)?,
             NodeRole::Edge => any_mask(mask)?,

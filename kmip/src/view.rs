@@ -6,15 +6,17 @@ use keys::lifecycle;
 use keys::policy::verb;
 use keys::vault::View;
 
-use crate::attribute::{Attribute, AttributeValue, Instances};
+use crate::attribute::{Attribute, AttributeName, AttributeValue, Instances};
 use crate::context::Context;
-use crate::enums::{CryptographicAlgorithm, HashingAlgorithm, KeyFormatType, LinkType, NameType, ObjectType, RevocationReasonCode, State};
+use crate::enums::{
+    CryptographicAlgorithm, HashingAlgorithm, KeyFormatType, LinkType, NameType, ObjectType, RevocationReasonCode, State, UsageLimitsUnit,
+};
 use crate::failure::Failure;
 use crate::instance::encoded;
 use crate::mask::CryptographicUsageMask;
-use crate::object::{self, RevocationReason};
+use crate::object::{self, RevocationReason, UsageLimits};
 use crate::schema::Rules;
-use crate::ttlv::{ByteString, DateTime, Item, Value};
+use crate::ttlv::{ByteString, DateTime, Interval, Item, Value};
 use crate::version::ProtocolVersion;
 
 /// Where an object stands: its layer.
@@ -47,6 +49,9 @@ pub(crate) fn kept_number(attributes: &Attributes, name: &str) -> Option<u32> {
     }
 }
 
+/// For how long the client of an edge may go by what it knows of an object.
+pub(crate) const LEASE: Interval = Interval(3600);
+
 /// What has to be looked up before an object's attributes can be told.
 #[derive(Debug)]
 pub(crate) struct Surroundings {
@@ -54,6 +59,8 @@ pub(crate) struct Surroundings {
     links: Vec<String>,
     service: Option<String>,
     parent: Option<String>,
+    /// How much of its Usage Limits is left.
+    usage_left: Option<u64>,
     /// May the client know the digest of the material?
     has_digest: bool,
 }
@@ -72,9 +79,13 @@ impl Surroundings {
             }),
             false => None,
         };
+        let usage_left = match &view.attributes.usage_limits {
+            Some(limits) if wanted(AttributeName::UsageLimits.row().name) => Some(context.vault.usage_left(view.header.id, limits).await?),
+            _ => None,
+        };
         let links = links(&view.attributes).map(|(_, (_, id))| id.to_string()).collect();
         let may_get = view.header.id.layer == Layer::L4 && context.grants.check::<verb::Get>(&view.header).is_ok();
-        Ok(Self { id: view.header.id.to_string(), links, service, parent, has_digest: may_get })
+        Ok(Self { id: view.header.id.to_string(), links, service, parent, usage_left, has_digest: may_get })
     }
 }
 
@@ -150,6 +161,12 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
     values.extend(dates.destroy.map(|time| A::DestroyDate(date(time))));
     values.extend(dates.compromise_occurrence.map(|time| A::CompromiseOccurrenceDate(date(time))));
     values.extend(dates.compromise.map(|time| A::CompromiseDate(date(time))));
+    values.extend((header.id.layer == Layer::L4).then_some(A::LeaseTime(LEASE)));
+    values.extend(attributes.usage_limits.map(|limits| {
+        let number = |units: u64| i64::try_from(units).ok();
+        let (total, count) = (number(limits.total), around.usage_left.and_then(number));
+        A::UsageLimits(UsageLimits { total, count, unit: UsageLimitsUnit::of(limits.unit) })
+    }));
     values.extend(attributes.digest.as_ref().filter(|_| around.has_digest).map(|digest| {
         A::Digest(object::Digest {
             hashing_algorithm: Some(HashingAlgorithm::Sha256),
@@ -198,6 +215,7 @@ pub(crate) fn layer_name(layer: Layer) -> &'static str {
         | Layer::AttributeKey
         | Layer::Name
         | Layer::IvBudget
+        | Layer::UsageBudget
         | Layer::Bucket
         | Layer::Answer
         | Layer::Resource

@@ -185,14 +185,14 @@ macro_rules! structures {
 }
 
 const STRUCTURES: &[(&str, &[Row])] = structures! {
-    ActivateRequest ActivateResponse AddAttributeRequest AddAttributeResponse AlternativeName ApplicationSpecificInformation Authentication CapabilityInformation
+    ActivateRequest ActivateResponse AddAttributeRequest AddAttributeResponse AlternativeName ApplicationSpecificInformation ArchiveRequest ArchiveResponse Authentication CapabilityInformation
     CertificateIdentifier CertificateIssuer CertificateSubject CheckRequest CheckResponse CreateRequest CreateResponse Credential
     CryptographicDomainParameters CryptographicParameters DecryptRequest DecryptResponse DeleteAttributeRequest DeleteAttributeResponse
     DestroyRequest DestroyResponse Digest DiscoverVersionsRequest DiscoverVersionsResponse EncryptRequest EncryptResponse ExportRequest
     ExportResponse ExtensionInformation GetAttributeListRequest GetAttributeListResponse GetAttributesRequest GetAttributesResponse
-    GetRequest GetResponse HashRequest HashResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link LocateRequest LocateResponse
-    MacRequest MacResponse MacVerifyRequest MacVerifyResponse MessageExtension ModifyAttributeRequest ModifyAttributeResponse Name Nonce OpaqueObject PlainKeyValue ProfileInformation QueryRequest QueryResponse
-    ReKeyRequest ReKeyResponse RegisterRequest RegisterResponse RequestBatchItem RequestHeader RequestMessage ResponseBatchItem ResponseHeader ResponseMessage
+    GetRequest GetResponse GetUsageAllocationRequest GetUsageAllocationResponse HashRequest HashResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link LocateRequest LocateResponse
+    MacRequest MacResponse MacVerifyRequest MacVerifyResponse MessageExtension ModifyAttributeRequest ModifyAttributeResponse Name Nonce ObtainLeaseRequest ObtainLeaseResponse OpaqueObject PlainKeyValue ProfileInformation QueryRequest QueryResponse
+    ReKeyRequest ReKeyResponse RecoverRequest RecoverResponse RegisterRequest RegisterResponse RequestBatchItem RequestHeader RequestMessage ResponseBatchItem ResponseHeader ResponseMessage
     RevocationReason RevokeRequest RevokeResponse RngParameters RngRetrieveRequest RngRetrieveResponse RngSeedRequest RngSeedResponse SecretData SymmetricKey TemplateAttribute TransparentSymmetricKey UsageLimits ValidationInformation
     VersionNumber WrappingKeyInformation X509CertificateIdentifier X509CertificateIssuer X509CertificateSubject
 };

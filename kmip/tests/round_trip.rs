@@ -625,6 +625,14 @@ structures! {
     get_attribute_list_response: GetAttributeListResponse<'static> { unique_identifier attribute_names }
     activate_request: ActivateRequest<'static> { unique_identifier }
     activate_response: ActivateResponse<'static> { unique_identifier }
+    archive_request: ArchiveRequest<'static> { unique_identifier }
+    archive_response: ArchiveResponse<'static> { unique_identifier }
+    recover_request: RecoverRequest<'static> { unique_identifier }
+    recover_response: RecoverResponse<'static> { unique_identifier }
+    obtain_lease_request: ObtainLeaseRequest<'static> { unique_identifier }
+    obtain_lease_response: ObtainLeaseResponse<'static> { unique_identifier lease_time last_change_date }
+    get_usage_allocation_request: GetUsageAllocationRequest<'static> { unique_identifier usage_limits_count }
+    get_usage_allocation_response: GetUsageAllocationResponse<'static> { unique_identifier }
     revoke_request: RevokeRequest<'static> { unique_identifier revocation_reason compromise_occurrence_date }
     revoke_response: RevokeResponse<'static> { unique_identifier }
     destroy_request: DestroyRequest<'static> { unique_identifier }

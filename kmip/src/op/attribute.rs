@@ -8,7 +8,7 @@ use keys::row::Header;
 use keys::tenancy::Service;
 use keys::vault::View;
 
-use crate::attribute::{Attribute, AttributeValue};
+use crate::attribute::{Attribute, AttributeName, AttributeValue};
 use crate::context::Context;
 use crate::edit::{self, Changed};
 use crate::enums::ResultReason;
@@ -47,6 +47,7 @@ pub(super) async fn add(context: &mut Context<'_>, request: AddAttributeRequest<
     let named = context.object::<verb::AddAttribute>(request.unique_identifier).await?;
     let home = Home::of(context, &named.header).await?;
     home.must_be_of_no_other(context, &request.attribute.value).await?;
+    must_be_unused(context, &named.header, request.attribute.value.name()).await?;
     let mut index = 0;
     let add = |view: &View, now| home.changed(view, edit::add(view, &request.attribute, now), &mut index);
     let view = context.vault.edit(context.unit, named.authorized, add).await.map_err(|Refused(failure)| failure)?;
@@ -61,6 +62,7 @@ pub(super) async fn modify(context: &mut Context<'_>, request: ModifyAttributeRe
     let named = context.object::<verb::ModifyAttribute>(request.unique_identifier).await?;
     let home = Home::of(context, &named.header).await?;
     home.must_be_of_no_other(context, &request.attribute.value).await?;
+    must_be_unused(context, &named.header, request.attribute.value.name()).await?;
     let version = out.version();
     let mut index = 0;
     let modify = |view: &View, now| home.changed(view, edit::modify(view, &request.attribute, now, version), &mut index);
@@ -76,6 +78,7 @@ pub(super) async fn delete(context: &mut Context<'_>, request: DeleteAttributeRe
     let named = context.object::<verb::DeleteAttribute>(request.unique_identifier).await?;
     let home = Home::of(context, &named.header).await?;
     let DeleteAttributeRequest { attribute_name: name, attribute_index, .. } = request;
+    must_be_unused(context, &named.header, name).await?;
     let version = out.version();
     let (mut index, mut deleted) = (0, vec![]);
     let delete = |view: &View, _| {
@@ -92,6 +95,14 @@ pub(super) async fn delete(context: &mut Context<'_>, request: DeleteAttributeRe
     out.encoded(&deleted);
     out.close(payload);
     Ok(())
+}
+
+/// Usage Limits of which something was given away stay what they are.
+async fn must_be_unused(context: &Context<'_>, header: &Header, name: &str) -> Result<(), Failure> {
+    if AttributeName::of(name) != Some(AttributeName::UsageLimits) {
+        return Ok(());
+    }
+    edit::must_be_unused(name, context.vault.is_usage_begun(header.id).await?)
 }
 
 impl Home {

@@ -1,5 +1,6 @@
 //! Check, 4.10: whether the client may use a key in some way, and if not, what stands against it.
 
+use keys::id::Layer;
 use keys::lifecycle::{Purpose, State};
 use keys::policy::verb::{self, UsesMaterial};
 use keys::row::Header;
@@ -13,6 +14,7 @@ use crate::payload::{CheckRequest, CheckResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
 use crate::ttlv::{Interval, Writer};
+use crate::view::LEASE;
 
 pub(super) async fn run(context: &mut Context<'_>, request: CheckRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let named = context.object::<verb::Check>(request.unique_identifier).await?;
@@ -27,10 +29,16 @@ pub(super) async fn run(context: &mut Context<'_>, request: CheckRequest<'_>, ou
         return Err(Failure::field("Usage Limits Count: it is not negative"));
     }
     let allowed = allowed(context, &named.header, &view);
+    let left = match &view.attributes.usage_limits {
+        Some(limits) => context.vault.usage_left(named.header.id, limits).await?,
+        None => u64::MAX,
+    };
+    let leases = if named.header.id.layer == Layer::L4 { LEASE } else { Interval(0) };
     let against = CheckResponse {
+        usage_limits_count: request.usage_limits_count.filter(|count| u64::try_from(*count).is_ok_and(|count| count > left)),
         cryptographic_usage_mask: request.cryptographic_usage_mask.filter(|wanted| !allowed.has(*wanted)),
-        // A core grants no leases. Its keys have no Usage Limits, so no count is too large.
-        lease_time: request.lease_time.filter(|lease| *lease != Interval(0)),
+        // A core grants no leases.
+        lease_time: request.lease_time.filter(|lease| lease.0 > leases.0),
         ..CheckResponse::default()
     };
     if against != CheckResponse::default() {
@@ -49,6 +57,8 @@ fn allowed(context: &Context<'_>, header: &Header, view: &View) -> Mask {
     let uses = [
         (Mask::ENCRYPT, context.grants.check::<verb::Encrypt>(header).is_ok() && may(verb::Encrypt::PURPOSE)),
         (Mask::DECRYPT, context.grants.check::<verb::Decrypt>(header).is_ok() && may(verb::Decrypt::PURPOSE)),
+        (Mask::MAC_GENERATE, context.grants.check::<verb::Mac>(header).is_ok() && may(verb::Mac::PURPOSE)),
+        (Mask::MAC_VERIFY, context.grants.check::<verb::MacVerify>(header).is_ok() && may(verb::MacVerify::PURPOSE)),
         (Mask::WRAP_KEY, context.grants.check::<verb::WrapWith>(header).is_ok() && may(Purpose::Protect)),
     ];
     let own = Mask(view.attributes.usage_mask.cast_signed());

@@ -5,6 +5,7 @@ use cipher::mode::{self, GcmTag, Mode};
 use cipher::stream::{self, STATE_BYTES};
 use keys::policy::{Action, NodeRole, Principal, verb};
 use keys::stream::{Kind, Progress, Turn};
+use keys::usage::Protected;
 use keys::vault::{Vault, View};
 use secret::Key;
 
@@ -79,10 +80,11 @@ fn own_iv<'a>(context: &Context<'_>, request: &EncryptRequest<'a>) -> Result<Opt
 async fn begin(context: &mut Context<'_>, named: Named<'_, verb::Encrypt>, job: &Job<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let vault = context.vault;
     let ready = |key: &[u8], view: &View| {
-        let scheme = Scheme::of(job.request.cryptographic_parameters.as_ref(), view, vault.node());
-        Ok(scheme.and_then(|scheme| Ok((scheme, job.encrypt(scheme, key, view, None, out)?))))
+        let scheme = Scheme::of(job.request.cryptographic_parameters.as_ref(), view, vault.node())?;
+        Ok::<_, Failure>((scheme, job.encrypt(scheme, key, view, None, out)?))
     };
-    let (scheme, mut step) = vault.open(context.unit, named.authorized, ready).await??;
+    let protected = Protected::object(job.data.len());
+    let (scheme, mut step) = vault.protect(context.unit, named.authorized, protected, ready).await?;
     if matches!(scheme, Scheme::Gcm { .. }) && job.own_iv.is_some() {
         if context.gcm_caller_iv == CallerIvs::Refuse {
             return Err(Failure::field("IV/Counter/Nonce: this edge makes the IVs of GCM itself (kmip.gcm_caller_iv)"));
@@ -92,6 +94,7 @@ async fn begin(context: &mut Context<'_>, named: Named<'_, verb::Encrypt>, job: 
     if let Step::NeedsIvs = step {
         let iv = vault.gcm_iv(&named.header).await?;
         let again = context.grants.check::<verb::Encrypt>(&named.header)?;
+        // What it protects was taken from the key's limits already.
         step = vault.open(context.unit, again, |key, view| Ok(job.encrypt(scheme, key, view, Some(iv), out))).await??;
     }
     if let Step::GoesOn(turn, progress) = step {
@@ -243,15 +246,15 @@ async fn go_on(
     let Some((turn, Progress::Running(before))) = turn else { return Err(not_under_way()) };
     let random = vault.filling()?;
     let more = |key: &[u8], view: &View| {
-        Ok(if !turn.holds_for(view) {
+        if !turn.holds_for(view) {
             Err(not_under_way())
         } else if next.is_last {
             last(turn.kind(), key, &before, (next.data, &random), out).map(|()| None)
         } else {
             middle(turn.kind(), key, &before, next.data, out).map(Some)
-        })
+        }
     };
-    if let Some(after) = vault.open(context.unit, named.authorized, more).await?? {
+    if let Some(after) = vault.protect(context.unit, named.authorized, Protected::part(next.data.len()), more).await? {
         out.bytes(Tag::CORRELATION_VALUE, ByteString(turn.value()));
         vault.keep_stream(context.unit, turn, Progress::Running(after))?;
     }

@@ -7,6 +7,7 @@ use keys::policy::verb::{self, UsesMaterial};
 use keys::policy::{Authorized, Principal};
 use keys::row::Algorithm;
 use keys::stream::{Hashing, Kind, Progress};
+use keys::usage::Protected;
 use keys::vault::{Vault, View};
 use secret::Bytes;
 
@@ -84,20 +85,19 @@ impl Job<'_> {
 
     async fn whole<V: UsesMaterial>(&self, context: &Context<'_>, authorized: Authorized<V>, data: &[u8]) -> Result<Step, Failure> {
         let mac = |key: &[u8], view: &View| {
-            Ok(algorithm(self.parameters, view).and_then(|algorithm| {
-                let mut mac = vec![0; algorithm.bytes()];
-                algorithm.whole(key, &[data], &mut mac).map_err(failed)?;
-                Ok(mac)
-            }))
+            let algorithm = algorithm(self.parameters, view)?;
+            let mut mac = vec![0; algorithm.bytes()];
+            algorithm.whole(key, &[data], &mut mac).map_err(failed)?;
+            Ok::<_, Failure>(mac)
         };
-        let mac = context.vault.open(context.unit, authorized, mac).await??;
+        let mac = context.vault.protect(context.unit, authorized, Protected::object(data.len()), mac).await?;
         Ok(Step::Done { mac, claimed: self.claimed.map(<[u8]>::to_vec) })
     }
 
     async fn first<V: UsesMaterial>(&self, context: &mut Context<'_>, authorized: Authorized<V>, data: &[u8]) -> Result<Step, Failure> {
         let (vault, principal) = (context.vault, context.principal);
-        let begin = |key: &[u8], view: &View| Ok(self.begin(vault, principal, key, view, data));
-        let (turn, hashing) = vault.open(context.unit, authorized, begin).await??;
+        let begin = |key: &[u8], view: &View| self.begin(vault, principal, key, view, data);
+        let (turn, hashing) = vault.protect(context.unit, authorized, Protected::object(data.len()), begin).await?;
         let value = turn.value().to_vec();
         vault.keep_stream(context.unit, turn, Progress::Hashing(hashing))?;
         Ok(Step::GoesOn(value))
@@ -142,16 +142,16 @@ impl Job<'_> {
             return Err(Failure::field("MAC Data: it is longer than the code of this algorithm"));
         }
         let more = |key: &[u8], view: &View| {
-            Ok(if !turn.holds_for(view) || self.asks_for_another(algorithm, view) {
+            if !turn.holds_for(view) || self.asks_for_another(algorithm, view) {
                 Err(not_under_way())
             } else if next.is_last {
                 let mut mac = vec![0; algorithm.bytes()];
                 state.expose(|state| algorithm.last(key, state, next.data, &mut mac)).map_err(failed).map(|()| Err(mac))
             } else {
                 after(algorithm, key, &state, next.data).map(Ok)
-            })
+            }
         };
-        match vault.open(context.unit, authorized, more).await?? {
+        match vault.protect(context.unit, authorized, Protected::part(next.data.len()), more).await? {
             Err(mac) => Ok(Step::Done { mac, claimed }),
             Ok(state) => {
                 let value = turn.value().to_vec();

@@ -9,6 +9,7 @@ mod edge;
 mod edge_crypto;
 mod edge_keys;
 mod edge_mac;
+mod edge_usage;
 mod edit;
 mod fakes;
 mod get;
