@@ -21,6 +21,7 @@ mod key_block;
 mod mask;
 mod message;
 mod names;
+pub mod notation;
 mod object;
 mod op;
 mod part;

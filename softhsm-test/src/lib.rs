@@ -11,6 +11,7 @@ mod edge;
 pub mod https;
 pub mod memscan;
 mod people;
+pub mod raw;
 pub mod requests;
 pub mod soak;
 mod softhsm;
