@@ -1,14 +1,18 @@
 //! A KMIP client over mutual TLS: one connection, one request at a time, blocking.
 
+mod https;
+
 use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kmip::{Batch, Call, Frames, Framing, ProtocolVersion, Sent};
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConnection, HandshakeKind, StreamOwned};
 
 use crate::tls::{ClientTls, TlsError};
+
+pub use https::post;
 
 /// How long a TCP connection may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -30,6 +34,17 @@ pub struct Endpoint {
     pub cert: PathBuf,
     /// PEM file with our private key.
     pub key: PathBuf,
+}
+
+impl Endpoint {
+    /// Reads the files and says whom to expect.
+    ///
+    /// # Errors
+    /// `Address` or `Files`.
+    pub fn tls(&self) -> Result<ClientTls, KmipError> {
+        let name = self.server_name.as_deref().map_or_else(|| host(&self.server), Ok)?;
+        Ok(ClientTls::load(&self.ca, &self.cert, &self.key, name)?)
+    }
 }
 
 /// Why a request has no answer.
@@ -80,6 +95,14 @@ pub enum KmipError {
         /// How long we waited.
         seconds: u64,
     },
+    /// It speaks HTTPS, but does not take the request.
+    #[error("{server} answered POST /kmip with HTTP status {status}: give the address at which it takes KMIP over HTTPS")]
+    Http {
+        /// The address.
+        server: String,
+        /// The status.
+        status: u16,
+    },
     /// The server refused, or its answer cannot be used.
     #[error(transparent)]
     Kmip(#[from] kmip::Error),
@@ -99,15 +122,27 @@ impl KmipClient {
     /// # Errors
     /// Everything but `Kmip`. With TLS 1.3 a server's refusal of our certificate comes with the first answer.
     pub fn connect(endpoint: &Endpoint, version: ProtocolVersion) -> Result<Self, KmipError> {
-        let name = endpoint.server_name.as_deref().map_or_else(|| host(&endpoint.server), Ok)?;
-        let tls = ClientTls::load(&endpoint.ca, &endpoint.cert, &endpoint.key, name)?;
-        let socket = connect_tcp(&endpoint.server)?;
+        Self::over(&endpoint.tls()?, &endpoint.server, version)
+    }
+
+    /// As [`Self::connect`], with a side of TLS that may remember a session with this server.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn over(tls: &ClientTls, server: &str, version: ProtocolVersion) -> Result<Self, KmipError> {
+        let socket = connect_tcp(server)?;
         let session = ClientConnection::new(tls.config(), tls.server_name());
-        let session = session.map_err(|source| KmipError::Tls { server: endpoint.server.clone(), source })?;
+        let session = session.map_err(|source| KmipError::Tls { server: server.to_owned(), source })?;
         let stream = StreamOwned::new(session, socket);
-        let mut client = Self { server: endpoint.server.clone(), version, stream, answer: vec![] };
+        let mut client = Self { server: server.to_owned(), version, stream, answer: vec![] };
         client.finish_handshake()?;
         Ok(client)
+    }
+
+    /// Whether the handshake took up an earlier session.
+    #[must_use]
+    pub fn is_resumed(&self) -> bool {
+        self.stream.conn.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Does one operation.
@@ -126,9 +161,17 @@ impl KmipClient {
     /// # Errors
     /// As [`Self::call`], but refusals of single operations stay in the answers.
     pub fn exchange(&mut self, sent: &Sent) -> Result<kmip::Answers<'_>, KmipError> {
-        self.stream.write_all(&sent.bytes).and_then(|()| self.stream.flush()).map_err(|source| self.failed(source))?;
+        Ok(sent.answers(self.exchange_bytes(&sent.bytes)?)?)
+    }
+
+    /// Sends the bytes of a message, of any version, and reads those of its answer.
+    ///
+    /// # Errors
+    /// As [`Self::connect`]; [`KmipError::Kmip`] if the answer is no message.
+    pub fn exchange_bytes(&mut self, request: &[u8]) -> Result<&[u8], KmipError> {
+        self.stream.write_all(request).and_then(|()| self.stream.flush()).map_err(|source| self.failed(source))?;
         self.read_message()?;
-        Ok(sent.answers(&self.answer)?)
+        Ok(&self.answer)
     }
 
     fn finish_handshake(&mut self) -> Result<(), KmipError> {

@@ -1,5 +1,7 @@
 //! `doctor`: looks at everything a node needs, and says what is wrong and what to do.
 
+mod client;
+mod consumer;
 mod files;
 mod log;
 mod node;
@@ -8,13 +10,29 @@ mod tls;
 
 use std::fmt;
 
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use daemon::config::Config;
 use daemon::layout::Layout;
 use serde::Serialize;
 
 use crate::context::{Context, wait};
 use crate::failure::Failure;
+use crate::kmip::connection::Server;
 use crate::output::clean;
+
+/// `doctor`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+With --client, a server other than this node may be asked, of any vendor: everything that the client would need is done there under names that
+nobody else uses, and destroyed at the end. Exit code 1 says that something would fail.")]
+pub(crate) struct DoctorArgs {
+    /// Replay what this program sends to its KMIP server, and say what would fail there, instead of looking at this node
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(consumer::CONSUMERS.iter().map(|consumer| consumer.name)))]
+    client: Option<String>,
+    #[command(flatten)]
+    server: Server,
+}
 
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,8 +89,11 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Runs every check that the state of things allows.
-pub(crate) fn run(context: &Context) -> Result<(), Failure> {
+/// Runs every check that the state of things allows, or a client's replay.
+pub(crate) fn run(context: &Context, args: &DoctorArgs) -> Result<(), Failure> {
+    if let Some(name) = &args.client {
+        return client::run(context, name, &args.server);
+    }
     let findings = match context.config() {
         Ok(config) => all(context, &config),
         Err(failure) => vec![Finding::bad("config", failure.message, "correct it; `strongroom config check` checks it again")],

@@ -2,7 +2,7 @@
 
 mod attribute;
 mod change;
-mod connection;
+pub(crate) mod connection;
 mod crypt;
 mod envelope;
 pub(crate) mod name;

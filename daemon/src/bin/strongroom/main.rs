@@ -68,8 +68,8 @@ enum Command {
     Unseal(node::Unseal),
     /// Seal the node: it forgets its keys and serves nobody
     Seal,
-    /// Check everything the node needs, and say what to do
-    Doctor,
+    /// Check everything the node needs, or all that a KMIP client needs of a server, and say what to do
+    Doctor(Box<doctor::DoctorArgs>),
     /// Tenants
     #[command(subcommand)]
     Tenant(tenant::Tenant),
@@ -140,7 +140,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Status => node::status(context),
         Command::Unseal(args) => node::unseal(context, &args),
         Command::Seal => node::seal(context),
-        Command::Doctor => doctor::run(context),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Tenant(command) => tenant::run(context, &command),
         Command::Service(command) => service::run(context, &command),
         Command::Edge(command) => edge::run(context, &command),
@@ -245,6 +245,7 @@ mod tests {
             "seal --socket s",
             "status --admin https://h:1 --admin-ca a --admin-cert c --admin-key k",
             "doctor --config c",
+            "doctor --client pg_tde --server h:5696 --server-name n --ca a --cert c --key k --json",
             "tenant create acme",
             "tenant list",
             "tenant show acme",

@@ -12,6 +12,17 @@ use crate::failure::Failure;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Connection")]
 pub(crate) struct Connection {
+    #[command(flatten)]
+    server: Server,
+    /// KMIP version of the requests, 1.0 to 1.4
+    #[arg(long, global = true, value_name = "VERSION", default_value = "1.4", value_parser = version)]
+    protocol: ProtocolVersion,
+}
+
+/// Where a KMIP server is, and who we are to it.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Server {
     /// The server's address
     #[arg(long, global = true, value_name = "HOST:PORT", env = "KMIP_CORE")]
     server: Option<String>,
@@ -27,9 +38,6 @@ pub(crate) struct Connection {
     /// PEM file with the client's private key
     #[arg(long, global = true, value_name = "FILE", env = "CLIENT_KEY")]
     key: Option<PathBuf>,
-    /// KMIP version of the requests, 1.0 to 1.4
-    #[arg(long, global = true, value_name = "VERSION", default_value = "1.4", value_parser = version)]
-    protocol: ProtocolVersion,
 }
 
 impl Connection {
@@ -40,6 +48,18 @@ impl Connection {
 
     /// Where and as whom.
     pub(super) fn endpoint(&self) -> Result<Endpoint, Failure> {
+        self.server.endpoint()
+    }
+
+    /// Connects.
+    pub(super) fn connect(&self) -> Result<KmipClient, Failure> {
+        Ok(KmipClient::connect(&self.endpoint()?, self.protocol)?)
+    }
+}
+
+impl Server {
+    /// Where and as whom.
+    pub(crate) fn endpoint(&self) -> Result<Endpoint, Failure> {
         Ok(Endpoint {
             server: needed(self.server.as_ref(), "--server HOST:PORT", "KMIP_CORE")?,
             server_name: self.server_name.clone(),
@@ -47,11 +67,6 @@ impl Connection {
             cert: needed(self.cert.as_ref(), "--cert FILE", "CLIENT_CERT")?,
             key: needed(self.key.as_ref(), "--key FILE", "CLIENT_KEY")?,
         })
-    }
-
-    /// Connects.
-    pub(super) fn connect(&self) -> Result<KmipClient, Failure> {
-        Ok(KmipClient::connect(&self.endpoint()?, self.protocol)?)
     }
 }
 
@@ -64,7 +79,7 @@ fn version(text: &str) -> Result<ProtocolVersion, &'static str> {
 }
 
 /// How a version number of the other side is shown.
-pub(super) fn shown(number: VersionNumber) -> String {
+pub(crate) fn shown(number: VersionNumber) -> String {
     format!("{}.{}", number.major, number.minor)
 }
 
@@ -83,9 +98,9 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named_with_option_and_variable() {
-        let connection = Connection { server: None, server_name: None, ca: None, cert: None, key: None, protocol: ProtocolVersion::V1_4 };
+        let connection = Server { server: None, server_name: None, ca: None, cert: None, key: None };
         assert_eq!(connection.endpoint().expect_err("nothing is given"), Failure::usage("give --server HOST:PORT, or set KMIP_CORE"));
-        let connection = Connection { server: Some("a:1".to_owned()), ca: Some("ca".into()), cert: Some("cert".into()), ..connection };
+        let connection = Server { server: Some("a:1".to_owned()), ca: Some("ca".into()), cert: Some("cert".into()), ..connection };
         assert_eq!(connection.endpoint().expect_err("no key"), Failure::usage("give --key FILE, or set CLIENT_KEY"));
     }
 }
