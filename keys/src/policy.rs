@@ -364,7 +364,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::Activate | A::Revoke | A::Destroy | A::ReKey | A::RetireKey, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::ReKey | A::Revoke, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::RollBack, Some(Layer::L21)) => role == Role::TenantAdmin,
-        (NodeRole::Core, A::Destroy, Some(Layer::L2)) => role == Role::TenantAdmin,
+        (NodeRole::Core, A::Destroy, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::RetireKey, Some(Layer::L2 | Layer::L21)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L3)) => role == Role::TenantAdmin,
         (NodeRole::Core, A::Get | A::Export, Some(Layer::L3)) => role == Role::TenantAdmin,

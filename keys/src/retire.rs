@@ -7,9 +7,9 @@
 use crate::edges::EdgeGroup;
 use crate::error::Error;
 use crate::id::{Layer, RowId};
-use crate::lifecycle::Event;
+use crate::lifecycle::{Event, State};
 use crate::policy::Authorized;
-use crate::policy::verb::RetireKey;
+use crate::policy::verb::{Destroy, RetireKey};
 use crate::port::Query;
 use crate::references::{Holding, Why};
 use crate::row::Header;
@@ -70,6 +70,22 @@ impl Vault {
         let mut attributes = (*view.attributes).clone();
         attributes.touch(self.now());
         self.stage_change(unit, row, state, attributes).await
+    }
+
+    /// Stages the end of a Compromised version of an L2 or L2.1, which is not archived before: material gone, a tombstone left; returns it as it will be.
+    ///
+    /// - `unused`: no key lies under it.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] unless it is Compromised; [`Error::Raced`] if it has changed since it was authorized, or since the look.
+    pub async fn destroy_compromised(&self, unit: &mut Unit, authorized: Authorized<Destroy>, unused: Unused) -> Result<View, Error> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        if view.state != State::Compromised {
+            return Err(Error::WrongState { is: view.state, wants: "a Compromised version; a Deprecated one is retired first" });
+        }
+        let state = view.state.next(row.header.id.layer, Event::Destroy)?;
+        unused.must_be_of(&row.header)?;
+        self.destroy_row(unit, row, view, state).await
     }
 
     /// The enrolled edge groups that may have objects under an L3 version.

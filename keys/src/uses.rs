@@ -136,14 +136,14 @@ impl Vault {
     /// Begins to look what lies under a version of a tenant's key.
     ///
     /// # Errors
-    /// [`Error::Denied`] for a key under which others lie than a core's rows: no look finds those; [`Error::WrongState`] unless it is Deprecated.
+    /// [`Error::Denied`] for a key under which others lie than a core's rows: no look finds those; [`Error::WrongState`] unless it is Deprecated or Compromised.
     pub fn look_under(&self, header: &Header) -> Result<Look, Error> {
         let layers: &[Layer] = match header.id.layer {
             Layer::L2 => &[Layer::L21, Layer::L3],
             Layer::L21 => &[Layer::L3],
             _ => return Err(Error::Denied { why: "only a tenant's L2 and L2.1 are archived by a look through its keys" }),
         };
-        if header.state != State::Deprecated {
+        if !matches!(header.state, State::Deprecated | State::Compromised) {
             return Err(Error::WrongState {
                 is: header.state,
                 wants: "a Deprecated version, which another one has replaced: rotate the key first",

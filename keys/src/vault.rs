@@ -526,18 +526,35 @@ impl Vault {
     /// # Errors
     /// [`Error::WrongState`] for an Active or destroyed key, and for one above others that is not archived; [`Error::Denied`] for a service's default key.
     pub async fn destroy(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<Header, Error> {
+        Ok(self.destroy_seen(unit, authorized).await?.header)
+    }
+
+    /// As [`Vault::destroy`]; returns the object as it will be.
+    ///
+    /// # Errors
+    /// As [`Vault::destroy`].
+    pub async fn destroy_seen(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<View, Error> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
         let state = view.state.next(row.header.id.layer, Event::Destroy)?;
         if matches!(row.header.id.layer, Layer::L2 | Layer::L21) && view.state != State::Retired {
-            return Err(Error::WrongState { is: view.state, wants: "a Retired version, under which no key lies: retire it first" });
+            let wants = match view.state {
+                State::Compromised => "a look through the keys below: `strongroom key destroy` does that",
+                _ => "a Retired version, under which no key lies: retire it first",
+            };
+            return Err(Error::WrongState { is: view.state, wants });
         }
+        self.destroy_row(unit, row, view, state).await
+    }
+
+    /// Stages what [`Vault::destroy`] does, of a version that nobody needs any more.
+    pub(crate) async fn destroy_row(&self, unit: &mut Unit, row: Row, view: View, state: State) -> Result<View, Error> {
         self.must_not_be_default(unit, &row.header).await?;
         unit.intend(self.now(), Action::Destroy, &row.header);
         let mut attributes = Arc::unwrap_or_clone(view.attributes);
         attributes.dates.destroy = Some(self.now());
         attributes.touch(self.now());
         self.free_names(unit, &row.header, &attributes.names).await?;
-        Ok(self.stage_change(unit, Row { material: None, ..row }, state, attributes).await?.header)
+        self.stage_change(unit, Row { material: None, ..row }, state, attributes).await
     }
 
     /// The principal's objects of `layer` that carry all `terms` and pass `keep`, as this unit sees them, newest first.

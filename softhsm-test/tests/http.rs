@@ -225,7 +225,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
     let found = r#"{"operation":"ivk-destroy","version":1,"found":{"status":"retired","algorithm":"","created":"","keys":0,"shreds":9}}"#;
-    let cells: [(String, [u16; 5]); 70] = [
+    let cells: [(String, [u16; 5]); 75] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -298,6 +298,13 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         // It is Active.
         (post(&format!("{own}/retire"), ""), [403, 403, 409, 403, 403]),
         (post("/api/v1/keys/nothing/retire", ""), [403, 403, 404, 403, 403]),
+        // They are Active.
+        (post(&format!("{own}/destroy"), ""), [403, 403, 409, 403, 403]),
+        (post(&format!("{l21}/destroy"), ""), [403, 403, 409, 403, 403]),
+        (post(&format!("{theirs}/destroy"), ""), [403, 403, 404, 403, 403]),
+        (post("/api/v1/keys/nothing/destroy", ""), [403, 403, 404, 403, 403]),
+        // It was replaced above, and is not archived yet.
+        (post(&format!("{l2}/destroy"), ""), [403, 403, 409, 403, 403]),
         // It opens.
         (post(&format!("{own}/repair"), ""), [409, 403, 403, 403, 403]),
         (post(&format!("{theirs}/repair"), "{\"dry_run\":true}"), [409, 409, 403, 403, 403]),
@@ -379,6 +386,7 @@ fn another_tenants_key_is_answered_like_none_byte_for_byte() {
         ("GET", "", ""),
         ("POST", "/rotate", ""),
         ("POST", "/rollback", ""),
+        ("POST", "/destroy", ""),
         ("POST", "/revoke", "{\"reason\":\"Key Compromise\"}"),
         ("POST", "/revoke", "{}"),
     ] {

@@ -241,6 +241,20 @@ fn resources_are_rotated_and_rolled_back_under_load_and_nothing_is_lost() {
     must_decrypt();
     let mut client = connected(&endpoints[0]);
     requests::encrypt(&mut client, &defaults[0], b"after".to_vec()).expect("it encrypts");
+
+    // The end of what is out of use: an archived version, and a compromised one that nothing lies under.
+    assert!(estate.govern(&["retire", &older]).expect_err("it is compromised").contains("key destroy"));
+    let replaced = estate.resources()["archive"].0.clone();
+    assert!(estate.govern(&["destroy", &replaced, "--yes"]).expect_err("it is Active").contains("not Active"));
+    let _rotated = estate.governed(&["rotate", &replaced]);
+    assert!(estate.govern(&["destroy", &replaced, "--yes"]).expect_err("it is not archived").contains("retire it first"));
+    assert!(wait_for(|| estate.govern(&["retire", &replaced]).is_ok()), "{:?}", estate.govern(&["retire", &replaced]));
+    for (id, state) in [(&replaced, "destroyed"), (&older, "destroyed-compromised")] {
+        assert_eq!(estate.governed(&["destroy", id, "--yes"])["state"], state);
+        assert!(estate.govern(&["destroy", id, "--yes"]).is_err(), "once is enough");
+        assert!(estate.govern(&["rollback", id]).is_err(), "it does not come back");
+    }
+    must_decrypt();
     let verified = appliance.cli(Who::Operator, &["audit", "verify"]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }

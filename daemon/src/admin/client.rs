@@ -493,6 +493,14 @@ impl Client {
         self.post(&format!("keys/{}/revoke", segment(id)), why).await
     }
 
+    /// Destroys a key for ever.
+    ///
+    /// # Errors
+    /// As [`Client::rotate_key`]; status 409 too for one in use, and while keys lie under it.
+    pub async fn destroy_key(&self, id: &str) -> Result<KeyInfo, ClientError> {
+        self.call(Method::POST, &format!("keys/{}/destroy", segment(id)), "application/octet-stream", Bytes::new()).await
+    }
+
     /// Seals a key anew whose blobs name another algorithm than the record of what wraps them, or says what would be done.
     ///
     /// # Errors

@@ -235,17 +235,63 @@ async fn retire_l3(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Listed
     .await
 }
 
+/// Destroys a key for ever: its material is removed, a tombstone with its attributes stays. For the tenant-admin.
+///
+/// An L3 that is neither Active nor a service's default key: what is encrypted under it becomes unreadable. An L2 or L2.1 that is archived, or that is
+/// compromised and no key lies under it any more.
+#[utoipa::path(
+    post, path = "/api/v1/keys/{key}/destroy", tag = "keys", params(("key" = String, Path, description = "Its identifier")),
+    responses((status = 200, description = "What is left of it", body = KeyInfo), Refusals)
+)]
+pub(super) async fn destroy_key(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, key: Named) -> Answer<Json<KeyInfo>> {
+    let id = identifier(&key);
+    let mut tries = Tries::default();
+    loop {
+        let destroyed = destroy(&node, &call, id).await;
+        if !tries.again(&destroyed) {
+            return Ok(Json(key_info(destroyed?)));
+        }
+    }
+}
+
+async fn destroy(node: &Node, call: &Call, id: Option<RowId>) -> Answer<ListedKey> {
+    let deed = Deed::new(Action::Destroy, Some(Layer::L3)).of(id);
+    // Before the domain is taken for the change. Of any other version nothing needs to be looked for.
+    let looked = match id {
+        Some(RowId { layer: Layer::L2 | Layer::L21, .. }) => looked_under::<verb::Destroy>(node, call, id).await.map(Some),
+        _ => Ok(None),
+    };
+    act(node, call, deed, async |vault, unit, subject| {
+        let (grants, authorized) = authorized::<verb::Destroy>(vault, unit, call, subject).await?;
+        let destroyed = match looked? {
+            Some(Under::Looked(uses)) => {
+                let unused = uses.unused().ok_or_else(|| in_use(&uses))?;
+                vault.destroy_compromised(unit, authorized, unused).await
+            }
+            Some(Under::Nothing) | None => vault.destroy_seen(unit, authorized).await,
+        };
+        let destroyed = destroyed.map_err(refused)?;
+        *subject = Subject::from(&destroyed.header);
+        Ok(vault.described(&grants, destroyed).await?)
+    })
+    .await
+}
+
+fn in_use(uses: &Uses) -> Refused {
+    Refused::conflict(format!("{} keys lie under it: wait until re-encryption has brought them under a newer version", uses.keys))
+}
+
 async fn retire_parent(node: &Node, call: &Call, id: Option<RowId>) -> Answer<ListedKey> {
     let deed = Deed::new(Action::RetireKey, id.map(|id| id.layer)).of(id);
     // Before the domain is taken for the change, because sealing waits for whoever holds it. What is found counts for who may know it only.
-    let looked = looked_under(node, call, id).await;
+    let looked = looked_under::<verb::RetireKey>(node, call, id).await;
     act(node, call, deed, async |vault, unit, subject| {
         let (grants, authorized) = authorized::<verb::RetireKey>(vault, unit, call, subject).await?;
-        let uses = looked?;
-        let in_use = || {
-            Refused::conflict(format!("{} keys lie under it: wait until re-encryption has brought them under a newer version", uses.keys))
+        let Under::Looked(uses) = looked? else {
+            let what = "a Compromised version is not archived: once no key lies under it, `strongroom key destroy` removes it";
+            return Err(Refused::conflict(what.to_owned()));
         };
-        let retired = vault.retire_parent(unit, authorized, uses.unused().ok_or_else(in_use)?).await.map_err(refused)?;
+        let retired = vault.retire_parent(unit, authorized, uses.unused().ok_or_else(|| in_use(&uses))?).await.map_err(refused)?;
         *subject = Subject::from(&retired.header);
         Ok(vault.described(&grants, retired).await?)
     })
@@ -316,16 +362,30 @@ async fn repair_info(vault: &Vault, repair: Repair, repaired: bool) -> Answer<Re
     })
 }
 
-/// What lies under a key that the caller may retire.
-async fn looked_under(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Uses> {
+/// What was found of a version that its tenant-admin wants to end.
+enum Under {
+    /// What lies under it.
+    Looked(Uses),
+    /// Its state alone says what becomes of it.
+    Nothing,
+}
+
+/// What lies under a key that the caller may do `V` to, if that is in the state that makes a look of it: to retire one a Deprecated one, to destroy one a
+/// Compromised one.
+async fn looked_under<V: Verb>(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Under> {
     let open = node.unsealed()?;
     let (unit, id) = (node.begin(call.session), id.ok_or_else(no_such_key)?);
     let grants = open.vault.grants(&call.principal).await?;
     let header = open.vault.header(&unit, &grants, id).await.map_err(refused)?;
-    let _may = grants.check::<verb::RetireKey>(&header).map_err(|refusal| refused(refusal.into()))?;
+    let _may = grants.check::<V>(&header).map_err(|refusal| refused(refusal.into()))?;
+    // To archive a version, or to destroy one that cannot be archived; what is archived was looked under before.
+    let is_compromised = header.state == lifecycle::State::Compromised;
+    if is_compromised != (V::ACTION == Action::Destroy) {
+        return Ok(Under::Nothing);
+    }
     let look = open.vault.look_under(&header)?;
     drop(open);
-    Ok(node.look_through(look).await?)
+    Ok(Under::Looked(node.look_through(look).await?))
 }
 
 /// The proof that the caller may do `V` to the key of the subject, of which the record then says which version it was.

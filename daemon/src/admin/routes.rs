@@ -49,6 +49,7 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(key_routes::roll_key_back))
         .routes(routes!(key_routes::revoke_key))
         .routes(routes!(key_routes::retire_key))
+        .routes(routes!(key_routes::destroy_key))
         .routes(routes!(key_routes::repair_key))
         .routes(routes!(edge_routes::edges, edge_routes::enrol_edges))
         .routes(routes!(edge_routes::revoke_edges))

@@ -142,9 +142,14 @@ impl From<Error> for Refused {
         let status = match &error {
             Error::Denied { .. } | Error::NotExtractable | Error::Sensitive | Error::Withdrawn { .. } => StatusCode::FORBIDDEN,
             Error::NotFound => StatusCode::NOT_FOUND,
-            Error::WrongState { .. } | Error::NameTaken { .. } | Error::Raced | Error::IvsExhausted { .. } | Error::Replaced { .. } => {
-                StatusCode::CONFLICT
-            }
+            Error::WrongState { .. }
+            | Error::Archived
+            | Error::NameTaken { .. }
+            | Error::Raced
+            | Error::IvsExhausted { .. }
+            | Error::UsageExhausted { .. }
+            | Error::Unlimited
+            | Error::Replaced { .. } => StatusCode::CONFLICT,
             Error::Invalid { .. } | Error::Forged => StatusCode::BAD_REQUEST,
             Error::Unavailable { .. } | Error::NoLease { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,

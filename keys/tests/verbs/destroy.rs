@@ -4,10 +4,10 @@ use futures_executor::block_on;
 use keys::Error;
 use keys::id::{KeyVersion, Layer, RowId, SessionId};
 use keys::lifecycle::{Event, Purpose, State};
-use keys::policy::verb::{Destroy, RetireKey};
+use keys::policy::verb::{Destroy, ReKey, RetireKey};
 use keys::policy::{Action, Grants, Role};
 use keys::record::{Outcome, Record};
-use keys::row::ParentRef;
+use keys::row::{Header, ParentRef};
 use keys::uses::{Look, Looked, Uses};
 use keys::vault::Vault;
 
@@ -233,6 +233,53 @@ fn an_l2_is_retired_by_its_admin_once_nothing_lies_under_it_then_destroyed() {
             assert_eq!(swept(vault, 64).await, []);
         }
         assert_eq!(world.rows(Layer::L2)[&first].header.state, State::Destroyed);
+    });
+}
+
+#[test]
+fn a_compromised_l2_is_destroyed_once_nothing_lies_under_it_and_is_not_archived() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let (admin, service) = settle(&vault, "acme", "billing").await;
+        let (id, bytes) = key_of(&vault, &admin, &service, "k").await;
+        let first = l2(&vault).await;
+        let mut unit = vault.begin(SessionId(2));
+        let header = vault.header_in_tenant(&unit, &admin, first).await.expect("its own");
+        vault.rekey_compromised(&mut unit, admin.check::<ReKey>(&header).expect("its own"), false).await.expect("the fakes are well");
+        let _receipt = unit.commit().await.expect("the fakes are well");
+        let look = async || {
+            let header = vault.header(&vault.begin(SessionId(2)), &admin, first).await.expect("its own");
+            let mut look = vault.look_under(&header).expect("it is compromised");
+            loop {
+                match vault.look_on(look, 2).await.expect("the store is well") {
+                    Looked::On(further) => look = further,
+                    Looked::Through(uses) => return (header, uses),
+                }
+            }
+        };
+        let remove = async |of: &Header, unused| {
+            let mut unit = vault.begin(SessionId(2));
+            let gone = vault.destroy_compromised(&mut unit, admin.check::<Destroy>(of)?, unused).await?;
+            let _receipt = unit.commit().await?;
+            Ok::<_, Error>(gone)
+        };
+        assert!(look().await.1.unused().is_none(), "its keys were not moved yet");
+        assert!(matches!(end(&vault, &admin, first).await, Err(Error::WrongState { is: State::Compromised, .. })), "nobody has looked");
+        assert_eq!(walked(&vault, 10).await, (2, vec![]));
+        let (header, uses) = look().await;
+        let second = vault.header(&vault.begin(SessionId(2)), &admin, l2(&vault).await).await.expect("its own");
+        let active = remove(&second, uses.unused().expect("nothing lies under it")).await;
+        assert!(matches!(active, Err(Error::WrongState { is: State::Active, .. })));
+        let gone = remove(&header, uses.unused().expect("nothing lies under it")).await.expect("it is compromised and unused");
+        assert_eq!((gone.state, world.rows(Layer::L2)[&first].material.is_none()), (State::DestroyedCompromised, true));
+        assert!(vault.look_under(&gone.header).is_err(), "once is enough");
+        let again = world.unseal().await.expect("the roots open");
+        for vault in [&vault, &again] {
+            assert_eq!(opened(vault, &service, id).await, bytes);
+            assert_eq!(swept(vault, 64).await, []);
+        }
+        let told = world.audit.records().into_iter().filter(|record| record.object == Some(first) && record.action == Action::Destroy);
+        assert_eq!(told.map(|record| record.outcome).collect::<Vec<_>>(), [Outcome::Intended]);
     });
 }
 

@@ -35,7 +35,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::DeleteAttribute, &[Some(Layer::L3)], "t"),
     (Action::Activate, &[Some(Layer::L3)], "t"),
     (Action::Revoke, &[Some(Layer::L2), Some(Layer::L21), Some(Layer::L3)], "t"),
-    (Action::Destroy, &[Some(Layer::L2), Some(Layer::L3)], "t"),
+    (Action::Destroy, &[Some(Layer::L2), Some(Layer::L21), Some(Layer::L3)], "t"),
     (Action::Encrypt, &[Some(Layer::L3)], "s"),
     (Action::Decrypt, &[Some(Layer::L3)], "s"),
     (Action::WrapObjectKey, &[Some(Layer::L3)], "e"),

@@ -252,8 +252,7 @@ fn an_order_is_for_every_key_below_however_it_was_made_and_for_no_other() {
         let others = default_key(&vault, &stranger).await;
 
         let of_layer = |layer: Layer| {
-            let rows = world.store.rows();
-            let rows = rows.iter().filter(|(id, _)| id.layer == layer).map(|(_, row)| Row::decode(row).expect("a stored row decodes"));
+            let rows = world.rows(layer).into_values();
             rows.map(|row| (row.header.id, row.header.version.0, row.header.state)).collect::<Vec<_>>()
         };
         let acme = vault.tenant_by_name(&name("acme")).await.expect("the store is well").expect("it was made");

@@ -10,8 +10,8 @@ use keys::repair::{Repair, RepairError};
 use keys::row::{Header, Row};
 use keys::vault::Vault;
 
-use super::rotate::{key_of, opened, rekey_l2, rows, walked};
-use super::{default_key, swept};
+use super::rotate::{key_of, opened, rekey_l2};
+use super::{default_key, swept, walked};
 use crate::decrypts;
 use crate::fakes::{World, name, settle};
 
@@ -60,13 +60,13 @@ fn keys_whose_parents_record_names_another_algorithm_are_named_and_mended_one_by
         let named: BTreeSet<RowId> = findings.iter().map(|finding| finding.row).collect();
         assert_eq!((moved, named), (0, BTreeSet::from([id, default])), "{findings:?}");
 
-        let before = rows(&world, Layer::L3);
+        let before = world.rows(Layer::L3);
         let would = vault.would_repair(id).await.expect("it opens by its own algorithm");
         assert_eq!((would.found, would.recorded), (Aead::Aes256Gcm, Aead::XChaCha20Poly1305));
-        assert_eq!(rows(&world, Layer::L3), before, "to look changes nothing");
+        assert_eq!(world.rows(Layer::L3), before, "to look changes nothing");
         for key in [id, default] {
             let mended = repair(&vault, key).await.expect("it opens by its own algorithm");
-            let row = &rows(&world, Layer::L3)[&key];
+            let row = &world.rows(Layer::L3)[&key];
             assert_eq!(row.header, mended.header);
             assert_eq!((row.header.parent.version.0, row.header.generation.0), (2, before[&key].header.generation.0 + 1));
             assert!(matches!(repair(&vault, key).await, Err(RepairError::Sound(Aead::XChaCha20Poly1305))), "once is enough");

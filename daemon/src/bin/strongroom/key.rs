@@ -68,6 +68,15 @@ pub(crate) enum Key {
         #[arg(long)]
         yes: bool,
     },
+    /// Remove a key's material for ever: of an archived or compromised version that nothing needs any more
+    #[command(after_help = BY_TENANT_ADMIN)]
+    Destroy {
+        /// Its identifier
+        id: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
     /// Seal a key anew that is refused because its blobs name another algorithm than what wraps them
     #[command(after_help = REPAIRING)]
     Repair {
@@ -153,10 +162,18 @@ pub(crate) fn run(context: &Context, command: &Key) -> Result<(), Failure> {
         Key::Revoke(revoke) => one(wait(client.revoke_key(&revoke.id, &why(revoke)))?),
         Key::Retire { id, yes } => {
             // Under an L2 or L2.1 clients have encrypted nothing, and no key may be left.
-            if !yes && !id.starts_with("L2") && !is_meant(id)? {
+            let question = format!("Retire {id}? What was encrypted directly under it becomes unreadable for ever. Type yes: ");
+            if !yes && !id.starts_with("L2") && !is_meant(&question, "retire")? {
                 return Err(Failure::failed("nothing was retired"));
             }
             one(wait(client.retire_key(id))?)
+        }
+        Key::Destroy { id, yes } => {
+            let question = format!("Destroy {id}? Its material is gone for ever then, and what is encrypted under it. Type yes: ");
+            if !yes && !is_meant(&question, "destroy")? {
+                return Err(Failure::failed("nothing was destroyed"));
+            }
+            one(wait(client.destroy_key(id))?)
         }
         Key::Repair { id, dry_run } => context.out.show(&wait(client.repair_key(id, &RepairKey { dry_run: *dry_run }))?, repair_text),
     }
@@ -177,11 +194,10 @@ fn repair_text(repair: &RepairInfo) -> String {
 }
 
 /// Asks the person at the terminal.
-fn is_meant(id: &str) -> Result<bool, Failure> {
+fn is_meant(question: &str, verb: &str) -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody can be asked: give --yes to retire the key"));
+        return Err(Failure::usage(format!("nobody can be asked: give --yes to {verb} the key")));
     }
-    let question = format!("Retire {id}? What was encrypted directly under it becomes unreadable for ever. Type yes: ");
     write!(io::stderr(), "{question}").map_err(told("standard error"))?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer).map_err(told("standard input"))?;
