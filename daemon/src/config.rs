@@ -82,7 +82,7 @@ pub struct Ivk {
 pub struct Reencrypt {
     /// Most keys that it moves each second; `None`: as many as it can.
     pub rate: Option<NonZeroU32>,
-    /// Its share of one processor in percent, 1 to 100.
+    /// Its share of one processor in percent, 1 to 100; 100: no limit.
     pub cpu: u32,
 }
 

@@ -1,12 +1,15 @@
 //! The keeper that brings keys under the newest version of what wraps them: after each unseal, and whenever such a version was replaced (IVK-23).
 //!
 //! What is due is read from the rows themselves, so a walk that was cut off by a failure begins anew and passes over what is done; one that was cut off
-//! by a seal or a crash goes on from where it was last stored, to the end and then from the beginning to there. It goes in slices of a few
-//! milliseconds, each on its turn behind the clients', and while clients are at work it rests as long as it has worked, or longer if it is told to.
+//! by a seal or a crash goes on from where it was last stored, to the end and then from the beginning to there. It goes in slices of less than two
+//! milliseconds, each on its turn behind the clients', and while clients are at work it rests longer than it has worked, or still longer if it is told to.
+//!
+//! While nobody asks for anything and it has no limits, it takes every processor: a slice is computed on each, and the next part while the last one is
+//! committed. Only what is committed is counted, and stored as its place; a part that was staged behind one that failed is dropped.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,21 +19,28 @@ use keys::id::{ChainId, KeyVersion, Layer, RowId, Time};
 use keys::lifecycle::State;
 use keys::policy::NodeRole;
 use keys::port::{Clock, WRAPPED_KEYS_MAX};
-use keys::reencrypt::Cursor;
+use keys::reencrypt::{Cursor, Walked};
+use keys::references::References;
 use keys::sweep::Finding;
-use keys::unit::CommitError;
+use keys::unit::{CommitError, Receipt, Unit};
 use keys::walk::WalkState;
 use keys::wrap::REPAIRED_BY;
+use tokio::task::JoinHandle;
 
 use crate::config::Reencrypt;
 use crate::node::{Node, Open};
 use crate::stop::Stop;
 use crate::system::SystemClock;
 
-/// Rows of one slice: two milliseconds or so.
+/// Rows of one slice: half a millisecond or so.
 const SLICE_ROWS: usize = 32;
-/// Most rows that one commit moves.
-const COMMIT_ROWS_MAX: usize = 512;
+/// The same while nobody asks for anything, of each of [`WIDE_SLICES`] that are begun together on each processor.
+const WIDE_SLICE_ROWS: usize = 128;
+const WIDE_SLICES: usize = 2;
+/// Most rows that one commit moves while clients are at work, who wait for the same disk.
+const COMMIT_ROWS_MAX: usize = 256;
+/// The same while nobody asks for anything.
+const WIDE_COMMIT_ROWS_MAX: usize = 2048;
 /// The same at an edge, which asks its core for each row: what is asked at once, so that few changes of clients come in between.
 const EDGE_COMMIT_ROWS_MAX: usize = WRAPPED_KEYS_MAX;
 /// Most rows that are looked at before a commit, and before sealing gets its turn.
@@ -42,7 +52,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(10);
 /// How often its place is stored.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// Its share of one processor while clients are at work, in percent.
-const BUSY_CPU_MAX: u32 = 50;
+const BUSY_CPU_MAX: u32 = 25;
 /// Commits of a second, if its rate is limited: so a rest is short.
 const COMMITS_EACH_SECOND: u32 = 4;
 /// Most refused keys that are told one by one.
@@ -159,10 +169,16 @@ pub(crate) struct Reencryptor {
     walk: Option<Walk>,
     /// Most rows that one commit moves here.
     commit_rows_max: usize,
+    /// How many slices are computed at once while nobody asks for anything.
+    processors: usize,
     /// Rows that the next commit moves at most: fewer after one that lost a race.
     commit_rows: usize,
-    /// Requests that had been answered when the last part was done.
+    /// Clients' requests that had been answered when the last part was done.
     requests: u64,
+    /// There were some since the part before it.
+    is_busy: bool,
+    /// The part whose commit is under way.
+    flight: Option<Flight>,
     /// The last part failed, and that was told.
     is_waiting: bool,
     /// The unseal whose stored state was read.
@@ -207,6 +223,49 @@ impl Walk {
     }
 }
 
+/// What the rows of a part are to become, before its commit.
+struct Part {
+    /// Where it began, should it have to be done again.
+    from: Walk,
+    /// Where the walk goes on behind it.
+    onward: Option<Walk>,
+    /// What the walk has found up to there.
+    found: Option<LastWalk>,
+    unit: Unit,
+    tally: Tally,
+}
+
+/// What a part has looked at.
+#[derive(Default)]
+struct Tally {
+    looked: usize,
+    moved: usize,
+    refused: Vec<Finding>,
+    left: Vec<ChainId>,
+    under: BTreeMap<KeyVersion, u64>,
+    references: Option<References>,
+}
+
+impl Tally {
+    /// Counts a step, and says where to go on.
+    fn add(&mut self, walked: Walked) -> Option<Cursor> {
+        self.looked += walked.looked;
+        self.moved += walked.moved;
+        self.refused.extend(walked.refused);
+        self.left.extend(walked.left_under);
+        walked.under.into_iter().for_each(|(version, keys)| *self.under.entry(version).or_default() += keys);
+        self.references = walked.references;
+        walked.next
+    }
+}
+
+/// A part on its way to the disk.
+struct Flight {
+    commit: JoinHandle<Result<Receipt, CommitError>>,
+    from: Walk,
+    tally: Tally,
+}
+
 /// How long to rest after so much work.
 fn rest(Reencrypt { rate, cpu }: Reencrypt, worked: Duration, moved: usize, is_busy: bool) -> Duration {
     let share = if is_busy { cpu.min(BUSY_CPU_MAX) } else { cpu }.max(1);
@@ -220,20 +279,23 @@ fn rest(Reencrypt { rate, cpu }: Reencrypt, worked: Duration, moved: usize, is_b
 
 /// Most rows that a commit moves at such a rate.
 fn rows_at(rate: Option<NonZeroU32>) -> usize {
-    rate.map_or(COMMIT_ROWS_MAX, |rate| (rate.get() / COMMITS_EACH_SECOND).max(1) as usize)
+    rate.map_or(WIDE_COMMIT_ROWS_MAX, |rate| (rate.get() / COMMITS_EACH_SECOND).max(1) as usize)
 }
 
 impl Reencryptor {
     pub(crate) fn new(node: Arc<Node>) -> Self {
         node.reencryption.hold_back(node.config.reencrypt);
-        let commit_rows_max = if node.config.role == NodeRole::Edge { EDGE_COMMIT_ROWS_MAX } else { COMMIT_ROWS_MAX };
+        let commit_rows_max = if node.config.role == NodeRole::Edge { EDGE_COMMIT_ROWS_MAX } else { WIDE_COMMIT_ROWS_MAX };
         Self {
             node,
             walked: None,
             walk: None,
             commit_rows_max,
+            processors: std::thread::available_parallelism().map_or(1, NonZeroUsize::get),
             commit_rows: commit_rows_max,
             requests: 0,
+            is_busy: true,
+            flight: None,
             is_waiting: false,
             restored: None,
             saved: Instant::now(),
@@ -257,6 +319,7 @@ impl Reencryptor {
     async fn step(&mut self) -> Duration {
         // The domain is held for one part only: sealing waits for whoever holds it.
         let Some(open) = self.node.open() else {
+            self.abandon().await;
             self.end(None);
             return LOOK_EVERY;
         };
@@ -268,6 +331,11 @@ impl Reencryptor {
             return RETRY_AFTER;
         }
         if self.node.reencryption.is_paused() {
+            match self.land().await {
+                Ok(None) => {}
+                Ok(from) => self.walk = from,
+                Err(error) => self.end(Some(error.to_string())),
+            }
             return LOOK_EVERY;
         }
         let of = (open.since, open.vault.parents_epoch());
@@ -276,6 +344,7 @@ impl Reencryptor {
         // begins anew, because it counts what is left under each version.
         let begins = |walk: &Walk| self.is_edge() && walk.of != of;
         if is_asked || self.walked != Some(of) && self.walk.as_ref().is_none_or(begins) {
+            self.abandon().await;
             self.begin(of);
         }
         let Some(mut walk) = self.walk.take() else { return LOOK_EVERY };
@@ -288,10 +357,10 @@ impl Reencryptor {
             Ok(Some(walk)) => {
                 self.is_waiting = false;
                 self.walk = Some(walk);
-                let requests = self.node.metrics.requests.total();
-                let is_busy = std::mem::replace(&mut self.requests, requests) != requests;
+                let requests = self.node.metrics.requests.of_clients();
+                self.is_busy = std::mem::replace(&mut self.requests, requests) != requests;
                 let moved = self.node.reencryption.progress().moved.saturating_sub(before);
-                rest(self.node.reencryption.limits_now(), began.elapsed(), usize::try_from(moved).unwrap_or(usize::MAX), is_busy)
+                rest(self.node.reencryption.limits_now(), began.elapsed(), usize::try_from(moved).unwrap_or(usize::MAX), self.is_busy)
             }
             Ok(None) => {
                 self.is_waiting = false;
@@ -314,8 +383,14 @@ impl Reencryptor {
         }
     }
 
+    /// What is under way is of a walk that does not go on, and another one comes by the same rows. What was moved is counted still.
+    async fn abandon(&mut self) {
+        let _begun_anew = self.land().await;
+    }
+
     /// Takes up what is stored: whether somebody holds the walk, and where the last one was.
     async fn restore(&mut self, open: &Open) -> Result<(), keys::Error> {
+        self.abandon().await;
         let WalkState { is_paused, place } = open.vault.walk_state().await?;
         if open.vault.ivk_status().await?.iter().any(|ivk| ivk.state == State::Compromised) {
             self.node.reencryption.hurry();
@@ -344,62 +419,114 @@ impl Reencryptor {
 
     /// Moves what the next rows need, in one commit; `None` after the last part. A part whose commit lost a race is to be done again.
     async fn part(&mut self, open: &Open, mut walk: Walk) -> Result<Option<Walk>, keys::Error> {
-        let mut unit = open.vault.begin(self.node.system);
-        let commit_rows = self.commit_rows.min(rows_at(self.node.reencryption.limits_now().rate));
-        let (mut next, mut looked, mut moved, mut refused) = (Some(walk.cursor.clone()), 0, 0, Vec::new());
-        let mut references = None;
-        let mut found = walk.found.clone();
-        let mut left = Vec::new();
-        while let Some(cursor) = next.take() {
-            let walked = match open.vault.reencrypt(&mut unit, Some(cursor), self.slice_rows().min(commit_rows)).await {
-                // What a row was to come under was replaced just then.
-                Err(keys::Error::Raced) if !self.is_edge() => {
-                    walk.cursor.forget();
-                    return Ok(Some(walk));
-                }
-                walked => walked?,
-            };
-            references = walked.references;
-            next = walked.next;
-            looked += walked.looked;
-            moved += walked.moved;
-            refused.extend(walked.refused);
-            if let Some(found) = &mut found {
-                walked.under.into_iter().for_each(|(version, keys)| *found.under.entry(version).or_default() += keys);
+        let is_wide = self.is_wide();
+        let part = match self.stage(open, &walk, is_wide).await {
+            // What a row was to come under was replaced just then.
+            Err(keys::Error::Raced) if !self.is_edge() => {
+                walk = self.land().await?.unwrap_or(walk);
+                walk.cursor.forget();
+                return Ok(Some(walk));
             }
-            left.extend(walked.left_under);
-            if moved >= commit_rows || looked >= LOOKED_ROWS_MAX {
+            part => part?,
+        };
+        // What was staged behind a part that is to be done again is staged again behind it.
+        if let Some(from) = self.land().await? {
+            return Ok(Some(from));
+        }
+        let Part { from, onward, found, mut unit, tally } = part;
+        if !self.is_edge() && (onward.is_none() || tally.moved > 0 && self.saved.elapsed() >= SAVE_EVERY) {
+            let place = onward.as_ref().and_then(|walk| walk.cursor.place());
+            open.vault.change_walk(&mut unit, |state| state.place = place).await?;
+            self.saved = Instant::now();
+        }
+        let references = tally.references.clone();
+        self.flight = Some(Flight { commit: tokio::spawn(unit.commit()), from, tally });
+        if is_wide && onward.is_some() {
+            return Ok(onward);
+        }
+        if let Some(from) = self.land().await? {
+            return Ok(Some(from));
+        }
+        references.into_iter().for_each(|references| open.vault.note_references(references));
+        if onward.is_none() {
+            self.node.reencryption.lock().last = found;
+        }
+        Ok(onward)
+    }
+
+    /// Finds out what the next rows are to become.
+    async fn stage(&self, open: &Open, walk: &Walk, is_wide: bool) -> Result<Part, keys::Error> {
+        let most = if self.is_edge() || is_wide { self.commit_rows_max } else { COMMIT_ROWS_MAX };
+        let commit_rows = self.commit_rows.min(most).min(rows_at(self.node.reencryption.limits_now().rate));
+        let (mut unit, mut tally, mut next) = (open.vault.begin(self.node.system), Tally::default(), Some(walk.cursor.clone()));
+        while let Some(cursor) = next.take() {
+            if is_wide {
+                next = self.stage_wide(open, &mut unit, &mut tally, cursor, commit_rows).await?;
+            } else {
+                next = tally.add(open.vault.reencrypt(&mut unit, Some(cursor), self.slice_rows().min(commit_rows)).await?);
+            }
+            let is_disturbed = is_wide && self.node.metrics.requests.of_clients() != self.requests;
+            if tally.moved >= commit_rows || tally.looked >= LOOKED_ROWS_MAX || is_disturbed {
                 break;
             }
             tokio::task::yield_now().await;
         }
-        let onward = walk.clone().behind(next);
-        let is_saved = !self.is_edge() && (onward.is_none() || moved > 0 && self.saved.elapsed() >= SAVE_EVERY);
-        if is_saved {
-            let place = onward.as_ref().and_then(|walk| walk.cursor.place());
-            open.vault.change_walk(&mut unit, |state| state.place = place).await?;
+        let mut found = walk.found.clone();
+        if let Some(found) = &mut found {
+            tally.under.iter().for_each(|(version, keys)| *found.under.entry(*version).or_default() += keys);
         }
-        match unit.commit().await {
+        let onward = walk.clone().behind(next).map(|walk| Walk { found: found.clone(), ..walk });
+        Ok(Part { from: walk.clone(), onward, found, unit, tally })
+    }
+
+    /// The same of the next few slices, at once on every processor.
+    async fn stage_wide(
+        &self,
+        open: &Open,
+        unit: &mut Unit,
+        tally: &mut Tally,
+        cursor: Cursor,
+        commit_rows: usize,
+    ) -> Result<Option<Cursor>, keys::Error> {
+        let (mut next, mut read, mut under_way) = (Some(cursor), tally.looked, Vec::new());
+        while under_way.len() < self.processors * WIDE_SLICES
+            && read < commit_rows
+            && let Some(cursor) = next.take()
+        {
+            let page = open.vault.page(cursor, WIDE_SLICE_ROWS.min(commit_rows)).await?;
+            next.clone_from(&page.next);
+            read += WIDE_SLICE_ROWS;
+            let vault = Arc::clone(&open.vault);
+            under_way.push(tokio::spawn(async move { vault.move_page(page).await }));
+        }
+        for moved in under_way {
+            let moved = moved.await.map_err(|error| keys::Error::Unavailable { what: format!("a slice ended early: {error}") })?;
+            next = tally.add(open.vault.stage_moved(unit, moved?));
+        }
+        Ok(next)
+    }
+
+    /// Waits for the commit under way, if there is one, and counts what it moved; from where to go on if it lost a race, and moved nothing.
+    async fn land(&mut self) -> Result<Option<Walk>, keys::Error> {
+        let Some(Flight { commit, from, tally }) = self.flight.take() else { return Ok(None) };
+        let committed = commit.await.map_err(|error| keys::Error::Unavailable { what: format!("a commit ended early: {error}") })?;
+        match committed {
             Ok(_receipt) => {}
             Err(CommitError::Conflict { .. }) => {
                 self.commit_rows = (self.commit_rows / 2).max(1);
-                return Ok(Some(walk));
+                return Ok(Some(from));
             }
             Err(error) => return Err(error.into()),
         }
         self.commit_rows = (self.commit_rows * 2).min(self.commit_rows_max);
-        self.note(looked, moved, refused, left);
-        if let Some(references) = references {
-            open.vault.note_references(references);
-        }
-        if is_saved {
-            self.saved = Instant::now();
-        }
-        if onward.is_none() {
-            self.node.reencryption.lock().last = found;
-            return Ok(None);
-        }
-        Ok(onward.map(|walk| Walk { found, ..walk }))
+        self.note(tally);
+        Ok(None)
+    }
+
+    /// May it take every processor? Nobody asks for anything, and it has no limits.
+    fn is_wide(&self) -> bool {
+        let is_unlimited = self.node.reencryption.limits_now() == Reencrypt::default();
+        is_unlimited && !self.is_edge() && !self.is_busy && self.node.metrics.requests.of_clients() == self.requests
     }
 
     fn is_edge(&self) -> bool {
@@ -410,7 +537,8 @@ impl Reencryptor {
         if self.node.config.role == NodeRole::Edge { EDGE_COMMIT_ROWS_MAX } else { SLICE_ROWS }
     }
 
-    fn note(&self, looked: usize, moved: usize, refused: Vec<Finding>, left: Vec<ChainId>) {
+    fn note(&self, tally: Tally) {
+        let Tally { looked, moved, refused, left, .. } = tally;
         let mut progress = self.node.reencryption.lock();
         (progress.looked, progress.moved) = (progress.looked + looked as u64, progress.moved + moved as u64);
         progress.refused_count += refused.len() as u64;
@@ -490,7 +618,7 @@ mod tests {
             assert_eq!(rest, Duration::from_millis(expected), "{limits:?} {worked} {moved} {is_busy}");
         };
         check(0, 100, 10, 500, false, 0);
-        check(0, 100, 10, 500, true, 10);
+        check(0, 100, 10, 500, true, 30);
         check(0, 50, 10, 500, false, 10);
         check(0, 10, 10, 0, false, 90);
         check(0, 10, 10, 0, true, 90);
@@ -498,7 +626,7 @@ mod tests {
         check(1000, 100, 300, 250, false, 0);
         check(1000, 25, 100, 250, false, 300);
         check(1, 100, 0, 1, false, 1000);
-        assert_eq!((rows_at(None), rows_at(NonZeroU32::new(1)), rows_at(NonZeroU32::new(400))), (COMMIT_ROWS_MAX, 1, 100));
+        assert_eq!((rows_at(None), rows_at(NonZeroU32::new(1)), rows_at(NonZeroU32::new(400))), (WIDE_COMMIT_ROWS_MAX, 1, 100));
     }
 
     #[test]

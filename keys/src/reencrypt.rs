@@ -101,6 +101,23 @@ pub struct Walked {
     pub left_under: Vec<ChainId>,
 }
 
+/// The rows of one step, read and no more: what they are to become is found out by [`Vault::move_page`], for several pages at once if there is time.
+#[derive(Debug)]
+pub struct Page {
+    cursor: Cursor,
+    layer: Layer,
+    rows: Vec<Row>,
+    /// Where the walk goes on behind them; `None` behind the last.
+    pub next: Option<Cursor>,
+}
+
+/// What the rows of a page are to become. For [`Vault::stage_moved`].
+#[derive(Debug, Default)]
+pub struct Moved {
+    walked: Walked,
+    changes: Vec<Change>,
+}
+
 impl Vault {
     /// Stages the next step of a walk (`None`: begins one) over at most `limit` rows, newest first. Nothing is moved before the unit's commit; after
     /// one that failed the step is done again from the same cursor.
@@ -109,10 +126,19 @@ impl Vault {
     /// The store's, and at an edge its core's; no randomness, no locked memory. A row that does not verify is no error: it is named, and the walk goes
     /// on behind it.
     pub async fn reencrypt(&self, unit: &mut Unit, cursor: Option<Cursor>, limit: usize) -> Result<Walked, Error> {
-        let mut cursor = cursor.unwrap_or_default();
+        let cursor = cursor.unwrap_or_default();
         if let Some(edge) = &self.edge {
             return self.rewrap_objects(edge, unit, cursor.objects, limit).await;
         }
+        let page = self.page(cursor, limit).await?;
+        Ok(self.stage_moved(unit, self.move_page(page).await?))
+    }
+
+    /// Reads the rows of the next step of a core's walk, at most `limit`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn page(&self, mut cursor: Cursor, limit: usize) -> Result<Page, Error> {
         // Before anything is read, so that what is kept is never taken for newer than it is.
         let epoch = self.parents_epoch();
         if cursor.epoch != epoch {
@@ -120,11 +146,27 @@ impl Vault {
             cursor.epoch = epoch;
         }
         let limit = limit.clamp(1, WALKED_ROWS_MAX);
-        let Some(layer) = LAYERS.get(cursor.layer).copied() else { return Ok(Walked::default()) };
-        let page = self.shelf.store.find(&Query { layer, terms: Vec::new(), before: cursor.before, limit }).await?;
-        let mut walked = Walked { looked: page.len(), ..Walked::default() };
-        let mut last = None;
-        for hint in &page {
+        let Some(layer) = LAYERS.get(cursor.layer).copied() else {
+            return Ok(Page { cursor, layer: Layer::L3, rows: Vec::new(), next: None });
+        };
+        let rows = self.shelf.store.find(&Query { layer, terms: Vec::new(), before: cursor.before, limit }).await?;
+        let next = match rows.last().filter(|_| rows.len() == limit) {
+            Some(row) => Some(Cursor { before: Some(row.header.id), ..cursor.clone() }),
+            None if cursor.layer + 1 < LAYERS.len() => Some(Cursor { layer: cursor.layer + 1, before: None, ..cursor.clone() }),
+            None => None,
+        };
+        Ok(Page { cursor, layer, rows, next })
+    }
+
+    /// Finds out what the rows of a page are to become, and stages nothing of it.
+    ///
+    /// # Errors
+    /// As [`Vault::reencrypt`].
+    pub async fn move_page(&self, page: Page) -> Result<Moved, Error> {
+        let Page { mut cursor, layer, rows, next } = page;
+        let mut walked = Walked { looked: rows.len(), ..Walked::default() };
+        let mut changes = Vec::with_capacity(rows.len());
+        for hint in &rows {
             let id = hint.header.id;
             let moved = self.move_if_due(&mut cursor, hint).await;
             let lies_under = match &moved {
@@ -137,11 +179,7 @@ impl Vault {
             }
             match moved {
                 Ok(None) => {}
-                Ok(Some((expected, row))) => {
-                    last = Some(row.header.clone());
-                    walked.moved += 1;
-                    unit.stage(Change::Update { expected, row });
-                }
+                Ok(Some((expected, row))) => changes.push(Change::Update { expected, row }),
                 Err(Error::Corrupt { what, .. }) => {
                     walked.refused.push(Finding { row: id, what });
                     walked.left_under.push(hint.header.parent.chain);
@@ -151,15 +189,20 @@ impl Vault {
                 Err(error) => return Err(error),
             }
         }
-        if let Some(Header { id, parent, .. }) = last {
-            unit.record(self.moved_record(unit, id, parent));
+        // What it has met of the chains serves the next step too.
+        walked.next = next.map(|next| Cursor { active: cursor.active, ..next });
+        walked.moved = changes.len();
+        Ok(Moved { walked, changes })
+    }
+
+    /// Stages what became of a page, with one record.
+    #[must_use]
+    pub fn stage_moved(&self, unit: &mut Unit, Moved { walked, changes }: Moved) -> Walked {
+        if let Some(Header { id, parent, .. }) = changes.last().and_then(Change::row).map(|row| &row.header) {
+            unit.record(self.moved_record(unit, *id, *parent));
         }
-        walked.next = match page.last().filter(|_| page.len() == limit) {
-            Some(row) => Some(Cursor { before: Some(row.header.id), ..cursor }),
-            None if cursor.layer + 1 < LAYERS.len() => Some(Cursor { layer: cursor.layer + 1, before: None, ..cursor }),
-            None => None,
-        };
-        Ok(walked)
+        changes.into_iter().for_each(|change| unit.stage(change));
+        walked
     }
 
     /// Brings one row where it should lie, now: it is asked for, and nothing opens it there.

@@ -25,9 +25,9 @@ use uuid::Uuid;
 
 /// Keys of one commit while the store is filled.
 const FILL_KEYS: usize = 4096;
-/// Rows of one slice of the walk, and most rows of one of its commits: as in the daemon.
+/// Rows of one slice of the walk, and most rows of one of its commits: as in the daemon while clients are at work.
 const SLICE_ROWS: usize = 32;
-const COMMIT_ROWS: usize = 512;
+const COMMIT_ROWS: usize = 256;
 /// Keys by which the floor is measured.
 const FLOOR_KEYS: usize = 20_000;
 /// About what is known of a tenant's key.

@@ -63,9 +63,10 @@ impl Requests {
         }
     }
 
-    /// How many messages were answered.
-    pub(crate) fn total(&self) -> u64 {
-        self.took.iter().flat_map(Histogram::buckets).map(|(_, count)| count).sum()
+    /// How many messages of clients were answered: who administers the node is none.
+    pub(crate) fn of_clients(&self) -> u64 {
+        let of_clients = ORIGINS.iter().zip(&self.took).filter(|(origin, _)| matches!(origin, Origin::Kmip | Origin::Https));
+        of_clients.flat_map(|(_, took)| took.buckets()).map(|(_, count)| count).sum()
     }
 
     fn slot(&self, origin: Origin, action: Action, outcome: usize) -> Option<&Count> {
@@ -129,6 +130,15 @@ mod tests {
         requests.count(Origin::System, Action::Start, Outcome::Success);
         requests.took(Origin::System, Duration::ZERO);
         assert_eq!(requests.counts().count(), 0);
+    }
+
+    #[test]
+    fn who_looks_at_the_node_is_no_client() {
+        let requests = Requests::default();
+        for origin in ORIGINS {
+            requests.took(origin, Duration::ZERO);
+        }
+        assert_eq!(requests.of_clients(), 2);
     }
 
     #[test]

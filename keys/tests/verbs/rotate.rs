@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cipher::aead::Aead;
 use futures_executor::block_on;
+use futures_util::future::join_all;
 use keys::Error;
 use keys::cluster;
 use keys::id::{KeyVersion, Layer, RowId, SessionId};
@@ -14,6 +15,7 @@ use keys::record::Outcome;
 use keys::reencrypt::Cursor;
 use keys::rotate::{GeneratedIvk, NewIvk, RotatedIvk};
 use keys::row::Row;
+use keys::unit::CommitError;
 use keys::vault::{Vault, View};
 
 use super::destroy::{retire_ivk, uses};
@@ -394,6 +396,52 @@ fn a_step_that_is_done_again_from_an_old_cursor_sees_a_version_replaced_meanwhil
         let walked = vault.reencrypt(&mut unit, Some(cursor), 1).await.expect("there is nothing to lose a race against");
         assert_eq!((walked.looked, walked.moved), (1, 0));
         assert_eq!(opened(&vault, &service, id).await, bytes);
+    });
+}
+
+#[test]
+fn pages_that_are_looked_into_at_once_move_what_one_after_another_does() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        for tenant in ["acme", "globex", "initech", "umbrella", "hooli"] {
+            settle(&vault, tenant, "billing").await;
+        }
+        rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
+        let (mut pages, mut next) = (Vec::new(), Some(Cursor::default()));
+        while let Some(cursor) = next.take() {
+            let page = vault.page(cursor, 2).await.expect("the store is well");
+            next.clone_from(&page.next);
+            pages.push(page);
+        }
+        let (mut moved, mut under) = (0, BTreeMap::new());
+        // The last first: none needs what another one moves.
+        for page in join_all(pages.into_iter().rev().map(|page| vault.move_page(page))).await {
+            let mut unit = vault.begin(SessionId(1));
+            let walked = vault.stage_moved(&mut unit, page.expect("every row verifies"));
+            let _receipt = unit.commit().await.expect("nobody else changes them");
+            moved += walked.moved;
+            walked.under.into_iter().for_each(|(version, keys)| *under.entry(version.0).or_insert(0) += keys);
+        }
+        assert_eq!((moved, under), (5, BTreeMap::from([(2, 5)])));
+        assert_eq!(parents(&world, Layer::L2), [2; 5]);
+        assert_eq!(walked(&vault, 10).await, (0, Vec::new()));
+    });
+}
+
+/// A page may be looked into long before it is committed, while the one before it is.
+#[test]
+fn a_page_whose_row_was_moved_meanwhile_loses_the_race() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        settle(&vault, "acme", "billing").await;
+        rotate(&world, &vault, ROUTINE).await.expect("the fakes are well");
+        let page = vault.page(Cursor::default(), 10).await.expect("the store is well");
+        let late = vault.move_page(page).await.expect("every row verifies");
+        assert_eq!(walked(&vault, 10).await, (1, Vec::new()));
+        let mut unit = vault.begin(SessionId(1));
+        assert_eq!(vault.stage_moved(&mut unit, late).moved, 1);
+        assert!(matches!(unit.commit().await, Err(CommitError::Conflict { .. })));
+        assert_eq!(parents(&world, Layer::L2), [2]);
     });
 }
 
