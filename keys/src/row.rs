@@ -41,6 +41,8 @@ pub struct Algorithm(pub u32);
 impl Algorithm {
     /// No algorithm: a record without key material.
     pub const NONE: Self = Self(0);
+    /// KMIP's Triple DES, kept for clients and used for nothing here.
+    pub const TRIPLE_DES: Self = Self(2);
     /// KMIP's AES.
     pub const AES: Self = Self(3);
     /// In an internal key: 32 bytes that only feed HKDF.
@@ -80,7 +82,7 @@ pub struct Header {
     pub object_type: ObjectType,
     /// What the material is for.
     pub algorithm: Algorithm,
-    /// Size of the material in bits; 0 without material.
+    /// Size of the material in bits, of Triple DES with or without parity; 0 without material.
     pub bits: u32,
     /// How this version wraps its children (IVK-16).
     #[serde(with = "aead_number")]
@@ -99,6 +101,19 @@ pub struct Header {
     pub wrap_seq: u64,
     /// The same for its attributes.
     pub attributes_seq: u64,
+}
+
+impl Header {
+    /// Size of the material in bytes, as its number of bits says it.
+    #[must_use]
+    pub fn material_bytes(&self) -> usize {
+        let bits = match (self.algorithm, self.bits) {
+            // Of Triple DES the standard does not count the parity bits, one a byte.
+            (Algorithm::TRIPLE_DES, bits @ (112 | 168)) => bits / 7 * 8,
+            (_, bits) => bits,
+        };
+        usize::try_from(bits / 8).expect("key sizes are small")
+    }
 }
 
 /// 16 bytes by which a store finds a row without learning what was asked: `HMAC-SHA-256(K_index, ...)` cut to 16.

@@ -25,7 +25,7 @@ use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
 use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, Parent, Query, Upstream};
 use crate::references::Reported;
 use crate::registry::Registry;
-use crate::row::{Header, Owner, ParentRef, Row, Term};
+use crate::row::{Algorithm, Header, Owner, ParentRef, Row, Term};
 use crate::scopes::Scopes;
 use crate::shelf::Shelf;
 use crate::stream::Streams;
@@ -462,8 +462,13 @@ impl Vault {
 
     /// Random bytes for a key, in locked memory.
     pub(crate) fn fresh_material(&self, header: &Header) -> Result<Bytes, Error> {
-        let bytes = usize::try_from(header.bits / 8).expect("key sizes are small");
-        Bytes::try_init_with(bytes, |bytes| Ok::<_, Error>(self.randomness.fill(bytes)?))
+        Bytes::try_init_with(header.material_bytes(), |bytes| {
+            self.randomness.fill(bytes)?;
+            if header.algorithm == Algorithm::TRIPLE_DES {
+                bytes.iter_mut().for_each(|byte| *byte = with_odd_parity(*byte));
+            }
+            Ok::<_, Error>(())
+        })
     }
 
     /// As [`Vault::insert_seen`], with key bytes that are there already.
@@ -896,7 +901,7 @@ pub(crate) fn key_header(id: RowId, chain: crate::id::ChainId, owner: Owner, par
         chain,
         version: KeyVersion::FIRST,
         object_type: crate::row::ObjectType::SYMMETRIC_KEY,
-        algorithm: crate::row::Algorithm::AES,
+        algorithm: Algorithm::AES,
         bits: 256,
         aead,
         state: State::Active,
@@ -909,6 +914,11 @@ pub(crate) fn key_header(id: RowId, chain: crate::id::ChainId, owner: Owner, par
     }
 }
 
+/// A byte of a DES key, whose last bit says nothing (SP 800-67, 3.1): some readers check it.
+fn with_odd_parity(byte: u8) -> u8 {
+    byte ^ u8::from(byte.count_ones().is_multiple_of(2))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -917,6 +927,14 @@ mod tests {
         let began = Duration::from_secs(7);
         let left = refusal_at(began, began + Duration::from_micros(searched_micros));
         assert_eq!(left - began, Duration::from_micros(expected_micros), "{searched_micros} us");
+    }
+
+    #[test]
+    fn a_byte_of_a_des_key_has_an_odd_number_of_ones_and_keeps_its_seven_bits() {
+        for byte in 0..=u8::MAX {
+            let made = with_odd_parity(byte);
+            assert_eq!((made.count_ones() % 2, made | 1), (1, byte | 1), "{byte:02x}");
+        }
     }
 
     #[test]

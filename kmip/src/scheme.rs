@@ -8,7 +8,7 @@ use keys::row::{Algorithm, ObjectType};
 use keys::vault::View;
 
 use crate::attribute::{AttributeName, AttributeValue};
-use crate::enums::{BlockCipherMode, CryptographicAlgorithm, PaddingMethod};
+use crate::enums::{BlockCipherMode, CryptographicAlgorithm, PaddingMethod, ResultReason};
 use crate::failure::Failure;
 use crate::object::CryptographicParameters;
 use crate::view;
@@ -92,7 +92,7 @@ fn asked_of_core(parameters: &CryptographicParameters<'_>) -> Result<Scheme, Fai
         return Err(Failure::unsupported("Padding Method: a core offers PKCS5 with CBC and None with GCM"));
     }
     if scheme == Scheme::GCM && parameters.tag_length.is_some_and(|asked| asked != 16) {
-        return Err(Failure::unsupported("Tag Length: a core offers 16 bytes"));
+        return Err(Failure::invalid(ResultReason::GeneralFailure, "Tag Length: a core offers 16 bytes"));
     }
     Ok(scheme)
 }
@@ -100,8 +100,9 @@ fn asked_of_core(parameters: &CryptographicParameters<'_>) -> Result<Scheme, Fai
 fn asked_of_edge(parameters: &CryptographicParameters<'_>) -> Result<Scheme, Failure> {
     let padding = parameters.padding_method;
     let mode = match parameters.block_cipher_mode {
-        None | Some(BlockCipherMode::Cbc) => Mode::Cbc(padded(padding)?),
-        Some(BlockCipherMode::Ecb) => Mode::Ecb(padded(padding)?),
+        None | Some(BlockCipherMode::Cbc) => Mode::Cbc(padded(padding.unwrap_or(PaddingMethod::Pkcs5))?),
+        // The published cases (CS-BC-M-1, -4) have whole blocks stay what they are.
+        Some(BlockCipherMode::Ecb) => Mode::Ecb(padded(padding.unwrap_or(PaddingMethod::None))?),
         Some(BlockCipherMode::Ctr) => {
             must_be_unpadded(padding)?;
             Mode::Ctr
@@ -118,17 +119,18 @@ fn asked_of_edge(parameters: &CryptographicParameters<'_>) -> Result<Scheme, Fai
 fn tag_bytes(asked: Option<i32>) -> Result<usize, Failure> {
     let bytes = asked.map_or(Some(GCM_TAG_BYTES), |asked| usize::try_from(asked).ok());
     let offered = bytes.filter(|bytes| (GCM_TAG_BYTES_MIN..=GCM_TAG_BYTES).contains(bytes));
-    offered.ok_or_else(|| Failure::unsupported("Tag Length: an edge offers 12 to 16 bytes"))
+    // The reason is that of the published case CS-BC-M-GCM-1.
+    offered.ok_or_else(|| Failure::invalid(ResultReason::GeneralFailure, "Tag Length: an edge offers 12 to 16 bytes"))
 }
 
-fn padded(asked: Option<PaddingMethod>) -> Result<Padding, Failure> {
+fn padded(asked: PaddingMethod) -> Result<Padding, Failure> {
     match asked {
-        None | Some(PaddingMethod::Pkcs5) => Ok(Padding::Pkcs5),
-        Some(PaddingMethod::None) => Ok(Padding::None),
-        Some(PaddingMethod::Zeros) => Ok(Padding::Zeros),
-        Some(PaddingMethod::AnsiX9_23) => Ok(Padding::AnsiX923),
-        Some(PaddingMethod::Iso10126) => Ok(Padding::Iso10126),
-        Some(_) => Err(Failure::unsupported("Padding Method: an edge offers None, PKCS5, Zeros, ANSI X9.23 and ISO 10126")),
+        PaddingMethod::Pkcs5 => Ok(Padding::Pkcs5),
+        PaddingMethod::None => Ok(Padding::None),
+        PaddingMethod::Zeros => Ok(Padding::Zeros),
+        PaddingMethod::AnsiX9_23 => Ok(Padding::AnsiX923),
+        PaddingMethod::Iso10126 => Ok(Padding::Iso10126),
+        _ => Err(Failure::unsupported("Padding Method: an edge offers None, PKCS5, Zeros, ANSI X9.23 and ISO 10126")),
     }
 }
 

@@ -117,10 +117,7 @@ impl Search {
     async fn add(&mut self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
         use AttributeValue as A;
         let criterion = match value {
-            A::UniqueIdentifier(id) => {
-                self.with_destroyed = true;
-                Some(id.parse().map_or(Criterion::Never, Criterion::Id))
-            }
+            A::UniqueIdentifier(id) => Some(id.parse().map_or(Criterion::Never, Criterion::Id)),
             A::Name(name) => Some(self.name(context, name)),
             A::ObjectType(kind) => Some(Criterion::ObjectType(kind.number())),
             A::CryptographicAlgorithm(algorithm) => Some(Criterion::Algorithm(algorithm.number())),

@@ -1,17 +1,17 @@
 //! What a client asks of a new key, read from its Template-Attribute.
 
-use keys::attributes::Attributes;
+use keys::attributes::{Attributes, Other};
 use keys::id::{Layer, Time};
 use keys::policy::NodeRole;
 use keys::row::Header;
 
 use crate::attribute::{AttributeName, AttributeValue, Instances, SetBy};
-use crate::enums::CryptographicAlgorithm;
+use crate::enums::{CryptographicAlgorithm, RngAlgorithm};
 use crate::error::excerpt;
 use crate::failure::Failure;
 use crate::instance;
 use crate::mask::CryptographicUsageMask as Mask;
-use crate::object::TemplateAttribute;
+use crate::object::{RngParameters, TemplateAttribute};
 
 /// A new symmetric key as its client wants it.
 #[derive(Debug)]
@@ -209,14 +209,48 @@ fn length(algorithm: CryptographicAlgorithm, asked: Option<i32>) -> Result<u32, 
         A::HmacSha384 | A::HmacSha3_384 => (384, is_for_hmac),
         A::HmacSha512 | A::HmacSha3_512 => (512, is_for_hmac),
         A::ChaCha20 | A::ChaCha20Poly1305 => (256, |bits| bits == 256),
-        _ => return Err(Failure::field("Cryptographic Algorithm: keys are made for AES, ChaCha20 and HMAC with SHA; register others")),
+        // Without the parity bits, which are not counted.
+        A::TripleDES => (168, |bits| matches!(bits, 112 | 168)),
+        _ => {
+            return Err(Failure::field(
+                "Cryptographic Algorithm: keys are made for AES, ChaCha20, HMAC with SHA and 3DES; register others",
+            ));
+        }
     };
     let bits = asked.map_or(Ok(usual), u32::try_from).ok().filter(|bits| fits(*bits));
     bits.ok_or_else(|| match algorithm {
         A::Aes => Failure::field("Cryptographic Length: an AES key has 128, 192 or 256 bits"),
+        A::TripleDES => Failure::field("Cryptographic Length: a 3DES key has 112 or 168 bits"),
         A::ChaCha20 | A::ChaCha20Poly1305 => Failure::field("Cryptographic Length: a ChaCha20 key has 256 bits"),
         _ => Failure::field("Cryptographic Length: an HMAC key has whole bytes, 112 to 4096 bits"),
     })
+}
+
+/// The standard has no name for the generator of the system.
+pub(crate) const GENERATOR: RngParameters = RngParameters {
+    rng_algorithm: RngAlgorithm::Unspecified,
+    cryptographic_algorithm: None,
+    cryptographic_length: None,
+    hashing_algorithm: None,
+    drbg_algorithm: None,
+    recommended_curve: None,
+    fips186_variation: None,
+    prediction_resistance: None,
+};
+
+/// Notes how the material of a new object of an edge is made (3.47), instead of what was noted of material that it replaces.
+///
+/// # Errors
+/// The client asks for another generator.
+pub(crate) fn note_generator(attributes: &mut Attributes, template: &TemplateAttribute<'_>) -> Result<(), Failure> {
+    let value = AttributeValue::RandomNumberGenerator(GENERATOR);
+    let is_other = |asked: &AttributeValue<'_>| matches!(asked, AttributeValue::RandomNumberGenerator(asked) if *asked != GENERATOR);
+    if template.attributes.iter().any(|attribute| is_other(&attribute.value)) {
+        return Err(Failure::field("Random Number Generator: keys are made by the system's, which is Unspecified; leave it out"));
+    }
+    attributes.others.retain(|other| other.name != value.name());
+    attributes.others.push(Other { name: value.name().to_owned(), index: 0, value: instance::encoded(&value) });
+    Ok(())
 }
 
 /// From the least that NIST SP 800-131A allows to more than any block of the hash functions.

@@ -46,6 +46,7 @@ pub(crate) struct Wrapping<'a> {
     /// The wrapping key's parameters, as one encoded item.
     parameters: Other,
     encoding: EncodingOption,
+    asked_encoding: Option<EncodingOption>,
     attribute_names: Vec<&'a str>,
 }
 
@@ -102,7 +103,8 @@ impl<'a> Wrapping<'a> {
         let (parameters, algorithm) = parameters(&view.attributes, information.cryptographic_parameters.as_ref())?;
         let with = context.grants.check::<verb::WrapWith>(&header)?;
         let (id, attribute_names) = (information.unique_identifier, specification.attribute_names);
-        Ok((Self { id, algorithm, parameters: parameters.clone(), encoding, attribute_names }, with))
+        let asked_encoding = specification.encoding_option;
+        Ok((Self { id, algorithm, parameters: parameters.clone(), encoding, asked_encoding, attribute_names }, with))
     }
 
     /// What stands around the key's bytes before they are wrapped.
@@ -110,7 +112,7 @@ impl<'a> Wrapping<'a> {
         if self.encoding == EncodingOption::NoEncoding {
             return Frame { before: vec![], after: vec![] };
         }
-        let bytes = usize::try_from(view.header.bits / 8).expect("key sizes are small");
+        let bytes = view.header.material_bytes();
         let attributes = view::attributes(view, around, |name| self.wants(name));
         let blank = PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(&vec![0; bytes])), attributes };
         let mut before = vec![];
@@ -139,7 +141,8 @@ impl<'a> Wrapping<'a> {
             mac_signature_key_information: None,
             mac_signature: None,
             iv_counter_nonce: None,
-            encoding_option: Some(self.encoding),
+            // Left out it means TTLV Encoding, to who asks as to who reads: the answer says it if the request did.
+            encoding_option: self.asked_encoding,
         };
         let key_value = Some(KeyValue::Wrapped(ByteString(wrapped)));
         SymmetricKey { key_block: KeyBlock { key_value, key_wrapping_data: Some(key_wrapping_data), ..bare_block(view) } }

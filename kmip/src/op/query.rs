@@ -4,12 +4,13 @@ use keys::policy::Action;
 
 use super::{object_types, offered};
 use crate::context::Context;
-use crate::enums::{DestroyAction, QueryFunction, RngAlgorithm};
+use crate::enums::{DestroyAction, QueryFunction};
 use crate::failure::Failure;
-use crate::object::{CapabilityInformation, RngParameters};
+use crate::object::CapabilityInformation;
 use crate::payload::{QueryRequest, QueryResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
+use crate::template::GENERATOR;
 use crate::ttlv::Writer;
 
 /// Vendor Identification: the product and its version, nothing about where it runs.
@@ -23,7 +24,7 @@ pub(super) fn run(context: &Context<'_>, request: &QueryRequest, out: &mut Write
             QueryFunction::QueryOperations => response.operations = offered(context.vault.node()).collect(),
             QueryFunction::QueryObjects => response.object_types = object_types(context.vault.node()),
             QueryFunction::QueryServerInformation => response.vendor_identification = Some(VENDOR),
-            QueryFunction::QueryRNGs => response.rng_parameters = vec![generator()],
+            QueryFunction::QueryRNGs => response.rng_parameters = vec![GENERATOR],
             QueryFunction::QueryCapabilities => response.capability_information = vec![capabilities()],
             // Nothing to list: no namespaces, extensions, attestation, validations, profiles or registration methods.
             QueryFunction::QueryApplicationNamespaces
@@ -38,20 +39,6 @@ pub(super) fn run(context: &Context<'_>, request: &QueryRequest, out: &mut Write
     }
     response.encode(Tag::RESPONSE_PAYLOAD, out);
     Ok(())
-}
-
-/// The system's generator: the standard has no name for it.
-fn generator() -> RngParameters {
-    RngParameters {
-        rng_algorithm: RngAlgorithm::Unspecified,
-        cryptographic_algorithm: None,
-        cryptographic_length: None,
-        hashing_algorithm: None,
-        drbg_algorithm: None,
-        recommended_curve: None,
-        fips186_variation: None,
-        prediction_resistance: None,
-    }
 }
 
 fn capabilities() -> CapabilityInformation {

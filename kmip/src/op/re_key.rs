@@ -69,6 +69,9 @@ fn replacement(
         shift_dates(old, &mut copied, Time::from_millis(now.millis().saturating_add(i64::from(seconds) * 1000)))?;
     }
     template::change(template, &mut copied, &old.header, now)?;
+    if old.header.id.layer == Layer::L4 {
+        template::note_generator(&mut copied, template)?;
+    }
     Ok(copied)
 }
 

@@ -117,12 +117,14 @@ fn agreed(brought: &Brought<'_>, registered: &Registered) -> Result<(Algorithm, 
         return Err(Failure::field("Cryptographic Algorithm: the Key Block and the attributes name different ones"));
     }
     let bits = u32::try_from(brought.material.len() * 8).map_err(|_| Failure::field("Key Material: it is too long"))?;
-    for said in [brought.bits, registered.bits].into_iter().flatten() {
-        if u32::try_from(said) != Ok(bits) {
-            return Err(Failure::field(format!("Cryptographic Length: the key that is given has {bits} bits")));
-        }
-    }
     let algorithm = brought.algorithm.or(of_template).map_or(Algorithm::NONE, Algorithm);
+    let said: Vec<u32> = [brought.bits, registered.bits].into_iter().flatten().map(|said| u32::try_from(said).unwrap_or(0)).collect();
+    // Of Triple DES some count the parity bits, and some do not.
+    let is_without_parity = algorithm == Algorithm::TRIPLE_DES && !said.is_empty() && said.iter().all(|said| *said == bits / 8 * 7);
+    let bits = if is_without_parity { bits / 8 * 7 } else { bits };
+    if said.iter().any(|said| *said != bits) {
+        return Err(Failure::field(format!("Cryptographic Length: the key that is given has {bits} bits")));
+    }
     if algorithm == Algorithm::AES && !matches!(bits, 128 | 192 | 256) {
         return Err(Failure::field("Cryptographic Length: an AES key has 128, 192 or 256 bits"));
     }

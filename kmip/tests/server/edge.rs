@@ -142,10 +142,9 @@ fn keys_of_every_offered_algorithm_and_length_are_made_and_returned() {
         let id = service.create(version, &attributes).expect("it is offered");
         assert_eq!(row_id(&id).layer, keys::id::Layer::L4);
         let made = get(&mut service, version, &plainly(&id)).expect("it is the service's");
-        assert_eq!(
-            (made.algorithm, made.bits, made.material.len() * 8),
-            (Some(algorithm), Some(bits), usize::try_from(bits).expect("few"))
-        );
+        let bytes = if algorithm == A::TripleDES { bits / 7 } else { bits / 8 };
+        assert_eq!((made.algorithm, made.bits, made.material.len()), (Some(algorithm), Some(bits), usize::try_from(bytes).expect("few")));
+        assert!(algorithm != A::TripleDES || made.material.iter().all(|byte| byte.count_ones() % 2 == 1), "odd parity");
         assert_eq!(service.state(&id), State::PreActive);
         cases += 1;
     };
@@ -167,7 +166,70 @@ fn keys_of_every_offered_algorithm_and_length_are_made_and_returned() {
             check(algorithm, asked, 256, V1_4);
         }
     }
+    // SKFF-M-4: the parity bits are not counted.
+    for (asked, bits) in [(None, 168), (Some(168), 168), (Some(112), 112)] {
+        check(A::TripleDES, asked, bits, V1_0);
+    }
     counted(cases);
+}
+
+/// SKFF-M-10 and -11 ask for it; only what is made here has it, and it names no generator that is not ours.
+#[test]
+fn a_key_that_is_made_says_by_which_generator_and_one_that_is_brought_does_not() {
+    let world = World::edge();
+    let mut service = world.service();
+    let generator = |client: &mut Client<'_>, version, id: &str| {
+        let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: vec!["Random Number Generator"] };
+        client.call(version, &request, |answer| {
+            answer.attributes.iter().map(|attribute| format!("{:?}", attribute.value)).collect::<Vec<_>>().join(" ")
+        })
+    };
+    let wish = [AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Aes), mask(DATA)];
+    let made = service.create(V1_0, &wish).expect("it is offered");
+    let said = generator(&mut service, V1_4, &made).expect("1.4 has it");
+    assert!(said.contains("Unspecified") && !said.contains("Some"), "{said}");
+    let again = ReKeyRequest { unique_identifier: Some(&made), offset: None, template_attribute: None };
+    let again = service.call(V1_4, &again, |answer| answer.unique_identifier.to_owned()).expect("it is replaced");
+    assert_eq!(generator(&mut service, V1_4, &again), Ok(said));
+    let brought = register(&mut service, V1_4, &key(&KEY).request(&[mask(DATA)])).expect("it is kept");
+    assert_eq!(generator(&mut service, V1_4, &brought), Ok(String::new()));
+    let other = RngParameters { rng_algorithm: RngAlgorithm::Drbg, ..unspecified() };
+    let asked = [&wish[..], &[AttributeValue::RandomNumberGenerator(other)]].concat();
+    let failed = service.create(V1_4, &asked).expect_err("it is not ours");
+    assert_eq!(failed.reason, R::InvalidField);
+    assert!(failed.message.starts_with("Random Number Generator"), "{}", failed.message);
+}
+
+fn unspecified() -> RngParameters {
+    RngParameters {
+        rng_algorithm: RngAlgorithm::Unspecified,
+        cryptographic_algorithm: None,
+        cryptographic_length: None,
+        hashing_algorithm: None,
+        drbg_algorithm: None,
+        recommended_curve: None,
+        fips186_variation: None,
+        prediction_resistance: None,
+    }
+}
+
+#[test]
+fn a_triple_des_key_is_registered_with_its_parity_bits_counted_or_not() {
+    let world = World::edge();
+    let mut service = world.service();
+    let mut check = |bits: i32, is_kept: bool| {
+        let mut thing = key(&[0x01; 24]);
+        (thing.algorithm, thing.bits) = (Some(CryptographicAlgorithm::TripleDES), Some(bits));
+        let registered = register(&mut service, V1_0, &thing.request(&[mask(DATA)]));
+        assert_eq!(registered.is_ok(), is_kept, "{bits}: {registered:?}");
+        if let Ok(id) = registered {
+            let got = get(&mut service, V1_0, &plainly(&id)).expect("it is the service's");
+            assert_eq!((got.bits, got.material), (Some(bits), vec![0x01; 24]));
+        }
+    };
+    check(168, true);
+    check(192, true);
+    check(112, false);
 }
 
 #[test]
@@ -190,7 +252,10 @@ fn algorithms_lengths_and_types_that_are_not_offered_are_refused_by_field() {
     for bits in [0, 128, 512] {
         check(A::ChaCha20, bits, "Cryptographic Length");
     }
-    for algorithm in [A::TripleDES, A::Rsa, A::Dsa, A::Blowfish, A::HmacMd5, A::Extension(0x8000_0001)] {
+    for bits in [0, 56, 128, 192, 256] {
+        check(A::TripleDES, bits, "Cryptographic Length");
+    }
+    for algorithm in [A::Rsa, A::Dsa, A::Blowfish, A::HmacMd5, A::Extension(0x8000_0001)] {
         check(algorithm, 256, "Cryptographic Algorithm");
     }
     let before = world.store.rows().len();

@@ -95,7 +95,9 @@ fn plain_ways() -> Vec<Parameters> {
 /// Does the way take data of any length?
 fn takes(way: &Parameters, length: usize) -> bool {
     let is_stream = matches!(way.block_cipher_mode, Some(Ctr | Gcm));
-    is_stream || way.padding_method != Some(PaddingMethod::None) || length.is_multiple_of(16)
+    // CS-BC-M-1 and -4: ECB without a Padding Method has none.
+    let usual = if way.block_cipher_mode == Some(Ecb) { PaddingMethod::None } else { PaddingMethod::Pkcs5 };
+    is_stream || way.padding_method.unwrap_or(usual) != PaddingMethod::None || length.is_multiple_of(16)
 }
 
 /// What comes back of data: zeros that fill a block cannot be told from it.
@@ -244,9 +246,10 @@ fn wrong_ivs_tags_and_parameters_are_refused_by_the_name_of_their_field() {
         ("IV Length", of(Gcm, &|one| one.iv_length = Some(128)), None, R::FeatureNotSupported),
         ("IV Length", of(Cbc, &|one| one.iv_length = Some(96)), None, R::FeatureNotSupported),
         ("IV Length", of(Ecb, &|one| one.iv_length = Some(128)), None, R::FeatureNotSupported),
-        ("Tag Length", of(Gcm, &|one| one.tag_length = Some(11)), None, R::FeatureNotSupported),
-        ("Tag Length", of(Gcm, &|one| one.tag_length = Some(17)), None, R::FeatureNotSupported),
-        ("Tag Length", of(Gcm, &|one| one.tag_length = Some(-1)), None, R::FeatureNotSupported),
+        // CS-BC-M-GCM-1 has this reason for both.
+        ("Tag Length", of(Gcm, &|one| one.tag_length = Some(11)), None, R::GeneralFailure),
+        ("Tag Length", of(Gcm, &|one| one.tag_length = Some(17)), None, R::GeneralFailure),
+        ("Tag Length", of(Gcm, &|one| one.tag_length = Some(-1)), None, R::GeneralFailure),
         ("Padding Method", padded(Gcm, PaddingMethod::Pkcs5), None, R::FeatureNotSupported),
         ("Padding Method", padded(Ctr, PaddingMethod::Zeros), None, R::FeatureNotSupported),
         ("Padding Method", padded(Cbc, PaddingMethod::Oaep), None, R::FeatureNotSupported),
@@ -288,7 +291,7 @@ fn what_does_not_decrypt_says_so_in_one_way_and_what_is_missing_by_its_name() {
     for mode in [Cbc, Ecb] {
         let own = Some(iv.as_slice()).filter(|_| mode == Cbc);
         for length in [0, 1, 15, 17] {
-            let refused = open(&mut service, &with(mode), own, &numbered(length)).expect_err("no whole blocks");
+            let refused = open(&mut service, &padded(mode, PaddingMethod::Pkcs5), own, &numbered(length)).expect_err("no whole blocks");
             assert_eq!((refused.reason, refused.message.as_str()), (R::CryptographicFailure, "the data cannot be decrypted"), "{mode:?}");
         }
         for padding in [PaddingMethod::Pkcs5, PaddingMethod::AnsiX9_23] {
@@ -322,7 +325,7 @@ fn an_iv_of_the_client_s_is_recorded_as_such_with_gcm_and_refused_where_the_edge
         (with(Gcm), Some(iv.as_slice()), Action::EncryptWithOwnIv),
         (with(Cbc), Some(iv.as_slice()), Action::Encrypt),
         (with(Ctr), Some(iv.as_slice()), Action::Encrypt),
-        (with(Ecb), None, Action::Encrypt),
+        (padded(Ecb, PaddingMethod::Pkcs5), None, Action::Encrypt),
     ] {
         encrypt(&mut service, V1_4, &sealing(&id, &way, own, b"data")).expect("it is offered");
         assert_eq!(world.outcomes(), [(action, Outcome::Success)], "{way:?}");

@@ -152,8 +152,9 @@ fn a_destroyed_key_is_found_by_who_asks_for_destroyed_ones() {
     let id = admin.create(V1_0, &wish("billing", &[named("gone")])).expect("the name is free");
     admin.destroy(&id).expect("a Pre-Active key is destroyed");
     assert_eq!(admin.locate(V1_0, &[named("gone")]), Ok(vec![]));
-    for filter in [A::State(State::Destroyed), A::DestroyDate(DateTime(START)), A::UniqueIdentifier(&id)] {
-        assert_eq!(admin.locate(V1_0, &[named("gone"), filter]), Ok(vec![id.clone()]));
+    assert_eq!(admin.locate(V1_0, &[A::UniqueIdentifier(&id)]), Ok(vec![]), "SKFF-M-5");
+    for filter in [A::State(State::Destroyed), A::DestroyDate(DateTime(START))] {
+        assert_eq!(admin.locate(V1_0, &[named("gone"), A::UniqueIdentifier(&id), filter]), Ok(vec![id.clone()]));
     }
 }
 
@@ -199,6 +200,7 @@ fn pages_join_to_the_whole_and_say_how_many_there_are() {
     assert_eq!(page(&mut admin, V1_3, None, Some(7)), (Some(7), vec![]));
     assert_eq!(page(&mut admin, V1_3, Some(0), None), (Some(7), vec![]));
     assert_eq!(page(&mut admin, V1_2, Some(2), None), (None, ids[..2].to_vec()), "before 1.3 there is no such count");
+    assert_eq!(page(&mut admin, V1_4, None, None), (None, ids), "SKFF-M-5: who asks for no page is not told");
 }
 
 #[test]
