@@ -1,5 +1,6 @@
 //! Runs fuzz targets, which live outside the workspace because they need a sanitizer and a build of their own.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,10 +11,12 @@ use crate::python::Python;
 use crate::workspace::{Workspace, target_directory};
 
 /// Each target and the folder of its crate.
-pub(crate) const TARGETS: [(&str, &str); 5] = [
+pub(crate) const TARGETS: [(&str, &str); 7] = [
     ("kmip_bytes", "kmip/fuzz"),
     ("kmip_messages", "kmip/fuzz"),
     ("kmip_answers", "kmip/fuzz"),
+    ("kmip_xml", "kmip/fuzz"),
+    ("kmip_json", "kmip/fuzz"),
     ("http", "daemon/fuzz"),
     ("certificates", "daemon/fuzz"),
 ];
@@ -29,17 +32,25 @@ pub(crate) fn fuzz(workspace: &Workspace, name: &str, seconds: u64) -> Result<()
         bail!("there is no target {name}; choose all, {}", TARGETS.map(|(target, _)| target).join(", "));
     }
     for (target, folder) in chosen {
-        run(&mut fuzzer(&python, &workspace.root.join(folder), target, seconds))?;
+        run(&mut fuzzer(&python, &workspace.root.join(folder), target, seconds)?)?;
     }
     Ok(())
 }
 
 /// The stable compiler carries the sanitizer's runtime, but asks for a word before it uses it.
-fn fuzzer(python: &Python, folder: &Path, target: &str, seconds: u64) -> Command {
+fn fuzzer(python: &Python, folder: &Path, target: &str, seconds: u64) -> Result<Command> {
     let mut command = Command::new(python.program("cargo-fuzz"));
-    command.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", "run", "--fuzz-dir"]).arg(folder).arg(target).arg("--");
+    command.env("RUSTC_BOOTSTRAP", "1").args(["fuzz", "run", "--fuzz-dir"]).arg(folder).arg(target);
+    let seeds = folder.join("seeds").join(target);
+    if seeds.is_dir() {
+        // What is found goes into the first folder.
+        let corpus = folder.join("corpus").join(target);
+        fs::create_dir_all(&corpus)?;
+        command.arg(corpus).arg(seeds);
+    }
+    command.arg("--");
     command.args([format!("-max_total_time={seconds}"), format!("-rss_limit_mb={MEMORY_MIB_MAX}"), "-print_final_stats=1".to_owned()]);
-    command
+    Ok(command)
 }
 
 /// Type-checks every fuzz crate, so that none of them rots between two campaigns.
