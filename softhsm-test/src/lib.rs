@@ -4,6 +4,7 @@
 
 mod appliance;
 mod card;
+pub mod conformance;
 mod core;
 mod disk;
 mod domain;

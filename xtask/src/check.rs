@@ -17,6 +17,9 @@ use crate::{fuzz, packages, runner, tidy, units};
 /// Names the snapshot of the advisory database, a folder; without it advisories are not checked, since nothing here fetches one.
 const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
 
+/// Names the folder of the OASIS test cases of the KMIP profiles, which are not ours to pass on.
+const KMIP_CASES: &str = "KMIP_VECTORS";
+
 /// Tells tests which interpreter has the KMIP client, and schemathesis beside it.
 const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
 
@@ -55,6 +58,10 @@ pub(crate) fn full(workspace: &Workspace) -> Result<()> {
     gate.command("tests", with_python(nextest(&python, &BUILT), &python))?;
     for (name, count) in CAMPAIGNS {
         gate.command(name, runner::campaign(name, *count, None)?)?;
+    }
+    match env::var_os(KMIP_CASES) {
+        Some(folder) => gate.command("KMIP cases", runner::conformance(Path::new(&folder))?)?,
+        None => gate.not_run("KMIP cases", &format!("{KMIP_CASES} names no folder with the OASIS test cases")),
     }
     gate.stage("fuzz targets", REPEAT, || fuzz::check(workspace))?;
     gate.command("docs", docs(strict))?;

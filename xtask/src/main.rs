@@ -13,6 +13,7 @@ mod touched;
 mod units;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +42,11 @@ enum Chore {
     },
     /// Runs the main job from nothing, on a software token, and prints each step
     Demo,
+    /// Plays the OASIS test cases of the KMIP profiles against an edge, in TTLV, XML and JSON, and holds the results against the table
+    KmipConformance {
+        /// The folder with the cases
+        folder: PathBuf,
+    },
     /// Runs one campaign (kills, faults, races) against the built programs
     Soak {
         /// The campaign's name, e.g. `kill`
@@ -81,6 +87,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Check { fast: false } => check::full(&workspace),
         Chore::Check { fast: true } => check::fast(&workspace),
         Chore::Demo => runner::demo(),
+        Chore::KmipConformance { folder } => runner::kmip_conformance(&folder),
         Chore::Soak { name, count, seed } => runner::soak(&name, count, seed),
         Chore::Fuzz { name, seconds } => fuzz::fuzz(&workspace, &name, seconds),
         Chore::Tidy => tidy::run(&workspace),

@@ -1,5 +1,6 @@
 //! Builds the programs and starts the runners: demo and campaigns, which live in `softhsm-test`, and the load tool of `benches`.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -16,6 +17,20 @@ pub(crate) fn demo() -> Result<()> {
     packages::install()?;
     build()?;
     command::run(&mut runner("demo")?)
+}
+
+/// Installs missing packages, builds, then plays the KMIP test cases in a folder.
+pub(crate) fn kmip_conformance(folder: &Path) -> Result<()> {
+    packages::install()?;
+    build()?;
+    command::run(&mut conformance(folder)?)
+}
+
+/// The KMIP test cases in a folder, played with programs that are built.
+pub(crate) fn conformance(folder: &Path) -> Result<Command> {
+    let mut command = runner("conformance")?;
+    command.arg(folder);
+    Ok(command)
 }
 
 /// Installs missing packages, builds, then runs one campaign.
