@@ -12,6 +12,7 @@ mod edge;
 pub mod https;
 pub mod memscan;
 mod people;
+mod python;
 pub mod raw;
 pub mod requests;
 pub mod soak;
@@ -25,6 +26,7 @@ pub use disk::Disk;
 pub use domain::{SESSION, domain, founded};
 pub use edge::Edge;
 pub use people::{People, altered_shard, give_shard};
+pub use python::{drive, told};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
 pub use swtpm::{Swtpm, free_port_pair};
 
