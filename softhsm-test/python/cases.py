@@ -1,4 +1,4 @@
-"""What the PyKMIP drivers have alike: clients of one server, cases that are counted, and shapes of requests."""
+"""What the drivers have alike: clients of one server, cases that are counted, and shapes of requests."""
 
 import logging
 import sys
@@ -40,8 +40,8 @@ def refused(name, reason, call):
         case("%s was answered %r" % (name, answer), False)
 
 
-def finish():
-    print("PyKMIP: %d cases passed" % passed)
+def finish(client="PyKMIP"):
+    print("%s: %d cases passed" % (client, passed))
 
 
 def by_name(name):

@@ -41,7 +41,8 @@ impl Python {
         run(Command::new("/usr/bin/python3").args(["-m", "venv", "--clear"]).arg(&self.folder))?;
         run(&mut self.pip(&["--requirement=xtask/python/clients.txt"]))?;
         run(&mut self.pip(&["--no-deps", "--require-hashes", "--requirement=xtask/python/tools.txt"]))?;
-        run(Command::new(self.program("python")).args(["-c", "from kmip.pie.client import ProxyKmipClient"]))?;
+        run(Command::new(self.program("python"))
+            .args(["-c", "from kmip.pie.client import ProxyKmipClient; import pymongocrypt.mongocrypt"]))?;
         fs::write(&stamp, wanted).with_context(|| format!("{} cannot be written", stamp.display()))
     }
 
