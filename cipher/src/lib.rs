@@ -8,6 +8,7 @@
 pub mod aead;
 pub mod age;
 mod cmac;
+pub mod derive;
 pub mod ecdsa;
 mod error;
 mod gcm;

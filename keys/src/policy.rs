@@ -74,6 +74,8 @@ pub enum Action {
     Register = 3,
     /// KMIP Re-key.
     ReKey = 4,
+    /// KMIP Derive Key.
+    DeriveKey = 5,
     /// KMIP Locate.
     Locate = 8,
     /// KMIP Check.
@@ -240,6 +242,7 @@ impl Action {
         Self::Create,
         Self::Register,
         Self::ReKey,
+        Self::DeriveKey,
         Self::Locate,
         Self::Check,
         Self::Get,
@@ -394,7 +397,9 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Operator | Role::Auditor | Role::TenantAdmin)
         }
         (NodeRole::Edge, A::Create | A::Register | A::ReKey | A::Encrypt | A::Decrypt | A::Get, Some(Layer::L4)) => role == Role::Service,
-        (NodeRole::Edge, A::Mac | A::MacVerify | A::ObtainLease | A::GetUsageAllocation, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::DeriveKey | A::Mac | A::MacVerify | A::ObtainLease | A::GetUsageAllocation, Some(Layer::L4)) => {
+            role == Role::Service
+        }
         (NodeRole::Edge, A::Archive | A::Recover, Some(Layer::L4)) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Edge, A::RngRetrieve | A::RngSeed | A::Hash, None) => matches!(role, Role::Service | Role::TenantAdmin),
         (NodeRole::Edge, A::AddAttribute | A::ModifyAttribute | A::DeleteAttribute, Some(Layer::L4)) => role == Role::Service,
@@ -588,6 +593,9 @@ pub mod verb {
     /// KMIP Decrypt.
     #[derive(Debug)]
     pub struct Decrypt;
+    /// KMIP Derive Key, from this object.
+    #[derive(Debug)]
+    pub struct DeriveKey;
     /// KMIP MAC.
     #[derive(Debug)]
     pub struct Mac;
@@ -663,6 +671,9 @@ pub mod verb {
     }
     impl Verb for Decrypt {
         const ACTION: Action = Action::Decrypt;
+    }
+    impl Verb for DeriveKey {
+        const ACTION: Action = Action::DeriveKey;
     }
     impl Verb for Mac {
         const ACTION: Action = Action::Mac;
@@ -749,6 +760,10 @@ pub mod verb {
         const PURPOSE: Purpose = Purpose::Process;
         const MASK: u32 = 0x08;
     }
+    impl UsesMaterial for DeriveKey {
+        const PURPOSE: Purpose = Purpose::Protect;
+        const MASK: u32 = 0x200;
+    }
     impl UsesMaterial for Mac {
         const PURPOSE: Purpose = Purpose::Protect;
         const MASK: u32 = 0x80;
@@ -764,6 +779,8 @@ pub mod verb {
     impl Changes for Activate {}
     impl Changes for Revoke {}
     impl Edits for AddAttribute {}
+    // What is derived is linked to.
+    impl Edits for DeriveKey {}
     impl Edits for ModifyAttribute {}
     impl Edits for DeleteAttribute {}
     impl Exports for Get {}

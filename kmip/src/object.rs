@@ -47,6 +47,18 @@ message! {
 }
 
 message! {
+    /// Derivation Parameters, 4.6; the last two are PBKDF2's.
+    #[derive(Default)]
+    struct DerivationParameters<'a> {
+        CRYPTOGRAPHIC_PARAMETERS: cryptographic_parameters, CryptographicParameters<'a>, optional, V1_0..=V1_4;
+        INITIALIZATION_VECTOR:    initialization_vector,    ByteString<'a>,              optional, V1_0..=V1_4;
+        DERIVATION_DATA:          derivation_data,          ByteString<'a>,              optional, V1_0..=V1_4;
+        SALT:                     salt,                     ByteString<'a>,              optional, V1_0..=V1_4;
+        ITERATION_COUNT:          iteration_count,          i32,                         optional, V1_0..=V1_4;
+    }
+}
+
+message! {
     /// RNG Parameters, 2.1.18.
     struct RngParameters {
         RNG_ALGORITHM:           rng_algorithm,           RngAlgorithm,           required, V1_3..=V1_4;

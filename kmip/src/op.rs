@@ -6,6 +6,7 @@ mod attribute;
 mod check;
 mod create;
 mod decrypt;
+mod derive_key;
 mod destroy;
 mod discover_versions;
 mod encrypt;
@@ -34,9 +35,10 @@ use crate::forward;
 use crate::message::{OperationNumber, RequestBatchItem};
 use crate::payload::{
     ActivateRequest, AddAttributeRequest, ArchiveRequest, CheckRequest, CreateRequest, DecryptRequest, DeleteAttributeRequest,
-    DestroyRequest, DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest, GetAttributesRequest, GetRequest,
-    GetUsageAllocationRequest, HashRequest, LocateRequest, MacRequest, MacVerifyRequest, ModifyAttributeRequest, ObtainLeaseRequest,
-    QueryRequest, ReKeyRequest, RecoverRequest, RegisterRequest, RevokeRequest, RngRetrieveRequest, RngSeedRequest,
+    DeriveKeyRequest, DestroyRequest, DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest,
+    GetAttributesRequest, GetRequest, GetUsageAllocationRequest, HashRequest, LocateRequest, MacRequest, MacVerifyRequest,
+    ModifyAttributeRequest, ObtainLeaseRequest, QueryRequest, ReKeyRequest, RecoverRequest, RegisterRequest, RevokeRequest,
+    RngRetrieveRequest, RngSeedRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
@@ -48,6 +50,7 @@ const OFFERED: &[(Operation, Action, By)] = &[
     (Operation::Create, Action::Create, By::All),
     (Operation::Register, Action::Register, By::Edge),
     (Operation::ReKey, Action::ReKey, By::All),
+    (Operation::DeriveKey, Action::DeriveKey, By::Edge),
     (Operation::Locate, Action::Locate, By::All),
     (Operation::Check, Action::Check, By::All),
     (Operation::Get, Action::Get, By::All),
@@ -118,7 +121,7 @@ pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Ac
 /// Whether the operation leaves an object in the ID Placeholder, or (Check) says whether what is there may be used. Its failure has to empty
 /// it: what follows in the batch was meant for that object and no other.
 pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
-    let making = [Operation::Create, Operation::Register, Operation::ReKey];
+    let making = [Operation::Create, Operation::Register, Operation::ReKey, Operation::DeriveKey];
     let deciding = [Operation::Locate, Operation::Check, Operation::Recover, Operation::Export];
     making.into_iter().chain(deciding).any(|one| operation == one.into())
 }
@@ -136,6 +139,7 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::Create) => Box::pin(create::run(context, CreateRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Register) => Box::pin(register::run(context, RegisterRequest::decode(payload, rules)?, out)).await,
         Some(Operation::ReKey) => Box::pin(re_key::run(context, ReKeyRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::DeriveKey) => Box::pin(derive_key::run(context, DeriveKeyRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Locate) => Box::pin(locate::run(context, LocateRequest::decode(payload, rules.locating())?, out)).await,
         Some(Operation::Check) => Box::pin(check::run(context, CheckRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Get) => Box::pin(get::get(context, GetRequest::decode(payload, rules)?, out)).await,

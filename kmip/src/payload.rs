@@ -3,14 +3,14 @@
 use crate::attribute::Attribute;
 use crate::client::Call;
 use crate::enums::{
-    AttestationType, ClientRegistrationMethod, KeyCompressionType, KeyFormatType, KeyWrapType, ObjectGroupMember, ObjectType, Operation,
-    QueryFunction, ValidityIndicator,
+    AttestationType, ClientRegistrationMethod, DerivationMethod, KeyCompressionType, KeyFormatType, KeyWrapType, ObjectGroupMember,
+    ObjectType, Operation, QueryFunction, ValidityIndicator,
 };
 use crate::key_block::{KeyWrappingSpecification, ManagedObject};
 use crate::mask::{CryptographicUsageMask, StorageStatusMask};
 use crate::object::{
-    CapabilityInformation, CryptographicParameters, ExtensionInformation, ProfileInformation, RevocationReason, RngParameters,
-    TemplateAttribute, ValidationInformation,
+    CapabilityInformation, CryptographicParameters, DerivationParameters, ExtensionInformation, ProfileInformation, RevocationReason,
+    RngParameters, TemplateAttribute, ValidationInformation,
 };
 use crate::schema::message;
 use crate::ttlv::{ByteString, DateTime, Interval, Structure};
@@ -63,6 +63,25 @@ message! {
 message! {
     /// Re-key, 4.4: the replacement.
     struct ReKeyResponse<'a> {
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Derive Key, 4.6.
+    struct DeriveKeyRequest<'a> {
+        OBJECT_TYPE:           object_type,           ObjectType,               required, V1_0..=V1_4;
+        UNIQUE_IDENTIFIER:     unique_identifiers,    &'a str,                  several,  V1_0..=V1_4;
+        DERIVATION_METHOD:     derivation_method,     DerivationMethod,         required, V1_0..=V1_4;
+        DERIVATION_PARAMETERS: derivation_parameters, DerivationParameters<'a>, required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE:    template_attribute,    TemplateAttribute<'a>,    required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Derive Key, 4.6: the new object.
+    struct DeriveKeyResponse<'a> {
         UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,               required, V1_0..=V1_4;
         TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
     }
@@ -544,6 +563,7 @@ calls! {
     CreateRequest<'_>           => Create,           CreateResponse<'a>;
     RegisterRequest<'_>         => Register,         RegisterResponse<'a>;
     ReKeyRequest<'_>            => ReKey,            ReKeyResponse<'a>;
+    DeriveKeyRequest<'_>        => DeriveKey,        DeriveKeyResponse<'a>;
     LocateRequest<'_>           => Locate,           LocateResponse<'a>;
     CheckRequest<'_>            => Check,            CheckResponse<'a>;
     GetRequest<'_>              => Get,              GetResponse<'a>;

@@ -187,7 +187,7 @@ macro_rules! structures {
 const STRUCTURES: &[(&str, &[Row])] = structures! {
     ActivateRequest ActivateResponse AddAttributeRequest AddAttributeResponse AlternativeName ApplicationSpecificInformation ArchiveRequest ArchiveResponse Authentication CapabilityInformation
     CertificateIdentifier CertificateIssuer CertificateSubject CheckRequest CheckResponse CreateRequest CreateResponse Credential
-    CryptographicDomainParameters CryptographicParameters DecryptRequest DecryptResponse DeleteAttributeRequest DeleteAttributeResponse
+    CryptographicDomainParameters CryptographicParameters DecryptRequest DecryptResponse DeleteAttributeRequest DeleteAttributeResponse DerivationParameters DeriveKeyRequest DeriveKeyResponse
     DestroyRequest DestroyResponse Digest DiscoverVersionsRequest DiscoverVersionsResponse EncryptRequest EncryptResponse ExportRequest
     ExportResponse ExtensionInformation GetAttributeListRequest GetAttributeListResponse GetAttributesRequest GetAttributesResponse
     GetRequest GetResponse GetUsageAllocationRequest GetUsageAllocationResponse HashRequest HashResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link LocateRequest LocateResponse

@@ -367,7 +367,7 @@ macro_rules! any_value_of {
 
 any_value_of! {
     AlternativeNameType AttestationType BatchErrorContinuationOption BlockCipherMode CertificateType ClientRegistrationMethod
-    CredentialType CryptographicAlgorithm DestroyAction DigitalSignatureAlgorithm DrbgAlgorithm EncodingOption Fips186Variation
+    CredentialType CryptographicAlgorithm DerivationMethod DestroyAction DigitalSignatureAlgorithm DrbgAlgorithm EncodingOption Fips186Variation
     HashingAlgorithm KeyCompressionType KeyFormatType KeyRoleType KeyValueLocationType KeyWrapType LinkType MaskGenerator NameType ObjectGroupMember ObjectType
     Operation PaddingMethod
     ProfileName QueryFunction RecommendedCurve ResultReason ResultStatus RevocationReasonCode RngAlgorithm RngMode SecretDataType
@@ -615,6 +615,13 @@ structures! {
     modify_attribute_response: ModifyAttributeResponse<'static> { unique_identifier attribute }
     delete_attribute_request: DeleteAttributeRequest<'static> { unique_identifier attribute_name attribute_index }
     delete_attribute_response: DeleteAttributeResponse<'static> { unique_identifier attribute }
+    derivation_parameters: DerivationParameters<'static> {
+        cryptographic_parameters initialization_vector derivation_data salt iteration_count
+    }
+    derive_key_request: DeriveKeyRequest<'static> {
+        object_type unique_identifiers derivation_method derivation_parameters template_attribute
+    }
+    derive_key_response: DeriveKeyResponse<'static> { unique_identifier template_attribute }
     locate_request: LocateRequest<'static> {
         maximum_items offset_items storage_status_mask object_group_member attributes template_attribute
     }

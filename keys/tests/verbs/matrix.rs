@@ -86,6 +86,7 @@ const EDGE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::GetUsageAllocation, &[Some(Layer::L4)], "s"),
     (Action::Archive, &[Some(Layer::L4)], "st"),
     (Action::Recover, &[Some(Layer::L4)], "st"),
+    (Action::DeriveKey, &[Some(Layer::L4)], "s"),
     (Action::Mac, &[Some(Layer::L4)], "s"),
     (Action::MacVerify, &[Some(Layer::L4)], "s"),
     (Action::RngRetrieve, &[None], "st"),

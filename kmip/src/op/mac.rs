@@ -184,7 +184,7 @@ fn failed(error: cipher::Error) -> Failure {
 }
 
 /// What the request's parameters ask for; without any, what the key's first ones do; without those, what the key is made for.
-fn algorithm(request: Option<&CryptographicParameters<'_>>, key: &View) -> Result<Mac, Failure> {
+pub(super) fn algorithm(request: Option<&CryptographicParameters<'_>>, key: &View) -> Result<Mac, Failure> {
     let object_type = ObjectType::of(key.header.object_type.0);
     if !matches!(object_type, Some(ObjectType::SymmetricKey | ObjectType::SecretData)) {
         return Err(keys::Error::Denied { why: "a message authentication code needs a symmetric key or secret data" }.into());
@@ -228,11 +228,11 @@ fn not_offered() -> Failure {
 }
 
 /// The HMAC that a key is made for, if it is.
-fn own(key: &View) -> Option<Mac> {
+pub(super) fn own(key: &View) -> Option<Mac> {
     A::of(key.header.algorithm.0).and_then(hmac)
 }
 
-fn hmac(algorithm: A) -> Option<Mac> {
+pub(super) fn hmac(algorithm: A) -> Option<Mac> {
     let hash = match algorithm {
         A::HmacSha1 => Hash::Sha1,
         A::HmacSha224 => Hash::Sha224,

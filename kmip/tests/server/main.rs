@@ -7,6 +7,7 @@ mod create;
 mod crypto;
 mod edge;
 mod edge_crypto;
+mod edge_derive;
 mod edge_keys;
 mod edge_mac;
 mod edge_usage;

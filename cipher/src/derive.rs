@@ -1,0 +1,188 @@
+//! Keys derived from keys (KMIP's Derive Key): what comes out is a key, so every function fills bytes that its caller has in locked memory.
+
+use pbkdf2::pbkdf2_hmac;
+use secret::{scrubbed, wipe};
+
+use crate::hash::{HASH_BYTES_MAX, Hash};
+use crate::mac::Mac;
+use crate::mode::{self, Mode};
+use crate::{Error, Padding};
+
+/// Most iterations of PBKDF2, over all blocks of what is derived: some 100 ms of a processor.
+pub const ITERATIONS_MAX: u32 = 200_000;
+
+/// The front of a hash.
+///
+/// # Errors
+/// [`Error::WrongLength`] if `out` is longer than the hash.
+pub fn hash(hash: Hash, data: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    front(hash.bytes(), out, |whole| {
+        hash.whole(&[data], whole);
+        Ok(())
+    })
+}
+
+/// The front of a MAC of `data` under `key`.
+///
+/// # Errors
+/// [`Error::WrongLength`] if `out` is longer than the MAC, or for an AES key.
+pub fn mac(mac: Mac, key: &[u8], data: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    front(mac.bytes(), out, |whole| mac.whole(key, &[data], whole))
+}
+
+/// Fills `out` with the front of something that has `bytes` bytes.
+fn front(bytes: usize, out: &mut [u8], fill: impl FnOnce(&mut [u8]) -> Result<(), Error>) -> Result<(), Error> {
+    if out.len() > bytes {
+        return Err(too_long(out.len()));
+    }
+    scrubbed(|| {
+        let mut whole = [0; HASH_BYTES_MAX];
+        fill(&mut whole[..bytes])?;
+        out.copy_from_slice(&whole[..out.len()]);
+        Ok(())
+    })
+}
+
+fn too_long(is_bytes: usize) -> Error {
+    Error::WrongLength { what: "derived key", is_bytes, wants: "at most what the derivation method puts out" }
+}
+
+/// The front of `data`, encrypted under `key` in a mode without a tag.
+///
+/// # Errors
+/// [`Error::WrongLength`] for key, IV or data, or if `out` is longer than the ciphertext.
+pub fn encryption(mode: Mode, key: &[u8], iv: &[u8], data: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    if matches!(mode, Mode::Cbc(Padding::Iso10126) | Mode::Ecb(Padding::Iso10126)) {
+        return Err(Error::Refused);
+    }
+    let mut encrypted = Vec::with_capacity(data.len() + mode::BLOCK_BYTES);
+    mode::encrypt(mode, key, iv, data, &[], &mut encrypted)?;
+    let is_enough = encrypted.len() >= out.len();
+    if is_enough {
+        out.copy_from_slice(&encrypted[..out.len()]);
+    }
+    wipe(&mut encrypted);
+    if is_enough { Ok(()) } else { Err(too_long(out.len())) }
+}
+
+/// NIST SP 800-108, 4.1: the KDF in counter mode, its counter of 32 bits before `fixed`, all of which the caller gives.
+///
+/// # Errors
+/// [`Error::WrongLength`] for an AES key.
+pub fn counter_mode(mac: Mac, key: &[u8], fixed: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    scrubbed(|| {
+        let mut block = [0; HASH_BYTES_MAX];
+        for (counter, part) in (1_u32..).zip(out.chunks_mut(mac.bytes())) {
+            mac.whole(key, &[&counter.to_be_bytes(), fixed], &mut block[..mac.bytes()])?;
+            part.copy_from_slice(&block[..part.len()]);
+        }
+        Ok(())
+    })
+}
+
+/// PBKDF2 (RFC 8018) with HMAC.
+///
+/// # Errors
+/// [`Error::Refused`] for a hash function that is neither SHA-1 nor of SHA-2; [`Error::WrongLength`] for no iteration, or more than
+/// [`ITERATIONS_MAX`] over all blocks.
+pub fn pbkdf2(hash: Hash, password: &[u8], salt: &[u8], iterations: u32, out: &mut [u8]) -> Result<(), Error> {
+    let derive: fn(&[u8], &[u8], u32, &mut [u8]) = match hash {
+        Hash::Sha1 => pbkdf2_hmac::<sha1::Sha1>,
+        Hash::Sha224 => pbkdf2_hmac::<sha2::Sha224>,
+        Hash::Sha256 => pbkdf2_hmac::<sha2::Sha256>,
+        Hash::Sha384 => pbkdf2_hmac::<sha2::Sha384>,
+        Hash::Sha512 => pbkdf2_hmac::<sha2::Sha512>,
+        _ => return Err(Error::Refused),
+    };
+    let blocks = out.len().div_ceil(hash.bytes()).max(1) as u64;
+    if iterations == 0 || blocks * u64::from(iterations) > u64::from(ITERATIONS_MAX) {
+        let is_bytes = usize::try_from(iterations).unwrap_or(usize::MAX);
+        return Err(Error::WrongLength { what: "iteration count", is_bytes, wants: "1 to 200000 over all blocks of what is derived" });
+    }
+    scrubbed(|| derive(password, salt, iterations, out));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(text: &str) -> Vec<u8> {
+        data_encoding::HEXLOWER.decode(text.as_bytes()).expect("hexadecimal")
+    }
+
+    fn check(expected: &str, derive: impl Fn(&mut [u8]) -> Result<(), Error>) {
+        let expected = hex(expected);
+        let mut out = vec![0; expected.len()];
+        derive(&mut out).expect("the inputs fit");
+        assert_eq!(out, expected);
+        // A shorter key is the front of a longer one.
+        derive(&mut out[..7]).expect("the inputs fit");
+        assert_eq!(out[..7], expected[..7]);
+    }
+
+    /// RFC 6070, cases 1, 2 and 5; with SHA-256 the same inputs by Python's hashlib.
+    #[test]
+    fn pbkdf2_is_that_of_its_document() {
+        let (password, salt) = (&b"password"[..], &b"salt"[..]);
+        check("0c60c80f961f0e71f3a9b524af6012062fe037a6", |out| pbkdf2(Hash::Sha1, password, salt, 1, out));
+        check("ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957", |out| pbkdf2(Hash::Sha1, password, salt, 2, out));
+        check("3d2eec4fe41c849b80c8d83662c0e44a8b291a964cf2f07038", |out| {
+            pbkdf2(Hash::Sha1, b"passwordPASSWORDpassword", b"saltSALTsaltSALTsaltSALTsaltSALTsalt", 4096, out)
+        });
+        check("c5e478d59288c841aa530db6845c4c8d962893a001ce4e11a4963873aa98134af7ad98c1b458ce3f", |out| {
+            pbkdf2(Hash::Sha256, password, salt, 4096, out)
+        });
+    }
+
+    /// Computed by a few lines of Python's hmac, by section 4.1 of SP 800-108.
+    #[test]
+    fn counter_mode_is_that_of_its_document() {
+        let fixed = b"label\0context";
+        check("e4681742cf733275b27b83e2cd92e116981948c6b530006763d782b27fb2873dc048a053981786b04f3482fbe219f4227ad9", |out| {
+            counter_mode(Mac::Hmac(Hash::Sha256), b"a key of some length", fixed, out)
+        });
+        check(
+            "eb4f964d4ed9632366ac647b4f045a2a4753ab92f9ed3968a917386dcbe9b5435646626461a2a8af2d9d1eb5ba76de09ee763165e5b920e1e782c0d604d151808ae20f764bfe9f0a103fbd566c327b7ad2dbcbc332ed7238e2708b03a4ad0fb355853bc7",
+            |out| counter_mode(Mac::Hmac(Hash::Sha512), b"a key of some length", fixed, out),
+        );
+        let cmac = |text: &[u8]| {
+            let mut out = [0; 16];
+            Mac::Cmac.whole(&[7; 16], &[text], &mut out).expect("the key fits");
+            out
+        };
+        let mut out = [0; 20];
+        counter_mode(Mac::Cmac, &[7; 16], fixed, &mut out).expect("the key fits");
+        let blocks = [cmac(b"\0\0\0\x01label\0context"), cmac(b"\0\0\0\x02label\0context")].concat();
+        assert_eq!(out, blocks[..20]);
+    }
+
+    #[test]
+    fn what_a_method_puts_out_is_all_there_is() {
+        let mut out = [0; 65];
+        for (bytes, function) in [(20, Hash::Sha1), (32, Hash::Sha256), (64, Hash::Sha512)] {
+            hash(function, b"data", &mut out[..bytes]).expect("all of it");
+            assert!(matches!(hash(function, b"data", &mut out[..=bytes]), Err(Error::WrongLength { what: "derived key", .. })));
+            mac(Mac::Hmac(function), b"key", b"data", &mut out[..bytes]).expect("all of it");
+            assert!(mac(Mac::Hmac(function), b"key", b"data", &mut out[..=bytes]).is_err());
+        }
+        let ecb = Mode::Ecb(Padding::None);
+        encryption(ecb, &[7; 16], &[], &[1; 32], &mut out[..32]).expect("all of it");
+        let mut direct = Vec::new();
+        mode::encrypt(ecb, &[7; 16], &[], &[1; 32], &[], &mut direct).expect("whole blocks");
+        assert_eq!(out[..32], direct);
+        assert!(matches!(encryption(ecb, &[7; 16], &[], &[1; 32], &mut out[..33]), Err(Error::WrongLength { what: "derived key", .. })));
+        assert_eq!(encryption(Mode::Ecb(Padding::Iso10126), &[7; 16], &[], &[1; 32], &mut out[..32]), Err(Error::Refused));
+    }
+
+    #[test]
+    fn iterations_are_bounded_over_all_blocks() {
+        let mut out = [0; 64];
+        let mut derive = |iterations, bytes: usize| pbkdf2(Hash::Sha256, b"password", b"salt", iterations, &mut out[..bytes]);
+        assert!(matches!(derive(0, 32), Err(Error::WrongLength { what: "iteration count", .. })));
+        assert!(derive(ITERATIONS_MAX / 2 + 1, 33).is_err());
+        assert!(derive(ITERATIONS_MAX + 1, 32).is_err());
+        assert!(derive(u32::MAX, 64).is_err());
+        assert_eq!(pbkdf2(Hash::Md5, b"password", b"salt", 1, &mut [0; 16]), Err(Error::Refused));
+    }
+}
