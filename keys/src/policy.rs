@@ -214,6 +214,8 @@ pub enum Action {
     LimitCalls = 158,
     /// A key was sealed anew whose blobs and whose parent's record named different algorithms.
     RepairKey = 159,
+    /// The IVK was rotated because a tenant had left.
+    OffBoardTenant = 160,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -238,7 +240,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 82] = [
+    pub const ALL: [Self; 83] = [
         Self::Create,
         Self::Register,
         Self::ReKey,
@@ -312,6 +314,7 @@ impl Action {
         Self::GenerateIvk,
         Self::LimitCalls,
         Self::RepairKey,
+        Self::OffBoardTenant,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,

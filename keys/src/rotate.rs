@@ -14,13 +14,14 @@ use crate::cluster::{
 };
 use crate::error::Error;
 use crate::hierarchy::{MasterKey, MasterPurpose, ROOT_KEY_BYTES, random_key};
-use crate::id::{KeyVersion, Layer, Time};
+use crate::id::{KeyVersion, Layer, TenantId, Time};
 use crate::lifecycle::{Event, State};
 use crate::policy::Action;
 use crate::port::Change;
 use crate::record::{Outcome, Record, Subject};
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, Row};
+use crate::tenancy::tenant_row;
 use crate::unit::Unit;
 use crate::uses::Unused;
 use crate::vault::Vault;
@@ -40,6 +41,8 @@ pub struct NewIvk {
     pub is_compromised: bool,
     /// Everything below gets new material too, which is ordered with the rotation and done by the node.
     pub renews: bool,
+    /// The tenant that has left, which is why; the record of the rotation is followed by one that names it.
+    pub off_boarded: Option<TenantId>,
     /// SHA-256 of what names the request: one that comes again is told what it has done.
     pub request: Option<[u8; 32]>,
 }
@@ -133,8 +136,12 @@ impl Vault {
         let record = Cluster { active_ivk: crate::row::ParentRef { version, ..active }, fence: record.fence + 1, ..record };
         unit.stage(self.cluster_change(cluster_row, &record)?);
         let Subject { object, version: named, generation } = subject;
-        let (session, action) = (unit.session(), Action::RotateIvk);
-        unit.record(Record { time: now, session, action, object, version: named, generation, outcome: Outcome::Success });
+        let (session, action, outcome) = (unit.session(), Action::RotateIvk, Outcome::Success);
+        unit.record(Record { time: now, session, action, object, version: named, generation, outcome });
+        if let Some(tenant) = new.off_boarded {
+            let (action, object) = (Action::OffBoardTenant, Some(tenant_row(tenant)));
+            unit.record_also(Record { time: now, session, action, object, version: named, generation: None, outcome });
+        }
         if new.renews {
             self.order(unit, None).await?;
         }

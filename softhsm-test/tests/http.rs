@@ -225,7 +225,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
     let found = r#"{"operation":"ivk-destroy","version":1,"found":{"status":"retired","algorithm":"","created":"","keys":0,"shreds":9}}"#;
-    let cells: [(String, [u16; 5]); 75] = [
+    let cells: [(String, [u16; 5]); 76] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -256,6 +256,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (get("/api/v1/tenants/acme/services"), [200, 200, 200, 403, 403]),
         (get("/api/v1/tenants/globex/services"), [200, 200, 404, 403, 403]),
         (post("/api/v1/tenants", "{\"name\":\"Not A Name\"}"), [400, 403, 403, 403, 403]),
+        (post("/api/v1/tenants/nobody/disable", "{\"off_board\":true}"), [404, 403, 403, 403, 403]),
         (post("/api/v1/tenants/acme/services", "{\"name\":\"billing\"}"), [409, 403, 403, 403, 403]),
         (post("/api/v1/tenants/acme/services", "{\"name\":\"new\",\"resource\":\"Not A Name\"}"), [400, 403, 403, 403, 403]),
         (post("/api/v1/tenants/acme/services/nobody/deployed", ""), [404, 403, 404, 403, 403]),

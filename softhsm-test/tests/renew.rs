@@ -169,6 +169,10 @@ fn below_a_compromised_l2_its_services_go_on_under_new_keys() {
     let mut service = appliance.connect(Who::Service);
     let first = requests::default_key(&mut service).expect("it has one");
     let secret = requests::encrypt(&mut service, &first, b"before".to_vec()).expect("it is Active");
+    let mut owner = appliance.connect(Who::TenantAdmin);
+    let further = requests::create(&mut owner, "further").expect("a tenant-admin creates");
+    requests::activate(&mut owner, &further).expect("it is new");
+    let under_further = requests::encrypt(&mut service, &further, b"further".to_vec()).expect("it is Active");
     assert!(!rotate(&first, &["--compromised", "--rekey-dependents"]).status.success(), "below an L3 lies what is its clients'");
 
     let l2 = asked(&appliance, &["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
@@ -183,7 +187,10 @@ fn below_a_compromised_l2_its_services_go_on_under_new_keys() {
     assert_eq!(old["state"], "compromised");
     assert!(wait_for(|| asked(&appliance, &["reencrypt", "status"])["renewals"].as_array().is_some_and(Vec::is_empty)));
     assert_eq!(active(&appliance, "L2").into_iter().max(), Some(2));
-    assert_eq!(active(&appliance, "L3"), [2, 1], "the other tenant's keys are left alone");
+    assert_eq!(active(&appliance, "L3"), [2, 2, 1], "the other tenant's keys are left alone");
+    let named = requests::locate(&mut appliance.connect(Who::TenantAdmin), "further").expect("it answers");
+    assert!(named.len() == 1 && named[0] != further, "its name leads to the new version: {named:?}");
+    assert_eq!(requests::decrypt(&mut service, &under_further).expect("the version before still decrypts"), b"further");
     let verified = appliance.cli(Who::Operator, &["audit", "verify"]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }

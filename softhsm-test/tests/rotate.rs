@@ -111,6 +111,22 @@ fn nobody_at_a_core_or_an_edge_notices_twenty_rotations() {
 }
 
 #[test]
+fn the_ivk_is_rotated_when_a_tenant_leaves_and_the_others_go_on() {
+    let appliance = Appliance::start();
+    let secret = requests::encrypt(&mut appliance.connect(Who::Service), &appliance.value("L3_ID"), b"kept".to_vec()).expect("it serves");
+    let unknown = appliance.cli(Who::Operator, &["tenant", "disable", "nobody", "--off-board"]);
+    assert!(!unknown.status.success() && versions(&appliance).len() == 1, "{unknown:?}");
+    assert_eq!(ask(&appliance, &["tenant", "disable", "globex"])["status"], "disabled");
+    assert_eq!(versions(&appliance).len(), 1, "it may come back");
+    assert_eq!(ask(&appliance, &["tenant", "disable", "globex", "--off-board"])["status"], "disabled");
+    assert_eq!(versions(&appliance), [(2, "active".to_owned()), (1, "deprecated".to_owned())]);
+    must_have_moved_all(&appliance);
+    assert_eq!(requests::decrypt(&mut appliance.connect(Who::Service), &secret).expect("acme stays"), b"kept");
+    let verified = appliance.cli(Who::Operator, &["audit", "verify"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
+
+#[test]
 fn of_fifty_operators_at_once_each_is_told_of_its_own_version_or_to_come_again() {
     let appliance = Appliance::start();
     let told: Vec<Reply> = thread::scope(|scope| {

@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 use crate::admin::report::RotationWanted;
 use crate::admin::types::{
-    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, EdgeGroupInfo, EnrolEdges, GiveUpEdge, KekRotated, KekSchedule, KekStatus,
-    KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RepairInfo, RepairKey, RevokeKey,
-    RotateKek, RotateKey, ServiceDeployed, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo,
-    Status, TenantInfo, VerifySlot,
+    AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, DisableTenant, EdgeGroupInfo, EnrolEdges, GiveUpEdge, KekRotated, KekSchedule,
+    KekStatus, KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RepairInfo, RepairKey,
+    RevokeKey, RotateKek, RotateKey, ServiceDeployed, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified,
+    SplitInfo, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -323,6 +323,14 @@ impl Client {
     pub async fn set_tenant_disabled(&self, tenant: &str, is_disabled: bool) -> Result<TenantInfo, ClientError> {
         let what = if is_disabled { "disable" } else { "enable" };
         self.call(Method::POST, &format!("tenants/{}/{what}", segment(tenant)), "application/json", Bytes::new()).await
+    }
+
+    /// Disables a tenant that has left, and has the IVK rotated.
+    ///
+    /// # Errors
+    /// `Refused` with status 404 if there is no such tenant, 503 if it is disabled and the IVK could not be rotated.
+    pub async fn off_board_tenant(&self, tenant: &str) -> Result<TenantInfo, ClientError> {
+        self.post(&format!("tenants/{}/disable", segment(tenant)), &DisableTenant { off_board: true }).await
     }
 
     /// Revokes an edge group.

@@ -64,7 +64,8 @@ pub(super) async fn generate_kek(
     let generated = async {
         call.check(Action::GenerateIvk, None)?;
         let GenerateKek { algorithm } = sent.json()?;
-        let new = NewIvk { aead: aead(algorithm)?, is_compromised: false, renews: false, request: request_name(&headers)? };
+        let new =
+            NewIvk { aead: aead(algorithm)?, is_compromised: false, renews: false, off_boarded: None, request: request_name(&headers)? };
         let _is_open = node.unsealed()?;
         Ok::<_, Refused>(node.generate_ivk(call.session, new).await?)
     };
@@ -128,7 +129,13 @@ fn new_ivk(headers: &HeaderMap, sent: &Sent) -> Answer<NewIvk> {
     if rekey_dependents && !compromised {
         return Err(Refused::invalid("rekey_dependents: only with `compromised`; otherwise what lies below keeps its material".to_owned()));
     }
-    Ok(NewIvk { aead: aead(algorithm)?, is_compromised: compromised, renews: rekey_dependents, request: request_name(headers)? })
+    Ok(NewIvk {
+        aead: aead(algorithm)?,
+        is_compromised: compromised,
+        renews: rekey_dependents,
+        off_boarded: None,
+        request: request_name(headers)?,
+    })
 }
 
 fn aead(name: Option<String>) -> Answer<Option<Aead>> {

@@ -6,11 +6,12 @@ use axum::extract::State;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router, middleware};
-use keys::id::{Layer, ScopeName};
+use keys::id::{Layer, ScopeName, TenantId};
 use keys::policy::{Action, NodeRole, Role};
 use keys::port::{AuditSink, Clock};
 use keys::record::Outcome;
 use keys::resource::Resource;
+use keys::rotate::NewIvk;
 use keys::tenancy::{Service, Tenant};
 use keys::vault::Vault;
 use seal::PIN_BYTES_MAX;
@@ -22,7 +23,7 @@ use crate::admin::document::{self, Refusals};
 use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
-use crate::admin::types::{Memory, NewService, NewTenant, ResourceInfo, ServiceInfo, Status, TenantInfo, UnsealBy};
+use crate::admin::types::{DisableTenant, Memory, NewService, NewTenant, ResourceInfo, ServiceInfo, Status, TenantInfo, UnsealBy};
 use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, report_routes, service_routes, shard_routes, slot_routes};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
@@ -232,13 +233,42 @@ async fn create_tenant(
     Ok((StatusCode::CREATED, Json(tenant_info(made))))
 }
 
-/// Serves a tenant nothing from now on: at once here, at edges with their next lease. For operators.
+/// Serves a tenant nothing from now on: at once here, at edges with their next lease. Of one that has left for good the IVK is rotated afterwards. For operators.
 #[utoipa::path(
     post, path = "/api/v1/tenants/{tenant}/disable", tag = "tenants", params(("tenant" = String, Path, description = "The tenant's name")),
+    request_body(content = Option<DisableTenant>, content_type = "application/json", description = "How; empty: it may come back"),
     responses((status = 200, description = "Disabled", body = TenantInfo), Refusals)
 )]
-async fn disable_tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, tenant: Named) -> Answer<Json<TenantInfo>> {
-    set_disabled(&node, &call, &tenant, true).await
+async fn disable_tenant(
+    State(node): State<Arc<Node>>,
+    Extension(call): Extension<Call>,
+    tenant: Named,
+    sent: Sent,
+) -> Answer<Json<TenantInfo>> {
+    let asked = || if sent.bytes()?.is_empty() { Ok(DisableTenant::default()) } else { sent.json::<DisableTenant>() };
+    let disabled = set_disabled(&node, &call, &tenant, true, || asked().map(drop)).await?;
+    if asked()?.off_board {
+        rotate_for(&node, &call, disabled.id).await?;
+    }
+    Ok(Json(tenant_info(disabled)))
+}
+
+/// Rotates the IVK because a tenant has left.
+async fn rotate_for(node: &Arc<Node>, call: &Call, tenant: TenantId) -> Answer<()> {
+    let rotated = async {
+        call.check(Action::RotateIvk, None)?;
+        Ok::<_, Refused>(node.rotate_ivk(call.session, NewIvk { off_boarded: Some(tenant), ..NewIvk::default() }).await?)
+    };
+    match rotated.await {
+        // It has left its record itself, in one unit with the change.
+        Ok(_) => node.metrics.requests.count(call.origin, Action::RotateIvk, Outcome::Success),
+        Err(refused) => {
+            call.note(node, Action::RotateIvk, refused.outcome)?;
+            let why = refused.detail();
+            return Err(Refused::unavailable(format!("the tenant is disabled, but the IVK was not rotated ({why}): run the same again")));
+        }
+    }
+    Ok(())
 }
 
 /// Serves a tenant again that was disabled. For operators.
@@ -247,12 +277,19 @@ async fn disable_tenant(State(node): State<Arc<Node>>, Extension(call): Extensio
     responses((status = 200, description = "Enabled", body = TenantInfo), Refusals)
 )]
 async fn enable_tenant(State(node): State<Arc<Node>>, Extension(call): Extension<Call>, tenant: Named) -> Answer<Json<TenantInfo>> {
-    set_disabled(&node, &call, &tenant, false).await
+    Ok(Json(tenant_info(set_disabled(&node, &call, &tenant, false, || Ok(())).await?)))
 }
 
-async fn set_disabled(node: &Arc<Node>, call: &Call, tenant: &Named, is_disabled: bool) -> Answer<Json<TenantInfo>> {
+async fn set_disabled(
+    node: &Node,
+    call: &Call,
+    tenant: &Named,
+    is_disabled: bool,
+    is_understood: impl Fn() -> Answer<()>,
+) -> Answer<Tenant> {
     let action = if is_disabled { Action::DisableTenant } else { Action::EnableTenant };
-    let changed = act(node, call, Deed::new(action, None), async |vault, unit, _subject| {
+    act(node, call, Deed::new(action, None), async |vault, unit, _subject| {
+        is_understood()?;
         let name = scope_name(tenant.text()?)?;
         if name.is_reserved() {
             return Err(Refused::invalid(format!("`{name}` is the appliance's own tenant: revoke an edge group instead")));
@@ -261,8 +298,8 @@ async fn set_disabled(node: &Arc<Node>, call: &Call, tenant: &Named, is_disabled
             keys::Error::NotFound => Refused::not_found(format!("there is no tenant `{name}`: see `strongroom tenant list`")),
             other => other.into(),
         })
-    });
-    Ok(Json(tenant_info(changed.await?)))
+    })
+    .await
 }
 
 /// All services of a tenant.

@@ -570,6 +570,15 @@ pub struct RotateKey {
     pub rekey_dependents: bool,
 }
 
+/// `POST /api/v1/tenants/{tenant}/disable`; an empty body stands for its defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DisableTenant {
+    /// The tenant has left: the IVK is rotated as well, which the audit log tells with the reason.
+    #[serde(default)]
+    pub off_board: bool,
+}
+
 /// `POST /api/v1/keys/{key}/repair`; an empty body stands for its defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -43,7 +43,8 @@ fn walk() -> Step {
 }
 
 fn rotation(byte: u8, aead: Aead, is_compromised: bool, master: &Rc<keys::hierarchy::MasterKey>) -> impl Fn(Op) -> Work + use<> {
-    let (master, new) = (Rc::clone(master), NewIvk { aead: Some(aead), is_compromised, renews: false, request: Some([byte; 32]) });
+    let (master, new) =
+        (Rc::clone(master), NewIvk { aead: Some(aead), is_compromised, renews: false, off_boarded: None, request: Some([byte; 32]) });
     move |op| {
         let master = Rc::clone(&master);
         Box::pin(async move { op.rotate_ivk(&master, new).await })

@@ -282,7 +282,8 @@ impl Simulation {
                 let aead =
                     self.dice.pick(&[None, Some(Aead::Aes256Gcm), Some(Aead::Aes256GcmSiv), Some(Aead::XChaCha20Poly1305)]).copied()?;
                 let is_compromised = self.dice.percent(35);
-                let new = NewIvk { aead, is_compromised, renews: is_compromised && self.dice.percent(50), request: None };
+                let new =
+                    NewIvk { aead, is_compromised, renews: is_compromised && self.dice.percent(50), off_boarded: None, request: None };
                 let master = std::rc::Rc::clone(&self.master);
                 (format!("rotate the IVK, {new:?}"), Box::new(move |op| Box::pin(async move { op.rotate_ivk(&master, new).await })))
             }

@@ -23,7 +23,7 @@ use super::{rekey, walk, walked};
 use crate::fakes::{Fails, FakeStore, World, name, settle};
 use crate::{change, create, decrypts, encrypts, named};
 
-pub(super) const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, renews: false, request: None };
+pub(super) const ROUTINE: NewIvk = NewIvk { aead: None, is_compromised: false, renews: false, off_boarded: None, request: None };
 pub(super) const COMPROMISED: NewIvk = NewIvk { is_compromised: true, ..ROUTINE };
 
 pub(super) async fn rotate(world: &World, vault: &Vault, new: NewIvk) -> Result<RotatedIvk, Error> {
@@ -110,6 +110,20 @@ fn a_rotation_is_one_unit_and_a_walk_moves_every_key_and_nothing_is_lost() {
         );
         let moves = world.audit.records().into_iter().filter(|record| record.action == Action::Reencrypt);
         assert!(moves.map(|record| record.version).all(|version| version == Some(KeyVersion(2))));
+    });
+}
+
+#[test]
+fn a_rotation_for_a_tenant_that_has_left_is_recorded_with_its_reason() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        settle(&vault, "acme", "billing").await;
+        let acme = vault.tenant_by_name(&name("acme")).await.expect("the store is well").expect("it was made").id;
+        rotate(&world, &vault, NewIvk { off_boarded: Some(acme), ..ROUTINE }).await.expect("the fakes are well");
+        let told = world.audit.records().into_iter().filter(|record| record.version == Some(KeyVersion(2)));
+        let told: Vec<_> = told.map(|record| (record.action, record.object.map(|row| row.layer), record.outcome)).collect();
+        let reason = (Action::OffBoardTenant, Some(Layer::Tenant), Outcome::Success);
+        assert_eq!(told, [(Action::RotateIvk, Some(Layer::Ivk), Outcome::Success), reason]);
     });
 }
 

@@ -249,6 +249,7 @@ mod tests {
             "tenant create acme",
             "tenant list",
             "tenant show acme",
+            "tenant disable acme --off-board",
             "service create acme billing",
             "service create acme billing --resource ledger",
             "service list acme",

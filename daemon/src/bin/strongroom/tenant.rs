@@ -27,6 +27,9 @@ pub(crate) enum Tenant {
     Disable {
         /// Its name
         name: ScopeName,
+        /// It has left for good: the Internal Versioned Key is rotated too
+        #[arg(long)]
+        off_board: bool,
     },
     /// Serve a tenant again that was disabled
     Enable {
@@ -42,7 +45,8 @@ pub(crate) fn run(context: &Context, command: &Tenant) -> Result<(), Failure> {
     match command {
         Tenant::Create { name } => one(wait(client.create_tenant(&NewTenant { name: name.to_string() }))?),
         Tenant::Show { name } => one(wait(client.tenant(name.as_str()))?),
-        Tenant::Disable { name } => one(wait(client.set_tenant_disabled(name.as_str(), true))?),
+        Tenant::Disable { name, off_board: true } => one(wait(client.off_board_tenant(name.as_str()))?),
+        Tenant::Disable { name, off_board: false } => one(wait(client.set_tenant_disabled(name.as_str(), true))?),
         Tenant::Enable { name } => one(wait(client.set_tenant_disabled(name.as_str(), false))?),
         Tenant::List => context.out.show(&wait(client.tenants())?, |tenants| tenants_text(tenants)),
     }
