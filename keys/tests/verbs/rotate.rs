@@ -1,5 +1,6 @@
 //! Rotation of the IVK and of a tenant's key, and the walk that brings what lies below under the new version (C23, F1, F6).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cipher::aead::Aead;
