@@ -557,6 +557,77 @@ fn a_request_in_2_x_is_an_invalid_message_in_a_1_4_header() {
     drop(appliance.stop());
 }
 
+/// MySQL Enterprise numbers its attributes, and names in a Template-Attribute where the key is to be kept.
+#[test]
+fn attribute_indices_and_a_storage_status_mask_in_a_template_are_taken() {
+    let (appliance, mut raw) = edge();
+    let numbered = |name: &str, value: &str| format!("Attribute{{AttributeName=\"{name}\" AttributeIndex=0 AttributeValue{value}}}");
+    let attributes = [
+        numbered("Cryptographic Algorithm", "=#3"),
+        numbered("Cryptographic Length", "=256"),
+        numbered("Cryptographic Usage Mask", "=12"),
+        numbered("Storage Status Mask", "=1"),
+        numbered("Name", "{NameValue=\"okv\" NameType=#1}"),
+    ];
+    let said = raw.ask(V1_1, "MaximumResponseSize=280000", &[&create(&attributes.join(" "))]);
+    assert_eq!(said.only(), done("1", &format!("ObjectType=#2 UniqueIdentifier=\"{}\"", said.id())));
+    let named = raw.one(V1_1, &about("B", &said.id(), "AttributeName=\"Name\""));
+    assert_eq!(named.only(), done("B", &format!("UniqueIdentifier=\"{}\" {}", said.id(), said_name("okv"))));
+    drop(appliance.stop());
+}
+
+/// The hexadecimal digits of the Byte String with that tag.
+fn bytes<'s>(said: &'s Said, tag: &str) -> Option<&'s str> {
+    let (_, rest) = said.only().split_once(&format!("{tag}=0x"))?;
+    rest.split([' ', '}']).next()
+}
+
+/// Delegated clients that say nothing of how, and those that say it once, with the key.
+#[test]
+fn encrypt_without_parameters_is_as_the_key_says_or_cbc() {
+    let (appliance, mut raw) = edge();
+    let gcm = r#""Cryptographic Parameters"{BlockCipherMode=#9 CryptographicAlgorithm=#3 TagLength=16}"#;
+    for (more, iv_digits, sealed_digits) in [("", 32, 32), (gcm, 24, 10 + 32)] {
+        let key = raw.one(V1_2, &create(&format!("{AES_256} {more}"))).id();
+        let _active = raw.one(V1_2, &about("12", &key, ""));
+        let said = raw.one(V1_2, &about("1F", &key, "Data=0x68656c6c6f"));
+        let (data, iv) = (bytes(&said, "Data").expect("a ciphertext"), bytes(&said, "IVCounterNonce").expect("the server's IV"));
+        assert_eq!((data.len(), iv.len()), (sealed_digits, iv_digits), "{said:?}");
+        assert_eq!(said.only(), done("1F", &format!("UniqueIdentifier=\"{key}\" Data=0x{data} IVCounterNonce=0x{iv}")));
+        let opened = raw.one(V1_2, &about("20", &key, &format!("Data=0x{data} IVCounterNonce=0x{iv}")));
+        assert_eq!(opened.only(), done("20", &format!("UniqueIdentifier=\"{key}\" Data=0x68656c6c6f")));
+    }
+    drop(appliance.stop());
+}
+
+/// OpenBao's seal brings its own IV: in CBC, and in GCM with the tag behind the data before 1.4 and in a field of its own since.
+#[test]
+fn a_clients_own_iv_is_used_and_the_tag_is_where_its_version_has_it() {
+    let (appliance, mut raw) = edge();
+    let key = raw.one(V1_4, &create(AES_256)).id();
+    let _active = raw.one(V1_4, &about("12", &key, ""));
+    let (gcm, cbc) = (
+        "CryptographicParameters{BlockCipherMode=#9 CryptographicAlgorithm=#3 TagLength=16}",
+        "CryptographicParameters{BlockCipherMode=#1 PaddingMethod=#3 CryptographicAlgorithm=#3}",
+    );
+    let plain = done("20", &format!("UniqueIdentifier=\"{key}\" Data=0x68656c6c6f"));
+    for (number, version) in [V1_2, V1_3, V1_4].into_iter().enumerate() {
+        let iv = format!("IVCounterNonce=0x0{number}0000000000000000000000");
+        let said = raw.one(version, &about("1F", &key, &format!("{gcm} Data=0x68656c6c6f {iv}")));
+        let data = bytes(&said, "Data").expect("a ciphertext").to_owned();
+        let tag = bytes(&said, "AuthenticatedEncryptionTag").map(|tag| format!(" AuthenticatedEncryptionTag=0x{tag}")).unwrap_or_default();
+        assert_eq!((data.len(), tag.is_empty()), if version == V1_4 { (10, false) } else { (10 + 32, true) }, "{said:?}");
+        assert_eq!(said.only(), done("1F", &format!("UniqueIdentifier=\"{key}\" Data=0x{data}{tag}")), "its own IV is not repeated");
+        assert_eq!(raw.one(version, &about("20", &key, &format!("{gcm} Data=0x{data} {iv}{tag}"))).only(), plain);
+    }
+    let iv = "IVCounterNonce=0x000102030405060708090a0b0c0d0e0f";
+    let said = raw.one(V1_4, &about("1F", &key, &format!("{cbc} Data=0x68656c6c6f {iv}")));
+    let data = bytes(&said, "Data").expect("a ciphertext");
+    assert_eq!(said.only(), done("1F", &format!("UniqueIdentifier=\"{key}\" Data=0x{data}")));
+    assert_eq!(raw.one(V1_4, &about("20", &key, &format!("{cbc} Data=0x{data} {iv}"))).only(), plain);
+    drop(appliance.stop());
+}
+
 /// Reasons of 1.4 have others before.
 #[test]
 fn a_refusal_has_a_reason_that_its_version_knows() {
