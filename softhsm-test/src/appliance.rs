@@ -11,6 +11,7 @@ use daemon::kmip_client::{Endpoint, KmipClient};
 use kmip::ProtocolVersion;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::binary;
@@ -231,6 +232,26 @@ impl Appliance {
             .stdin(Stdio::null())
             .output()
             .expect("the binary is there")
+    }
+
+    /// What the operator's command line answers in JSON.
+    ///
+    /// # Panics
+    /// If it is refused.
+    #[must_use]
+    pub fn ask(&self, arguments: &[&str]) -> Value {
+        let said = self.cli(Who::Operator, &[&["--json"], arguments].concat());
+        assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
+        serde_json::from_slice(&said.stdout).expect("an answer in JSON")
+    }
+
+    /// The options by which the command line asks the core as the holder of the certificate of `who`, at the admin listener.
+    #[must_use]
+    pub fn as_who(&self, who: Who) -> [String; 8] {
+        let value = |name: &str| self.value(name);
+        let [cert, key] = ["CERT", "KEY"].map(|kind| value(&format!("{}_{kind}", who.prefix())));
+        let [admin, ca] = ["ADMIN_CORE", "CA_CERT"].map(value);
+        ["--admin", &admin, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key].map(str::to_owned)
     }
 
     /// Kills the core as a crash would.

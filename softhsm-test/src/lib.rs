@@ -10,6 +10,7 @@ mod disk;
 mod domain;
 mod edge;
 pub mod https;
+pub mod load;
 pub mod memscan;
 mod people;
 mod python;

@@ -100,15 +100,9 @@ fn post(appliance: &Appliance, path: &str, body: &str) -> u16 {
     send(&mut connect(appliance, "ADMIN_CORE", "OPERATOR"), &head, b"").expect("an answer").status
 }
 
-fn asked(appliance: &Appliance, arguments: &[&str]) -> Value {
-    let said = appliance.cli(Who::Operator, &[&["--json"], arguments].concat());
-    assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
-    serde_json::from_slice(&said.stdout).expect("an answer in JSON")
-}
-
 /// Of the Active keys of a layer, which versions there are.
 fn active(appliance: &Appliance, layer: &str) -> Vec<u64> {
-    let keys = asked(appliance, &["key", "list", "--layer", layer, "--limit", "1000"]);
+    let keys = appliance.ask(&["key", "list", "--layer", layer, "--limit", "1000"]);
     let keys = keys["keys"].as_array().expect("a list").clone();
     keys.iter().filter(|key| key["state"] == "active").map(|key| key["version"].as_u64().expect("a number")).collect()
 }
@@ -127,21 +121,21 @@ fn below_a_compromised_ivk_everything_gets_new_material_once_though_the_core_is_
     let refused = appliance.cli(Who::Operator, &["ivk", "rotate", "--rekey-dependents"]);
     assert!(!refused.status.success(), "{refused:?}");
 
-    let rotated = asked(&appliance, &["ivk", "rotate", "--compromised", "--rekey-dependents"]);
+    let rotated = appliance.ask(&["ivk", "rotate", "--compromised", "--rekey-dependents"]);
     assert_eq!(rotated["version"], 2);
     let mut met = Vec::new();
     for _ in 0..KILLS {
         // The kill comes as early as the order is told, or somewhere on the way.
         appliance.kill_and_wait("core");
-        let status = asked(&appliance, &["reencrypt", "status"]);
+        let status = appliance.ask(&["reencrypt", "status"]);
         met.push(status["renewals"].as_array().expect("a list").len());
     }
     assert_eq!(met[0], 1, "the order outlives the kill: {met:?}");
     let is_done = || {
-        asked(&appliance, &["ivk", "status"]).is_array()
-            && asked(&appliance, &["reencrypt", "status"])["renewals"].as_array().is_some_and(Vec::is_empty)
+        appliance.ask(&["ivk", "status"]).is_array()
+            && appliance.ask(&["reencrypt", "status"])["renewals"].as_array().is_some_and(Vec::is_empty)
     };
-    assert!(wait_for(is_done), "{}", asked(&appliance, &["reencrypt", "status"]));
+    assert!(wait_for(is_done), "{}", appliance.ask(&["reencrypt", "status"]));
     for layer in ["L2", "L3"] {
         let versions = active(&appliance, layer);
         assert_eq!(versions, vec![2; TENANTS + 2], "{layer}: each was replaced, and once");
@@ -151,8 +145,8 @@ fn below_a_compromised_ivk_everything_gets_new_material_once_though_the_core_is_
     let now = requests::default_key(&mut service).expect("it has one");
     assert_ne!(now, first);
     requests::encrypt(&mut service, &now, b"after".to_vec()).expect("service goes on");
-    assert!(wait_for(|| asked(&appliance, &["reencrypt", "status"])["state"] == "done"));
-    assert_eq!(asked(&appliance, &["reencrypt", "status"])["refused"], 0);
+    assert!(wait_for(|| appliance.ask(&["reencrypt", "status"])["state"] == "done"));
+    assert_eq!(appliance.ask(&["reencrypt", "status"])["refused"], 0);
     let verified = appliance.cli(Who::Operator, &["audit", "verify"]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }
@@ -160,10 +154,9 @@ fn below_a_compromised_ivk_everything_gets_new_material_once_though_the_core_is_
 #[test]
 fn below_a_compromised_l2_its_services_go_on_under_new_keys() {
     let appliance = Appliance::start();
-    let ca = appliance.value("CA_CERT");
-    let admin = ["ADMIN_CORE", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY"].map(|name| appliance.value(name));
+    let as_admin = appliance.as_who(Who::TenantAdmin);
     let rotate = |id: &str, more: &[&str]| {
-        let as_admin = ["--admin", &admin[0], "--admin-ca", &ca, "--admin-cert", &admin[1], "--admin-key", &admin[2]];
+        let as_admin = as_admin.each_ref().map(String::as_str);
         appliance.cli(Who::Operator, &[&["--json"], &as_admin[..], &["key", "rotate", id], more].concat())
     };
     let mut service = appliance.connect(Who::Service);
@@ -175,7 +168,7 @@ fn below_a_compromised_l2_its_services_go_on_under_new_keys() {
     let under_further = requests::encrypt(&mut service, &further, b"further".to_vec()).expect("it is Active");
     assert!(!rotate(&first, &["--compromised", "--rekey-dependents"]).status.success(), "below an L3 lies what is its clients'");
 
-    let l2 = asked(&appliance, &["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
+    let l2 = appliance.ask(&["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
     let said = rotate(&l2, &["--compromised", "--rekey-dependents"]);
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     assert_eq!(requests::decrypt(&mut service, &secret).expect("nobody waits"), b"before");
@@ -183,9 +176,9 @@ fn below_a_compromised_l2_its_services_go_on_under_new_keys() {
     let mut service = appliance.connect(Who::Service);
     assert_eq!(requests::decrypt(&mut service, &secret).expect("nobody waits"), b"before");
     assert!(wait_for(|| requests::default_key(&mut service).expect("it has one") != first), "its default key is a new one");
-    let old = asked(&appliance, &["key", "show", &l2]);
+    let old = appliance.ask(&["key", "show", &l2]);
     assert_eq!(old["state"], "compromised");
-    assert!(wait_for(|| asked(&appliance, &["reencrypt", "status"])["renewals"].as_array().is_some_and(Vec::is_empty)));
+    assert!(wait_for(|| appliance.ask(&["reencrypt", "status"])["renewals"].as_array().is_some_and(Vec::is_empty)));
     assert_eq!(active(&appliance, "L2").into_iter().max(), Some(2));
     assert_eq!(active(&appliance, "L3"), [2, 2, 1], "the other tenant's keys are left alone");
     let named = requests::locate(&mut appliance.connect(Who::TenantAdmin), "further").expect("it answers");

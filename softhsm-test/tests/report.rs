@@ -15,24 +15,6 @@ fn run(appliance: &Appliance, arguments: &[&str]) -> (Option<i32>, String, Strin
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-fn ask(appliance: &Appliance, arguments: &[&str]) -> Value {
-    let (code, said, why) = run(appliance, &[&["--json"], arguments].concat());
-    assert_eq!(code, Some(0), "{arguments:?}: {why}");
-    serde_json::from_str(&said).expect("an answer in JSON")
-}
-
-/// The command line as the holder of a certificate, at the admin listener.
-fn as_who(appliance: &Appliance, name: &str) -> [String; 8] {
-    let value = |name: &str| appliance.value(name);
-    ["--admin", &value("ADMIN_CORE"), "--admin-ca", &value("CA_CERT"), "--admin-cert", &value(&format!("{name}_CERT")), "--admin-key"]
-        .map(str::to_owned)
-        .into_iter()
-        .chain([value(&format!("{name}_KEY"))])
-        .collect::<Vec<_>>()
-        .try_into()
-        .expect("eight")
-}
-
 fn rows<'r>(report: &'r Value, layer: &str) -> Vec<&'r Value> {
     report["report"]["chains"].as_array().expect("a list").iter().filter(|row| row["layer"] == layer).collect()
 }
@@ -41,7 +23,7 @@ fn rows<'r>(report: &'r Value, layer: &str) -> Vec<&'r Value> {
 fn settled(appliance: &Appliance) -> Value {
     let mut report = Value::Null;
     let is_settled = wait_for(|| {
-        report = ask(appliance, &["report", "rotation"]);
+        report = appliance.ask(&["report", "rotation"]);
         report["report"]["walk"]["is_current"] == true
     });
     assert!(is_settled, "{report}");
@@ -63,7 +45,7 @@ fn path(file: &Path) -> &str {
 #[test]
 fn a_rotation_is_in_the_report_that_the_node_has_signed() {
     let appliance = Appliance::start();
-    let before = ask(&appliance, &["report", "rotation"]);
+    let before = appliance.ask(&["report", "rotation"]);
     let ivk = rows(&before, "IVK")[0];
     assert_eq!((&ivk["active_version"], &ivk["policy"], &ivk["overdue"]), (&1.into(), &"every 30days".into(), &false.into()), "{ivk}");
     assert!(ivk["next_due"].is_string() && ivk["last_rotation"].is_null(), "{ivk}");
@@ -78,11 +60,11 @@ fn a_rotation_is_in_the_report_that_the_node_has_signed() {
     assert!(rows(&before, "L3").iter().all(|row| row["keys_under_older"].is_null() && row["policy"] == "none"), "{before}");
 
     // A compromised version stays open until it is destroyed; a tenant's key has a version 2.
-    let _rotated = ask(&appliance, &["ivk", "rotate", "--compromised"]);
-    let l2 = ask(&appliance, &["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
-    let admin = as_who(&appliance, "TENANT_ADMIN");
-    let admin: Vec<&str> = admin.iter().map(String::as_str).collect();
-    let _rotated = ask(&appliance, &[&admin[..], &["key", "rotate", &l2]].concat());
+    let _rotated = appliance.ask(&["ivk", "rotate", "--compromised"]);
+    let l2 = appliance.ask(&["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
+    let admin = appliance.as_who(Who::TenantAdmin);
+    let admin = admin.each_ref().map(String::as_str);
+    let _rotated = appliance.ask(&[&admin[..], &["key", "rotate", &l2]].concat());
     let after = settled(&appliance);
     let ivk = rows(&after, "IVK")[0];
     assert_eq!((&ivk["active_version"], &ivk["compromised"]), (&2.into(), &vec![1].into()), "{ivk}");
@@ -97,7 +79,7 @@ fn a_rotation_is_in_the_report_that_the_node_has_signed() {
     assert!(metrics.contains("\nstrongroom_ivk_version 2.0\n") && metrics.contains("\nstrongroom_ivk_compromised 1.0\n"), "{metrics}");
     assert!(metrics.contains("\nstrongroom_ivk_rotation_due_seconds 2"), "30 days are 2592000 s: {metrics}");
 
-    let only = ask(&appliance, &["report", "rotation", "--tenant", "globex"]);
+    let only = appliance.ask(&["report", "rotation", "--tenant", "globex"]);
     assert!(rows(&only, "L2").len() == 1 && rows(&only, "L3").len() == 1 && !only.to_string().contains("acme"), "{only}");
     let files = appliance.data_files();
     let verified = appliance.cli(Who::Operator, &["audit", "verify"]);
@@ -119,7 +101,7 @@ fn parts_of_a_report_make_the_whole_and_each_is_signed() {
         let file = dir.path().join(format!("{count}.json"));
         let mut arguments = vec!["report", "rotation", "--limit", "1", "--out", path(&file)];
         arguments.extend(after.iter().flat_map(|after| ["--after", after]));
-        let part = ask(&appliance, &arguments);
+        let part = appliance.ask(&arguments);
         assert_eq!(part["report"]["after"].as_str(), after.as_deref());
         found.extend(part["report"]["chains"].as_array().expect("a list").iter().filter(|row| row["layer"] != "IVK").cloned());
         let (code, said, why) = run(&appliance, &["report", "verify", path(&file), "--key", &key]);
@@ -141,8 +123,8 @@ fn a_saved_report_is_checked_without_the_node_and_printed() {
     let appliance = Appliance::start();
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (file, page) = (dir.path().join("r.json"), dir.path().join("r.html"));
-    let auditor = as_who(&appliance, "AUDITOR");
-    let auditor: Vec<&str> = auditor.iter().map(String::as_str).collect();
+    let auditor = appliance.as_who(Who::Auditor);
+    let auditor = auditor.each_ref().map(String::as_str);
     let report = ["report", "rotation", "--out", path(&file), "--html", path(&page)];
     let (code, said, why) = run(&appliance, &[&auditor[..], &report].concat());
     assert!(code == Some(0) && said.contains("acme/billing") && said.contains("0 overdue"), "{said}{why}");
@@ -150,14 +132,14 @@ fn a_saved_report_is_checked_without_the_node_and_printed() {
     assert!(printed.contains("acme / billing") && printed.contains("size: A4") && !printed.contains("<script"), "{printed}");
     let (code, ..) = run(&appliance, &report);
     assert_eq!(code, Some(1), "evidence was written over");
-    let tenants = as_who(&appliance, "TENANT_ADMIN");
-    let tenants: Vec<&str> = tenants.iter().map(String::as_str).collect();
+    let tenants = appliance.as_who(Who::TenantAdmin);
+    let tenants = tenants.each_ref().map(String::as_str);
     let (code, said, why) = run(&appliance, &[&tenants[..], &["report", "rotation"]].concat());
     assert!(code == Some(1) && said.is_empty() && why.contains("operator or auditor"), "{said}{why}");
 
     let signed = fs::read_to_string(&file).expect("it was written");
     let key = serde_json::from_str::<Value>(&signed).expect("JSON")["public_key"].as_str().expect("a key").to_owned();
-    let audited = ask(&appliance, &["audit", "verify"]);
+    let audited = appliance.ask(&["audit", "verify"]);
     assert_eq!(audited["signer"], key.as_str(), "it is the key of the audit log");
     drop(appliance.stop());
     let verify = |arguments: &[&str]| {

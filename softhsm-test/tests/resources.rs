@@ -8,6 +8,7 @@ use daemon::kmip_client::{Endpoint, KmipClient};
 use kmip::ttlv::Value as Ttlv;
 use kmip::{Attribute, AttributeValue, GetAttributesRequest, LocateRequest, ProtocolVersion, RevocationReasonCode, State};
 use serde_json::Value;
+use softhsm_test::load::{Over, work};
 use softhsm_test::requests::{self, Secret};
 use softhsm_test::{Appliance, Who, wait_for};
 
@@ -15,15 +16,6 @@ use softhsm_test::{Appliance, Who, wait_for};
 const ROUNDS: usize = 12;
 /// Services of acme, each with its resource.
 const SERVICES: [(&str, &str); 3] = [("ledger", "ledger"), ("ledger-2", "ledger"), ("archive", "archive")];
-
-/// Ends the clients' work, also if the test fails beside it.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 /// The tenant's resources as `tenant show` has them: the Active version of each, its number and the newest.
 type Resources = BTreeMap<String, (String, u64, u64)>;
@@ -38,18 +30,11 @@ fn text(value: &Value) -> String {
 }
 
 impl Estate {
-    fn ask(&self, arguments: &[&str]) -> Value {
-        let said = self.appliance.cli(Who::Operator, &[&["--json"], arguments].concat());
-        assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
-        serde_json::from_slice(&said.stdout).expect("an answer in JSON")
-    }
-
     /// `key ...` by acme's tenant-admin: the answer, or what is said on refusal.
     fn govern(&self, arguments: &[&str]) -> Result<Value, String> {
-        let [server, ca, cert, key] =
-            ["ADMIN_CORE", "CA_CERT", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY"].map(|name| self.appliance.value(name));
-        let as_admin = ["--json", "--admin", &server, "--admin-ca", &ca, "--admin-cert", &cert, "--admin-key", &key, "key"];
-        let said = self.appliance.cli(Who::Operator, &[&as_admin[..], arguments].concat());
+        let as_admin = self.appliance.as_who(Who::TenantAdmin);
+        let as_admin = as_admin.each_ref().map(String::as_str);
+        let said = self.appliance.cli(Who::Operator, &[&["--json"], &as_admin[..], &["key"], arguments].concat());
         if said.status.success() {
             Ok(serde_json::from_slice(&said.stdout).expect("an answer in JSON"))
         } else {
@@ -68,13 +53,13 @@ impl Estate {
             let [ca, ca_key] = ["CA_CERT", "CA_KEY"].map(|name| self.appliance.value(name));
             let paths = [&cert, &key].map(|path| path.display().to_string());
             let whose = ["--role", "service", "--tenant", "acme", "--name", service, "--out", &paths[0], "--out-key", &paths[1]];
-            let _issued = self.ask(&[&["cert", "issue", "--ca", &ca, "--ca-key", &ca_key], &whose[..]].concat());
+            let _issued = self.appliance.ask(&[&["cert", "issue", "--ca", &ca, "--ca-key", &ca_key], &whose[..]].concat());
         }
         Endpoint { cert, key, ..self.appliance.endpoint_at(node, Who::Service) }
     }
 
     fn resources(&self) -> Resources {
-        let acme = self.ask(&["tenant", "show", "acme"]);
+        let acme = self.appliance.ask(&["tenant", "show", "acme"]);
         let one = |resource: &Value| {
             let numbers = ["version", "newest"].map(|name| resource[name].as_u64().expect("a number"));
             (text(&resource["name"]), (text(&resource["key"]), numbers[0], numbers[1]))
@@ -83,7 +68,10 @@ impl Estate {
     }
 
     fn keys(&self, layer: &str) -> Vec<Value> {
-        self.ask(&["key", "list", "--tenant", "acme", "--layer", layer, "--limit", "1000"])["keys"].as_array().expect("a list").clone()
+        self.appliance.ask(&["key", "list", "--tenant", "acme", "--layer", layer, "--limit", "1000"])["keys"]
+            .as_array()
+            .expect("a list")
+            .clone()
     }
 
     /// The version of a resource's L2.1 with this number.
@@ -107,13 +95,13 @@ impl Estate {
     /// Every key of a service lies under the Active version of what wraps it, sooner or later.
     fn must_have_moved_all(&self) {
         let is_done = || {
-            let (resources, l2) = (self.resources(), self.ask(&["tenant", "show", "acme"])["key"].clone());
+            let (resources, l2) = (self.resources(), self.appliance.ask(&["tenant", "show", "acme"])["key"].clone());
             let parent = |key: &Value| key["resource"].as_str().map_or_else(|| l2.clone(), |name| Value::from(resources[name].0.as_str()));
             self.keys("L3").iter().all(|key| key["wrapped_by"]["id"] == parent(key))
                 && self.keys("L2.1").iter().all(|key| key["wrapped_by"]["id"] == l2)
         };
         assert!(wait_for(is_done), "{:?} under {:?}", self.keys("L3"), self.resources());
-        assert_eq!(self.ask(&["reencrypt", "status"])["refused"], 0);
+        assert_eq!(self.appliance.ask(&["reencrypt", "status"])["refused"], 0);
     }
 }
 
@@ -121,35 +109,16 @@ fn connected(to: &Endpoint) -> KmipClient {
     KmipClient::connect(to, ProtocolVersion::V1_4).expect("the node serves")
 }
 
-/// What a client of a service does all the time: at a core under its default key, at an edge under a new key each time.
-fn work(to: &Endpoint, default_key: Option<&str>, is_over: &AtomicBool, done: &AtomicU64) {
-    let mut client = connected(to);
-    // An edge hears of a new service with its next lease.
-    assert!(default_key.is_some() || wait_for(|| requests::create(&mut client, "first").is_ok()), "the edge does not serve");
-    let mut round = 0_u32;
-    while !is_over.load(Ordering::Relaxed) {
-        round += 1;
-        let key = default_key.map(str::to_owned).unwrap_or_else(|| {
-            let key = requests::create(&mut client, &format!("k{round}")).expect("an edge creates");
-            requests::activate(&mut client, &key).expect("it is new");
-            key
-        });
-        let secret = requests::encrypt(&mut client, &key, vec![7; 100]).expect("it encrypts");
-        assert_eq!(requests::decrypt(&mut client, &secret).expect("it decrypts"), [7; 100]);
-        done.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[test]
 fn resources_are_rotated_and_rolled_back_under_load_and_nothing_is_lost() {
     let estate = Estate { appliance: Appliance::with_edges(1) };
     let appliance = &estate.appliance;
     let defaults = SERVICES.map(|(service, resource)| {
-        let made = estate.ask(&["service", "create", "acme", service, "--resource", resource]);
+        let made = estate.appliance.ask(&["service", "create", "acme", service, "--resource", resource]);
         assert_eq!(made["resource"], resource);
         text(&made["default_key"])
     });
-    let listed = estate.ask(&["service", "list", "acme"]);
+    let listed = estate.appliance.ask(&["service", "list", "acme"]);
     let of: BTreeMap<String, Value> =
         listed.as_array().expect("a list").iter().map(|service| (text(&service["name"]), service["resource"].clone())).collect();
     assert_eq!((&of["ledger-2"], &of["archive"], &of["billing"]), (&"ledger".into(), &"archive".into(), &Value::Null));
@@ -174,7 +143,7 @@ fn resources_are_rotated_and_rolled_back_under_load_and_nothing_is_lost() {
             let (active, version, newest) = estate.resources()["ledger"].clone();
             match round % 4 {
                 0 => {
-                    let l2 = text(&estate.ask(&["tenant", "show", "acme"])["key"]);
+                    let l2 = text(&estate.appliance.ask(&["tenant", "show", "acme"])["key"]);
                     assert_eq!(estate.governed(&["rotate", &l2])["layer"], "L2");
                 }
                 1 => assert_eq!(estate.governed(&["rotate", &active])["version"], newest + 1),
@@ -262,9 +231,9 @@ fn resources_are_rotated_and_rolled_back_under_load_and_nothing_is_lost() {
 #[test]
 fn kmip_shows_and_finds_an_l21_and_what_lies_under_it() {
     let estate = Estate { appliance: Appliance::start() };
-    let made = estate.ask(&["service", "create", "acme", "ledger", "--resource", "ledger"]);
+    let made = estate.appliance.ask(&["service", "create", "acme", "ledger", "--resource", "ledger"]);
     let (l3, l21) = (text(&made["default_key"]), estate.resources()["ledger"].0.clone());
-    let l2 = text(&estate.ask(&["tenant", "show", "acme"])["key"]);
+    let l2 = text(&estate.appliance.ask(&["tenant", "show", "acme"])["key"]);
     let mut admin = estate.appliance.connect(Who::TenantAdmin);
     let custom =
         |name: &'static str, value: &'static str| Attribute { index: None, value: AttributeValue::Custom(name, Ttlv::TextString(value)) };
@@ -284,11 +253,11 @@ fn kmip_shows_and_finds_an_l21_and_what_lies_under_it() {
     assert!(requests::look(&mut service, &l21).is_err());
     let secret = requests::encrypt(&mut service, &l3, b"entry".to_vec()).expect("it encrypts");
     // While its tenant is disabled neither is there for anybody.
-    let _disabled = estate.ask(&["tenant", "disable", "acme"]);
+    let _disabled = estate.appliance.ask(&["tenant", "disable", "acme"]);
     assert!(requests::decrypt(&mut service, &secret).is_err());
     assert!(requests::rekey(&mut admin, &l21).is_err());
     assert!(estate.govern(&["rotate", &l21]).is_err());
-    let _enabled = estate.ask(&["tenant", "enable", "acme"]);
+    let _enabled = estate.appliance.ask(&["tenant", "enable", "acme"]);
     let mut service = connected(&estate.service("core", "ledger"));
     assert_eq!(requests::decrypt(&mut service, &secret).expect("it is served again"), b"entry");
     assert_eq!(estate.resources()["ledger"], (l21, 1, 1), "nothing was changed meanwhile");

@@ -7,21 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use softhsm_test::https::{Reply, connect, send};
+use softhsm_test::load::{Over, work};
 use softhsm_test::{Appliance, Core, Who, requests, wait_for};
 
 /// Administrators that rotate at the same time.
 const OPERATORS: usize = 50;
 /// Rotations under load.
 const ROTATIONS: usize = 20;
-
-/// Ends the clients' work, also if the test fails beside it.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
 
 fn rotation(more: &str, body: &str) -> String {
     format!(
@@ -34,14 +26,8 @@ fn rotate(appliance: &Appliance, more: &str, body: &str) -> Reply {
     send(&mut connect(appliance, "ADMIN_CORE", "OPERATOR"), &rotation(more, body), b"").expect("an answer")
 }
 
-fn ask(appliance: &Appliance, arguments: &[&str]) -> Value {
-    let said = appliance.cli(Who::Operator, &[&["--json"], arguments].concat());
-    assert!(said.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&said.stderr));
-    serde_json::from_slice(&said.stdout).expect("an answer in JSON")
-}
-
 fn versions(appliance: &Appliance) -> Vec<(u64, String)> {
-    let versions = ask(appliance, &["ivk", "status"]);
+    let versions = appliance.ask(&["ivk", "status"]);
     let one = |ivk: &Value| (ivk["version"].as_u64().expect("a number"), ivk["status"].as_str().expect("a state").to_owned());
     versions.as_array().expect("a list").iter().map(one).collect()
 }
@@ -49,11 +35,11 @@ fn versions(appliance: &Appliance) -> Vec<(u64, String)> {
 fn must_have_moved_all(appliance: &Appliance) {
     let newest = versions(appliance)[0].0;
     let under = || {
-        let keys = ask(appliance, &["key", "list", "--layer", "L2"]);
+        let keys = appliance.ask(&["key", "list", "--layer", "L2"]);
         keys["keys"].as_array().expect("a list").iter().map(|key| key["wrapped_by"]["version"].as_u64()).collect::<Vec<_>>()
     };
     assert!(wait_for(|| under().iter().all(|version| *version == Some(newest))), "{:?} of {newest}", under());
-    assert_eq!(ask(appliance, &["reencrypt", "status"])["refused"], 0);
+    assert_eq!(appliance.ask(&["reencrypt", "status"])["refused"], 0);
 }
 
 #[test]
@@ -63,38 +49,17 @@ fn nobody_at_a_core_or_an_edge_notices_twenty_rotations() {
     let (is_over, done) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let _over = Over(&is_over);
-        let work = |node: &'static str| {
-            let (appliance, is_over, done) = (&appliance, &is_over, &done);
-            scope.spawn(move || {
-                let mut client = appliance.connect_at(node, Who::Service);
-                let l3 = appliance.value("L3_ID");
-                let mut round = 0_u32;
-                while !is_over.load(Ordering::Relaxed) {
-                    round += 1;
-                    let key = if node == "core" {
-                        l3.clone()
-                    } else {
-                        let key = requests::create(&mut client, &format!("k{round}")).expect("an edge creates");
-                        requests::activate(&mut client, &key).expect("it is new");
-                        key
-                    };
-                    let secret = requests::encrypt(&mut client, &key, vec![7; 100]).expect("it encrypts");
-                    assert_eq!(requests::decrypt(&mut client, &secret).expect("it decrypts"), [7; 100]);
-                    done.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        };
-        work("core");
-        work("edge");
-        let ca = appliance.value("CA_CERT");
-        let admin = ["ADMIN_CORE", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY"].map(|name| appliance.value(name));
+        let (is_over, done) = (&is_over, &done);
+        let (core, edge, l3) = (appliance.endpoint(Who::Service), appliance.endpoint_at("edge", Who::Service), appliance.value("L3_ID"));
+        scope.spawn(move || work(&core, Some(&l3), is_over, done));
+        scope.spawn(move || work(&edge, None, is_over, done));
+        let as_admin = appliance.as_who(Who::TenantAdmin);
         for round in 0..ROTATIONS {
             let how = if round % 5 == 4 { "--compromised" } else { "--algorithm=XChaCha20-Poly1305" };
-            let rotated = ask(&appliance, &["ivk", "rotate", how]);
+            let rotated = appliance.ask(&["ivk", "rotate", how]);
             assert_eq!(rotated["version"].as_u64(), Some(round as u64 + 2));
-            let l2 = ask(&appliance, &["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
-            let as_admin = ["--admin", &admin[0], "--admin-ca", &ca, "--admin-cert", &admin[1], "--admin-key", &admin[2]];
-            let rotated = ask(&appliance, &[&as_admin[..], &["key", "rotate", &l2]].concat());
+            let l2 = appliance.ask(&["tenant", "show", "acme"])["key"].as_str().expect("it has one").to_owned();
+            let rotated = appliance.ask(&[&as_admin.each_ref().map(String::as_str), &["key", "rotate", &l2][..]].concat());
             assert_eq!(rotated["layer"], "L2");
         }
         assert!(wait_for(|| done.load(Ordering::Relaxed) > 100), "{} rounds", done.load(Ordering::Relaxed));
@@ -116,9 +81,9 @@ fn the_ivk_is_rotated_when_a_tenant_leaves_and_the_others_go_on() {
     let secret = requests::encrypt(&mut appliance.connect(Who::Service), &appliance.value("L3_ID"), b"kept".to_vec()).expect("it serves");
     let unknown = appliance.cli(Who::Operator, &["tenant", "disable", "nobody", "--off-board"]);
     assert!(!unknown.status.success() && versions(&appliance).len() == 1, "{unknown:?}");
-    assert_eq!(ask(&appliance, &["tenant", "disable", "globex"])["status"], "disabled");
+    assert_eq!(appliance.ask(&["tenant", "disable", "globex"])["status"], "disabled");
     assert_eq!(versions(&appliance).len(), 1, "it may come back");
-    assert_eq!(ask(&appliance, &["tenant", "disable", "globex", "--off-board"])["status"], "disabled");
+    assert_eq!(appliance.ask(&["tenant", "disable", "globex", "--off-board"])["status"], "disabled");
     assert_eq!(versions(&appliance), [(2, "active".to_owned()), (1, "deprecated".to_owned())]);
     must_have_moved_all(&appliance);
     assert_eq!(requests::decrypt(&mut appliance.connect(Who::Service), &secret).expect("acme stays"), b"kept");
@@ -145,7 +110,7 @@ fn of_fifty_operators_at_once_each_is_told_of_its_own_version_or_to_come_again()
 
     // What is Deprecated and empty is archived, what is Active is not.
     let newest = is[0].0;
-    let retired = ask(&appliance, &["ivk", "retire", &(newest - 1).to_string()]);
+    let retired = appliance.ask(&["ivk", "retire", &(newest - 1).to_string()]);
     assert_eq!(retired[1]["status"], "retired");
     for version in [newest, newest + 1] {
         let refused = appliance.cli(Who::Operator, &["ivk", "retire", &version.to_string()]);
@@ -220,7 +185,7 @@ fn a_generated_version_waits_over_a_restart_and_is_the_next_one() {
     let mut client = appliance.connect(Who::Service);
     let secret = requests::encrypt(&mut client, &appliance.value("L3_ID"), b"x".to_vec()).expect("it encrypts");
     assert_eq!(requests::decrypt(&mut client, &secret).expect("it decrypts"), b"x");
-    let _verified = ask(&appliance, &["audit", "verify"]);
+    let _verified = appliance.ask(&["audit", "verify"]);
 }
 
 #[test]
