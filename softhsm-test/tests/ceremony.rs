@@ -75,6 +75,33 @@ fn file(core: &Core) -> PathBuf {
     core.data_dir().join("ceremony.json")
 }
 
+/// A saved manifest says itself whose it is, so that the file is enough to check it; a changed one is refused by the exit code for that.
+fn manifest_is_checked_without_the_node(core: &Core, id: &str, signed: &Value) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (saved, changed) = (dir.path().join("m.json"), dir.path().join("changed.json"));
+    let path = |file: &std::path::Path| file.to_str().expect("a temporary folder's name is text").to_owned();
+    let _shown = core.ask(&["ceremony", "manifest", id, "--out", &path(&saved)]);
+    assert!(refused(core, &["ceremony", "manifest", id, "--out", &path(&saved)]).contains("not there yet"), "evidence was written over");
+    let text = fs::read_to_string(&saved).expect("it was written");
+    assert_eq!(serde_json::from_str::<Value>(&text).expect("JSON"), *signed);
+    // No node is named, and none is asked.
+    let verify = |file: &std::path::Path, more: &[&str]| {
+        let program = softhsm_test::binary("strongroom", "daemon");
+        let output = Command::new(program).args(["report", "verify", &path(file)]).args(more).output().expect("it is there");
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let key = signed["public_key"].as_str().expect("it is signed");
+    let (code, said) = verify(&saved, &["--key", key]);
+    assert!(code == Some(0) && said.contains("the key given") && said.contains("slot-add") && said.contains("done"), "{said}");
+    let (code, said) = verify(&saved, &["--key", &"00".repeat(32)]);
+    assert!(code == Some(4) && said.contains("not with the one given"), "{said}");
+    let (code, said) = verify(&saved, &["--html", &path(&changed)]);
+    assert!(code == Some(2) && said.contains("reports on rotation only") && !changed.exists(), "{code:?} {said}");
+    fs::write(&changed, text.replacen("done", "lost", 1)).expect("the folder is ours");
+    let (code, said) = verify(&changed, &[]);
+    assert!(code == Some(4) && said.contains("does not hold"), "{said}");
+}
+
 #[test]
 fn two_of_three_custodians_have_a_slot_made_and_one_removed() {
     let people = People::new(&NAMES);
@@ -119,6 +146,7 @@ fn two_of_three_custodians_have_a_slot_made_and_one_removed() {
     let (public, signature): ([u8; 32], [u8; 64]) =
         (bytes("public_key").try_into().expect("32 bytes"), bytes("signature").try_into().expect("64 bytes"));
     cipher::sign::verify(&public, &message, &signature).expect("the node has signed it");
+    manifest_is_checked_without_the_node(&core, id, &signed);
 
     // What was approved may be proven without asking again, and removed only by asking.
     assert_eq!(people.give(&core, "recovery", &NAMES), "listed");

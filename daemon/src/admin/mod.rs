@@ -6,6 +6,7 @@ mod ceremony_routes;
 pub mod client;
 pub mod document;
 mod edge_routes;
+pub mod evidence;
 mod kek_routes;
 mod key_routes;
 pub mod peer;

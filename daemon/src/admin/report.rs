@@ -154,8 +154,10 @@ pub struct RotationChain {
 /// Why a saved report is not believed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    /// It is no report.
-    #[error("it is no signed report ({why}): give a file that `strongroom report rotation --out FILE` has written")]
+    /// It is no report, and no manifest.
+    #[error(
+        "it is no signed report or manifest ({why}): give a file that `strongroom report rotation --out FILE` or `strongroom ceremony manifest --out FILE` has written"
+    )]
     Unreadable {
         /// What is wrong with it.
         why: String,
@@ -167,8 +169,11 @@ pub enum ReportError {
         found: String,
     },
     /// The signature does not hold.
-    #[error("its signature does not hold: the report was changed after it was signed, or never was")]
+    #[error("its signature does not hold: it was changed after it was signed, or never was")]
     Forged,
+    /// There is no signature.
+    #[error("nobody has signed it, because the node was sealed when the ceremony ended: see the audit log by `strongroom audit verify`")]
+    Unsigned,
 }
 
 /// The canonical text of a value that consists of texts, whole numbers and truth values (RFC 8785).
@@ -215,20 +220,30 @@ pub fn verify(saved: &str, pinned: Option<[u8; 32]>) -> Result<SignedReport, Rep
     if signed.report.format != FORMAT {
         return Err(unreadable(format!("its form is {}, this release reads {FORMAT}", signed.report.format)));
     }
-    let hex = |name: &str, text: &str| HEXLOWER.decode(text.as_bytes()).map_err(|_| unreadable(format!("{name} is no lower-case hex")));
-    let key: [u8; 32] =
-        hex("public_key", &signed.public_key)?.try_into().map_err(|_| unreadable("public_key has not 32 bytes".to_owned()))?;
-    let log: [u8; 16] = hex("log", &signed.log)?.try_into().map_err(|_| unreadable("log has not 16 bytes".to_owned()))?;
-    let signature = hex("signature", &signed.signature)?;
-    if pinned.is_some_and(|pinned| pinned != key) {
-        return Err(ReportError::OtherKey { found: signed.public_key });
-    }
     // What was signed is what is there, also what this release does not know.
     let statement = canonical(&value["report"]);
-    if !audit::verify_statement(&key, audit::LogId(log), statement.as_bytes(), &signature) {
-        return Err(ReportError::Forged);
-    }
+    check(&signed.log, &signed.public_key, &signed.signature, pinned, statement.as_bytes())?;
     Ok(signed)
+}
+
+/// Checks a node's signature of a statement.
+///
+/// # Errors
+/// [`ReportError`].
+pub(crate) fn check(log: &str, public_key: &str, signature: &str, pinned: Option<[u8; 32]>, statement: &[u8]) -> Result<(), ReportError> {
+    let (key, log): ([u8; 32], [u8; 16]) = (hex("public_key", public_key)?, hex("log", log)?);
+    let signature: [u8; 64] = hex("signature", signature)?;
+    if pinned.is_some_and(|pinned| pinned != key) {
+        return Err(ReportError::OtherKey { found: public_key.to_owned() });
+    }
+    let holds = audit::verify_statement(&key, audit::LogId(log), statement, &signature);
+    if holds { Ok(()) } else { Err(ReportError::Forged) }
+}
+
+fn hex<const N: usize>(name: &str, text: &str) -> Result<[u8; N], ReportError> {
+    let unreadable = |why: String| ReportError::Unreadable { why };
+    let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| unreadable(format!("{name} is no lower-case hex")))?;
+    bytes.try_into().map_err(|_| unreadable(format!("{name} has not {N} bytes")))
 }
 
 #[cfg(test)]

@@ -354,6 +354,7 @@ impl Node {
         let signed = self.audit.sign_statement(manifest.as_bytes());
         let signed = SignedManifest {
             manifest,
+            log: self.log_id(),
             public_key: signed.map(|signed| HEXLOWER.encode(&signed.public)),
             signature: signed.map(|signed| HEXLOWER.encode(&signed.signature)),
         };
@@ -371,7 +372,13 @@ impl Node {
     /// The manifest of a ceremony that has ended.
     pub(crate) fn ceremony_manifest(&self, id: Uuid) -> Option<SignedManifest> {
         let text = fs::read(Layout::new(&self.config.data_dir).manifest(id)).ok()?;
-        serde_json::from_slice(&text).ok()
+        let kept: SignedManifest = serde_json::from_slice(&text).ok()?;
+        // A release before this one did not write the log's id into the file.
+        Some(SignedManifest { log: self.log_id(), ..kept })
+    }
+
+    fn log_id(&self) -> String {
+        HEXLOWER.encode(&self.identity.log.0)
     }
 
     /// Takes up the ceremony of before the start.

@@ -209,9 +209,12 @@ pub struct CastVote {
 pub struct SignedManifest {
     /// JSON, as it was signed.
     pub manifest: String,
+    /// Id of the node's audit log, in hex.
+    #[serde(default)]
+    pub log: String,
     /// Public half of the audit signing key in hex; absent if the node was sealed when the ceremony ended.
     pub public_key: Option<String>,
-    /// Ed25519 over `strongroom-statement-v1`, a zero, the id of the audit log, and the manifest; in hex.
+    /// Ed25519 over `strongroom-statement-v1`, a zero, the 16 bytes of `log`, and the manifest; in hex.
     pub signature: Option<String>,
 }
 

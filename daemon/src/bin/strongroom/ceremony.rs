@@ -20,6 +20,7 @@ use crate::dev::told;
 use crate::failure::Failure;
 use crate::init::custodian_key;
 use crate::output::{clean, pairs, tell};
+use crate::report::save;
 use crate::slot::{Add, shards, tpm_policy};
 
 /// `ceremony ...`.
@@ -37,10 +38,13 @@ pub(crate) enum Ceremony {
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
     },
-    /// Print what was done in a ceremony that has ended, signed by the node
+    /// Print what was done in a ceremony that has ended, signed by the node; `report verify` checks a saved one without it
     Manifest {
         /// The ceremony's id
         ceremony: String,
+        /// Save the signed manifest, as JSON, in a file that is not there yet
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
 }
 
@@ -124,7 +128,14 @@ pub(crate) fn run(context: &Context, command: &Ceremony) -> Result<(), Failure> 
             };
             context.out.show(&cancelled, ceremony_text)
         }
-        Ceremony::Manifest { ceremony } => context.out.show(&wait(client.ceremony_manifest(ceremony))?, manifest_text),
+        Ceremony::Manifest { ceremony, out } => {
+            let signed = wait(client.ceremony_manifest(ceremony))?;
+            if let Some(out) = out {
+                let text = serde_json::to_string_pretty(&signed).map_err(|error| Failure::failed(error.to_string()))? + "\n";
+                save(out, text.as_bytes())?;
+            }
+            context.out.show(&signed, manifest_text)
+        }
     }
 }
 
@@ -375,6 +386,7 @@ fn asked_text(asked: &NewCeremony) -> String {
 
 fn manifest_text(signed: &SignedManifest) -> String {
     let rows = [
+        ("log", signed.log.clone()),
         ("public key", signed.public_key.clone().unwrap_or_else(|| "none: the node was sealed".to_owned())),
         ("signature", signed.signature.clone().unwrap_or_else(|| "none".to_owned())),
     ];

@@ -291,6 +291,8 @@ mod tests {
             "reencrypt resume",
             "report rotation",
             "report rotation --tenant acme --limit 1000 --after service-1 --out f --html g --json",
+            "ceremony manifest c1",
+            "ceremony manifest c1 --out f --json",
             "report verify f",
             "report verify f --key 0000000000000000000000000000000000000000000000000000000000000000 --html g",
             "audit verify",

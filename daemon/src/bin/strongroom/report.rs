@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use daemon::admin::evidence::{self, Evidence, ManifestSaid};
 use daemon::admin::report::{ReportError, RotationChain, RotationReport, RotationWanted, SignedReport, verify};
 use keys::chains::CHAINS_MAX;
 use keys::id::ScopeName;
@@ -31,14 +32,14 @@ pub(crate) enum Report {
     /// Show for every key its Active version, age and schedule, and what still lies under older versions, signed by the node
     #[command(after_help = IN_PARTS)]
     Rotation(Rotation),
-    /// Check a saved report from the file alone; exit code 4 if it is not what the node signed
+    /// Check a saved report, or the manifest of a ceremony, from the file alone; exit code 4 if it is not what the node signed
     Verify {
-        /// File that `report rotation --out` or `report rotation --json` has written
+        /// File that `report rotation` or `ceremony manifest` has written, by --out or --json
         file: PathBuf,
         /// The node's public audit key, which `init` has printed, as 64 hexadecimal digits; without it the one that the report names is believed
         #[arg(long, value_name = "HEX", value_parser = public_key)]
         key: Option<[u8; 32]>,
-        /// Write the report as one page to print, if it verifies
+        /// Write a report as one page to print, if it verifies
         #[arg(long, value_name = "FILE")]
         html: Option<PathBuf>,
     },
@@ -78,30 +79,61 @@ struct Verified {
     overdue: u64,
 }
 
+/// The same of a ceremony's manifest.
+#[derive(Debug, Serialize)]
+struct VerifiedManifest {
+    file: PathBuf,
+    kind: String,
+    cluster: String,
+    ceremony: String,
+    operation: String,
+    ended: String,
+    outcome: String,
+    signer: String,
+    log: String,
+    key_pinned: bool,
+}
+
 /// Runs `report ...`.
 pub(crate) fn run(context: &Context, command: &Report) -> Result<(), Failure> {
     match command {
         Report::Rotation(rotation) => make(context, rotation),
         Report::Verify { file, key, html } => {
             let saved = read(file)?;
-            let signed = verify(&saved, *key).map_err(|error| unverified(file, &error))?;
-            if let Some(html) = html {
-                save(html, page::html(&signed).as_bytes())?;
+            match evidence::verify(&saved, *key).map_err(|error| unverified(file, &error))? {
+                Evidence::Rotation(signed) => {
+                    if let Some(html) = html {
+                        save(html, page::html(&signed).as_bytes())?;
+                    }
+                    context.out.show(&verified_report(file, key.is_some(), *signed), verified_text)
+                }
+                Evidence::Ceremony { .. } if html.is_some() => {
+                    Err(Failure::usage(format!("{} is the manifest of a ceremony: --html prints reports on rotation only", file.display())))
+                }
+                Evidence::Ceremony { said, log, public_key: signer } => {
+                    let ManifestSaid { cluster, ceremony, asked, ended, outcome, .. } = said;
+                    let (file, kind, key_pinned) = (file.clone(), "ceremony".to_owned(), key.is_some());
+                    let operation = asked.operation;
+                    let found = VerifiedManifest { file, kind, cluster, ceremony, operation, ended, outcome, signer, log, key_pinned };
+                    context.out.show(&found, verified_manifest_text)
+                }
             }
-            let SignedReport { report, log, public_key: signer, .. } = signed;
-            let found = Verified {
-                file: file.clone(),
-                kind: report.kind,
-                cluster: report.cluster,
-                until: report.until,
-                signer,
-                log,
-                key_pinned: key.is_some(),
-                chains: report.summary.chains,
-                overdue: report.summary.overdue,
-            };
-            context.out.show(&found, verified_text)
         }
+    }
+}
+
+fn verified_report(file: &Path, key_pinned: bool, signed: SignedReport) -> Verified {
+    let SignedReport { report, log, public_key: signer, .. } = signed;
+    Verified {
+        file: file.to_owned(),
+        kind: report.kind,
+        cluster: report.cluster,
+        until: report.until,
+        signer,
+        log,
+        key_pinned,
+        chains: report.summary.chains,
+        overdue: report.summary.overdue,
     }
 }
 
@@ -129,7 +161,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 }
 
 /// Evidence is not written over.
-fn save(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(crate) fn save(file: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let opened = OpenOptions::new().write(true).create_new(true).open(file);
     let written = opened.and_then(|mut opened| opened.write_all(bytes).and_then(|()| opened.sync_all()));
     written.map_err(|error| Failure::failed(format!("{} was not written ({error}): name a file that is not there yet", file.display())))
@@ -139,7 +171,7 @@ fn unverified(file: &Path, error: &ReportError) -> Failure {
     let message = format!("{}: {error}", file.display());
     match error {
         ReportError::Unreadable { .. } => Failure::failed(message),
-        ReportError::OtherKey { .. } | ReportError::Forged => Failure::unverified(message),
+        ReportError::OtherKey { .. } | ReportError::Forged | ReportError::Unsigned => Failure::unverified(message),
     }
 }
 
@@ -219,18 +251,27 @@ fn walk_line(report: &RotationReport) -> String {
 }
 
 fn verified_text(found: &Verified) -> String {
-    let signer = if found.key_pinned {
-        format!("{}, the key given", found.signer)
-    } else {
-        format!("{}; pin it by --key to exclude a forgery with another key", found.signer)
-    };
     pairs(&[
         ("verdict", format!("the {} report in {} is as the node signed it", found.kind, found.file.display())),
         ("cluster", found.cluster.clone()),
         ("made", found.until.clone()),
         ("keys", format!("{}, {} overdue", found.chains, found.overdue)),
-        ("signed by", signer),
+        ("signed by", signer_text(&found.signer, found.key_pinned)),
     ])
+}
+
+fn verified_manifest_text(found: &VerifiedManifest) -> String {
+    pairs(&[
+        ("verdict", format!("the manifest of ceremony {} in {} is as the node signed it", clean(&found.ceremony), found.file.display())),
+        ("cluster", clean(&found.cluster)),
+        ("asked", clean(&found.operation)),
+        ("ended", format!("{}: {}", clean(&found.ended), clean(&found.outcome))),
+        ("signed by", signer_text(&found.signer, found.key_pinned)),
+    ])
+}
+
+fn signer_text(signer: &str, is_pinned: bool) -> String {
+    if is_pinned { format!("{signer}, the key given") } else { format!("{signer}; pin it by --key to exclude a forgery with another key") }
 }
 
 #[cfg(test)]
@@ -320,6 +361,7 @@ mod tests {
     #[test]
     fn what_is_forged_is_another_failure_than_what_is_no_report() {
         assert_eq!(unverified(Path::new("f"), &ReportError::Forged).kind.code(), 4);
+        assert_eq!(unverified(Path::new("f"), &ReportError::Unsigned).kind.code(), 4);
         assert_eq!(unverified(Path::new("f"), &ReportError::OtherKey { found: String::new() }).kind.code(), 4);
         assert_eq!(unverified(Path::new("f"), &ReportError::Unreadable { why: String::new() }).kind.code(), 1);
     }
