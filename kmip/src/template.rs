@@ -12,6 +12,7 @@ use crate::failure::Failure;
 use crate::instance;
 use crate::mask::CryptographicUsageMask as Mask;
 use crate::object::{RngParameters, TemplateAttribute};
+use crate::ttlv::DateTime;
 
 /// A new symmetric key as its client wants it.
 #[derive(Debug)]
@@ -238,18 +239,23 @@ pub(crate) const GENERATOR: RngParameters = RngParameters {
     prediction_resistance: None,
 };
 
-/// Notes how the material of a new object of an edge is made (3.47), instead of what was noted of material that it replaces.
+/// Notes when and how the material of a new object of an edge is made (3.31, 3.47), instead of what was noted of material that it replaces.
 ///
 /// # Errors
 /// The client asks for another generator.
-pub(crate) fn note_generator(attributes: &mut Attributes, template: &TemplateAttribute<'_>) -> Result<(), Failure> {
-    let value = AttributeValue::RandomNumberGenerator(GENERATOR);
+pub(crate) fn note_making(attributes: &mut Attributes, template: &TemplateAttribute<'_>, now: Time) -> Result<(), Failure> {
     let is_other = |asked: &AttributeValue<'_>| matches!(asked, AttributeValue::RandomNumberGenerator(asked) if *asked != GENERATOR);
     if template.attributes.iter().any(|attribute| is_other(&attribute.value)) {
         return Err(Failure::field("Random Number Generator: keys are made by the system's, which is Unspecified; leave it out"));
     }
-    attributes.others.retain(|other| other.name != value.name());
-    attributes.others.push(Other { name: value.name().to_owned(), index: 0, value: instance::encoded(&value) });
+    let date = AttributeValue::OriginalCreationDate(DateTime(now.seconds()));
+    for value in [date, AttributeValue::RandomNumberGenerator(GENERATOR)] {
+        // A client may have its own date.
+        if !template.attributes.iter().any(|attribute| attribute.value.name() == value.name()) {
+            attributes.others.retain(|other| other.name != value.name());
+            attributes.others.push(Other { name: value.name().to_owned(), index: 0, value: instance::encoded(&value) });
+        }
+    }
     Ok(())
 }
 

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::payload::{CreateRequest, CreateResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
-use crate::template::{Template, note_generator};
+use crate::template::{Template, note_making};
 use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
@@ -38,7 +38,7 @@ async fn at_edge(context: &mut Context<'_>, request: &CreateRequest<'_>, out: &m
     }
     let template = &request.template_attribute;
     let Template { algorithm, bits, mut attributes } = Template::read(template, NodeRole::Edge, context.vault.now())?;
-    note_generator(&mut attributes, template)?;
+    note_making(&mut attributes, template, context.vault.now())?;
     let (object_type, algorithm) = (keys::row::ObjectType::SYMMETRIC_KEY, keys::row::Algorithm(algorithm.number()));
     let new = NewObject { object_type, algorithm, bits, attributes, material: None };
     let made = context.vault.create_object(context.unit, &context.grants, new).await?;

@@ -70,7 +70,7 @@ fn replacement(
     }
     template::change(template, &mut copied, &old.header, now)?;
     if old.header.id.layer == Layer::L4 {
-        template::note_generator(&mut copied, template)?;
+        template::note_making(&mut copied, template, now)?;
     }
     Ok(copied)
 }

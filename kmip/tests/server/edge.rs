@@ -173,9 +173,9 @@ fn keys_of_every_offered_algorithm_and_length_are_made_and_returned() {
     counted(cases);
 }
 
-/// SKFF-M-10 and -11 ask for it; only what is made here has it, and it names no generator that is not ours.
+/// SKFF-M-9 and -10 ask for them; only what is made here has them, and no generator is named that is not ours.
 #[test]
-fn a_key_that_is_made_says_by_which_generator_and_one_that_is_brought_does_not() {
+fn a_key_that_is_made_says_when_and_by_which_generator_and_one_that_is_brought_does_not() {
     let world = World::edge();
     let mut service = world.service();
     let generator = |client: &mut Client<'_>, version, id: &str| {
@@ -193,6 +193,15 @@ fn a_key_that_is_made_says_by_which_generator_and_one_that_is_brought_does_not()
     assert_eq!(generator(&mut service, V1_4, &again), Ok(said));
     let brought = register(&mut service, V1_4, &key(&KEY).request(&[mask(DATA)])).expect("it is kept");
     assert_eq!(generator(&mut service, V1_4, &brought), Ok(String::new()));
+    let date = |client: &mut Client<'_>, id: &str| {
+        let request = GetAttributesRequest { unique_identifier: Some(id), attribute_names: vec!["Original Creation Date"] };
+        client.call(V1_4, &request, |answer| answer.attributes.iter().map(|one| one.value.clone().name().len()).sum::<usize>())
+    };
+    assert_eq!(date(&mut service, &brought), Ok(0), "nobody has said it");
+    assert_eq!(date(&mut service, &again), Ok("Original Creation Date".len()));
+    let own = AttributeValue::OriginalCreationDate(DateTime(7));
+    let dated = service.create(V1_4, &[&wish[..], &[own]].concat()).expect("a client may say it");
+    assert_eq!(date(&mut service, &dated), Ok("Original Creation Date".len()), "once");
     let other = RngParameters { rng_algorithm: RngAlgorithm::Drbg, ..unspecified() };
     let asked = [&wish[..], &[AttributeValue::RandomNumberGenerator(other)]].concat();
     let failed = service.create(V1_4, &asked).expect_err("it is not ours");
