@@ -24,4 +24,16 @@ pub enum Error {
     /// The bytes do not verify under this key: nothing was released.
     #[error("refused: the key, the initialization vector, the additional data or the bytes themselves are not those of the original")]
     Refused,
+    /// The bytes, or the numbers, are no key of the form that they are said to be in.
+    #[error("{why}")]
+    NotAKey {
+        /// What is wrong with them.
+        why: &'static str,
+    },
+    /// A key pair could not be made, or its halves did not fit: nothing of it is used.
+    #[error("the key pair could not be made; try again, and check the machine if that does not help")]
+    NotMade,
+    /// There is no locked memory left.
+    #[error(transparent)]
+    Exhausted(#[from] secret::Exhausted),
 }

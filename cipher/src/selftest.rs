@@ -9,6 +9,7 @@ use crate::hash::{HASH_BYTES_MAX, Hash};
 use crate::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use crate::mac::{Mac, hmac_sha256, sha256};
 use crate::mode::Mode;
+use crate::signature::{self, Hash, Message, Scheme};
 use crate::stream::{self, STATE_BYTES};
 use crate::{Aead, Error, Padding, ecdsa, kdf, mode, shamir, sign};
 
@@ -39,6 +40,7 @@ pub fn run() -> Result<(), SelfTestFailed> {
     require(cmac_of_clients() == Ok(CMAC), "client data: AES-CMAC")?;
     SIGNATURE.check()?;
     ECDSA.check()?;
+    RSA.check()?;
     SHAMIR.check()
 }
 
@@ -320,6 +322,29 @@ const SIGNATURE: SignatureAnswer = SignatureAnswer {
     ),
 };
 
+struct RsaAnswer {
+    public: [u8; 270],
+    message: &'static [u8],
+    signature: [u8; 256],
+}
+
+const RSA: RsaAnswer = RsaAnswer {
+    public: unhex(
+        "3082010a0282010100927b6d8b961feae4c1c18c56b72c5437949303cf3d6df44cb7ac75427215bfae09b84b137cdb792a684f3d822e3066f82a0e993f6ce85f\
+         6bbfbcec83d5467d5e05bdfc25915b4a8b6729ae4ce954070e49d7ff90a4ea64f12f8e510591b26f7c7ca4dcab02f26c8eae110078b325ade834736523d16bd9\
+         4dc4b8c96f1e5b4f8aa41e452809b4864b6742db0db2bd321859dae78c6e120d3de484e3898edd916a8486e31c22007769b0f8acd7e2cd7b234505904ea04cd3\
+         0eb91ac4b67a2fe06b93387df0fdb0ae85c650f2674e4cd98b2f732adee506b0639928ec3e5dac162ed56f1fa18deb2cc01996bcd08097657308456894e28762\
+         c03fc58a34c24f11770203010001",
+    ),
+    message: AAD,
+    signature: unhex(
+        "5f3963044e8f5a9a377694604d699f4dfeca3c398a474dccc7a52bb1a9bcc7f0d5b76503383ed86a325d44f95f825ec210d80b84038cea35741b16cb04699f6e\
+         d39d7a2a33f22c72d6f12507bec3428433ccce1880abaad4267bf02634ed0afabd176a731f65d29ce2264394231ed020146a2eddf4c5364099853519ad95f702\
+         1579f657a4105f473783745b6941febfc19f8a7721e4760096c0ac2f4d697e987b6ec91bfd479bcb3383b70b2d607c4ed44067ce1d3291b277679bb6ea7589fc\
+         1993e3eb50ee91ba82fc9865a93b5fb3dedb42527ec28a1f5f205cabf96eee3a3bf1e71b9c469c89ffdc3c1a3234ee17712f1be284c2c18c509092bf0696b1cc",
+    ),
+};
+
 struct EcdsaAnswer {
     public: [u8; ecdsa::PUBLIC_BYTES],
     message: &'static [u8],
@@ -532,6 +557,17 @@ impl SignatureAnswer {
     }
 }
 
+impl RsaAnswer {
+    fn check(&self) -> Result<(), SelfTestFailed> {
+        let what = "RSA";
+        let verify =
+            |message, signature: &[u8]| signature::verify(Scheme::Pkcs1(Hash::Sha256), &self.public, Message::Data(message), signature);
+        require(verify(self.message, &self.signature) == Ok(()), what)?;
+        require(verify(self.message, &flipped(self.signature)) == Err(Error::Refused), what)?;
+        require(verify(b"", &self.signature) == Err(Error::Refused), what)
+    }
+}
+
 impl EcdsaAnswer {
     fn check(&self) -> Result<(), SelfTestFailed> {
         let what = "ECDSA P-256";
@@ -650,6 +686,8 @@ mod tests {
         assert_eq!(public.check(), Err(SelfTestFailed { what: "Ed25519" }));
         let signature = EcdsaAnswer { signature: flipped(ECDSA.signature), ..ECDSA };
         assert_eq!(signature.check(), Err(SelfTestFailed { what: "ECDSA P-256" }));
+        let signature = RsaAnswer { signature: flipped(RSA.signature), ..RSA };
+        assert_eq!(signature.check(), Err(SelfTestFailed { what: "RSA" }));
         for nth in 0..SHAMIR.shares.len() {
             let mut shares = SHAMIR.shares;
             shares[nth].1 = flipped(shares[nth].1);
