@@ -2,14 +2,14 @@
 //! them.
 //!
 //! Nothing here knows an id, a policy, a file, a clock or a random source: keys, nonces and initialization vectors are arguments, and whoever
-//! calls is answerable for their uniqueness (what aws-lc draws itself for key pairs, [`pair`] tells). Key bytes are borrowed for the length of a call; what the call leaves on the stack is overwritten
-//! before it returns, and what it put on the heap is wiped (`tests/residue.rs` searches the process for both).
+//! calls is answerable for their uniqueness (what aws-lc draws itself for key pairs, [`pair`] tells). Key bytes are borrowed for the length of a
+//! call; what the call leaves on the stack is overwritten before it returns, and what it put on the heap is wiped (`tests/residue.rs` searches the process for both).
 
 pub mod aead;
 pub mod age;
+pub mod certificate;
 mod cmac;
 pub mod derive;
-pub mod certificate;
 pub mod ecdsa;
 mod error;
 mod gcm;
