@@ -9,7 +9,7 @@ use crate::hash::{HASH_BYTES_MAX, Hash};
 use crate::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use crate::mac::{Mac, hmac_sha256, sha256};
 use crate::mode::Mode;
-use crate::signature::{self, Hash, Message, Scheme};
+use crate::signature::{self, Message, Scheme};
 use crate::stream::{self, STATE_BYTES};
 use crate::{Aead, Error, Padding, ecdsa, kdf, mode, shamir, sign};
 
@@ -560,8 +560,9 @@ impl SignatureAnswer {
 impl RsaAnswer {
     fn check(&self) -> Result<(), SelfTestFailed> {
         let what = "RSA";
-        let verify =
-            |message, signature: &[u8]| signature::verify(Scheme::Pkcs1(Hash::Sha256), &self.public, Message::Data(message), signature);
+        let verify = |message, signature: &[u8]| {
+            signature::verify(Scheme::Pkcs1(signature::Hash::Sha256), &self.public, Message::Data(message), signature)
+        };
         require(verify(self.message, &self.signature) == Ok(()), what)?;
         require(verify(self.message, &flipped(self.signature)) == Err(Error::Refused), what)?;
         require(verify(b"", &self.signature) == Err(Error::Refused), what)

@@ -2,7 +2,7 @@
 
 use keys::policy::{Action, Role};
 use keys::record::Outcome;
-use kmip::ttlv::ByteString;
+use kmip::ttlv::{ByteString, DateTime};
 use kmip::*;
 
 use crate::world::*;
