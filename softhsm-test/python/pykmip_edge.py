@@ -3,6 +3,8 @@
 Usage: python pykmip_edge.py HOST PORT CA ADMIN_CERT ADMIN_KEY CERT KEY OTHER_CERT OTHER_KEY CORE_KEY_ID
 """
 
+import hashlib
+import hmac
 import sys
 import uuid
 
@@ -136,6 +138,46 @@ def governance(version):
         case("%s Delete Attribute repeats what is gone" % label, uid == new and gone.attribute_value.name_value.value == names[1])
 
 
+def computed(version):
+    """Codes over data, and keys computed from keys."""
+    label = version.name
+    usage = enums.CryptographicUsageMask
+    admin, service, other = clients(version)
+    with admin, service, other:
+        material = uuid.uuid4().bytes + uuid.uuid4().bytes
+        key = service.register(objects.SymmetricKey(AES, 256, material, name="%s-%s" % (label, uuid.uuid4()),
+                                                    masks=[usage.MAC_GENERATE, usage.MAC_VERIFY, usage.DERIVE_KEY]))
+        sha_256 = {"cryptographic_parameters": {"hashing_algorithm": enums.HashingAlgorithm.SHA_256}, "derivation_data": b"label"}
+        derive = lambda who: who.derive_key(enums.ObjectType.SYMMETRIC_KEY, [key], enums.DerivationMethod.HMAC, sha_256,
+                                            cryptographic_algorithm=AES, cryptographic_length=256)
+        refused("%s Derive Key from a Pre-Active key" % label, REASONS.INVALID_FIELD, lambda: derive(service))
+        service.activate(key)
+        expected = hmac.new(material, b"label", hashlib.sha256).digest()
+        case("%s Derive Key (HMAC)" % label, service.get(derive(service)).value == expected)
+        refused("%s Derive Key by another tenant" % label, REASONS.ITEM_NOT_FOUND, lambda: derive(other))
+        refused("%s Derive Key by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: derive(admin))
+        counter = service.derive_key(enums.ObjectType.SECRET_DATA, [key], enums.DerivationMethod.NIST800_108_C, sha_256, cryptographic_length=512)
+        blocks = [hmac.new(material, bytes([0, 0, 0, each]) + b"label", hashlib.sha256).digest() for each in (1, 2)]
+        case("%s Derive Key (NIST800-108-C)" % label, service.get(counter).value == b"".join(blocks))
+        password = service.register(objects.SecretData(b"correct horse", enums.SecretDataType.PASSWORD, masks=[usage.DERIVE_KEY], name="%s-%s" % (label, uuid.uuid4())))
+        service.activate(password)
+        salted = {"cryptographic_parameters": {"hashing_algorithm": enums.HashingAlgorithm.SHA_256}, "salt": b"battery", "iteration_count": 1000}
+        stretched = service.derive_key(enums.ObjectType.SYMMETRIC_KEY, [password], enums.DerivationMethod.PBKDF2, salted,
+                                       cryptographic_algorithm=AES, cryptographic_length=256)
+        case("%s Derive Key (PBKDF2)" % label,
+             service.get(stretched).value == hashlib.pbkdf2_hmac("sha256", b"correct horse", b"battery", 1000))
+        if has_crypto(version):
+            code = lambda who, algorithm: who.mac(b"message", uid=key, algorithm=algorithm)
+            for algorithm, hashed in [(enums.CryptographicAlgorithm.HMAC_SHA1, "sha1"), (enums.CryptographicAlgorithm.HMAC_SHA256, "sha256"),
+                                      (enums.CryptographicAlgorithm.HMAC_SHA512, "sha512")]:
+                expected = hmac.new(material, b"message", hashed).digest()
+                case("%s MAC (%s)" % (label, algorithm.name), code(service, algorithm) == (key, expected))
+            case("%s MAC (CMAC)" % label, len(code(service, AES)[1]) == 16)
+            refused("%s MAC by another tenant" % label, REASONS.ITEM_NOT_FOUND, lambda: code(other, AES))
+            refused("%s MAC by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: code(admin, AES))
+            refused("%s MAC with a key that is not for it" % label, REASONS.PERMISSION_DENIED, lambda: service.mac(b"x", uid=password, algorithm=enums.CryptographicAlgorithm.HMAC_SHA256))
+
+
 def at_the_core(version):
     """Keys of the core, through the edge."""
     label = version.name
@@ -157,6 +199,7 @@ for each in VERSIONS:
     life(each)
     registered(each)
     governance(each)
+    computed(each)
     at_the_core(each)
 with client(CERT, KEY, enums.KMIPVersion.KMIP_1_4, tls=None) as modern:
     case("1.4 over TLS 1.3", len(modern.locate()) >= 1)
