@@ -12,7 +12,7 @@ use cipher::keywrap::KeyWrap;
 use cipher::mac::HmacKey;
 use cipher::mode::Mode;
 use cipher::stream::{self, STATE_BYTES};
-use cipher::{Aead, Padding, kdf, mac, mode, sign};
+use cipher::{Aead, Hash, Mac, Padding, derive, kdf, mac, mode, sign};
 use secret::{Backing, Key, Settings, scrubbed};
 use sha2::block_api::{compress256, compress512};
 use sha2::{Digest, Sha512};
@@ -80,7 +80,7 @@ fn test_key() -> Key<32> {
 
 type Operation = fn(&Key<32>);
 
-const OPERATIONS: [(&str, Operation); 27] = [
+const OPERATIONS: [(&str, Operation); 31] = [
     ("wrapping with AES-256-GCM", |key| wrap_and_unwrap(Aead::Aes256Gcm, key)),
     ("wrapping with XChaCha20-Poly1305", |key| wrap_and_unwrap(Aead::XChaCha20Poly1305, key)),
     ("wrapping with AES-256-GCM-SIV", |key| wrap_and_unwrap(Aead::Aes256GcmSiv, key)),
@@ -107,6 +107,10 @@ const OPERATIONS: [(&str, Operation); 27] = [
     ("a refused AES-GCM decryption of the key", |key| key.expose(|key| refused_gcm(key))),
     ("a refused AES-GCM decryption of the key by a short tag", |key| key.expose(|key| refused_gcm_with(key))),
     ("a refused AES-CBC decryption of the key", |key| key.expose(|key| refused_cbc(key))),
+    ("every MAC under the key", |key| key.expose(|key| macs(key))),
+    ("every MAC in parts under the key", |key| key.expose(|key| macs_in_parts(key))),
+    ("every hash of the key", |key| key.expose(|key| hashes(key))),
+    ("keys derived from the key", |key| key.expose(|key| derivations(key))),
     ("a panic over the key", |key| key.expose(panic_over)),
 ];
 
@@ -116,6 +120,52 @@ fn wrap_and_unwrap(aead: Aead, key: &Key<32>) {
     key.expose(|key| aead.open_once_in_place(key, b"aad", &mut buf, &tag)).expect("what was sealed opens");
     let refused = key.expose(|key| aead.open_once_in_place(key, b"aad", &mut buf, &tag));
     assert!(refused.is_err());
+}
+
+fn every_mac() -> impl Iterator<Item = Mac> {
+    Hash::ALL.into_iter().map(Mac::Hmac).chain([Mac::Cmac])
+}
+
+fn macs(key: &[u8]) {
+    for mac in every_mac() {
+        mac.whole(key, &[b"text"], &mut vec![0; mac.bytes()]).expect("the key fits");
+    }
+}
+
+/// The states between the parts are secret and would lie in locked memory, so they are wiped here.
+fn macs_in_parts(key: &[u8]) {
+    for mac in every_mac() {
+        let (mut state, mut after) = (vec![0; mac.state_bytes()], vec![0; mac.state_bytes()]);
+        mac.begin(key, &mut state).expect("the key fits");
+        mac.part(key, &state, b"one", &mut after).expect("the key fits");
+        mac.last(key, &after, b"two", &mut vec![0; mac.bytes()]).expect("the key fits");
+        wipe(state);
+        wipe(after);
+    }
+}
+
+fn hashes(key: &[u8]) {
+    for hash in Hash::ALL {
+        let mut out = vec![0; hash.bytes()];
+        hash.whole(&[key], &mut out);
+        let (mut state, mut after) = (vec![0; hash.state_bytes()], vec![0; hash.state_bytes()]);
+        hash.begin(&mut state);
+        hash.part(&state, key, &mut after);
+        hash.last(&after, key, &mut out);
+        wipe(state);
+        wipe(after);
+    }
+}
+
+fn derivations(key: &[u8]) {
+    let mut out = [0; 32];
+    let mac = Mac::Hmac(Hash::Sha256);
+    derive::hash(Hash::Sha256, key, &mut out).expect("it fits");
+    derive::mac(mac, key, b"data", &mut out).expect("it fits");
+    derive::counter_mode(mac, key, b"data", &mut out).expect("it fits");
+    derive::counter_mode(Mac::Cmac, key, b"data", &mut out).expect("it fits");
+    derive::encryption(Mode::Ecb(Padding::None), key, &[], &[7; 32], &mut out).expect("it fits");
+    derive::pbkdf2(Hash::Sha512, key, b"salt", 3, &mut out).expect("it fits");
 }
 
 fn gcm(key: &[u8]) {
