@@ -1,10 +1,10 @@
 //! Query, 4.25.
 
-use keys::policy::Action;
+use keys::policy::{Action, NodeRole};
 
 use super::{object_types, offered};
 use crate::context::Context;
-use crate::enums::{DestroyAction, QueryFunction};
+use crate::enums::{DestroyAction, QueryFunction, RngMode};
 use crate::failure::Failure;
 use crate::object::CapabilityInformation;
 use crate::payload::{QueryRequest, QueryResponse};
@@ -25,7 +25,7 @@ pub(super) fn run(context: &Context<'_>, request: &QueryRequest, out: &mut Write
             QueryFunction::QueryObjects => response.object_types = object_types(context.vault.node()),
             QueryFunction::QueryServerInformation => response.vendor_identification = Some(VENDOR),
             QueryFunction::QueryRNGs => response.rng_parameters = vec![GENERATOR],
-            QueryFunction::QueryCapabilities => response.capability_information = vec![capabilities()],
+            QueryFunction::QueryCapabilities => response.capability_information = vec![capabilities(context.vault.node())],
             // Nothing to list: no namespaces, extensions, attestation, validations, profiles or registration methods.
             QueryFunction::QueryApplicationNamespaces
             | QueryFunction::QueryExtensionList
@@ -41,7 +41,7 @@ pub(super) fn run(context: &Context<'_>, request: &QueryRequest, out: &mut Write
     Ok(())
 }
 
-fn capabilities() -> CapabilityInformation {
+fn capabilities(node: NodeRole) -> CapabilityInformation {
     CapabilityInformation {
         streaming: Some(true),
         asynchronous: Some(false),
@@ -49,6 +49,8 @@ fn capabilities() -> CapabilityInformation {
         batch_undo: Some(true),
         batch_continue: Some(true),
         destroy_action: Some(DestroyAction::KeyMaterialDeleted),
+        // The system's one generator is everybody's; a core gives nothing of it.
+        rng_mode: (node == NodeRole::Edge).then_some(RngMode::SharedInstantiation),
         ..CapabilityInformation::default()
     }
 }

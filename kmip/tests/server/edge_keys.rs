@@ -211,6 +211,53 @@ fn an_edge_says_what_it_offers_and_a_core_says_something_else() {
     assert_eq!(core.1, [ObjectType::SymmetricKey]);
 }
 
+#[test]
+fn each_operation_that_an_edge_offers_is_listed_in_the_versions_that_have_it() {
+    use Operation as O;
+    let world = World::edge();
+    let (query, other) = (QueryRequest { functions: vec![QueryFunction::QueryOperations] }, QueryFunction::QueryCapabilities);
+    let offered = [
+        O::Create,
+        O::Register,
+        O::ReKey,
+        O::DeriveKey,
+        O::Locate,
+        O::Check,
+        O::Get,
+        O::GetAttributes,
+        O::GetAttributeList,
+        O::AddAttribute,
+        O::ModifyAttribute,
+        O::DeleteAttribute,
+        O::ObtainLease,
+        O::GetUsageAllocation,
+        O::Activate,
+        O::Revoke,
+        O::Destroy,
+        O::Archive,
+        O::Recover,
+        O::Query,
+        O::DiscoverVersions,
+        O::Encrypt,
+        O::Decrypt,
+        O::Mac,
+        O::MacVerify,
+        O::RngRetrieve,
+        O::RngSeed,
+        O::Hash,
+    ];
+    for version in ProtocolVersion::ALL {
+        let told = world.service().call(version, &query, |answer| answer.operations.clone()).expect("anybody may ask");
+        let expected: Vec<_> = offered.into_iter().filter(|operation| operation.since() <= version).collect();
+        assert_eq!(told, expected, "{version}");
+    }
+    let mode = |world: &World| {
+        let query = QueryRequest { functions: vec![other] };
+        world.service().call(V1_4, &query, |answer| answer.capability_information[0].rng_mode).expect("anybody may ask")
+    };
+    assert_eq!((mode(&world), mode(&World::found())), (Some(RngMode::SharedInstantiation), None));
+}
+
 /// The bits that Check says the client may not use the key for, or none.
 fn against(client: &mut Client<'_>, id: &str, mask: i32) -> Result<(), R> {
     let request = CheckRequest { unique_identifier: Some(id), cryptographic_usage_mask: Some(Mask(mask)), ..CheckRequest::default() };

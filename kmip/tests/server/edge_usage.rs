@@ -110,6 +110,24 @@ fn so_many_objects_are_protected_and_no_more_and_what_was_is_still_processed() {
 }
 
 #[test]
+fn nothing_is_protected_after_the_protect_stop_date_nor_processed_before_the_process_start_date() {
+    let world = World::edge();
+    let mut service = world.service();
+    let date = |seconds| ttlv::DateTime(START + seconds);
+    let stops = key(&mut service, &[A::ProtectStopDate(date(100))]);
+    let starts = key(&mut service, &[A::ProcessStartDate(date(100))]);
+    let sealed = encrypt(&mut service, &stops, BlockCipherMode::Cbc, b"in time").expect("it protects still");
+    let early = encrypt(&mut service, &starts, BlockCipherMode::Cbc, b"early").expect("it protects already");
+    macs(&mut service, &stops, b"in time").expect("it protects still");
+    assert_eq!(why(decrypts(&mut service, &starts, &early)), R::PermissionDenied);
+    world.wait(100);
+    assert_eq!(why(encrypt(&mut service, &stops, BlockCipherMode::Cbc, b"too late")), R::PermissionDenied);
+    assert_eq!(why(macs(&mut service, &stops, b"too late")), R::PermissionDenied);
+    assert_eq!(decrypts(&mut service, &stops, &sealed), Ok(()), "what was protected is processed");
+    assert_eq!(decrypts(&mut service, &starts, &early), Ok(()));
+}
+
+#[test]
 fn bytes_are_counted_and_a_client_takes_its_share_of_them() {
     let world = World::edge();
     let mut service = world.service();
