@@ -16,6 +16,7 @@ pub mod logging;
 pub mod metrics;
 pub mod node;
 pub mod notices;
+mod pairs;
 mod reencryptor;
 mod refusals;
 pub mod reload;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cipher::aead::Aead;
+use cipher::pair::PairKind;
 use secret::{Bytes, Key};
 use uuid::Uuid;
 
@@ -115,6 +116,19 @@ pub async fn roots(
     let header = Header { algorithm: Algorithm::WRAPPING, bits: 256, ..record_header(id, parent, TenantId::SYSTEM) };
     let row = registry.seal_row(header, Some(stored), None, Vec::new());
     Ok((registry, Some(row)))
+}
+
+/// A key pair to be made at an edge, each half with an identifier of its own from [`Vault::new_object_id`].
+#[derive(Debug)]
+pub struct NewPair {
+    /// What sort.
+    pub kind: PairKind,
+    /// What both halves are for.
+    pub algorithm: Algorithm,
+    /// The private half, and what the client said of it.
+    pub private: (RowId, Attributes),
+    /// The same of the public half.
+    pub public: (RowId, Attributes),
 }
 
 /// An object to be made at an edge.
@@ -239,6 +253,37 @@ impl Vault {
     /// # Errors
     /// [`Error::Invalid`], [`Error::NameTaken`]; [`Error::Denied`] for who has no service; the core's and the store's.
     pub async fn create_object(&self, unit: &mut Unit, grants: &Grants, new: NewObject) -> Result<View, Error> {
+        let id = self.new_object_id()?;
+        self.create_object_as(unit, grants, id, new).await
+    }
+
+    /// A name for an object that is made next.
+    ///
+    /// # Errors
+    /// No randomness.
+    pub fn new_object_id(&self) -> Result<RowId, Error> {
+        Ok(RowId::new(Layer::L4, self.new_uuid()?))
+    }
+
+    /// Stages both halves of a new key pair, as [`Vault::create_object`] stages one object; returns the private and the public one.
+    ///
+    /// # Errors
+    /// [`Error::NotMade`]; as [`Vault::create_object`].
+    pub async fn create_pair(&self, unit: &mut Unit, grants: &Grants, new: NewPair) -> Result<(View, View), Error> {
+        let NewPair { kind, algorithm, private: (private_id, private), public: (public_id, public) } = new;
+        let made = self.edge_keys()?.pairs.make(kind).await?;
+        let half = |object_type, attributes, material| {
+            let material = Some(material);
+            NewObject { object_type, algorithm, bits: kind.bits(), attributes, material }
+        };
+        let private = half(ObjectType::PRIVATE_KEY, private, made.private);
+        let private = self.create_object_as(unit, grants, private_id, private).await?;
+        let public = half(ObjectType::PUBLIC_KEY, public, made.public);
+        let public = self.create_object_as(unit, grants, public_id, public).await?;
+        Ok((private, public))
+    }
+
+    async fn create_object_as(&self, unit: &mut Unit, grants: &Grants, id: RowId, new: NewObject) -> Result<View, Error> {
         let (Some(tenant), Some(service)) = (grants.tenant(), grants.service()) else {
             return Err(Error::Denied { why: "the service that the certificate names does not exist" });
         };
@@ -251,10 +296,9 @@ impl Vault {
         attributes.touch(now);
         self.limit_life(&mut attributes.dates, now)?;
         let state = attributes.dates.state_at(State::PreActive, now);
-        let uuid = self.new_uuid()?;
         let parent = self.ensure_attribute_key(tenant, service).await?;
         let owner = Owner { tenant, service: Some(service) };
-        let header = key_header(RowId::new(Layer::L4, uuid), ChainId::new(uuid), owner, parent, Aead::Aes256Gcm);
+        let header = key_header(id, ChainId::new(id.uuid), owner, parent, Aead::Aes256Gcm);
         let header = Header { object_type, algorithm, bits, state, expiry: attributes.dates.deactivation, ..header };
         let new = NewKey { header, attributes };
         match material {

@@ -3,7 +3,7 @@
 use crate::id::{RowId, Time};
 use crate::lifecycle::{State, WrongState};
 use crate::policy::Refusal;
-use crate::port::{AuditUnavailable, EntropyError, StoreError, UpstreamError};
+use crate::port::{AuditUnavailable, EntropyError, PairError, StoreError, UpstreamError};
 use crate::record::Outcome;
 use crate::wrap::WrapError;
 use secret::Exhausted;
@@ -80,6 +80,9 @@ pub enum Error {
     /// A wrapped object key was not made for the place that is named.
     #[error("the object key does not open: it was wrapped under another key, or for another place")]
     Forged,
+    /// A key pair was not made.
+    #[error(transparent)]
+    NotMade(cipher::Error),
     /// The core does not do it for this edge: it does not let it use a key, or speak for a client.
     #[error("the core refuses: {why}")]
     Withdrawn {
@@ -134,7 +137,7 @@ impl Error {
             | Self::Unlimited
             | Self::Replaced { .. } => Outcome::WrongState,
             Self::Invalid { .. } | Self::NameTaken { .. } => Outcome::Invalid,
-            Self::Raced | Self::Unavailable { .. } | Self::NoLease { .. } => Outcome::Unavailable,
+            Self::Raced | Self::Unavailable { .. } | Self::NoLease { .. } | Self::NotMade(_) => Outcome::Unavailable,
             Self::Corrupt { .. } => Outcome::Corrupt,
             Self::Forged => Outcome::Refused,
         }
@@ -209,6 +212,16 @@ impl From<Exhausted> for Error {
 impl From<EntropyError> for Error {
     fn from(error: EntropyError) -> Self {
         Self::Unavailable { what: error.to_string() }
+    }
+}
+
+impl From<PairError> for Error {
+    fn from(error: PairError) -> Self {
+        match error {
+            PairError::NotMade(cipher::Error::Exhausted(full)) => full.into(),
+            PairError::NotMade(other) => Self::NotMade(other),
+            PairError::Busy { .. } => Self::Unavailable { what: error.to_string() },
+        }
     }
 }
 

@@ -27,7 +27,7 @@ use crate::id::{Layer, RowId, ServiceId};
 use crate::lease::{Current, Leases};
 use crate::lifecycle::Purpose;
 use crate::pool::{Pool, Ready};
-use crate::port::{Parent, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
+use crate::port::{PairMaker, Parent, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
 use crate::references::References;
 use crate::row::{Header, ObjectType, ParentRef, Row};
 use crate::shelf::Shelf;
@@ -50,6 +50,7 @@ pub(crate) struct ObjectKeys {
     cache: Arc<Cache>,
     pub(crate) leases: Leases,
     pub(crate) upstream: Arc<dyn Upstream>,
+    pub(crate) pairs: Arc<dyn PairMaker>,
     pool: Pool,
     opened: quick_cache::sync::Cache<ObjectKeyId, Arc<Opened>>,
     turns: Vec<TurnLock<()>>,
@@ -112,7 +113,7 @@ fn above(error: impl Into<Error>) -> WrapError {
 
 impl ObjectKeys {
     pub(crate) fn new(shelf: Shelf, randomness: Arc<Randomness>, cache: Arc<Cache>, edge: EdgeParts) -> Self {
-        let EdgeParts { leases, upstream, pool_keys, cache_bytes, l4_ttl, is_ephemeral } = edge;
+        let EdgeParts { leases, upstream, pairs, pool_keys, cache_bytes, l4_ttl, is_ephemeral } = edge;
         let (work, due) = mpsc::channel(0);
         Self {
             shelf,
@@ -120,6 +121,7 @@ impl ObjectKeys {
             cache,
             leases,
             upstream,
+            pairs,
             pool: Pool::new(pool_keys),
             opened: quick_cache::sync::Cache::new((cache_bytes / OPENED_KEY_BYTES).max(1)),
             turns: (0..TURNS).map(|_| TurnLock::new(())).collect(),

@@ -70,6 +70,8 @@ impl Role {
 pub enum Action {
     /// KMIP Create.
     Create = 1,
+    /// KMIP Create Key Pair.
+    CreateKeyPair = 2,
     /// KMIP Register.
     Register = 3,
     /// KMIP Re-key.
@@ -114,6 +116,10 @@ pub enum Action {
     Encrypt = 31,
     /// KMIP Decrypt.
     Decrypt = 32,
+    /// KMIP Sign.
+    Sign = 33,
+    /// KMIP Signature Verify.
+    SignatureVerify = 34,
     /// KMIP MAC.
     Mac = 35,
     /// KMIP MAC Verify.
@@ -240,8 +246,9 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 84] = [
+    pub const ALL: [Self; 87] = [
         Self::Create,
+        Self::CreateKeyPair,
         Self::Register,
         Self::ReKey,
         Self::DeriveKey,
@@ -264,6 +271,8 @@ impl Action {
         Self::DiscoverVersions,
         Self::Encrypt,
         Self::Decrypt,
+        Self::Sign,
+        Self::SignatureVerify,
         Self::Mac,
         Self::MacVerify,
         Self::RngRetrieve,
@@ -400,6 +409,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Operator | Role::Auditor | Role::TenantAdmin)
         }
         (NodeRole::Edge, A::Create | A::Register | A::ReKey | A::Encrypt | A::Decrypt | A::Get, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::CreateKeyPair | A::Sign | A::SignatureVerify, Some(Layer::L4)) => role == Role::Service,
         (NodeRole::Edge, A::DeriveKey | A::Mac | A::MacVerify | A::ObtainLease | A::GetUsageAllocation, Some(Layer::L4)) => {
             role == Role::Service
         }
@@ -596,6 +606,12 @@ pub mod verb {
     /// KMIP Decrypt.
     #[derive(Debug)]
     pub struct Decrypt;
+    /// KMIP Sign.
+    #[derive(Debug)]
+    pub struct Sign;
+    /// KMIP Signature Verify.
+    #[derive(Debug)]
+    pub struct SignatureVerify;
     /// KMIP Derive Key, from this object.
     #[derive(Debug)]
     pub struct DeriveKey;
@@ -674,6 +690,12 @@ pub mod verb {
     }
     impl Verb for Decrypt {
         const ACTION: Action = Action::Decrypt;
+    }
+    impl Verb for Sign {
+        const ACTION: Action = Action::Sign;
+    }
+    impl Verb for SignatureVerify {
+        const ACTION: Action = Action::SignatureVerify;
     }
     impl Verb for DeriveKey {
         const ACTION: Action = Action::DeriveKey;
@@ -762,6 +784,14 @@ pub mod verb {
     impl UsesMaterial for Decrypt {
         const PURPOSE: Purpose = Purpose::Process;
         const MASK: u32 = 0x08;
+    }
+    impl UsesMaterial for Sign {
+        const PURPOSE: Purpose = Purpose::Protect;
+        const MASK: u32 = 0x01;
+    }
+    impl UsesMaterial for SignatureVerify {
+        const PURPOSE: Purpose = Purpose::Process;
+        const MASK: u32 = 0x02;
     }
     impl UsesMaterial for DeriveKey {
         const PURPOSE: Purpose = Purpose::Protect;

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::pair::{Pair, PairKind};
 use secret::Bytes;
 use uuid::Uuid;
 
@@ -280,6 +281,27 @@ pub trait Pace: Send + Sync {
 pub trait Entropy: Send + Sync {
     /// Fills `buffer` or fails; there is no fallback.
     fn fill(&self, buffer: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+/// Makes key pairs, which may take seconds of a processor: others are served meanwhile, and no more are made at once than the node can bear.
+#[async_trait]
+pub trait PairMaker: Send + Sync {
+    /// Makes a pair whose halves have proved that they belong together.
+    async fn make(&self, kind: PairKind) -> Result<Pair, PairError>;
+}
+
+/// Why there is no pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PairError {
+    /// Too many others wait for theirs.
+    #[error("{waiting} key pairs are being made or waited for; try again later")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// It was tried.
+    #[error(transparent)]
+    NotMade(#[from] cipher::Error),
 }
 
 /// There is no randomness, so no key and no IV can be made.

@@ -28,6 +28,10 @@ pub struct ObjectType(pub u32);
 impl ObjectType {
     /// KMIP's Symmetric Key.
     pub const SYMMETRIC_KEY: Self = Self(2);
+    /// KMIP's Public Key.
+    pub const PUBLIC_KEY: Self = Self(3);
+    /// KMIP's Private Key.
+    pub const PRIVATE_KEY: Self = Self(4);
     /// A record of the appliance itself, never seen by a client.
     pub const RECORD: Self = Self(0x8000_0000);
     /// In an AAD only: the sealed attributes of an object, so that they cannot stand in for its material.
@@ -82,7 +86,7 @@ pub struct Header {
     pub object_type: ObjectType,
     /// What the material is for.
     pub algorithm: Algorithm,
-    /// Size of the material in bits, of Triple DES with or without parity; 0 without material.
+    /// Size of the material in bits, of Triple DES with or without parity, of a key of a pair that of its modulus or curve; 0 without material.
     pub bits: u32,
     /// How this version wraps its children (IVK-16).
     #[serde(with = "aead_number")]

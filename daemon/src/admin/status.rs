@@ -151,7 +151,7 @@ impl From<Error> for Refused {
             | Error::Unlimited
             | Error::Replaced { .. } => StatusCode::CONFLICT,
             Error::Invalid { .. } | Error::Forged => StatusCode::BAD_REQUEST,
-            Error::Unavailable { .. } | Error::NoLease { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Error::Unavailable { .. } | Error::NoLease { .. } | Error::NotMade(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Self { status, detail: error.to_string(), outcome: error.outcome() }

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::{Node, Open, State, UnsealError, spawn_writer};
 use crate::config;
+use crate::pairs::Pairs;
 use crate::role::upstream::Cores;
 use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
@@ -87,6 +88,7 @@ pub(crate) fn edge_parts(settings: &config::Edge, lease: Lease, asked: Duration,
     EdgeParts {
         leases: Leases::new(lease, asked, SystemClock.now(), holds),
         upstream: Arc::clone(upstream),
+        pairs: Arc::<Pairs>::default(),
         pool_keys: settings.pool_keys,
         cache_bytes: settings.cache_bytes,
         l4_ttl: settings.l4_ttl,

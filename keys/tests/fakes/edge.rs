@@ -20,7 +20,7 @@ use keys::row::{Algorithm, ObjectType, Row};
 use keys::vault::{EdgeParts, Parts, Vault};
 use secret::Bytes;
 
-use super::{Counting, FakeAudit, FakeClock, FakeStore, START_SECONDS, World, drive, name, settle};
+use super::{Counting, FakeAudit, FakeClock, FakeStore, InlinePairs, START_SECONDS, World, drive, name, settle};
 
 /// How long an edge of the tests goes on without its core.
 pub(crate) const HOLDS: Duration = Duration::from_secs(60);
@@ -370,7 +370,7 @@ async fn opened(
         not_before: Time::default(),
     };
     let upstream: Arc<dyn Upstream> = Arc::<FakeUpstream>::clone(upstream);
-    let edge = EdgeParts { leases, upstream, pool_keys, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let edge = EdgeParts { leases, upstream, pairs: Arc::new(InlinePairs), pool_keys, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
     let (vault, writer) = Vault::edge(parts, edge)?;
     drive(writer);
     if let Some(row) = root {

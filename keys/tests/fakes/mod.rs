@@ -8,13 +8,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::pair::{self, Pair, PairKind};
 use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, Layer, OutboxSeq, RowId, ScopeName, SessionId, Time};
 use keys::lifecycle::State;
 use keys::policy::{Grants, Principal, Role};
-use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
+use keys::port::{
+    AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
+};
 use keys::record::{Record, SessionRecord};
 use keys::row::{Header, Row};
 use keys::unit::Writer;
@@ -336,4 +339,14 @@ pub(crate) async fn grants(vault: &Vault, role: Role, tenant: &str, service: &st
 
 pub(crate) fn name(text: &str) -> ScopeName {
     text.parse().expect("the test's names are names")
+}
+
+/// Makes pairs where it stands.
+pub(crate) struct InlinePairs;
+
+#[async_trait]
+impl PairMaker for InlinePairs {
+    async fn make(&self, kind: PairKind) -> Result<Pair, PairError> {
+        Ok(pair::generate(kind)?)
+    }
 }

@@ -27,7 +27,7 @@ use secret::Bytes;
 
 use super::executor::{Place, Work, pause};
 use super::plant::Plant;
-use super::ports::{SimAudit, SimEntropy, SimStore, SimTime, lock};
+use super::ports::{SimAudit, SimEntropy, SimPairs, SimStore, SimTime, lock};
 use super::random::Dice;
 
 /// How long an edge goes on without its core.
@@ -133,7 +133,8 @@ impl Node {
         let rows: Arc<dyn Keystore> = Arc::<SimStore>::clone(&self.store);
         let (registry, root) = roots(&rows, &*upstream, &lease, &self.randomness()).await?;
         let leases = Leases::new(lease, asked, Clock::now(&*self.time), HOLDS);
-        let edge = EdgeParts { leases, upstream, pool_keys: POOL_KEYS, cache_bytes: 1 << 20, l4_ttl: None, is_ephemeral: false };
+        let (pool_keys, cache_bytes, pairs) = (POOL_KEYS, 1 << 20, Arc::new(SimPairs));
+        let edge = EdgeParts { leases, upstream, pairs, pool_keys, cache_bytes, l4_ttl: None, is_ephemeral: false };
         let (vault, writer) = Vault::edge(self.parts(registry), edge)?;
         self.run(writer.run());
         if let Some(row) = root {

@@ -6,9 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::pair::{self, Pair, PairKind};
 use keys::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, Time};
 use keys::lifecycle::State;
-use keys::port::{AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError};
+use keys::port::{
+    AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
+};
 use keys::record::{Record, SessionRecord};
 use keys::row::{ParentRef, Row};
 use uuid::Uuid;
@@ -382,5 +385,15 @@ impl Entropy for SimEntropy {
             buffer.copy_from_slice(&first);
         }
         Ok(())
+    }
+}
+
+/// Makes pairs where it stands.
+pub(crate) struct SimPairs;
+
+#[async_trait]
+impl PairMaker for SimPairs {
+    async fn make(&self, kind: PairKind) -> Result<Pair, PairError> {
+        Ok(pair::generate(kind)?)
     }
 }

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use cipher::pair::{Curve, PairKind};
 use futures_executor::block_on;
 use keys::Error;
-use keys::edge::new_root;
+use keys::attributes::Attributes;
+use keys::edge::{NewPair, new_root};
 use keys::entropy::Randomness;
 use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
 use keys::policy::Grants;
+use keys::policy::verb::Get;
 use keys::port::{Entropy, Upstream};
+use keys::row::{Algorithm, ObjectType};
 
 use super::{rekey, swept, view};
 use crate::fakes::Fails;
@@ -321,5 +325,74 @@ fn an_edge_does_not_begin_without_its_core_or_its_root() {
         }
         edge.store.edit(root, |row| row.header.bits = 128);
         assert!(matches!(edge.try_restart().await.map(|_| ()), Err(Error::Corrupt { .. })), "its MAC is its own");
+    });
+}
+
+/// Makes a pair whose private half is named; returns both identifiers.
+async fn make_pair(edge: &Edge, billing: &Grants) -> Result<(RowId, RowId), Error> {
+    let vault = &edge.vault;
+    let (private, public) = (vault.new_object_id()?, vault.new_object_id()?);
+    let new = NewPair {
+        kind: PairKind::Ec(Curve::P256),
+        algorithm: Algorithm(6),
+        private: (private, Attributes { extractable: true, ..named("k") }),
+        public: (public, Attributes { extractable: true, ..Attributes::default() }),
+    };
+    let mut unit = vault.begin(SessionId(2));
+    vault.create_pair(&mut unit, billing, new).await?;
+    let _receipt = unit.commit().await?;
+    Ok((private, public))
+}
+
+#[test]
+fn a_pair_is_there_with_both_halves_or_not_at_all_whatever_fails() {
+    block_on(async {
+        for how in [Fails::Before, Fails::After] {
+            for nth in 0..3 {
+                let site = Site::found().await;
+                let mut edge = site.edge().await;
+                let billing = edge.billing().await;
+                *edge.store.failing.lock().expect("no test panicked with it") = Some((nth, how));
+                let made = make_pair(&edge, &billing).await;
+                assert_eq!(made.is_err(), nth < 2, "the attribute key's commit, and the pair's: {made:?}");
+                *edge.store.failing.lock().expect("no test panicked with it") = None;
+                edge.restart().await;
+                let is_there = nth == 2 || how == Fails::After && nth == 1;
+                let expected: &[(State, usize)] = if is_there { &[(State::PreActive, 0), (State::PreActive, 1)] } else { &[] };
+                assert_eq!(states(&edge, &billing).await, expected, "{nth} {how:?}");
+                assert_eq!(swept(&edge.vault, 64).await, []);
+                assert_eq!(make_pair(&edge, &billing).await.is_err(), is_there, "its name is taken, or free");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pair_for_which_the_core_wraps_no_second_key_is_not_made() {
+    block_on(async {
+        let settings = EdgeSettings { pool_keys: 1, ..EdgeSettings::default() };
+        for nth in 0.. {
+            let site = Site::found().await;
+            let edge = site.edge_with(settings).await;
+            let billing = edge.billing().await;
+            edge.upstream.fail_after(Some(nth));
+            let made = make_pair(&edge, &billing).await;
+            if edge.upstream.is_to_fail() {
+                assert_eq!((made.is_ok(), nth), (true, 3), "the attribute key and a key for each half");
+                break;
+            }
+            assert!(matches!(made, Err(Error::Unavailable { .. })), "{made:?}");
+            assert_eq!(states(&edge, &billing).await, []);
+            let (private, public) = make_pair(&edge, &billing).await.expect("the core is there again");
+            for (id, object_type, bytes) in [(private, ObjectType::PRIVATE_KEY, 121), (public, ObjectType::PUBLIC_KEY, 91)] {
+                let header = view(&edge.vault, &billing, id).await.header;
+                assert_eq!((header.object_type, header.algorithm, header.bits), (object_type, Algorithm(6), 256));
+                let mut unit = edge.vault.begin(SessionId(2));
+                let authorized = billing.check::<Get>(&header).expect("it is one's own");
+                let (length, _) = edge.vault.reveal(&mut unit, authorized, |bytes, _| bytes.len()).await.expect("it opens");
+                assert_eq!(length, bytes);
+                unit.undo();
+            }
+        }
     });
 }

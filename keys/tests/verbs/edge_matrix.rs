@@ -7,7 +7,7 @@ use keys::attributes::Attributes;
 use keys::export::Frame;
 use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
-use keys::policy::verb::{Check, Get, GetAttributeList, GetAttributes, WrapWith};
+use keys::policy::verb::{Check, Get, GetAttributeList, GetAttributes, Sign, SignatureVerify, UsesMaterial, WrapWith};
 use keys::policy::{Grants, Role, Verb};
 use keys::vault::Vault;
 
@@ -32,9 +32,11 @@ const ASKERS: [(&str, Role, &str, &str); 10] = [
 
 /// What can be done to an object, the states (by their initials) in which it can, and whether the admin may too: Pre-Active, Active, Deprecated,
 /// Retired, Compromised, Destroyed, destroYed compromised.
-const BY_STATE: [(&str, &str, bool); 17] = [
+const BY_STATE: [(&str, &str, bool); 19] = [
     ("Encrypt", "A", false),
     ("Decrypt", "AD", false),
+    ("Sign", "A", false),
+    ("Signature Verify", "AD", false),
     ("Wrap with it", "A", false),
     ("Get", "PADC", false),
     ("Get wrapped", "PADC", false),
@@ -88,6 +90,13 @@ async fn reveals(vault: &Vault, grants: &Grants, id: RowId) -> Result<(), Error>
     Ok(unit.commit().await.map(|_| ())?)
 }
 
+async fn uses<V: UsesMaterial>(vault: &Vault, grants: &Grants, id: RowId) -> Result<(), Error> {
+    let unit = vault.begin(SessionId(2));
+    let authorized = grants.check::<V>(&vault.header(&unit, grants, id).await?)?;
+    assert_eq!(vault.open(&unit, authorized, |bytes, _| Ok(bytes.len())).await?, 32);
+    Ok(())
+}
+
 async fn looks<V: Verb>(vault: &Vault, grants: &Grants, id: RowId) -> Result<(), Error> {
     let unit = vault.begin(SessionId(2));
     let header = vault.header(&unit, grants, id).await?;
@@ -103,6 +112,8 @@ async fn tried(vault: &Vault, grants: &Grants, what: &str, id: RowId, (object, w
     match what {
         "Encrypt" => encrypts(vault, grants, id).await.map(|_| ()),
         "Decrypt" => decrypts(vault, grants, id).await.map(|_| ()),
+        "Sign" => uses::<Sign>(vault, grants, id).await,
+        "Signature Verify" => uses::<SignatureVerify>(vault, grants, id).await,
         "Wrap with it" => leaves(vault, grants, object, id).await,
         "Get" => reveals(vault, grants, id).await,
         "Get wrapped" => leaves(vault, grants, id, wrapper).await,
@@ -136,7 +147,7 @@ fn every_verb_is_done_in_the_states_and_for_whom_the_list_says_and_for_nobody_el
         let mut cells = 0;
         for (what, allowed, admins_too) in BY_STATE {
             for (state, letter) in State::ALL.into_iter().zip("PADRCXY".chars()) {
-                let usage_mask = if what == "Wrap with it" { 0x30 } else { 0x0C };
+                let usage_mask = if what == "Wrap with it" { 0x30 } else { 0x0F };
                 let shared = in_state(&edge, &own, state, usage_mask, &format!("{what} {state:?}")).await;
                 let of_admin = in_state(&edge, &own, state, usage_mask, &format!("{what} {state:?} by the admin")).await;
                 // Strangers first, because the owner changes it.

@@ -77,11 +77,14 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
 /// The same for an edge.
 const EDGE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::Create, &[Some(Layer::L4)], "s"),
+    (Action::CreateKeyPair, &[Some(Layer::L4)], "s"),
     (Action::Register, &[Some(Layer::L4)], "s"),
     (Action::ReKey, &[Some(Layer::L4)], "s"),
     (Action::Get, &[Some(Layer::L4)], "s"),
     (Action::Encrypt, &[Some(Layer::L4)], "s"),
     (Action::Decrypt, &[Some(Layer::L4)], "s"),
+    (Action::Sign, &[Some(Layer::L4)], "s"),
+    (Action::SignatureVerify, &[Some(Layer::L4)], "s"),
     (Action::ObtainLease, &[Some(Layer::L4)], "s"),
     (Action::GetUsageAllocation, &[Some(Layer::L4)], "s"),
     (Action::Archive, &[Some(Layer::L4)], "st"),

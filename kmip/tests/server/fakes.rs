@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::pair::{self, Pair, PairKind};
 use keys::envelope::ObjectKeyId;
 use keys::id::{Layer, OutboxSeq, RowId, SessionId, Time};
 use keys::lease::Lease;
 use keys::policy::verb::{UnwrapObjectKey, WrapObjectKey};
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{
-    AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, Query, StoreError, Upstream,
-    UpstreamError,
+    AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
+    Upstream, UpstreamError,
 };
 use keys::record::{Record, SessionRecord};
 use keys::references::{EdgeKey, References};
@@ -254,5 +255,15 @@ impl Upstream for FakeUpstream {
         let (response, unit) = dispatch(Some(&self.core), &mut caller, unit, message, self.core.now(), vec![]).await;
         let receipt = unit.commit().await.expect("the fakes are well");
         Ok(response.release(receipt))
+    }
+}
+
+/// Makes pairs where it stands.
+pub(crate) struct InlinePairs;
+
+#[async_trait]
+impl PairMaker for InlinePairs {
+    async fn make(&self, kind: PairKind) -> Result<Pair, PairError> {
+        Ok(pair::generate(kind)?)
     }
 }

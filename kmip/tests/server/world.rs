@@ -19,7 +19,7 @@ use keys::vault::{EdgeParts, Parts, Vault};
 use kmip::ttlv::{DateTime, Writer};
 use kmip::*;
 
-use super::fakes::{Counting, FakeAudit, FakeClock, FakePace, FakeStore, FakeUpstream};
+use super::fakes::{Counting, FakeAudit, FakeClock, FakePace, FakeStore, FakeUpstream, InlinePairs};
 
 /// When the tests begin, in seconds.
 pub(crate) const START: i64 = 1_800_000_000;
@@ -187,7 +187,7 @@ async fn edge(l4_ttl: Option<Duration>, is_ephemeral: bool) -> World {
         not_before: Time::default(),
     };
     let leases = Leases::new(lease, pace.now(), clock.now(), HOLDS);
-    let edge = EdgeParts { leases, upstream, pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let edge = EdgeParts { leases, upstream, pairs: Arc::new(InlinePairs), pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
     let (vault, writer) = Vault::edge(parts, edge).expect("the arena has room");
     std::thread::spawn(move || block_on(writer.run()));
     let mut unit = vault.begin(SYSTEM);
