@@ -2,20 +2,27 @@
 
 use keys::vault::View;
 
-use crate::enums::{KeyFormatType, ObjectType, OpaqueDataType, ResultReason, SecretDataType};
+use crate::enums::{CertificateType, KeyFormatType, ObjectType, OpaqueDataType, ResultReason, SecretDataType};
 use crate::failure::Failure;
+use crate::half;
 use crate::key_block::{
-    KeyBlock, KeyMaterial, KeyValue, ManagedObject, OpaqueObject, PlainKeyValue, SecretData, SymmetricKey, TransparentSymmetricKey,
+    Certificate, KeyBlock, KeyMaterial, KeyValue, ManagedObject, OpaqueObject, PlainKeyValue, PrivateKey, PublicKey, SecretData,
+    SymmetricKey, TransparentSymmetricKey,
 };
 use crate::ttlv::ByteString;
 use crate::view;
 use crate::wrapping::{Wanted, bare_block};
 
-/// The object around its material.
+/// Hands the object around its material to `write`.
 ///
 /// # Errors
 /// Reasons of table 338.
-pub(crate) fn clear_object<'a>(wanted: &Wanted<'_>, view: &View, material: &'a [u8]) -> Result<ManagedObject<'a>, Failure> {
+pub(crate) fn clear_object<R>(
+    wanted: &Wanted<'_>,
+    view: &View,
+    material: &[u8],
+    write: impl FnOnce(ManagedObject<'_>) -> R,
+) -> Result<R, Failure> {
     if wanted.key_compression_type.is_some() {
         let message = "Key Compression Type: it is for elliptic curve keys";
         return Err(Failure::invalid(ResultReason::KeyCompressionTypeNotSupported, message));
@@ -38,21 +45,36 @@ pub(crate) fn clear_object<'a>(wanted: &Wanted<'_>, view: &View, material: &'a [
                 }
                 _ => KeyMaterial::Bytes(ByteString(material)),
             };
-            Ok(ManagedObject::SymmetricKey(SymmetricKey { key_block: clear_block(view, format, key_material) }))
+            Ok(write(ManagedObject::SymmetricKey(SymmetricKey { key_block: clear_block(view, format, key_material) })))
+        }
+        Some(kind @ (ObjectType::PrivateKey | ObjectType::PublicKey)) => {
+            let came_in = view::kept_number(&view.attributes, view::Y_KEY_FORMAT).and_then(KeyFormatType::of);
+            half::write(&view.header, (wanted.key_format_type, came_in), material, |format, key_material| {
+                let key_block = clear_block(view, format, key_material);
+                write(match kind {
+                    ObjectType::PrivateKey => ManagedObject::PrivateKey(PrivateKey { key_block }),
+                    _ => ManagedObject::PublicKey(PublicKey { key_block }),
+                })
+            })
+        }
+        Some(ObjectType::Certificate) => {
+            format(&[KeyFormatType::X509], KeyFormatType::X509)?;
+            let certificate_value = ByteString(material);
+            Ok(write(ManagedObject::Certificate(Certificate { certificate_type: CertificateType::X509, certificate_value })))
         }
         Some(ObjectType::SecretData) => {
             let kept = view::kept_number(&view.attributes, view::Y_KEY_FORMAT).and_then(KeyFormatType::of).unwrap_or(KeyFormatType::Opaque);
             let format = format(&[kept], kept)?;
             let secret_data_type = view::kept_number(&view.attributes, view::Y_SECRET_DATA_TYPE).and_then(SecretDataType::of);
-            Ok(ManagedObject::SecretData(SecretData {
+            Ok(write(ManagedObject::SecretData(SecretData {
                 secret_data_type: secret_data_type.ok_or_else(unreadable)?,
                 key_block: clear_block(view, format, KeyMaterial::Bytes(ByteString(material))),
-            }))
+            })))
         }
         Some(ObjectType::OpaqueObject) => {
             let opaque_data_type = view::kept_number(&view.attributes, view::Y_OPAQUE_DATA_TYPE).and_then(OpaqueDataType::of);
             let opaque_data_type = opaque_data_type.ok_or_else(unreadable)?;
-            Ok(ManagedObject::OpaqueObject(OpaqueObject { opaque_data_type, opaque_data_value: ByteString(material) }))
+            Ok(write(ManagedObject::OpaqueObject(OpaqueObject { opaque_data_type, opaque_data_value: ByteString(material) })))
         }
         _ => Err(unreadable().into()),
     }

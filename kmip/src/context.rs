@@ -37,7 +37,7 @@ pub(crate) struct Context<'c> {
     pub(crate) subject: &'c mut Subject,
     /// Under which action it is recorded.
     pub(crate) action: &'c mut Action,
-    /// The key that the item names to wrap another one with, there or not; it has an audit record of its own.
+    /// The other object that the item is about, there or not, which has an audit record of its own: the key to wrap with, or a pair's public half.
     pub(crate) wrapper: &'c mut Option<RowId>,
     /// How many searches the message may still make.
     pub(crate) searches_left: &'c mut usize,

@@ -2,18 +2,42 @@
 
 use crate::attribute::Attribute;
 use crate::enums::{
-    CryptographicAlgorithm, EncodingOption, KeyCompressionType, KeyFormatType, ObjectType, OpaqueDataType, SecretDataType, WrappingMethod,
+    CertificateType, CryptographicAlgorithm, EncodingOption, KeyCompressionType, KeyFormatType, ObjectType, OpaqueDataType, SecretDataType,
+    WrappingMethod,
 };
 use crate::error::Error;
 use crate::object::CryptographicParameters;
 use crate::schema::{Decode, Encode, OneOf, Rules, message};
 use crate::tag::Tag;
+use crate::transparent::{TransparentEcPrivateKey, TransparentEcPublicKey, TransparentRsaPrivateKey, TransparentRsaPublicKey};
 use crate::ttlv::{ByteString, Item, ItemType, Writer};
 use crate::version::ProtocolVersion;
 
 message! {
+    /// Certificate, 2.2.1.
+    struct Certificate<'a> {
+        CERTIFICATE_TYPE:  certificate_type,  CertificateType, required, V1_0..=V1_4;
+        CERTIFICATE_VALUE: certificate_value, ByteString<'a>,  required, V1_0..=V1_4;
+    }
+}
+
+message! {
     /// Symmetric Key, 2.2.2.
     struct SymmetricKey<'a> {
+        KEY_BLOCK: key_block, KeyBlock<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Public Key, 2.2.3.
+    struct PublicKey<'a> {
+        KEY_BLOCK: key_block, KeyBlock<'a>, required, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Private Key, 2.2.4.
+    struct PrivateKey<'a> {
         KEY_BLOCK: key_block, KeyBlock<'a>, required, V1_0..=V1_4;
     }
 }
@@ -37,8 +61,14 @@ message! {
 /// A managed object, 2.2: one of those that are read here.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ManagedObject<'a> {
+    /// Under the tag Certificate.
+    Certificate(Certificate<'a>),
     /// Under the tag Symmetric Key.
     SymmetricKey(SymmetricKey<'a>),
+    /// Under the tag Private Key.
+    PrivateKey(PrivateKey<'a>),
+    /// Under the tag Public Key.
+    PublicKey(PublicKey<'a>),
     /// Under the tag Secret Data.
     SecretData(SecretData<'a>),
     /// Under the tag Opaque Object.
@@ -81,6 +111,14 @@ pub enum KeyMaterial<'a> {
     Bytes(ByteString<'a>),
     /// In the format Transparent Symmetric Key.
     TransparentSymmetricKey(TransparentSymmetricKey<'a>),
+    /// In the format Transparent RSA Private Key.
+    TransparentRsaPrivateKey(TransparentRsaPrivateKey<'a>),
+    /// In the format Transparent RSA Public Key.
+    TransparentRsaPublicKey(TransparentRsaPublicKey<'a>),
+    /// In the format Transparent EC Private Key, or one of its older names.
+    TransparentEcPrivateKey(TransparentEcPrivateKey<'a>),
+    /// In the format Transparent EC Public Key, or one of its older names.
+    TransparentEcPublicKey(TransparentEcPublicKey<'a>),
 }
 
 message! {
@@ -126,7 +164,10 @@ impl ManagedObject<'_> {
     #[must_use]
     pub const fn object_type(&self) -> ObjectType {
         match self {
+            Self::Certificate(_) => ObjectType::Certificate,
             Self::SymmetricKey(_) => ObjectType::SymmetricKey,
+            Self::PrivateKey(_) => ObjectType::PrivateKey,
+            Self::PublicKey(_) => ObjectType::PublicKey,
             Self::SecretData(_) => ObjectType::SecretData,
             Self::OpaqueObject(_) => ObjectType::OpaqueObject,
         }
@@ -134,11 +175,14 @@ impl ManagedObject<'_> {
 }
 
 impl OneOf for ManagedObject<'_> {
-    const NAMES: &'static str = "Symmetric Key, Secret Data or Opaque Object";
+    const NAMES: &'static str = "Certificate, Symmetric Key, Private Key, Public Key, Secret Data or Opaque Object";
 
     fn tag(&self) -> Tag {
         match self {
+            Self::Certificate(_) => Tag::CERTIFICATE,
             Self::SymmetricKey(_) => Tag::SYMMETRIC_KEY,
+            Self::PrivateKey(_) => Tag::PRIVATE_KEY,
+            Self::PublicKey(_) => Tag::PUBLIC_KEY,
             Self::SecretData(_) => Tag::SECRET_DATA,
             Self::OpaqueObject(_) => Tag::OPAQUE_OBJECT,
         }
@@ -151,7 +195,10 @@ impl<'a> Decode<'a> for ManagedObject<'a> {
     /// Here the tag counts: it says which object it is.
     fn decode(item: Item<'a>, rules: Rules) -> Result<Self, Error> {
         match item.tag {
+            Tag::CERTIFICATE => Certificate::decode(item, rules).map(Self::Certificate),
             Tag::SYMMETRIC_KEY => SymmetricKey::decode(item, rules).map(Self::SymmetricKey),
+            Tag::PRIVATE_KEY => PrivateKey::decode(item, rules).map(Self::PrivateKey),
+            Tag::PUBLIC_KEY => PublicKey::decode(item, rules).map(Self::PublicKey),
             Tag::SECRET_DATA => SecretData::decode(item, rules).map(Self::SecretData),
             Tag::OPAQUE_OBJECT => OpaqueObject::decode(item, rules).map(Self::OpaqueObject),
             _ => Err(Error::Unknown { offset: item.offset, field: item.tag.name() }),
@@ -162,7 +209,10 @@ impl<'a> Decode<'a> for ManagedObject<'a> {
 impl Encode for ManagedObject<'_> {
     fn encode(&self, tag: Tag, out: &mut Writer<'_>) {
         match self {
+            Self::Certificate(object) => object.encode(tag, out),
             Self::SymmetricKey(object) => object.encode(tag, out),
+            Self::PrivateKey(object) => object.encode(tag, out),
+            Self::PublicKey(object) => object.encode(tag, out),
             Self::SecretData(object) => object.encode(tag, out),
             Self::OpaqueObject(object) => object.encode(tag, out),
         }
@@ -170,7 +220,10 @@ impl Encode for ManagedObject<'_> {
 
     fn legal_in(&self, version: ProtocolVersion) -> bool {
         match self {
+            Self::Certificate(object) => object.legal_in(version),
             Self::SymmetricKey(object) => object.legal_in(version),
+            Self::PrivateKey(object) => object.legal_in(version),
+            Self::PublicKey(object) => object.legal_in(version),
             Self::SecretData(object) => object.legal_in(version),
             Self::OpaqueObject(object) => object.legal_in(version),
         }
@@ -206,13 +259,39 @@ impl Encode for KeyValue<'_> {
 }
 
 impl<'a> Decode<'a> for KeyMaterial<'a> {
-    /// The type in most formats; the transparent one is a Structure.
+    /// The type in most formats; the transparent ones are Structures, which their fields tell apart.
     const TYPE: ItemType = ItemType::ByteString;
 
     fn decode(item: Item<'a>, rules: Rules) -> Result<Self, Error> {
         match item.kind {
-            ItemType::Structure => TransparentSymmetricKey::decode(item, rules).map(Self::TransparentSymmetricKey),
+            ItemType::Structure => Self::decode_transparent(item, rules),
             _ => item.bytes().map(Self::Bytes),
+        }
+    }
+}
+
+impl<'a> KeyMaterial<'a> {
+    /// A private key of RSA has a field that tells its public half's exponent from it.
+    fn decode_transparent(item: Item<'a>, rules: Rules) -> Result<Self, Error> {
+        let mut fields = item.fields()?;
+        let (mut is_rsa, mut is_ec_private, mut is_ec_public, mut is_private) = (false, false, false, false);
+        let symmetric = || TransparentSymmetricKey::decode(item, rules).map(Self::TransparentSymmetricKey);
+        while let Some(field) = fields.next_item()? {
+            match field.tag {
+                Tag::KEY => return symmetric(),
+                Tag::MODULUS => is_rsa = true,
+                Tag::D => is_ec_private = true,
+                Tag::Q_STRING => is_ec_public = true,
+                Tag::PRIVATE_EXPONENT | Tag::P | Tag::PRIME_EXPONENT_P => is_private = true,
+                _ => {}
+            }
+        }
+        match (is_rsa, is_ec_private, is_ec_public) {
+            (true, ..) if is_private => TransparentRsaPrivateKey::decode(item, rules).map(Self::TransparentRsaPrivateKey),
+            (true, ..) => TransparentRsaPublicKey::decode(item, rules).map(Self::TransparentRsaPublicKey),
+            (false, true, _) => TransparentEcPrivateKey::decode(item, rules).map(Self::TransparentEcPrivateKey),
+            (false, false, true) => TransparentEcPublicKey::decode(item, rules).map(Self::TransparentEcPublicKey),
+            (false, false, false) => symmetric(),
         }
     }
 }
@@ -222,6 +301,10 @@ impl Encode for KeyMaterial<'_> {
         match self {
             Self::Bytes(bytes) => out.bytes(tag, *bytes),
             Self::TransparentSymmetricKey(key) => key.encode(tag, out),
+            Self::TransparentRsaPrivateKey(key) => key.encode(tag, out),
+            Self::TransparentRsaPublicKey(key) => key.encode(tag, out),
+            Self::TransparentEcPrivateKey(key) => key.encode(tag, out),
+            Self::TransparentEcPublicKey(key) => key.encode(tag, out),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`schema`]'s one macro turns into decoder, encoder and version check.
 
 mod attribute;
+mod certificate;
 mod clear;
 mod client;
 mod connection;
@@ -15,6 +16,7 @@ mod enums;
 mod error;
 mod failure;
 mod forward;
+mod half;
 mod instance;
 pub mod json;
 mod key_block;
@@ -35,6 +37,7 @@ mod search;
 mod tag;
 mod template;
 mod text;
+mod transparent;
 pub mod ttlv;
 mod version;
 mod view;
@@ -57,4 +60,5 @@ pub use response::Response;
 pub use schema::{Decode, Encode, OneOf, Rules};
 pub use tag::Tag;
 pub use text::{TextError, TextFault};
+pub use transparent::*;
 pub use version::{ProtocolVersion, VersionNumber};

@@ -5,6 +5,7 @@ mod archive;
 mod attribute;
 mod check;
 mod create;
+mod create_key_pair;
 mod decrypt;
 mod derive_key;
 mod destroy;
@@ -24,6 +25,8 @@ mod re_key;
 mod register;
 mod revoke;
 mod rng;
+mod rsa;
+mod sign;
 
 use keys::id::{Layer, RowId};
 use keys::policy::{Action, NodeRole};
@@ -34,11 +37,11 @@ use crate::failure::Failure;
 use crate::forward;
 use crate::message::{OperationNumber, RequestBatchItem};
 use crate::payload::{
-    ActivateRequest, AddAttributeRequest, ArchiveRequest, CheckRequest, CreateRequest, DecryptRequest, DeleteAttributeRequest,
-    DeriveKeyRequest, DestroyRequest, DiscoverVersionsRequest, EncryptRequest, ExportRequest, GetAttributeListRequest,
-    GetAttributesRequest, GetRequest, GetUsageAllocationRequest, HashRequest, LocateRequest, MacRequest, MacVerifyRequest,
-    ModifyAttributeRequest, ObtainLeaseRequest, QueryRequest, ReKeyRequest, RecoverRequest, RegisterRequest, RevokeRequest,
-    RngRetrieveRequest, RngSeedRequest,
+    ActivateRequest, AddAttributeRequest, ArchiveRequest, CheckRequest, CreateKeyPairRequest, CreateRequest, DecryptRequest,
+    DeleteAttributeRequest, DeriveKeyRequest, DestroyRequest, DiscoverVersionsRequest, EncryptRequest, ExportRequest,
+    GetAttributeListRequest, GetAttributesRequest, GetRequest, GetUsageAllocationRequest, HashRequest, LocateRequest, MacRequest,
+    MacVerifyRequest, ModifyAttributeRequest, ObtainLeaseRequest, QueryRequest, ReKeyRequest, RecoverRequest, RegisterRequest,
+    RevokeRequest, RngRetrieveRequest, RngSeedRequest, SignRequest, SignatureVerifyRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
@@ -48,6 +51,7 @@ use crate::version::ProtocolVersion;
 /// What is offered, under which action it is allowed and recorded, and by whom; Query lists it.
 const OFFERED: &[(Operation, Action, By)] = &[
     (Operation::Create, Action::Create, By::All),
+    (Operation::CreateKeyPair, Action::CreateKeyPair, By::Edge),
     (Operation::Register, Action::Register, By::Edge),
     (Operation::ReKey, Action::ReKey, By::All),
     (Operation::DeriveKey, Action::DeriveKey, By::Edge),
@@ -70,6 +74,8 @@ const OFFERED: &[(Operation, Action, By)] = &[
     (Operation::DiscoverVersions, Action::DiscoverVersions, By::All),
     (Operation::Encrypt, Action::Encrypt, By::All),
     (Operation::Decrypt, Action::Decrypt, By::All),
+    (Operation::Sign, Action::Sign, By::Edge),
+    (Operation::SignatureVerify, Action::SignatureVerify, By::Edge),
     (Operation::Mac, Action::Mac, By::Edge),
     (Operation::MacVerify, Action::MacVerify, By::Edge),
     (Operation::RngRetrieve, Action::RngRetrieve, By::Edge),
@@ -108,7 +114,14 @@ pub(crate) const SEARCHES_MAX: usize = 16;
 pub(crate) fn object_types(node: NodeRole) -> Vec<ObjectType> {
     match node {
         NodeRole::Core => vec![ObjectType::SymmetricKey],
-        NodeRole::Edge => vec![ObjectType::SymmetricKey, ObjectType::SecretData, ObjectType::OpaqueObject],
+        NodeRole::Edge => vec![
+            ObjectType::Certificate,
+            ObjectType::SymmetricKey,
+            ObjectType::PublicKey,
+            ObjectType::PrivateKey,
+            ObjectType::SecretData,
+            ObjectType::OpaqueObject,
+        ],
     }
 }
 
@@ -121,7 +134,7 @@ pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Ac
 /// Whether the operation leaves an object in the ID Placeholder, or (Check) says whether what is there may be used. Its failure has to empty
 /// it: what follows in the batch was meant for that object and no other.
 pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
-    let making = [Operation::Create, Operation::Register, Operation::ReKey, Operation::DeriveKey];
+    let making = [Operation::Create, Operation::CreateKeyPair, Operation::Register, Operation::ReKey, Operation::DeriveKey];
     let deciding = [Operation::Locate, Operation::Check, Operation::Recover, Operation::Export];
     making.into_iter().chain(deciding).any(|one| operation == one.into())
 }
@@ -137,6 +150,7 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
     let node = context.vault.node();
     match item.operation.known_in(rules.version).filter(|operation| !is_elsewhere(*operation, node)) {
         Some(Operation::Create) => Box::pin(create::run(context, CreateRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::CreateKeyPair) => Box::pin(create_key_pair::run(context, CreateKeyPairRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Register) => Box::pin(register::run(context, RegisterRequest::decode(payload, rules)?, out)).await,
         Some(Operation::ReKey) => Box::pin(re_key::run(context, ReKeyRequest::decode(payload, rules)?, out)).await,
         Some(Operation::DeriveKey) => Box::pin(derive_key::run(context, DeriveKeyRequest::decode(payload, rules)?, out)).await,
@@ -165,6 +179,10 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::DiscoverVersions) => discover_versions::run(context, &DiscoverVersionsRequest::decode(payload, rules)?, out),
         Some(Operation::Encrypt) => encrypt::run(context, EncryptRequest::decode(payload, rules)?, out).await,
         Some(Operation::Decrypt) => decrypt::run(context, DecryptRequest::decode(payload, rules)?, out).await,
+        Some(Operation::Sign) => Box::pin(sign::sign(context, SignRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::SignatureVerify) => {
+            Box::pin(sign::signature_verify(context, SignatureVerifyRequest::decode(payload, rules)?, out)).await
+        }
         Some(Operation::Mac) => Box::pin(mac::generate(context, MacRequest::decode(payload, rules)?, out)).await,
         Some(Operation::MacVerify) => Box::pin(mac::verify(context, MacVerifyRequest::decode(payload, rules)?, out)).await,
         Some(Operation::RngRetrieve) => rng::retrieve(context, &RngRetrieveRequest::decode(payload, rules)?, out),

@@ -34,11 +34,32 @@ message! {
 }
 
 message! {
+    /// Create Key Pair, 4.2.
+    #[derive(Default)]
+    struct CreateKeyPairRequest<'a> {
+        COMMON_TEMPLATE_ATTRIBUTE:      common_template_attribute,      TemplateAttribute<'a>, optional, V1_0..=V1_4;
+        PRIVATE_KEY_TEMPLATE_ATTRIBUTE: private_key_template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
+        PUBLIC_KEY_TEMPLATE_ATTRIBUTE:  public_key_template_attribute,  TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
+    /// Create Key Pair, 4.2: the two new objects.
+    struct CreateKeyPairResponse<'a> {
+        PRIVATE_KEY_UNIQUE_IDENTIFIER:  private_key_unique_identifier,  &'a str,               required, V1_0..=V1_4;
+        PUBLIC_KEY_UNIQUE_IDENTIFIER:   public_key_unique_identifier,   &'a str,               required, V1_0..=V1_4;
+        PRIVATE_KEY_TEMPLATE_ATTRIBUTE: private_key_template_attribute, TemplateAttribute<'a>, optional, V1_0..=V1_4;
+        PUBLIC_KEY_TEMPLATE_ATTRIBUTE:  public_key_template_attribute,  TemplateAttribute<'a>, optional, V1_0..=V1_4;
+    }
+}
+
+message! {
     /// Register, 4.3. The object has to be there also in 1.0 and 1.1, whose tables let it be left out.
     struct RegisterRequest<'a> {
-        OBJECT_TYPE:                                 object_type,        ObjectType,            required, V1_0..=V1_4;
-        TEMPLATE_ATTRIBUTE:                          template_attribute, TemplateAttribute<'a>, required, V1_0..=V1_4;
-        SYMMETRIC_KEY | SECRET_DATA | OPAQUE_OBJECT: object,             ManagedObject<'a>,     one_of,   V1_0..=V1_4;
+        OBJECT_TYPE:        object_type,        ObjectType,            required, V1_0..=V1_4;
+        TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, required, V1_0..=V1_4;
+        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | SECRET_DATA | OPAQUE_OBJECT:
+                            object,             ManagedObject<'a>,     one_of,   V1_0..=V1_4;
     }
 }
 
@@ -146,9 +167,10 @@ message! {
 message! {
     /// Get, 4.11: the object.
     struct GetResponse<'a> {
-        OBJECT_TYPE:                                 object_type,       ObjectType,        required, V1_0..=V1_4;
-        UNIQUE_IDENTIFIER:                           unique_identifier, &'a str,           required, V1_0..=V1_4;
-        SYMMETRIC_KEY | SECRET_DATA | OPAQUE_OBJECT: object,            ManagedObject<'a>, one_of,   V1_0..=V1_4;
+        OBJECT_TYPE:       object_type,       ObjectType,        required, V1_0..=V1_4;
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,           required, V1_0..=V1_4;
+        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | SECRET_DATA | OPAQUE_OBJECT:
+                           object,            ManagedObject<'a>, one_of,   V1_0..=V1_4;
     }
 }
 
@@ -167,10 +189,11 @@ message! {
 message! {
     /// Export, 4.40: the object and all its attributes.
     struct ExportResponse<'a> {
-        OBJECT_TYPE:                                 object_type,       ObjectType,        required, V1_4..=V1_4;
-        UNIQUE_IDENTIFIER:                           unique_identifier, &'a str,           required, V1_4..=V1_4;
-        ATTRIBUTE:                                   attributes,        Attribute<'a>,     several,  V1_4..=V1_4;
-        SYMMETRIC_KEY | SECRET_DATA | OPAQUE_OBJECT: object,            ManagedObject<'a>, one_of,   V1_4..=V1_4;
+        OBJECT_TYPE:       object_type,       ObjectType,        required, V1_4..=V1_4;
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,           required, V1_4..=V1_4;
+        ATTRIBUTE:         attributes,        Attribute<'a>,     several,  V1_4..=V1_4;
+        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | SECRET_DATA | OPAQUE_OBJECT:
+                           object,            ManagedObject<'a>, one_of,   V1_4..=V1_4;
     }
 }
 
@@ -458,6 +481,54 @@ message! {
 }
 
 message! {
+    /// Sign, 4.31.
+    #[derive(Default)]
+    struct SignRequest<'a> {
+        UNIQUE_IDENTIFIER:        unique_identifier,        &'a str,                     optional, V1_2..=V1_4;
+        CRYPTOGRAPHIC_PARAMETERS: cryptographic_parameters, CryptographicParameters<'a>, optional, V1_2..=V1_4;
+        DATA:                     data,                     ByteString<'a>,              optional, V1_2..=V1_4;
+        DIGESTED_DATA:            digested_data,            ByteString<'a>,              optional, V1_4..=V1_4;
+        CORRELATION_VALUE:        correlation_value,        ByteString<'a>,              optional, V1_3..=V1_4;
+        INIT_INDICATOR:           init_indicator,           bool,                        optional, V1_3..=V1_4;
+        FINAL_INDICATOR:          final_indicator,          bool,                        optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// Sign, 4.31: the signature.
+    struct SignResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,        required, V1_2..=V1_4;
+        SIGNATURE_DATA:    signature_data,    ByteString<'a>, optional, V1_2..=V1_4;
+        CORRELATION_VALUE: correlation_value, ByteString<'a>, optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// Signature Verify, 4.32.
+    #[derive(Default)]
+    struct SignatureVerifyRequest<'a> {
+        UNIQUE_IDENTIFIER:        unique_identifier,        &'a str,                     optional, V1_2..=V1_4;
+        CRYPTOGRAPHIC_PARAMETERS: cryptographic_parameters, CryptographicParameters<'a>, optional, V1_2..=V1_4;
+        DATA:                     data,                     ByteString<'a>,              optional, V1_2..=V1_4;
+        DIGESTED_DATA:            digested_data,            ByteString<'a>,              optional, V1_4..=V1_4;
+        SIGNATURE_DATA:           signature_data,           ByteString<'a>,              optional, V1_2..=V1_4;
+        CORRELATION_VALUE:        correlation_value,        ByteString<'a>,              optional, V1_3..=V1_4;
+        INIT_INDICATOR:           init_indicator,           bool,                        optional, V1_3..=V1_4;
+        FINAL_INDICATOR:          final_indicator,          bool,                        optional, V1_3..=V1_4;
+    }
+}
+
+message! {
+    /// Signature Verify, 4.32: the verdict.
+    struct SignatureVerifyResponse<'a> {
+        UNIQUE_IDENTIFIER:  unique_identifier,  &'a str,           required, V1_2..=V1_4;
+        VALIDITY_INDICATOR: validity_indicator, ValidityIndicator, required, V1_2..=V1_4;
+        DATA:               data,               ByteString<'a>,    optional, V1_2..=V1_4;
+        CORRELATION_VALUE:  correlation_value,  ByteString<'a>,    optional, V1_3..=V1_4;
+    }
+}
+
+message! {
     /// MAC, 4.33.
     #[derive(Default)]
     struct MacRequest<'a> {
@@ -561,6 +632,7 @@ macro_rules! calls {
 
 calls! {
     CreateRequest<'_>           => Create,           CreateResponse<'a>;
+    CreateKeyPairRequest<'_>    => CreateKeyPair,    CreateKeyPairResponse<'a>;
     RegisterRequest<'_>         => Register,         RegisterResponse<'a>;
     ReKeyRequest<'_>            => ReKey,            ReKeyResponse<'a>;
     DeriveKeyRequest<'_>        => DeriveKey,        DeriveKeyResponse<'a>;
@@ -583,6 +655,8 @@ calls! {
     DiscoverVersionsRequest     => DiscoverVersions, DiscoverVersionsResponse;
     EncryptRequest<'_>          => Encrypt,          EncryptResponse<'a>;
     DecryptRequest<'_>          => Decrypt,          DecryptResponse<'a>;
+    SignRequest<'_>             => Sign,             SignResponse<'a>;
+    SignatureVerifyRequest<'_>  => SignatureVerify,  SignatureVerifyResponse<'a>;
     MacRequest<'_>              => Mac,              MacResponse<'a>;
     MacVerifyRequest<'_>        => MacVerify,        MacVerifyResponse<'a>;
     RngRetrieveRequest          => RngRetrieve,      RngRetrieveResponse<'a>;

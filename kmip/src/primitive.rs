@@ -5,7 +5,7 @@ use crate::mask::{CryptographicUsageMask, StorageStatusMask};
 use crate::message::OperationNumber;
 use crate::schema::{Decode, Encode, Rules};
 use crate::tag::Tag;
-use crate::ttlv::{BigInteger, ByteString, DateTime, Interval, Item, ItemType, Structure, Writer};
+use crate::ttlv::{BigInteger, ByteString, DateTime, Interval, Item, ItemType, Structure, Unsigned, Writer};
 
 /// Implements both directions for one type per row: type, item type, reader, writer.
 macro_rules! primitives {
@@ -30,6 +30,7 @@ primitives! { 'a
     i32:                    Integer,     Item::integer, Writer::integer;
     i64:                    LongInteger, Item::long_integer, Writer::long_integer;
     BigInteger<'a>:         BigInteger,  Item::big_integer, Writer::big_integer;
+    Unsigned<'a>:           BigInteger,  Item::unsigned, Writer::unsigned;
     bool:                   Boolean,     Item::boolean, Writer::boolean;
     &'a str:                TextString,  Item::text, Writer::text;
     ByteString<'a>:         ByteString,  Item::bytes, Writer::bytes;

@@ -167,29 +167,29 @@ impl Search {
             A::Custom(..)
             | A::AlternativeName(_)
             | A::ApplicationSpecificInformation(_)
+            | A::CertificateLength(_)
+            | A::CertificateType(_)
             | A::Comment(_)
             | A::ContactInformation(_)
+            | A::CryptographicDomainParameters(_)
             | A::CryptographicParameters(_)
             | A::Description(_)
-            | A::OperationPolicyName(_) => Some(self.kept(context, value)),
-            // No key of a core has any of these, or (Digest) nobody may know.
+            | A::DigitalSignatureAlgorithm(_)
+            | A::OperationPolicyName(_)
+            | A::X509CertificateIdentifier(_)
+            | A::X509CertificateIssuer(_)
+            | A::X509CertificateSubject(_) => Some(self.kept(context, value)),
+            // No object has any of these, or (Digest) nobody may know.
             A::CertificateIdentifier(_)
             | A::CertificateIssuer(_)
-            | A::CertificateLength(_)
             | A::CertificateSubject(_)
-            | A::CertificateType(_)
-            | A::CryptographicDomainParameters(_)
             | A::Digest(_)
-            | A::DigitalSignatureAlgorithm(_)
             | A::KeyValueLocation(_)
             | A::KeyValuePresent(_)
             | A::LeaseTime(_)
             | A::Pkcs12FriendlyName(_)
             | A::RandomNumberGenerator(_)
-            | A::UsageLimits(_)
-            | A::X509CertificateIdentifier(_)
-            | A::X509CertificateIssuer(_)
-            | A::X509CertificateSubject(_) => Some(Criterion::Never),
+            | A::UsageLimits(_) => Some(Criterion::Never),
         };
         self.criteria.extend(criterion);
         Ok(())

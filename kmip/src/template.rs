@@ -1,18 +1,24 @@
 //! What a client asks of a new key, read from its Template-Attribute.
 
+use cipher::pair::{Curve, PairKind};
 use keys::attributes::{Attributes, Other};
 use keys::id::{Layer, Time};
 use keys::policy::NodeRole;
 use keys::row::Header;
 
 use crate::attribute::{AttributeName, AttributeValue, Instances, SetBy};
-use crate::enums::{CryptographicAlgorithm, RngAlgorithm};
+use crate::enums::{CryptographicAlgorithm, RecommendedCurve, RngAlgorithm};
 use crate::error::excerpt;
 use crate::failure::Failure;
+use crate::half;
 use crate::instance;
 use crate::mask::CryptographicUsageMask as Mask;
-use crate::object::{RngParameters, TemplateAttribute};
+use crate::object::{CryptographicDomainParameters, RngParameters, TemplateAttribute};
+use crate::payload::CreateKeyPairRequest;
 use crate::ttlv::DateTime;
+
+/// Length of an RSA modulus of which nothing is said.
+const RSA_BITS: u32 = 2048;
 
 /// A new symmetric key as its client wants it.
 #[derive(Debug)]
@@ -25,6 +31,19 @@ pub(crate) struct Template {
     pub(crate) attributes: Attributes,
 }
 
+/// A new key pair as its client wants it.
+#[derive(Debug)]
+pub(crate) struct PairTemplate {
+    /// Cryptographic Algorithm.
+    pub(crate) algorithm: CryptographicAlgorithm,
+    /// Algorithm, length and curve, as one.
+    pub(crate) kind: PairKind,
+    /// What is stored of the private half.
+    pub(crate) private: Attributes,
+    /// What is stored of the public half.
+    pub(crate) public: Attributes,
+}
+
 /// What a client says of an object that it brings.
 #[derive(Debug)]
 pub(crate) struct Registered {
@@ -32,6 +51,8 @@ pub(crate) struct Registered {
     pub(crate) algorithm: Option<CryptographicAlgorithm>,
     /// Cryptographic Length.
     pub(crate) bits: Option<i32>,
+    /// Recommended Curve of Cryptographic Domain Parameters, which only keys of pairs have.
+    pub(crate) curve: Option<RecommendedCurve>,
     /// Everything that is stored.
     pub(crate) attributes: Attributes,
 }
@@ -47,12 +68,70 @@ impl Registered {
         for attribute in &template.attributes {
             draft.take(&attribute.value)?;
         }
-        let Draft { algorithm, bits, mask, mut attributes, once } = draft;
+        let curve = draft.curve()?;
+        let Draft { algorithm, bits, mask, mut attributes, once, .. } = draft;
         attributes.usage_mask = any_mask(mask.unwrap_or(Mask(0)))?;
         attributes.extractable |= !once.0.contains(&AttributeName::Extractable);
         instance::check_order(&attributes.dates)?;
         instance::check_future(&attributes.dates, now)?;
-        Ok(Self { algorithm, bits, attributes })
+        Ok(Self { algorithm, bits, curve, attributes })
+    }
+}
+
+impl PairTemplate {
+    /// Checks every attribute against the standard's tables.
+    ///
+    /// # Errors
+    /// Reasons of table 329.
+    pub(crate) fn read(request: &CreateKeyPairRequest<'_>, now: Time) -> Result<Self, Failure> {
+        let common = request.common_template_attribute.as_ref();
+        let private = Draft::of_half(common, request.private_key_template_attribute.as_ref())?;
+        let public = Draft::of_half(common, request.public_key_template_attribute.as_ref())?;
+        let algorithm = same("Cryptographic Algorithm", private.algorithm, public.algorithm)?;
+        let bits = same("Cryptographic Length", private.bits, public.bits)?;
+        let curve = same("Cryptographic Domain Parameters", private.curve()?, public.curve()?)?;
+        let algorithm = algorithm.ok_or_else(|| Failure::missing("Cryptographic Algorithm is missing"))?;
+        let kind = pair_kind(algorithm, bits, curve)?;
+        let (mut private, mut public) = (private.finish_half(kind, now)?, public.finish_half(kind, now)?);
+        for (half, own) in [(&mut private, &request.private_key_template_attribute), (&mut public, &request.public_key_template_attribute)]
+        {
+            let attributes = [common, own.as_ref()].into_iter().flatten().flat_map(|template| template.attributes.clone()).collect();
+            note_making(half, &TemplateAttribute { names: Vec::new(), attributes }, now)?;
+        }
+        Ok(Self { algorithm, kind, private, public })
+    }
+}
+
+/// Table 168: what has to be the same for both halves. One of them may leave it to the other.
+fn same<T: PartialEq>(name: &str, private: Option<T>, public: Option<T>) -> Result<Option<T>, Failure> {
+    match (private, public) {
+        (Some(private), Some(public)) if private != public => {
+            Err(Failure::field(format!("{name}: both halves of a pair have the same, name it in the Common Template-Attribute")))
+        }
+        (private, public) => Ok(private.or(public)),
+    }
+}
+
+/// The pair that is asked for. A length is enough to know a curve, and a curve to know the length.
+fn pair_kind(algorithm: CryptographicAlgorithm, bits: Option<i32>, curve: Option<RecommendedCurve>) -> Result<PairKind, Failure> {
+    let bits =
+        bits.map(|bits| u32::try_from(bits).map_err(|_| Failure::field("Cryptographic Length: a length is positive"))).transpose()?;
+    if algorithm == CryptographicAlgorithm::Rsa {
+        if curve.is_some() {
+            return Err(Failure::field("Cryptographic Domain Parameters: RSA has no curve"));
+        }
+        let kind = PairKind::Rsa { bits: bits.unwrap_or(RSA_BITS) };
+        return if kind.is_made() { Ok(kind) } else { Err(Failure::field("Cryptographic Length: RSA pairs have 2048, 3072 or 4096 bits")) };
+    }
+    if !half::is_ec(algorithm) {
+        return Err(Failure::field("Cryptographic Algorithm: pairs are made for RSA, ECDSA, ECDH and EC; register others"));
+    }
+    let offered = || Failure::field("Cryptographic Length and Recommended Curve: P-256, P-384 and P-521 are offered, name one");
+    let named = curve.map(|curve| half::curve(curve).ok_or_else(offered)).transpose()?;
+    let sized = bits.map(|bits| Curve::ALL.into_iter().find(|curve| curve.bits() == bits).ok_or_else(offered)).transpose()?;
+    match (named, sized) {
+        (Some(named), Some(sized)) if named != sized => Err(Failure::field("Cryptographic Length: the Recommended Curve has another one")),
+        (named, sized) => named.or(sized).map(PairKind::Ec).ok_or_else(offered),
     }
 }
 
@@ -62,6 +141,7 @@ struct Draft {
     algorithm: Option<CryptographicAlgorithm>,
     bits: Option<i32>,
     mask: Option<Mask>,
+    domain: Option<CryptographicDomainParameters>,
     attributes: Attributes,
     once: Once,
 }
@@ -167,6 +247,7 @@ impl Draft {
             AttributeValue::CryptographicAlgorithm(algorithm) => self.algorithm = Some(*algorithm),
             AttributeValue::CryptographicLength(bits) => self.bits = Some(*bits),
             AttributeValue::CryptographicUsageMask(mask) => self.mask = Some(*mask),
+            AttributeValue::CryptographicDomainParameters(domain) => self.domain = Some(*domain),
             AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => {}
             AttributeValue::Fresh(false) => return Err(Failure::field("Fresh: a new key has not been served to anybody")),
             other => {
@@ -177,8 +258,51 @@ impl Draft {
         Ok(())
     }
 
+    /// Table 166: a half has the attributes of both templates, and of what it has once, its own.
+    fn of_half(common: Option<&TemplateAttribute<'_>>, own: Option<&TemplateAttribute<'_>>) -> Result<Self, Failure> {
+        let (mut draft, mut common_draft) = (Self::default(), Once::default());
+        for template in [common, own].into_iter().flatten() {
+            must_name_no_template(template)?;
+        }
+        for attribute in own.iter().flat_map(|template| &template.attributes) {
+            draft.take(&attribute.value)?;
+        }
+        for value in common.iter().flat_map(|template| &template.attributes).map(|attribute| &attribute.value) {
+            common_draft.may_be_set(value)?;
+            if value.standard().is_none_or(|name| !draft.once.0.contains(&name)) {
+                draft.take(value)?;
+            }
+        }
+        Ok(draft)
+    }
+
+    /// The curve that is named. Qlength is for DSA.
+    fn curve(&self) -> Result<Option<RecommendedCurve>, Failure> {
+        match self.domain {
+            Some(CryptographicDomainParameters { qlength: Some(_), .. }) => {
+                Err(Failure::field("Qlength: it is for DSA, of which no pairs are kept"))
+            }
+            Some(CryptographicDomainParameters { recommended_curve, .. }) => Ok(recommended_curve),
+            None => Ok(None),
+        }
+    }
+
+    fn finish_half(self, kind: PairKind, now: Time) -> Result<Attributes, Failure> {
+        let Self { mask, mut attributes, once, .. } = self;
+        let mask = mask.ok_or_else(|| Failure::missing("Cryptographic Usage Mask is missing: each half of a pair has one"))?;
+        attributes.usage_mask = any_mask(mask)?;
+        attributes.extractable |= !once.0.contains(&AttributeName::Extractable);
+        attributes.others.extend(half::domain(kind));
+        instance::check_order(&attributes.dates)?;
+        instance::check_future(&attributes.dates, now)?;
+        Ok(attributes)
+    }
+
     fn finish(self, node: NodeRole, now: Time) -> Result<Template, Failure> {
-        let Self { algorithm, bits, mask, mut attributes, once } = self;
+        if self.domain.is_some() {
+            return Err(Failure::field("Cryptographic Domain Parameters: a symmetric key has none"));
+        }
+        let Self { algorithm, bits, mask, mut attributes, once, .. } = self;
         let algorithm = algorithm.ok_or_else(|| Failure::missing("Cryptographic Algorithm is missing"))?;
         let mask = mask.ok_or_else(|| Failure::missing("Cryptographic Usage Mask is missing"))?;
         let bits = match node {

@@ -13,7 +13,7 @@ mod value;
 mod writer;
 
 pub use reader::{Item, Reader};
-pub use value::{BigInteger, ByteString, DateTime, Interval, Structure, Value};
+pub use value::{BigInteger, ByteString, DateTime, Interval, Structure, Unsigned, Value};
 pub use writer::{Open, Writer};
 
 /// How many structures may stand inside each other, the message itself being the first.

@@ -4,6 +4,7 @@ use keys::attributes::{Attributes, Links, Name, Other};
 use keys::id::{Layer, RowId, Time};
 use keys::lifecycle;
 use keys::policy::verb;
+use keys::row::Header;
 use keys::vault::View;
 
 use crate::attribute::{Attribute, AttributeName, AttributeValue, Instances};
@@ -12,6 +13,7 @@ use crate::enums::{
     CryptographicAlgorithm, HashingAlgorithm, KeyFormatType, LinkType, NameType, ObjectType, RevocationReasonCode, State, UsageLimitsUnit,
 };
 use crate::failure::Failure;
+use crate::half;
 use crate::instance::encoded;
 use crate::mask::CryptographicUsageMask;
 use crate::object::{self, RevocationReason, UsageLimits};
@@ -32,7 +34,7 @@ pub(crate) const Y_PARENT: &str = "y-parent";
 pub(crate) const Y_SECRET_DATA_TYPE: &str = "y-secret-data-type";
 /// Of an Opaque Object, its type.
 pub(crate) const Y_OPAQUE_DATA_TYPE: &str = "y-opaque-data-type";
-/// Of Secret Data, the Key Format Type that it came in.
+/// Of Secret Data and keys of pairs, the Key Format Type that they came in.
 pub(crate) const Y_KEY_FORMAT: &str = "y-key-format-type";
 
 /// One of these, to be kept.
@@ -171,7 +173,7 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
         A::Digest(object::Digest {
             hashing_algorithm: Some(HashingAlgorithm::Sha256),
             digest_value: Some(ByteString(digest)),
-            key_format_type: Some(KeyFormatType::Raw),
+            key_format_type: Some(digest_format(header)),
         })
     }));
     values.extend(attributes.revocation.as_ref().map(|revocation| {
@@ -179,6 +181,15 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
         A::RevocationReason(RevocationReason { code, message })
     }));
     values
+}
+
+/// The format in which an object is stored, so that its digest is of that.
+fn digest_format(header: &Header) -> KeyFormatType {
+    match half::kind(header) {
+        Some(kind) => half::stored_format(header.object_type, kind),
+        None if header.object_type.0 == ObjectType::Certificate.number() => KeyFormatType::X509,
+        None => KeyFormatType::Raw,
+    }
 }
 
 /// Cryptographic Length; an object's size does not change when its material goes.

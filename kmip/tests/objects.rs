@@ -1,11 +1,11 @@
 //! Managed objects, registered and returned: the tag says which it is, there is exactly one, its key comes in several forms.
 
-use kmip::ttlv::{ByteString, Item, Writer};
+use kmip::ttlv::{BigInteger, ByteString, Item, Unsigned, Writer};
 use kmip::*;
 
 use ProtocolVersion::{V1_3, V1_4};
 
-const ONE_OF: &str = "Symmetric Key, Secret Data or Opaque Object";
+const ONE_OF: &str = "Certificate, Symmetric Key, Private Key, Public Key, Secret Data or Opaque Object";
 
 fn key_block(key_format_type: KeyFormatType, key_value: KeyValue<'static>) -> KeyBlock<'static> {
     KeyBlock {
@@ -27,10 +27,16 @@ fn key(key_block: KeyBlock<'static>) -> ManagedObject<'static> {
 }
 
 /// One object of each type.
-fn objects() -> [ManagedObject<'static>; 3] {
+fn objects() -> [ManagedObject<'static>; 6] {
     let bytes = || plain(KeyMaterial::Bytes(ByteString(b"correct horse")));
     [
+        ManagedObject::Certificate(Certificate {
+            certificate_type: CertificateType::X509,
+            certificate_value: ByteString(b"correct horse"),
+        }),
         key(key_block(KeyFormatType::Raw, bytes())),
+        ManagedObject::PrivateKey(PrivateKey { key_block: key_block(KeyFormatType::Pkcs8, bytes()) }),
+        ManagedObject::PublicKey(PublicKey { key_block: key_block(KeyFormatType::X509, bytes()) }),
         ManagedObject::SecretData(SecretData {
             secret_data_type: SecretDataType::Password,
             key_block: key_block(KeyFormatType::Opaque, bytes()),
@@ -82,7 +88,7 @@ fn empty(tag: Tag, out: &mut Writer<'_>) {
 
 #[test]
 fn an_object_stands_under_its_own_tag_in_each_version() {
-    let tags = [Tag::SYMMETRIC_KEY, Tag::SECRET_DATA, Tag::OPAQUE_OBJECT];
+    let tags = [Tag::CERTIFICATE, Tag::SYMMETRIC_KEY, Tag::PRIVATE_KEY, Tag::PUBLIC_KEY, Tag::SECRET_DATA, Tag::OPAQUE_OBJECT];
     for version in ProtocolVersion::ALL {
         for (object, tag) in objects().into_iter().zip(tags) {
             let answer = GetResponse { object_type: object.object_type(), unique_identifier: "L3-1", object };
@@ -124,7 +130,8 @@ fn an_object_is_not_what_object_type_says_but_what_its_tag_says() {
         );
     }
     let types = objects().map(|object| object.object_type());
-    assert_eq!(types, [ObjectType::SymmetricKey, ObjectType::SecretData, ObjectType::OpaqueObject]);
+    use ObjectType as T;
+    assert_eq!(types, [T::Certificate, T::SymmetricKey, T::PrivateKey, T::PublicKey, T::SecretData, T::OpaqueObject]);
 }
 
 #[test]
@@ -147,15 +154,7 @@ fn a_payload_without_an_object_is_refused() {
 
 #[test]
 fn an_object_that_is_not_read_here_is_refused_by_name() {
-    let others = [
-        Tag::CERTIFICATE,
-        Tag::PUBLIC_KEY,
-        Tag::PRIVATE_KEY,
-        Tag::SPLIT_KEY,
-        Tag::TEMPLATE,
-        Tag::PGP_KEY,
-        Tag::of([0x54, 0, 1]).expect("a tag"),
-    ];
+    let others = [Tag::SPLIT_KEY, Tag::TEMPLATE, Tag::PGP_KEY, Tag::of([0x54, 0, 1]).expect("a tag")];
     for tag in others {
         let error = refused(|out| empty(tag, out));
         assert!(matches!(error, Error::Unknown { field, .. } if field == tag.name()), "{error}");
@@ -253,7 +252,7 @@ fn a_register_request_has_type_attributes_and_one_object() {
     let request = RegisterRequest {
         object_type: ObjectType::SecretData,
         template_attribute: TemplateAttribute::default(),
-        object: objects()[1].clone(),
+        object: objects()[4].clone(),
     };
     let bytes = |fields: &[Tag]| {
         written(V1_4, |out| {
@@ -285,7 +284,7 @@ fn a_register_request_has_type_attributes_and_one_object() {
         check(&[whole[0], whole[2]], &|error| matches!(error, Error::Missing { field: "Template-Attribute", .. }));
         check(&[&whole[..], &whole[..1]].concat(), &|error| matches!(error, Error::Duplicate { field: ONE_OF, .. }));
         check(&[&whole[..], &[Tag::OPAQUE_OBJECT]].concat(), &|error| matches!(error, Error::Duplicate { field: ONE_OF, .. }));
-        check(&[&whole[..], &[Tag::CERTIFICATE]].concat(), &|error| matches!(error, Error::Unknown { field: "Certificate", .. }));
+        check(&[&whole[..], &[Tag::SPLIT_KEY]].concat(), &|error| matches!(error, Error::Unknown { field: "Split Key", .. }));
         check(&[&whole[..], &[Tag::NAME]].concat(), &|error| matches!(error, Error::Unknown { field: "Name", .. }));
     }
 }
@@ -301,9 +300,50 @@ fn a_key_value_is_plain_transparent_wrapped_or_absent() {
         key_block(KeyFormatType::Raw, KeyValue::Wrapped(ByteString(b"wrapped"))),
         KeyBlock { key_value: None, ..key_block(KeyFormatType::Raw, KeyValue::Wrapped(ByteString(b""))) },
     ];
-    for block in blocks.map(key) {
+    for block in blocks.into_iter().chain(transparent_blocks()).map(key) {
         got(Rules::of(V1_4), |out| put(&block, out), |read| assert_eq!(read.map(|answer| answer.object), Ok(block.clone())));
     }
+}
+
+/// A key of a pair as its numbers, in each format.
+fn transparent_blocks() -> [KeyBlock<'static>; 4] {
+    let (n, curve) = (Unsigned(&[0xC5; 13]), RecommendedCurve::P256);
+    let rsa_private = TransparentRsaPrivateKey {
+        modulus: n,
+        private_exponent: Some(n),
+        public_exponent: None,
+        p: Some(Unsigned(&[1])),
+        q: None,
+        prime_exponent_p: None,
+        prime_exponent_q: None,
+        crt_coefficient: Some(Unsigned(&[0x80; 8])),
+    };
+    let rsa_public = TransparentRsaPublicKey { modulus: n, public_exponent: Unsigned(&[1, 0, 1]) };
+    let ec_private = TransparentEcPrivateKey { recommended_curve: curve, d: n };
+    let ec_public = TransparentEcPublicKey { recommended_curve: curve, q_string: ByteString(&[4; 65]) };
+    [
+        (KeyFormatType::TransparentRsaPrivateKey, KeyMaterial::TransparentRsaPrivateKey(rsa_private)),
+        (KeyFormatType::TransparentRsaPublicKey, KeyMaterial::TransparentRsaPublicKey(rsa_public)),
+        (KeyFormatType::TransparentEcPrivateKey, KeyMaterial::TransparentEcPrivateKey(ec_private)),
+        (KeyFormatType::TransparentEcPublicKey, KeyMaterial::TransparentEcPublicKey(ec_public)),
+    ]
+    .map(|(format, material)| key_block(format, plain(material)))
+}
+
+#[test]
+fn a_number_without_a_sign_is_a_big_integer_of_whole_eights_that_is_not_negative() {
+    let check = |number: &[u8], wire: &[u8]| {
+        let bytes = written(V1_4, |out| Unsigned(number).encode(Tag::MODULUS, out));
+        assert_eq!(&bytes[8..], wire, "{number:?}");
+        assert_eq!(Unsigned::decode(Item::only(&bytes).expect("just written"), Rules::of(V1_4)), Ok(Unsigned(number)));
+    };
+    check(&[], &[0; 8]);
+    check(&[1], &[0, 0, 0, 0, 0, 0, 0, 1]);
+    check(&[0x7F; 7], &[0, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F]);
+    check(&[0x80; 8], &[[0; 8], [0x80; 8]].concat());
+    let negative = written(V1_4, |out| BigInteger(&[0x80; 8]).encode(Tag::MODULUS, out));
+    let read = Unsigned::decode(Item::only(&negative).expect("just written"), Rules::of(V1_4));
+    assert!(matches!(read, Err(Error::Malformed { expected: "a Big Integer that is not negative", .. })), "{read:?}");
 }
 
 #[test]

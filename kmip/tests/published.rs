@@ -185,15 +185,21 @@ macro_rules! structures {
 }
 
 const STRUCTURES: &[(&str, &[Row])] = structures! {
-    ActivateRequest ActivateResponse AddAttributeRequest AddAttributeResponse AlternativeName ApplicationSpecificInformation ArchiveRequest ArchiveResponse Authentication CapabilityInformation
-    CertificateIdentifier CertificateIssuer CertificateSubject CheckRequest CheckResponse CreateRequest CreateResponse Credential
-    CryptographicDomainParameters CryptographicParameters DecryptRequest DecryptResponse DeleteAttributeRequest DeleteAttributeResponse DerivationParameters DeriveKeyRequest DeriveKeyResponse
-    DestroyRequest DestroyResponse Digest DiscoverVersionsRequest DiscoverVersionsResponse EncryptRequest EncryptResponse ExportRequest
-    ExportResponse ExtensionInformation GetAttributeListRequest GetAttributeListResponse GetAttributesRequest GetAttributesResponse
-    GetRequest GetResponse GetUsageAllocationRequest GetUsageAllocationResponse HashRequest HashResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link LocateRequest LocateResponse
-    MacRequest MacResponse MacVerifyRequest MacVerifyResponse MessageExtension ModifyAttributeRequest ModifyAttributeResponse Name Nonce ObtainLeaseRequest ObtainLeaseResponse OpaqueObject PlainKeyValue ProfileInformation QueryRequest QueryResponse
-    ReKeyRequest ReKeyResponse RecoverRequest RecoverResponse RegisterRequest RegisterResponse RequestBatchItem RequestHeader RequestMessage ResponseBatchItem ResponseHeader ResponseMessage
-    RevocationReason RevokeRequest RevokeResponse RngParameters RngRetrieveRequest RngRetrieveResponse RngSeedRequest RngSeedResponse SecretData SymmetricKey TemplateAttribute TransparentSymmetricKey UsageLimits ValidationInformation
+    ActivateRequest ActivateResponse AddAttributeRequest AddAttributeResponse AlternativeName ApplicationSpecificInformation
+    ArchiveRequest ArchiveResponse Authentication CapabilityInformation Certificate CertificateIdentifier CertificateIssuer
+    CertificateSubject CheckRequest CheckResponse CreateKeyPairRequest CreateKeyPairResponse CreateRequest CreateResponse Credential
+    CryptographicDomainParameters CryptographicParameters DecryptRequest DecryptResponse DeleteAttributeRequest DeleteAttributeResponse
+    DerivationParameters DeriveKeyRequest DeriveKeyResponse DestroyRequest DestroyResponse Digest DiscoverVersionsRequest
+    DiscoverVersionsResponse EncryptRequest EncryptResponse ExportRequest ExportResponse ExtensionInformation GetAttributeListRequest
+    GetAttributeListResponse GetAttributesRequest GetAttributesResponse GetRequest GetResponse GetUsageAllocationRequest
+    GetUsageAllocationResponse HashRequest HashResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link
+    LocateRequest LocateResponse MacRequest MacResponse MacVerifyRequest MacVerifyResponse MessageExtension ModifyAttributeRequest
+    ModifyAttributeResponse Name Nonce ObtainLeaseRequest ObtainLeaseResponse OpaqueObject PlainKeyValue PrivateKey ProfileInformation
+    PublicKey QueryRequest QueryResponse ReKeyRequest ReKeyResponse RecoverRequest RecoverResponse RegisterRequest RegisterResponse
+    RequestBatchItem RequestHeader RequestMessage ResponseBatchItem ResponseHeader ResponseMessage RevocationReason RevokeRequest
+    RevokeResponse RngParameters RngRetrieveRequest RngRetrieveResponse RngSeedRequest RngSeedResponse SecretData SignRequest SignResponse
+    SignatureVerifyRequest SignatureVerifyResponse SymmetricKey TemplateAttribute TransparentEcPrivateKey TransparentEcPublicKey
+    TransparentRsaPrivateKey TransparentRsaPublicKey TransparentSymmetricKey UsageLimits ValidationInformation
     VersionNumber WrappingKeyInformation X509CertificateIdentifier X509CertificateIssuer X509CertificateSubject
 };
 
@@ -235,12 +241,13 @@ fn mark(row: &Row) -> String {
 /// Where less is insisted on than the standard does: Data and MAC Data, which parts of a stream leave out, were required in 1.2; a client sets only
 /// some fields of Usage Limits (3.21); Application Data, which the server may supply (3.36), was required before 1.3; Key Value, which is
 /// not sent of a destroyed key, before 1.2; a Check that fails returns no Unique Identifier, which 1.0 forgot; and Authentication had
-/// one Credential before 1.2. The operations insist on what they need.
+/// one Credential before 1.2; and Signature Data was required in 1.2. The operations insist on what they need.
 fn accepted_here(structure: &str, field: &str) -> String {
     let lenient = match structure {
-        "EncryptRequest" | "EncryptResponse" | "DecryptRequest" | "DecryptResponse" => field == "Data!",
+        "EncryptRequest" | "EncryptResponse" | "DecryptRequest" | "DecryptResponse" | "SignRequest" => field == "Data!",
         "HashRequest" | "HashResponse" => field == "Data!",
         "MacRequest" | "MacResponse" | "MacVerifyRequest" => ["Data!", "MAC Data!"].contains(&field),
+        "SignResponse" | "SignatureVerifyRequest" => field == "Signature Data!",
         "UsageLimits" => true,
         "KeyBlock" => field == "Key Value!",
         "CheckResponse" => field == "Unique Identifier!",
@@ -259,7 +266,7 @@ fn accepted_here(structure: &str, field: &str) -> String {
 /// Of the managed objects, those that are read here. More is insisted on than in 1.0 and 1.1, where a Register request may leave them out.
 fn read_here(structure: &str, field: &str) -> String {
     let (objects, mark) = field.split_at(field.len() - 1);
-    let read = ["Symmetric Key", "Secret Data", "Opaque Object"];
+    let read = ["Certificate", "Symmetric Key", "Private Key", "Public Key", "Secret Data", "Opaque Object"];
     let objects: Vec<_> = objects.split(OR).filter(|object| read.contains(object)).collect();
     assert!(mark == "!" || structure == "RegisterRequest");
     objects.join(OR) + "!"

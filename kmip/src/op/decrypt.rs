@@ -12,7 +12,7 @@ use secret::Key;
 
 use crate::context::{Context, Named};
 use crate::failure::Failure;
-use crate::op::object_key;
+use crate::op::{object_key, rsa};
 use crate::part::{Indicators, Next, Part, not_under_way, only_first, state_after};
 use crate::payload::DecryptRequest;
 use crate::scheme::Scheme;
@@ -24,6 +24,9 @@ pub(super) async fn run(context: &mut Context<'_>, request: DecryptRequest<'_>, 
         return Box::pin(object_key::unwrap(context, request, out)).await;
     }
     let named = context.object::<verb::Decrypt>(request.unique_identifier).await?;
+    if rsa::is_asked(&named.header) {
+        return Box::pin(rsa::decrypt(context, named, request, out)).await;
+    }
     let indicators =
         Indicators { correlation_value: request.correlation_value, init: request.init_indicator, last: request.final_indicator };
     let part = indicators.part(request.data)?;

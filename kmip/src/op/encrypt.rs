@@ -13,7 +13,7 @@ use crate::context::{Context, Named};
 use crate::dispatch::CallerIvs;
 use crate::enums::ResultReason;
 use crate::failure::Failure;
-use crate::op::object_key;
+use crate::op::{object_key, rsa};
 use crate::part::{Indicators, Next, Part, not_under_way, only_first, state_after};
 use crate::payload::EncryptRequest;
 use crate::scheme::Scheme;
@@ -47,6 +47,9 @@ pub(super) async fn run(context: &mut Context<'_>, request: EncryptRequest<'_>, 
         return Box::pin(object_key::wrap(context, request, out)).await;
     }
     let named = context.object::<verb::Encrypt>(request.unique_identifier).await?;
+    if rsa::is_asked(&named.header) {
+        return Box::pin(rsa::encrypt(context, named, request, out)).await;
+    }
     let indicators =
         Indicators { correlation_value: request.correlation_value, init: request.init_indicator, last: request.final_indicator };
     let part = indicators.part(request.data)?;

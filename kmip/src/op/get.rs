@@ -46,10 +46,10 @@ async fn in_the_clear(
 ) -> Result<(), Failure> {
     let authorized = context.grants.check::<verb::Get>(header)?;
     let write = |material: &[u8], view: &View| {
-        let object = clear_object(wanted, view, material)?;
-        let response = GetResponse { object_type: object.object_type(), unique_identifier: text, object };
-        response.encode(Tag::RESPONSE_PAYLOAD, out);
-        Ok::<_, Failure>(())
+        clear_object(wanted, view, material, |object| {
+            let response = GetResponse { object_type: object.object_type(), unique_identifier: text, object };
+            response.encode(Tag::RESPONSE_PAYLOAD, out);
+        })
     };
     let (written, view) = context.vault.reveal(context.unit, authorized, write).await?;
     written?;

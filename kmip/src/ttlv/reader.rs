@@ -1,6 +1,6 @@
 //! Reads TTLV items one after another, borrowing from the input.
 
-use super::{BigInteger, ByteString, DEPTH_MAX, DateTime, HEADER_BYTES, Interval, ItemType};
+use super::{BigInteger, ByteString, DEPTH_MAX, DateTime, HEADER_BYTES, Interval, ItemType, Unsigned};
 use crate::error::Error;
 use crate::tag::Tag;
 
@@ -103,6 +103,18 @@ impl<'a> Item<'a> {
     pub fn big_integer(&self) -> Result<BigInteger<'a>, Error> {
         self.expect(ItemType::BigInteger)?;
         Ok(BigInteger(self.value))
+    }
+
+    /// The value of a Big Integer that is not negative.
+    ///
+    /// - Errors: `Malformed` if it is.
+    pub fn unsigned(&self) -> Result<Unsigned<'a>, Error> {
+        let BigInteger(value) = self.big_integer()?;
+        if value.first().is_some_and(|first| first.leading_ones() > 0) {
+            return Err(self.malformed("a Big Integer that is not negative"));
+        }
+        let zeros = value.iter().take_while(|byte| **byte == 0).count();
+        Ok(Unsigned(&value[zeros..]))
     }
 
     /// The number of an Enumeration, from its list or not.

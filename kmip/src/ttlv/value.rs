@@ -12,6 +12,10 @@ pub struct ByteString<'a>(pub &'a [u8]);
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct BigInteger<'a>(pub &'a [u8]);
 
+/// A number without a sign, big endian: a Big Integer that is not negative, without the zeros that it begins with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Unsigned<'a>(pub &'a [u8]);
+
 /// A point in time, in seconds since 1970-01-01 00:00:00 UTC, without leap seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DateTime(pub i64);
@@ -124,6 +128,12 @@ impl std::fmt::Debug for BigInteger<'_> {
     }
 }
 
+impl std::fmt::Debug for Unsigned<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Unsigned({} B)", self.0.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +146,7 @@ mod tests {
         out.text(Tag::PASSWORD, "correct horse");
         out.close(open);
         let structure = Structure::read(&Item::only(&bytes).expect("just written")).expect("just written");
-        let shown = format!("{structure:?} {:?} {:?}", ByteString(b"horse"), BigInteger(b"horse..."));
+        let shown = format!("{structure:?} {:?} {:?} {:?}", ByteString(b"horse"), BigInteger(b"horse..."), Unsigned(b"horse"));
         assert!(!shown.contains("horse") && shown.contains("5 B"), "{shown}");
     }
 }

@@ -1,6 +1,6 @@
 //! Appends TTLV items to an output buffer.
 
-use super::{BigInteger, ByteString, DateTime, HEADER_BYTES, Interval, Item, ItemType, Structure};
+use super::{BigInteger, ByteString, DateTime, HEADER_BYTES, Interval, Item, ItemType, Structure, Unsigned};
 use crate::tag::Tag;
 use crate::version::ProtocolVersion;
 
@@ -65,6 +65,14 @@ impl<'o> Writer<'o> {
     pub fn big_integer(&mut self, tag: Tag, value: BigInteger<'_>) {
         assert!(!value.0.is_empty() && value.0.len().is_multiple_of(8), "a Big Integer has a positive multiple of eight bytes");
         self.raw(tag, ItemType::BigInteger, value.0);
+    }
+
+    /// Writes a number without a sign as a Big Integer: with so many zeros before it that it is not taken for a negative one.
+    pub fn unsigned(&mut self, tag: Tag, Unsigned(value): Unsigned<'_>) {
+        let length = (value.len() + 1).next_multiple_of(8);
+        self.header(tag, ItemType::BigInteger, length);
+        self.out.resize(self.out.len() + length - value.len(), 0);
+        self.out.extend_from_slice(value);
     }
 
     /// Writes an Enumeration by its number.

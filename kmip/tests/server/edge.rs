@@ -83,12 +83,14 @@ impl Thing {
                 assert_eq!(opaque.opaque_data_type, OPAQUE_TYPE);
                 return self::opaque(opaque.opaque_data_value.0);
             }
+            other => panic!("not one of these: {other:?}"),
         };
         assert_eq!((block.key_compression_type, block.key_wrapping_data.is_some()), (None, false));
         let Some(KeyValue::Plain(value)) = &block.key_value else { panic!("not in the clear: {block:?}") };
         let material = match &value.key_material {
             KeyMaterial::Bytes(bytes) => bytes.0.to_vec(),
             KeyMaterial::TransparentSymmetricKey(key) => key.key.0.to_vec(),
+            other => panic!("not of these: {other:?}"),
         };
         let (algorithm, bits) = (block.cryptographic_algorithm, block.cryptographic_length);
         Self { kind, format: Some(block.key_format_type), secret, algorithm, bits, material }

@@ -80,7 +80,7 @@ fn material(client: &mut Client<'_>, id: &str) -> Vec<u8> {
         let block = match &answer.object {
             ManagedObject::SymmetricKey(key) => &key.key_block,
             ManagedObject::SecretData(secret) => &secret.key_block,
-            ManagedObject::OpaqueObject(_) => panic!("nothing opaque is derived"),
+            other => panic!("nothing else is derived: {other:?}"),
         };
         match &block.key_value {
             Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(bytes), .. })) => bytes.0.to_vec(),

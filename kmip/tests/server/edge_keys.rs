@@ -207,7 +207,8 @@ fn an_edge_says_what_it_offers_and_a_core_says_something_else() {
     let (edge, core) = (told(&World::edge()), told(&World::found()));
     assert!(edge.0.contains(&Operation::Register) && !edge.0.contains(&Operation::Export));
     assert!(!core.0.contains(&Operation::Register) && core.0.contains(&Operation::Export));
-    assert_eq!(edge.1, [ObjectType::SymmetricKey, ObjectType::SecretData, ObjectType::OpaqueObject]);
+    use ObjectType as T;
+    assert_eq!(edge.1, [T::Certificate, T::SymmetricKey, T::PublicKey, T::PrivateKey, T::SecretData, T::OpaqueObject]);
     assert_eq!(core.1, [ObjectType::SymmetricKey]);
 }
 

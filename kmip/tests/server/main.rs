@@ -20,6 +20,7 @@ mod locate;
 mod matrix;
 mod messages;
 mod object_key;
+mod pairs;
 mod policy;
 mod re_key;
 mod reasons;

@@ -168,7 +168,7 @@ fn an_operation_that_is_not_offered_says_so_unless_it_is_plainly_for_an_edge() {
     assert_eq!(ask(V1_0, Operation::Encrypt.number(), &|_| ()), unsupported);
     assert_eq!(ask(V1_0, Operation::DiscoverVersions.number(), &|_| ()), unsupported);
     // Some are known, if only for edges.
-    let edges = [Action::Unsupported, Action::Register, Action::ObtainLease];
+    let edges = [Action::Unsupported, Action::Register, Action::CreateKeyPair, Action::ObtainLease];
     assert!(world.outcomes().iter().all(|(action, _)| edges.contains(action)));
 }
 
