@@ -84,7 +84,7 @@ pub fn get(client: &mut KmipClient, id: &str) -> Result<Vec<u8>, KmipError> {
     let key_block = match &answer.object {
         ManagedObject::SecretData(secret) => &secret.key_block,
         ManagedObject::SymmetricKey(key) => &key.key_block,
-        ManagedObject::OpaqueObject(_) => panic!("{id} is {:?}", answer.object_type),
+        _ => panic!("{id} is {:?}", answer.object_type),
     };
     match &key_block.key_value {
         Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(bytes), .. })) => Ok(bytes.0.to_vec()),

@@ -249,7 +249,7 @@ impl Simulation {
                 (vec![ends], Box::new(move |op| Box::pin(async move { op.retire_parent(&who, id).await })))
             }
             Kind::DestroyParent => {
-                let ends = if id.layer == Layer::L2 { by_state(state == State::Retired) } else { "Denied" };
+                let ends = by_state(state == State::Retired);
                 (vec![ends], Box::new(move |op| Box::pin(async move { op.destroy(&who, id).await })))
             }
             _ => {
