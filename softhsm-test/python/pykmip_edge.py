@@ -18,6 +18,7 @@ from kmip.pie import objects
 
 HOST, PORT, CA, ADMIN_CERT, ADMIN_KEY, CERT, KEY, OTHER_CERT, OTHER_KEY, CORE_KEY_ID = sys.argv[1:]
 AES = enums.CryptographicAlgorithm.AES
+RNG = "Random Number Generator"
 REASONS = enums.ResultReason
 RSA = enums.CryptographicAlgorithm.RSA
 Mask = enums.CryptographicUsageMask
@@ -65,8 +66,10 @@ def life(version):
         case("%s Locate of another tenant" % label, other.locate(attributes=by_name(name)) == [])
         names = service.get_attribute_list(key)
         case("%s Get Attribute List" % label, {"Name", "State", "Cryptographic Length"} <= set(names))
-        # PyKMIP reads the Key Format Type of a Digest also in 1.0, which does not have it yet; our own attributes it cannot read.
-        wanted = [each for each in names if each != "Digest" and not each.startswith("y-")] if version == enums.KMIPVersion.KMIP_1_0 else None
+        # PyKMIP reads the Key Format Type of a Digest also in 1.0, which does not have it yet; Random Number Generator, which is in 1.3 and later,
+        # and our own attributes it cannot read.
+        unread = {enums.KMIPVersion.KMIP_1_0: "Digest", enums.KMIPVersion.KMIP_1_3: RNG, enums.KMIPVersion.KMIP_1_4: RNG}.get(version)
+        wanted = [each for each in names if each != unread and not each.startswith("y-")] if unread else None
         uid, attributes = service.get_attributes(key, wanted)
         values = {attribute.attribute_name.value for attribute in attributes}
         case("%s Get Attributes" % label, uid == key and {"Name", "State", "Cryptographic Usage Mask", "Unique Identifier"} <= values)

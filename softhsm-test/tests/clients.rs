@@ -12,9 +12,6 @@ use softhsm_test::{Appliance, Who, https};
 
 const CLIENTS: [&str; 10] = ["mongodb", "percona", "mysql-keyring", "pg_tde", "ceph", "vcenter", "synology", "vast", "veeam", "fortigate"];
 
-/// Steps that an edge does not do yet, by client: the operation, and what the edge says.
-const OPEN: [(&str, &str, &str); 1] = [("veeam", "Create Key Pair", "Operation Not Supported")];
-
 fn doctor(appliance: &Appliance, client: &str, more: &[&str]) -> Output {
     // VAST posts its messages, so it is given the other port.
     let https = appliance.value("HTTPS_EDGE");
@@ -44,17 +41,9 @@ fn every_known_client_finds_at_an_edge_what_it_needs_and_leaves_nothing_behind()
         let replay: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{client}: {error}: {said}{complaint}"));
         assert_eq!((&replay["client"], &replay["left"]), (&client.into(), &serde_json::json!([])), "{said}");
         let steps = replay["steps"].as_array().expect("a list");
-        let bad: Vec<_> = steps.iter().filter(|step| step["verdict"] == "bad").collect();
-        let open: Vec<_> = OPEN.iter().filter(|open| open.0 == client).collect();
-        assert_eq!(bad.len(), open.len(), "{client}: {bad:#?}");
-        for (step, (_, operation, reason)) in bad.iter().zip(&open) {
-            assert_eq!(step["operation"], **operation, "{step}");
-            assert!(step["came_back"].as_str().is_some_and(|said| said.starts_with(reason)) && step["do"].is_string(), "{step}");
-        }
-        // A step is left out only behind one that failed.
-        let is_left_out = steps.iter().any(|step| step["verdict"] == "unknown");
-        assert_eq!(is_left_out, !open.is_empty(), "{client}: {said}");
-        assert_eq!(output.status.code(), Some(i32::from(!open.is_empty())), "{client}: {complaint}");
+        let not_good: Vec<_> = steps.iter().filter(|step| step["verdict"] != "good").collect();
+        assert!(not_good.is_empty() && !steps.is_empty(), "{client}: {not_good:#?}");
+        assert_eq!(output.status.code(), Some(0), "{client}: {complaint}");
     }
     assert_eq!(objects(&appliance), before, "the replays have left objects");
     drop(appliance.stop());
