@@ -394,7 +394,7 @@ impl Model {
                     (Event::Compromise, State::Destroyed) => State::DestroyedCompromised,
                     (Event::Destroy, State::Retired) => State::Destroyed,
                     (Event::Destroy, State::PreActive | State::Deprecated) if !wraps_keys(id) => State::Destroyed,
-                    (Event::Destroy, State::Compromised) if !wraps_keys(id) => State::DestroyedCompromised,
+                    (Event::Destroy, State::Compromised) => State::DestroyedCompromised,
                     _ => return Err(format!("{event:?} was acknowledged for {id}, which is {from:?}")),
                 };
                 key.state = to;

@@ -7,7 +7,7 @@ use keys::Error;
 use keys::id::{KeyVersion, Layer, RowId};
 use keys::lifecycle::{Event, State};
 use keys::order::Order;
-use keys::policy::verb::{ReKey, RetireKey, RollBack};
+use keys::policy::verb::{Destroy, ReKey, RetireKey, RollBack};
 use keys::policy::{Action, Role};
 use keys::port::Clock;
 use keys::reencrypt::Cursor;
@@ -108,6 +108,23 @@ impl Op {
         self.commit(unit, Effect::Moved { id, event: Event::Retire }).await
     }
 
+    /// Destroys a version of an L2 or L2.1: an archived one, or a compromised one under which nothing lies.
+    pub(crate) async fn destroy_parent(&self, who: &Who, id: RowId) -> Done {
+        let grants = self.grants(who).await?;
+        let mut unit = self.begin();
+        let header = self.vault.header(&unit, &grants, id).await?;
+        let authorized = grants.check::<Destroy>(&header)?;
+        if header.state == State::Compromised {
+            let parent = ParentRef { chain: header.chain, version: header.version };
+            let unused = self.look_through(parent, self.vault.look_under(&header)?).await?.unused().ok_or_else(held)?;
+            self.vault.destroy_compromised(&mut unit, authorized, unused).await?;
+        } else {
+            self.vault.destroy(&mut unit, authorized).await?;
+        }
+        self.record(&mut unit, Action::Destroy, Some(&header));
+        self.commit(unit, Effect::Moved { id, event: Event::Destroy }).await
+    }
+
     /// Archives a version of an L3, if no edge needs it.
     pub(crate) async fn retire_l3(&self, who: &Who, id: RowId) -> Done {
         let waits_for = self.model.borrow().waits_for(id);
@@ -203,7 +220,7 @@ impl Simulation {
         // Mostly one that it can be done to.
         let wanted = match kind {
             Kind::RekeyResource | Kind::RekeyCompromised => State::Active,
-            Kind::DestroyParent => State::Retired,
+            Kind::DestroyParent => *self.dice.pick(&[State::Retired, State::Compromised])?,
             _ => State::Deprecated,
         };
         let is_choosy = self.dice.percent(80);
@@ -243,14 +260,19 @@ impl Simulation {
             Kind::RetireParent => {
                 let is_needed = model.under(ParentRef { chain: header.chain, version: header.version }) > 0;
                 let ends = match state {
-                    State::Deprecated if is_needed => "Denied",
+                    // It is looked under before it is refused, because a compromised one may be destroyed after such a look.
+                    State::Deprecated | State::Compromised if is_needed => "Denied",
                     _ => by_state(state == State::Deprecated),
                 };
                 (vec![ends], Box::new(move |op| Box::pin(async move { op.retire_parent(&who, id).await })))
             }
             Kind::DestroyParent => {
-                let ends = by_state(state == State::Retired);
-                (vec![ends], Box::new(move |op| Box::pin(async move { op.destroy(&who, id).await })))
+                let is_needed = model.under(ParentRef { chain: header.chain, version: header.version }) > 0;
+                let ends = match state {
+                    State::Compromised if is_needed => "Denied",
+                    _ => by_state(matches!(state, State::Retired | State::Compromised)),
+                };
+                (vec![ends], Box::new(move |op| Box::pin(async move { op.destroy_parent(&who, id).await })))
             }
             _ => {
                 let ends = if model.is_default(id) {
