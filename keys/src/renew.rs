@@ -136,10 +136,12 @@ impl Vault {
 
     async fn renew_key(&self, unit: &mut Unit, key: RowId, mut is_due: impl FnMut(&Standing) -> bool) -> Result<bool, Error> {
         let mut row = self.row_in(unit, key).await?;
-        let view = self.view_of_row(&row).await?;
+        let mut view = self.view_of_row(&row).await?;
         if view.header.generation != row.header.generation {
-            // It lay under a compromised version, and the look has moved it.
+            // It lay under a compromised version, and the look has moved it. Others may have replaced it since, so it is looked at once more: a row that is
+            // newer than what was seen of it would be changed without a conflict.
             row = self.row_in(unit, key).await?;
+            view = self.view_of_row(&row).await?;
         }
         let Header { owner, version, .. } = row.header;
         let (made, since) = (view.attributes.dates.initial, view.in_force_since());

@@ -10,7 +10,8 @@ const SEEDS_TO_FIND: u64 = 60;
 #[test]
 fn whatever_fails_nothing_acknowledged_is_lost_and_nothing_goes_back() {
     let mut all = Report::default();
-    for seed in 0..14 {
+    // Besides the first ones, one in which two renewals met at a key below a compromised one, and its chain had two Active versions.
+    for seed in (0..14).chain([40_989]) {
         let report = run(seed, EVENTS, Plant::Nothing).unwrap_or_else(|failure| panic!("{failure}"));
         all.add(&report);
     }
