@@ -19,6 +19,8 @@ pub struct Bindings {
     now: i64,
     /// Whether keys in the case are made by the server, so that nobody can know them before.
     made_here: bool,
+    /// Whether the case brings a public key: what is encrypted under one is different each time.
+    brings_public_key: bool,
     /// The last value of each field of an answer: some cases name what they never bound.
     last: BTreeMap<String, String>,
 }
@@ -45,6 +47,12 @@ impl Bindings {
     #[must_use]
     pub fn new(now: i64, made_here: bool) -> Self {
         Self { now, made_here, ..Self::default() }
+    }
+
+    /// The same, of a case that brings a public key.
+    #[must_use]
+    pub fn with_public_key(self, brings_public_key: bool) -> Self {
+        Self { brings_public_key, ..self }
     }
 
     /// A value of a request, its variable replaced; one that is bound to nothing is the last value of the field that it is called after.
@@ -124,7 +132,7 @@ struct Leeway {
 /// # Errors
 /// The first difference.
 pub fn compare(request: &Node, expected: &Node, actual: &Node, bindings: &mut Bindings) -> Result<(), Difference> {
-    let items: Vec<Leeway> = request.all("BatchItem").map(|item| Leeway::of(item, bindings.made_here)).collect();
+    let items: Vec<Leeway> = request.all("BatchItem").map(|item| Leeway::of(item, bindings)).collect();
     same_shape(expected, actual, "")?;
     let path = actual.name.clone();
     let header = |message: &Node| message.child("ResponseHeader").cloned().unwrap_or_default();
@@ -143,14 +151,15 @@ pub fn compare(request: &Node, expected: &Node, actual: &Node, bindings: &mut Bi
 }
 
 impl Leeway {
-    fn of(item: &Node, made_here: bool) -> Self {
+    fn of(item: &Node, bindings: &Bindings) -> Self {
         let payload = item.child("RequestPayload").cloned().unwrap_or_default();
         match item.text("Operation") {
             Some("GetAttributes") => Self { everything: payload.child("AttributeName").is_none(), ..Self::default() },
             Some("GetAttributeList") => Self { everything: true, ..Self::default() },
             Some("Query") => Self { lists: true, ..Self::default() },
             Some("RNGRetrieve") => Self { drawn: true, ..Self::default() },
-            Some("Encrypt" | "Decrypt") => Self { drawn: made_here, ..Self::default() },
+            Some("Encrypt") => Self { drawn: bindings.made_here || bindings.brings_public_key, ..Self::default() },
+            Some("Decrypt") => Self { drawn: bindings.made_here, ..Self::default() },
             _ => Self::default(),
         }
     }

@@ -62,11 +62,10 @@ impl Player {
     /// Plays cases that follow each other; after the first one that fails the others fail, too. Says of each why it failed.
     pub fn play(&mut self, cases: &[Case]) -> Vec<Result<(), String>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs().cast_signed();
-        let mut registers = false;
-        for (request, _) in cases.iter().flat_map(|case| &case.pairs) {
-            registers |= request.all("BatchItem").any(|item| item.text("Operation") == Some("Register"));
-        }
-        let mut bindings = Bindings::new(now, !registers);
+        let items = || cases.iter().flat_map(|case| &case.pairs).flat_map(|(request, _)| request.all("BatchItem"));
+        let registers = items().any(|item| item.text("Operation") == Some("Register"));
+        let brings = items().any(|item| item.child("RequestPayload").is_some_and(|payload| payload.child("PublicKey").is_some()));
+        let mut bindings = Bindings::new(now, !registers).with_public_key(brings);
         let mut failed_before = None;
         let mut results = Vec::new();
         for case in cases {
