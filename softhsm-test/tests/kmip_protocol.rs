@@ -251,7 +251,7 @@ fn a_key_pair(client: &mut Client) {
         .with_padding_method(PaddingMethod::PKCS1_v1_5)
         .with_hashing_algorithm(HashingAlgorithm::SHA256)
         .with_cryptographic_algorithm(CryptographicAlgorithm::RSA);
-    let sign = |key: &str| Ask::Sign(id(key), Some(parameters.clone()), Data(b"a zone".to_vec()));
+    let sign = |key: &str| Ask::Sign(id(key), Some(parameters), Data(b"a zone".to_vec()));
     let Answer::Sign(signed) = client.ask(sign(&private)) else { panic!("another answer") };
     assert_eq!(signed.signature_data.len(), 256);
     assert_eq!(client.refused(sign("nobody")), ResultReason::ItemNotFound);
