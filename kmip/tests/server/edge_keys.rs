@@ -219,6 +219,7 @@ fn each_operation_that_an_edge_offers_is_listed_in_the_versions_that_have_it() {
     let (query, other) = (QueryRequest { functions: vec![QueryFunction::QueryOperations] }, QueryFunction::QueryCapabilities);
     let offered = [
         O::Create,
+        O::CreateKeyPair,
         O::Register,
         O::ReKey,
         O::DeriveKey,
@@ -241,6 +242,8 @@ fn each_operation_that_an_edge_offers_is_listed_in_the_versions_that_have_it() {
         O::DiscoverVersions,
         O::Encrypt,
         O::Decrypt,
+        O::Sign,
+        O::SignatureVerify,
         O::Mac,
         O::MacVerify,
         O::RngRetrieve,
