@@ -64,7 +64,7 @@ fn keys_of_tenants_and_services_are_rotated_by_schedule_and_what_has_ended_is_re
         let active = all.iter().filter(|key| key.2 == "active").count();
         assert!(active <= 2 && all.iter().all(|key| key.2 == "active" || key.2 == "deprecated"), "{all:?}");
     }
-    ask(&core, &["service", "create", "acme", "ledger", "--resource", "ledger"]);
+    ask(&core, &["service", "create", "globex", "ledger", "--resource", "ledger"]);
     assert!(wait_for(|| keys(&core, "L2.1").iter().any(|key| key.1 >= 3)), "{:?}", keys(&core, "L2.1"));
     let resources = keys(&core, "L2.1");
     assert!(resources.iter().filter(|key| key.2 == "active").count() <= 1, "{resources:?}");
