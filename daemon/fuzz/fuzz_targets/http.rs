@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use daemon::http::encoding::Encoding;
 use daemon::http::kmip::message;
 use daemon::http::{Closed, serve};
 use daemon::stop;
@@ -33,8 +34,10 @@ async fn converse(bytes: &[u8]) -> Vec<u8> {
     let (near, far) = duplex(1024);
     let (mut from, mut to) = tokio::io::split(far);
     let (_stopper, stop) = stop::stop();
-    let served = serve(near, IDLE, stop, async |request, pace: daemon::http::pace::Pace| match message(request, MESSAGE_BYTES_MAX).await? {
-        Ok(message) => {
+    let served = serve(near, IDLE, stop, async |request, pace: daemon::http::pace::Pace| match message(request, &Encoding::ALL, MESSAGE_BYTES_MAX).await? {
+        Ok((encoding, body)) => {
+            assert!(body.len() <= encoding.body_bytes_max(MESSAGE_BYTES_MAX), "a message above the limit");
+            let message = encoding.read(body, MESSAGE_BYTES_MAX).unwrap_or_default();
             assert!(message.len() <= MESSAGE_BYTES_MAX, "a message above the limit");
             pace.answering();
             Ok::<_, Closed>(Response::new(Full::new(Bytes::from(message))))

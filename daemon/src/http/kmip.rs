@@ -219,7 +219,7 @@ fn answered(encoding: Encoding, output: Vec<u8>) -> Answer {
 ///
 /// # Errors
 /// [`Closed`]: the request ended early, or is not framed as HTTP says.
-async fn message(
+pub async fn message(
     request: Request<Incoming>,
     encodings: &[Encoding],
     bytes_max: usize,
