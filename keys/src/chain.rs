@@ -98,7 +98,7 @@ impl Chain {
     }
 
     fn seal(&self, key: &ParentKey, children: &[(Binding, &Bytes)]) -> Result<Vec<Vec<u8>>, WrapError> {
-        children.iter().map(|(binding, plain)| seal(key, &self.randomness, binding, plain)).collect()
+        scrubbed(|| children.iter().map(|(binding, plain)| seal(key, &self.randomness, binding, plain)).collect())
     }
 
     fn open_row(&self, above: &ParentKey, row: &Row) -> Result<ParentKey, WrapError> {
@@ -150,7 +150,7 @@ impl Chain {
 
 /// Wraps under an open parent key.
 pub(crate) fn seal(key: &ParentKey, randomness: &Randomness, binding: &Binding, plain: &Bytes) -> Result<Vec<u8>, WrapError> {
-    let salt = randomness.array()?;
+    let salt = randomness.salt()?;
     scrubbed(|| {
         let blob = plain.expose(|plain| key.wrap(binding, plain, &salt))?;
         // C18: what is handed to the store is opened once more before anybody is told that it is safe.

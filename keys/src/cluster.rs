@@ -182,7 +182,7 @@ impl RootMaker<'_> {
     }
 
     fn salt(&self) -> Result<[u8; SALT_BYTES], Error> {
-        Ok(self.randomness.array()?)
+        Ok(self.randomness.salt()?)
     }
 }
 

@@ -322,7 +322,7 @@ impl Vault {
         if plain.len() != OBJECT_KEY_BYTES {
             return Err(Error::invalid("Data", "an object key has 32 bytes"));
         }
-        let salt = self.randomness.array()?;
+        let salt = self.randomness.salt()?;
         self.open(unit, authorized, |bytes, view| {
             let (key, place) = self.object_key_parent(group, bytes, &view.header, object_key)?;
             let blob = key.wrap(&place, plain, &salt)?;

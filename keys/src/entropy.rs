@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::port::{Entropy, EntropyError};
+use crate::wrap::SALT_BYTES;
 
 /// How many leading bytes of consecutive draws are compared; a sound source repeats them once in 2^96 draws.
 const COMPARED_BYTES: usize = 12;
 /// Length of the initialization vector of AES-GCM in bytes.
 const IV_BYTES: usize = 12;
-/// Initialization vectors that are drawn together: a draw costs as much as the AEAD of a short text.
-const IVS_DRAWN: usize = 42;
+/// So much is drawn at a time of what is not secret: a draw costs as much as the AEAD of a short text.
+const DRAWN_BYTES: usize = 512;
 
 /// The checked source that everything in the domain draws from.
 pub struct Randomness {
@@ -23,6 +24,8 @@ struct Watch {
     last: Last,
     /// Drawn and not used yet. Not secret; each is given out once.
     ivs: Vec<[u8; IV_BYTES]>,
+    /// The same of salts.
+    salts: Vec<[u8; SALT_BYTES]>,
 }
 
 /// What the last draw was.
@@ -42,7 +45,7 @@ impl Randomness {
     /// Wraps a source.
     #[must_use]
     pub fn new(source: Arc<dyn Entropy>) -> Self {
-        Self { source, last: Mutex::new(Watch { key: None, last: Last::Nothing, ivs: Vec::new() }) }
+        Self { source, last: Mutex::new(Watch { key: None, last: Last::Nothing, ivs: Vec::new(), salts: Vec::new() }) }
     }
 
     /// Fills `buffer` with fresh random bytes.
@@ -58,18 +61,30 @@ impl Randomness {
     /// # Errors
     /// As [`Randomness::fill`]; when the source fails, what was drawn before is still given out, after a repeated draw nothing is.
     pub fn gcm_iv(&self) -> Result<[u8; IV_BYTES], EntropyError> {
+        self.one_of_many(|watch| &mut watch.ivs)
+    }
+
+    /// A fresh salt of a wrapped blob, from a draw of many.
+    ///
+    /// # Errors
+    /// As [`Randomness::gcm_iv`].
+    pub fn salt(&self) -> Result<[u8; SALT_BYTES], EntropyError> {
+        self.one_of_many(|watch| &mut watch.salts)
+    }
+
+    fn one_of_many<const N: usize>(&self, kept: fn(&mut Watch) -> &mut Vec<[u8; N]>) -> Result<[u8; N], EntropyError> {
         let mut watch = self.watch();
-        if watch.ivs.is_empty() {
-            let mut drawn = [0; IVS_DRAWN * IV_BYTES];
-            watch.draw(&*self.source, &mut drawn)?;
-            watch.ivs = drawn.as_chunks().0.to_vec();
-            let mut sorted = watch.ivs.clone();
-            sorted.sort_unstable();
-            if sorted.windows(2).any(|two| two[0] == two[1]) {
-                return Err(watch.stop());
-            }
+        if let Some(one) = kept(&mut watch).pop() {
+            return Ok(one);
         }
-        Ok(watch.ivs.pop().expect("a draw is of many"))
+        let mut drawn = vec![[0; N]; DRAWN_BYTES / N];
+        watch.draw(&*self.source, drawn.as_flattened_mut())?;
+        kept(&mut watch).extend_from_slice(&drawn);
+        drawn.sort_unstable();
+        if drawn.windows(2).any(|two| two[0] == two[1]) {
+            return Err(watch.stop());
+        }
+        Ok(kept(&mut watch).pop().expect("a draw is of many"))
     }
 
     /// An array of fresh random bytes that are not secret: a salt, an IV, an identifier.
@@ -117,6 +132,7 @@ impl Watch {
     fn stop(&mut self) -> EntropyError {
         self.last = Last::Repeated;
         self.ivs.clear();
+        self.salts.clear();
         EntropyError { why: "two consecutive draws were equal; restart once the system's generator is sound".to_owned() }
     }
 }
@@ -147,10 +163,12 @@ mod tests {
     }
 
     #[test]
-    fn no_initialization_vector_is_given_out_twice() {
+    fn no_initialization_vector_and_no_salt_is_given_out_twice() {
         let randomness = Randomness::new(Arc::new(Counting(AtomicU32::new(0))));
-        let ivs: std::collections::BTreeSet<_> = (0..3 * IVS_DRAWN).map(|_| randomness.gcm_iv().expect("the source is sound")).collect();
-        assert_eq!(ivs.len(), 3 * IVS_DRAWN);
+        const SOME: usize = 3 * DRAWN_BYTES / IV_BYTES;
+        let ivs: std::collections::BTreeSet<_> = (0..SOME).map(|_| randomness.gcm_iv().expect("the source is sound")).collect();
+        let salts: std::collections::BTreeSet<_> = (0..SOME).map(|_| randomness.salt().expect("the source is sound")).collect();
+        assert_eq!((ivs.len(), salts.len()), (SOME, SOME));
     }
 
     #[test]
@@ -165,10 +183,11 @@ mod tests {
         let source = Arc::new(Stuck { counting: Counting(AtomicU32::new(0)), is_stuck: AtomicBool::new(false) });
         let randomness = Randomness::new(Arc::<Stuck>::clone(&source));
         randomness.gcm_iv().expect("the source is sound");
+        randomness.salt().expect("the source is sound");
         source.is_stuck.store(true, Ordering::Relaxed);
         assert!(randomness.array::<32>().is_ok(), "one draw repeats nothing yet");
         assert!(randomness.array::<32>().is_err());
-        assert!(randomness.gcm_iv().is_err());
+        assert!(randomness.gcm_iv().is_err() && randomness.salt().is_err());
     }
 
     /// Every four bytes are a number that was not there before.

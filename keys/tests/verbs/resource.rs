@@ -89,8 +89,14 @@ impl Kept {
     async fn must_open(&self, world: &World, vault: &Vault) {
         let again = world.unseal().await.expect("the roots open");
         for (service, id, bytes) in &self.0 {
-            assert_eq!(decrypts(vault, service, *id).await.expect("it opens"), *bytes);
-            assert_eq!(decrypts(&again, service, *id).await.expect("it opens after a restart"), *bytes);
+            for vault in [vault, &again] {
+                // The first use of a key under a compromised version moves it, and a message that meets that is done again.
+                let opened = match decrypts(vault, service, *id).await {
+                    Err(Error::Raced) => decrypts(vault, service, *id).await,
+                    opened => opened,
+                };
+                assert_eq!(opened.expect("it opens, also after a restart"), *bytes);
+            }
         }
         must_have_one_active(world, &again).await;
     }
@@ -352,7 +358,10 @@ const STEPS: [&str; 6] = ["create", "rekey", "rekey", "roll back", "rekey", "com
 
 async fn step(vault: &Vault, admin: &Grants, what: &str) -> Result<(), Error> {
     let versions = || async { vault.keys(admin, &filter(Layer::L21)).await.expect("the store is well").keys };
-    let oldest = |state| async move { versions().await.into_iter().rev().find(|key| key.state == state).expect("there is one").header.id };
+    let oldest = |state| async move {
+        let versions = versions().await.into_iter().filter(|key| key.state == state).map(|key| key.header);
+        versions.min_by_key(|header| header.version).expect("there is one").id
+    };
     match what {
         "create" => serve(vault, "ledger", "ledger").await.map(drop),
         "rekey" => rekey(vault, admin, oldest(State::Active).await).await.map(drop),
