@@ -86,15 +86,12 @@ impl Seen {
     pub fn check(&self, row: &Row) -> Result<(), Error> {
         let mark = Mark::of(row);
         let mut shard = self.shard(row.header.id);
-        match shard.get(&row.header.id) {
-            Some(seen) if seen.generation > mark.generation || (seen.generation == mark.generation && seen.mac != mark.mac) => {
-                Err(Error::corrupt("the keystore returned an older state of it (rollback)", row.header.id))
-            }
-            _ => {
-                shard.insert(row.header.id, mark);
-                Ok(())
-            }
+        let seen = shard.entry(row.header.id).or_insert(mark);
+        if seen.generation > mark.generation || seen.generation == mark.generation && seen.mac != mark.mac {
+            return Err(Error::corrupt("the keystore returned an older state of it (rollback)", row.header.id));
         }
+        *seen = mark;
+        Ok(())
     }
 
     /// True if nothing newer than `generation` has been seen of the row.

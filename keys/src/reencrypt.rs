@@ -14,10 +14,10 @@ use secret::Bytes;
 
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::id::{ChainId, Generation, KeyVersion, Layer, RowId};
+use crate::id::{ChainId, KeyVersion, Layer, RowId};
 use crate::lifecycle::Purpose;
 use crate::policy::Action;
-use crate::port::{Change, Query};
+use crate::port::Query;
 use crate::record::{Outcome, Record};
 use crate::references::References;
 use crate::registry::Registry;
@@ -115,7 +115,8 @@ pub struct Page {
 #[derive(Debug, Default)]
 pub struct Moved {
     walked: Walked,
-    changes: Vec<Change>,
+    /// Each row as it is, and as it is to be.
+    rows: Vec<(Row, Row)>,
 }
 
 impl Vault {
@@ -165,13 +166,13 @@ impl Vault {
     pub async fn move_page(&self, page: Page) -> Result<Moved, Error> {
         let Page { mut cursor, layer, rows, next } = page;
         let mut walked = Walked { looked: rows.len(), ..Walked::default() };
-        let mut changes = Vec::with_capacity(rows.len());
-        for hint in &rows {
-            let id = hint.header.id;
+        let mut moved_rows = Vec::with_capacity(rows.len());
+        for hint in rows {
+            let Header { id, parent, .. } = hint.header;
             let moved = self.move_if_due(&mut cursor, hint).await;
             let lies_under = match &moved {
                 Ok(_) => Some(self.shelf.registry.active_ivk()?.version),
-                Err(Error::Corrupt { .. }) => Some(hint.header.parent.version),
+                Err(Error::Corrupt { .. }) => Some(parent.version),
                 Err(_) => None,
             };
             if let Some(version) = lies_under.filter(|_| layer == Layer::L2) {
@@ -179,10 +180,10 @@ impl Vault {
             }
             match moved {
                 Ok(None) => {}
-                Ok(Some((expected, row))) => changes.push(Change::Update { expected, row }),
+                Ok(Some(both)) => moved_rows.push(both),
                 Err(Error::Corrupt { what, .. }) => {
                     walked.refused.push(Finding { row: id, what });
-                    walked.left_under.push(hint.header.parent.chain);
+                    walked.left_under.push(parent.chain);
                 }
                 // Removed since it was found.
                 Err(Error::NotFound) => {}
@@ -191,17 +192,17 @@ impl Vault {
         }
         // What it has met of the chains serves the next step too.
         walked.next = next.map(|next| Cursor { active: cursor.active, ..next });
-        walked.moved = changes.len();
-        Ok(Moved { walked, changes })
+        walked.moved = moved_rows.len();
+        Ok(Moved { walked, rows: moved_rows })
     }
 
     /// Stages what became of a page, with one record.
     #[must_use]
-    pub fn stage_moved(&self, unit: &mut Unit, Moved { walked, changes }: Moved) -> Walked {
-        if let Some(Header { id, parent, .. }) = changes.last().and_then(Change::row).map(|row| &row.header) {
-            unit.record(self.moved_record(unit, *id, *parent));
+    pub fn stage_moved(&self, unit: &mut Unit, Moved { walked, rows }: Moved) -> Walked {
+        if let Some((_, Row { header, .. })) = rows.last() {
+            unit.record(self.moved_record(unit, header.id, header.parent));
         }
-        changes.into_iter().for_each(|change| unit.stage(change));
+        rows.into_iter().for_each(|(before, row)| unit.stage_onto(before, row));
         walked
     }
 
@@ -212,9 +213,9 @@ impl Vault {
     pub(crate) async fn move_now(&self, id: RowId) -> Result<(), Error> {
         for _ in 0..MOVES_MAX {
             let row = self.shelf.existing(id).await?;
-            let Some((expected, row)) = self.move_if_due(&mut Cursor::default(), &row).await? else { return Ok(()) };
+            let Some((before, row)) = self.move_if_due(&mut Cursor::default(), row).await? else { return Ok(()) };
             let (mut unit, parent) = (self.begin(self.system), row.header.parent);
-            unit.stage(Change::Update { expected, row });
+            unit.stage_onto(before, row);
             unit.record(self.moved_record(&unit, id, parent));
             match unit.commit().await {
                 Err(CommitError::Conflict { .. }) => {}
@@ -229,19 +230,17 @@ impl Vault {
         Record { time, session, action, object: Some(id), version: Some(parent.version), generation: None, outcome: Outcome::Success }
     }
 
-    /// The row that a search has found as it is to be, if it does not lie where it should, and the generation that it replaces.
-    async fn move_if_due(&self, cursor: &mut Cursor, hint: &Row) -> Result<Option<(Generation, Row)>, Error> {
+    /// The row that a search has found as it is and as it is to be, if it does not lie where it should.
+    async fn move_if_due(&self, cursor: &mut Cursor, hint: Row) -> Result<Option<(Row, Row)>, Error> {
         if self.target(cursor, &hint.header).await? == Some(hint.header.parent) {
             return Ok(None);
         }
         // What a search returns is believed only if it is what was seen last; else the row itself tells.
-        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
-        let fresh = if is_sound { None } else { Some(self.shelf.existing(hint.header.id).await?) };
-        let row = fresh.as_ref().unwrap_or(hint);
-        match self.target(cursor, &row.header).await? {
-            Some(parent) if parent != row.header.parent => Ok(Some((row.header.generation, self.moved(row, parent).await?))),
-            _ => Ok(None),
-        }
+        let is_sound = self.shelf.registry.check_row(&hint).is_ok() && self.shelf.seen.check(&hint).is_ok();
+        let row = if is_sound { hint } else { self.shelf.existing(hint.header.id).await? };
+        let Some(parent) = self.target(cursor, &row.header).await?.filter(|parent| *parent != row.header.parent) else { return Ok(None) };
+        let moved = self.moved(&row, parent).await?;
+        Ok(Some((row, moved)))
     }
 
     /// Under which version a row is to lie; `None` if nobody says.

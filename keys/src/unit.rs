@@ -12,7 +12,7 @@ use std::task::Poll;
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::{SinkExt, StreamExt};
-use secret::Bytes;
+use secret::{Bytes, scrubbed};
 
 use crate::cache::Cache;
 use crate::entropy::Randomness;
@@ -81,6 +81,8 @@ pub struct Unit {
     audit: Arc<dyn AuditSink>,
     writer: Option<UnitSender>,
     staged: BTreeMap<RowId, Change>,
+    /// Rows that changes replace, as they were read and checked: the writer need not read them again.
+    replaced: BTreeMap<RowId, Row>,
     /// What stood in the stage before each change, oldest first.
     journal: Vec<(RowId, Option<Change>)>,
     records: Vec<Record>,
@@ -127,7 +129,7 @@ impl UnitSender {
     pub(crate) async fn settled(&self) -> Result<(), CommitError> {
         let sealed = || CommitError::Unavailable { what: "the node was sealed meanwhile".to_owned() };
         let (done, outcome) = oneshot::channel();
-        let nothing = Pending { changes: Vec::new(), records: Vec::new(), done };
+        let nothing = Pending { changes: Vec::new(), replaced: BTreeMap::new(), records: Vec::new(), done };
         self.0.clone().send(nothing).await.map_err(|_| sealed())?;
         outcome.await.map_err(|_| sealed())?
     }
@@ -135,6 +137,7 @@ impl UnitSender {
 
 struct Pending {
     changes: Vec<Change>,
+    replaced: BTreeMap<RowId, Row>,
     records: Vec<Record>,
     done: oneshot::Sender<Result<(), CommitError>>,
 }
@@ -148,6 +151,7 @@ impl Unit {
             audit,
             writer,
             staged: BTreeMap::new(),
+            replaced: BTreeMap::new(),
             journal: Vec::new(),
             records: Vec::new(),
             further: Vec::new(),
@@ -229,6 +233,12 @@ impl Unit {
         };
         self.staged.extend(joined.map(|joined| (id, joined)));
         self.journal.push((id, earlier));
+    }
+
+    /// Stages the next generation of a row that was read and checked, and says which it replaces.
+    pub(crate) fn stage_onto(&mut self, before: Row, row: Row) {
+        self.stage(Change::Update { expected: before.header.generation, row });
+        self.replaced.insert(before.header.id, before);
     }
 
     /// Where the stage stands now.
@@ -347,7 +357,7 @@ impl Unit {
             unit.audit.append(&unit.intents).map_err(unrecorded)?;
         }
         let (done, outcome) = oneshot::channel();
-        let pending = Pending { changes: unit.staged.into_values().collect(), records: unit.records, done };
+        let pending = Pending { changes: unit.staged.into_values().collect(), replaced: unit.replaced, records: unit.records, done };
         sender.send(pending).await.map_err(|_| sealed())?;
         outcome.await.map_err(|_| sealed())??;
         Ok(Receipt { streams: unit.streams.into_iter().flatten().collect() })
@@ -539,8 +549,9 @@ impl Writer {
     /// Joins the units whose expectations hold; the others are answered.
     async fn group(&self, pending: Vec<Pending>, inserts: Inserts) -> Group {
         let mut group = Group::default();
-        for unit in pending {
-            match self.admit(&group, &unit.changes, inserts).await {
+        for mut unit in pending {
+            let replaced = std::mem::take(&mut unit.replaced);
+            match self.admit(&group, &unit.changes, replaced, inserts).await {
                 Ok(first) => group.join(unit, first),
                 Err(error) => answer(unit.done, Err(error)),
             }
@@ -549,7 +560,13 @@ impl Writer {
     }
 
     /// Do all expectations of a unit hold on top of the units before it? Returns the rows that it is the first to change.
-    async fn admit(&self, group: &Group, changes: &[Change], inserts: Inserts) -> Result<Vec<(RowId, Option<Row>)>, CommitError> {
+    async fn admit(
+        &self,
+        group: &Group,
+        changes: &[Change],
+        mut replaced: BTreeMap<RowId, Row>,
+        inserts: Inserts,
+    ) -> Result<Vec<(RowId, Option<Row>)>, CommitError> {
         self.parts.audit.ready().map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
         let (mut first, made) = (Vec::new(), made_by(changes));
         for (number, change) in changes.iter().enumerate() {
@@ -558,7 +575,7 @@ impl Writer {
             let is = match group.rows.get(&id) {
                 Some(met) => group.after(met).map(|row| row.header.generation),
                 None => {
-                    let row = self.before(change, inserts).await?;
+                    let row = self.before(change, replaced.remove(&id), inserts).await?;
                     let generation = row.as_ref().map(|row| row.header.generation);
                     first.push((id, row));
                     generation
@@ -592,9 +609,15 @@ impl Writer {
         }
     }
 
-    /// The row that a change meets in the store.
-    async fn before(&self, change: &Change, inserts: Inserts) -> Result<Option<Row>, CommitError> {
+    /// The row that a change meets in the store: the one that its unit says it replaces, unless a newer one was seen. The store refuses the group if
+    /// it holds another, and nobody says what is replaced when the units are looked at again.
+    async fn before(&self, change: &Change, replaced: Option<Row>, inserts: Inserts) -> Result<Option<Row>, CommitError> {
         let shelf = &self.parts.shelf;
+        let is_it =
+            |row: &Row| Some(row.header.generation) == change.expected() && shelf.seen.is_current(row.header.id, row.header.generation);
+        if let Some(row) = replaced.filter(is_it) {
+            return Ok(Some(row));
+        }
         if inserts == Inserts::Tried && change.expected().is_none() && !shelf.seen.knows(change.id()) {
             return Ok(None);
         }
@@ -642,12 +665,10 @@ impl Writer {
                 entry.insert(self.bucket(number).await?);
             }
             let (_, bucket) = touched.get_mut(&number).expect("just inserted");
-            if let Some(row) = before {
-                bucket.subtract(&row_mac(registry.integrity(), row));
-            }
-            if let Some(row) = after {
-                bucket.add(&row_mac(registry.integrity(), row));
-            }
+            scrubbed(|| {
+                before.into_iter().for_each(|row| bucket.subtract(&row_mac(registry.integrity(), row)));
+                after.into_iter().for_each(|row| bucket.add(&row_mac(registry.integrity(), row)));
+            });
         }
         let mut changes = Vec::with_capacity(touched.len());
         for (number, (generation, mut bucket)) in touched {
