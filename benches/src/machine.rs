@@ -29,10 +29,25 @@ pub fn cpu_time(process: Pid) -> anyhow::Result<Duration> {
 pub fn pin(process: Pid, core: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(core)?;
+    run_on(process, &set)
+}
+
+/// Gives all threads of a process every core again.
+///
+/// # Errors
+/// There is no such process.
+pub fn unpin(process: Pid) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    // The kernel leaves out those that this machine has not.
+    (0..CpuSet::count()).try_for_each(|core| set.set(core))?;
+    run_on(process, &set)
+}
+
+fn run_on(process: Pid, set: &CpuSet) -> anyhow::Result<()> {
     for task in fs::read_dir(format!("/proc/{process}/task")).context("the process has ended")? {
         let name = task?.file_name();
         let thread = name.to_str().and_then(|name| name.parse().ok()).context("a thread's number")?;
-        sched_setaffinity(Pid::from_raw(thread), &set)?;
+        sched_setaffinity(Pid::from_raw(thread), set)?;
     }
     Ok(())
 }

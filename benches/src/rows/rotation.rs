@@ -12,7 +12,7 @@ use super::Bench;
 use super::life::line;
 use super::locate::fill;
 use crate::load::{Measured, Script, Side, Turn, alternate};
-use crate::machine::{cpu_time, resident_bytes};
+use crate::machine::{cpu_time, resident_bytes, unpin};
 use crate::product::{Product, Who};
 use crate::requests::{creating, encrypt, succeeding};
 
@@ -55,9 +55,10 @@ fn detail(quiet: &Measured, busy: &Measured) -> String {
     )
 }
 
-/// Walks with nobody else there; what a key costs in CPU, and how long the walk took.
+/// Walks with nobody else there, on all cores; what a key costs in CPU, and how long the walk took.
 async fn idle(bench: &Bench) -> anyhow::Result<(Duration, Duration)> {
     let process = bench.product.process();
+    unpin(process)?;
     let (cpu, began) = (cpu_time(process)?, Instant::now());
     let walk = Walk::begin(&bench.product)?;
     walk.ended().await?;
