@@ -15,8 +15,10 @@ use crate::product::Product;
 /// What the reference does for a request.
 #[derive(Debug, Clone, Copy)]
 pub struct Work {
-    /// Bytes that it encrypts.
+    /// Bytes that it encrypts at a time.
     pub data_bytes: usize,
+    /// How many times.
+    pub items: usize,
     /// Length of its answer in bytes.
     pub answer_bytes: usize,
     /// What it appends and syncs before the answer, in bytes.
@@ -45,7 +47,9 @@ impl Reference {
         for (option, name) in [("--cert", "server.pem"), ("--key", "server.key"), ("--client-ca", "ca.pem")] {
             command.arg(option).arg(product.dir().join("pki").join(name));
         }
-        command.args(["--data-bytes", &work.data_bytes.to_string(), "--answer-bytes", &work.answer_bytes.to_string()]);
+        for (option, number) in [("--data-bytes", work.data_bytes), ("--items", work.items), ("--answer-bytes", work.answer_bytes)] {
+            command.args([option, &number.to_string()]);
+        }
         if let Some(bytes) = work.append_bytes {
             command.arg("--durable").arg(dir.path().join("appended")).args(["--append-bytes", &bytes.to_string()]);
         }

@@ -129,7 +129,8 @@ impl Bench {
     /// The product's scripts against a reference that answers as many bytes to the same request.
     async fn against(&self, case: Case<'_>, scripts: Vec<Box<dyn Script>>) -> anyhow::Result<Compared> {
         let answer_bytes = self.answer_bytes(&case).await?;
-        let work = Work { data_bytes: case.data_bytes, answer_bytes, append_bytes: case.append_bytes, http: case.server.http };
+        let work =
+            Work { data_bytes: case.data_bytes, items: case.items, answer_bytes, append_bytes: case.append_bytes, http: case.server.http };
         let reference = Reference::start(&self.product, work)?;
         let tls = self.product.tls(case.who, false)?;
         let theirs = (0..scripts.len()).map(|_| to_reference(case.sent, answer_bytes)).collect();
@@ -150,6 +151,8 @@ struct Case<'a> {
     who: Who,
     sent: &'a Rc<Sent>,
     data_bytes: usize,
+    /// How many times the reference encrypts as much.
+    items: usize,
     append_bytes: Option<usize>,
 }
 

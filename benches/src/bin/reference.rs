@@ -43,9 +43,12 @@ struct Arguments {
     key: PathBuf,
     #[arg(long)]
     client_ca: PathBuf,
-    /// How many bytes of a request are encrypted.
+    /// How many bytes of a request are encrypted at a time.
     #[arg(long)]
     data_bytes: usize,
+    /// How many times, each under its own IV.
+    #[arg(long, default_value_t = 1)]
+    items: usize,
     /// Length of the answer.
     #[arg(long)]
     answer_bytes: usize,
@@ -64,6 +67,7 @@ struct Arguments {
 struct Server {
     key: LessSafeKey,
     data_bytes: usize,
+    items: usize,
     answer_bytes: usize,
     durable: Option<mpsc::Sender<oneshot::Sender<()>>>,
 }
@@ -81,7 +85,8 @@ async fn main() -> anyhow::Result<()> {
     let (tls, _without_lists) = ServerTls::load(&listener, Arc::new(SystemClock))?;
     let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &[7; 32]).expect("32 bytes"));
     let durable = arguments.durable.map(|path| group_writer(&path, arguments.append_bytes)).transpose()?;
-    let server = Arc::new(Server { key, data_bytes: arguments.data_bytes, answer_bytes: arguments.answer_bytes, durable });
+    let Arguments { data_bytes, items, answer_bytes, .. } = arguments;
+    let server = Arc::new(Server { key, data_bytes, items, answer_bytes, durable });
     let socket = TcpListener::bind(listener.bind).await?;
     let new = arguments.address_file.with_extension("new");
     std::fs::write(&new, socket.local_addr()?.to_string())?;
@@ -166,14 +171,16 @@ impl Server {
         let length = u32::try_from(self.answer_bytes - HEADER_BYTES).expect("answers are below 4 GiB");
         output[4..HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
         // From the frame's end: there the data is.
-        let data = &frame[frame.len() - self.data_bytes.min(frame.len())..];
+        let data = &frame[frame.len() - (self.data_bytes * self.items).min(frame.len())..];
         let room = output.len().min(HEADER_BYTES + data.len());
         let body = &mut output[HEADER_BYTES..room];
         body.copy_from_slice(&data[..body.len()]);
-        let mut iv = [0; IV_BYTES];
-        aws_lc_rs::rand::fill(&mut iv).expect("the system has randomness");
-        let sealed = self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(iv), Aad::empty(), body);
-        let _tag = sealed.expect("a frame is below GCM's limit");
+        for item in body.chunks_mut(self.data_bytes) {
+            let mut iv = [0; IV_BYTES];
+            aws_lc_rs::rand::fill(&mut iv).expect("the system has randomness");
+            let sealed = self.key.seal_in_place_separate_tag(Nonce::assume_unique_for_key(iv), Aad::empty(), item);
+            let _tag = sealed.expect("a frame is below GCM's limit");
+        }
         if let Some(durable) = &self.durable {
             let (done, is_durable) = oneshot::channel();
             durable.send(done).expect("the writer lives as long as the process");

@@ -18,7 +18,14 @@ impl Bench {
         let run = format!("{run}-{}", SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis());
         let sent = Rc::new(create(&[format!("{run}-first")]));
         let scripts = (0..connections).map(|number| creating(format!("{run}-{number}"))).collect();
-        let case = Case { server: self.product.server(), who: Who::Maker, sent: &sent, data_bytes: 64, append_bytes: Some(APPEND_BYTES) };
+        let case = Case {
+            server: self.product.server(),
+            who: Who::Maker,
+            sent: &sent,
+            data_bytes: 64,
+            items: 1,
+            append_bytes: Some(APPEND_BYTES),
+        };
         self.against(case, scripts).await
     }
 }

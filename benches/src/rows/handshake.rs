@@ -24,7 +24,7 @@ use crate::table::{Bound, Line};
 
 pub(super) async fn run(bench: &Bench) -> anyhow::Result<()> {
     let request = Rc::new(one(&DiscoverVersionsRequest::default())).bytes.clone();
-    let work = Work { data_bytes: 64, answer_bytes: 256, append_bytes: None, http: false };
+    let work = Work { data_bytes: 64, items: 1, answer_bytes: 256, append_bytes: None, http: false };
     let reference = Reference::start(&bench.product, work)?;
     let (full, resumed) = (bench.product.tls(Who::User, false)?, bench.product.tls(Who::User, true)?);
     let (classic, classic_resumed) = (bench.product.classic_tls(Who::User, false)?, bench.product.classic_tls(Who::User, true)?);

@@ -26,7 +26,7 @@ pub(super) async fn run(bench: &Bench) -> anyhow::Result<()> {
 async fn line(bench: &Bench, name: &str, sent: Sent) -> anyhow::Result<()> {
     let sent = Rc::new(sent);
     let scripts = (0..CONNECTIONS).map(|_| succeeding(Rc::clone(&sent), 1)).collect();
-    let case = Case { server: bench.product.server(), who: Who::User, sent: &sent, data_bytes: 64, append_bytes: None };
+    let case = Case { server: bench.product.server(), who: Who::User, sent: &sent, data_bytes: 64, items: 1, append_bytes: None };
     let compared = bench.against(case, scripts).await?;
     cpu_line(format!("{name}, {CONNECTIONS} connections"), &compared, 1.6, 1.25).print();
     Ok(())
