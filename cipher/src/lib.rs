@@ -23,6 +23,7 @@ pub mod mode;
 mod padding;
 pub mod pair;
 pub mod rsa;
+mod rsa_padding;
 pub mod selftest;
 pub mod shamir;
 pub mod sign;

@@ -19,7 +19,7 @@ use secret::Bytes;
 
 use crate::Error;
 use crate::key_form;
-use crate::signature::{self, Hash, Message, Scheme};
+use crate::signature::{self, Hash, Message, Pss, Scheme};
 
 /// Fewest bits of an RSA modulus that are taken.
 pub const RSA_BITS_MIN: u32 = 2048;
@@ -164,7 +164,7 @@ pub fn generate(kind: PairKind) -> Result<Pair, Error> {
 /// Does the one half verify what the other signs?
 fn check(kind: PairKind, pair: &Pair) -> Result<(), Error> {
     let scheme = match kind {
-        PairKind::Rsa { .. } => Scheme::Pss(Hash::Sha256),
+        PairKind::Rsa { .. } => Scheme::Pss(Pss::usual(Hash::Sha256)),
         PairKind::Ec(curve) => Scheme::Ecdsa(curve, curve.hash()),
     };
     let message = Message::Data(b"strongroom pairwise consistency test");

@@ -1,6 +1,6 @@
 //! Signatures of RSA and ECDSA (RFC 8017, FIPS 186-5), by keys as [`crate::pair`] stores them.
 //!
-//! An RSA signature is as long as the modulus; one of ECDSA is an Ecdsa-Sig-Value in DER (RFC 3279, 2.2.3). The salt of PSS is as long as the hash.
+//! An RSA signature is as long as the modulus; one of ECDSA is an Ecdsa-Sig-Value in DER (RFC 3279, 2.2.3).
 
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::rsa::KeyPair as RsaPair;
@@ -13,8 +13,9 @@ use aws_lc_rs::signature::{
     RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, UnparsedPublicKey, VerificationAlgorithm,
 };
 
-use crate::Error;
 use crate::pair::Curve;
+use crate::rsa::{self, PaddingHash};
+use crate::{Error, key_form, rsa_padding};
 
 /// A hash function of SHA-2 (FIPS 180-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -32,10 +33,21 @@ pub enum Hash {
 pub enum Scheme {
     /// RSASSA-PKCS1-v1_5.
     Pkcs1(Hash),
-    /// RSASSA-PSS with MGF1 of the same hash.
-    Pss(Hash),
+    /// RSASSA-PSS.
+    Pss(Pss),
     /// ECDSA on this curve.
     Ecdsa(Curve, Hash),
+}
+
+/// The parameters of RSASSA-PSS (RFC 8017, 8.1); its trailer has one byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pss {
+    /// Of the message.
+    pub hash: Hash,
+    /// Of MGF1.
+    pub mask: PaddingHash,
+    /// Length of the salt.
+    pub salt_bytes: usize,
 }
 
 /// What is signed.
@@ -64,6 +76,31 @@ impl Hash {
             Self::Sha384 => &digest::SHA384,
             Self::Sha512 => &digest::SHA512,
         }
+    }
+}
+
+impl From<Hash> for PaddingHash {
+    fn from(hash: Hash) -> Self {
+        match hash {
+            Hash::Sha256 => Self::Sha256,
+            Hash::Sha384 => Self::Sha384,
+            Hash::Sha512 => Self::Sha512,
+        }
+    }
+}
+
+impl Pss {
+    /// As nearly all use it: one hash function in both places, and a salt as long as it.
+    #[must_use]
+    pub fn usual(hash: Hash) -> Self {
+        Self { hash, mask: hash.into(), salt_bytes: hash.bytes() }
+    }
+
+    /// Most bytes of salt that have room under a modulus of so many bits, beside this hash.
+    #[must_use]
+    pub fn salt_bytes_max(hash: Hash, modulus_bits: u32) -> usize {
+        let padded_bytes = modulus_bits.saturating_sub(1).div_ceil(8);
+        usize::try_from(padded_bytes).map_or(0, |bytes| bytes.saturating_sub(hash.bytes() + 2))
     }
 }
 
@@ -96,7 +133,15 @@ impl Scheme {
 
     fn hash(self) -> Hash {
         match self {
-            Self::Pkcs1(hash) | Self::Pss(hash) | Self::Ecdsa(_, hash) => hash,
+            Self::Pkcs1(hash) | Self::Pss(Pss { hash, .. }) | Self::Ecdsa(_, hash) => hash,
+        }
+    }
+
+    /// What aws-lc-rs does not offer.
+    fn unusual(self) -> Option<Pss> {
+        match self {
+            Self::Pss(pss) if pss != Pss::usual(pss.hash) => Some(pss),
+            Self::Pss(_) | Self::Pkcs1(_) | Self::Ecdsa(..) => None,
         }
     }
 
@@ -105,9 +150,9 @@ impl Scheme {
             Self::Pkcs1(Hash::Sha256) => &RSA_PKCS1_2048_8192_SHA256,
             Self::Pkcs1(Hash::Sha384) => &RSA_PKCS1_2048_8192_SHA384,
             Self::Pkcs1(Hash::Sha512) => &RSA_PKCS1_2048_8192_SHA512,
-            Self::Pss(Hash::Sha256) => &RSA_PSS_2048_8192_SHA256,
-            Self::Pss(Hash::Sha384) => &RSA_PSS_2048_8192_SHA384,
-            Self::Pss(Hash::Sha512) => &RSA_PSS_2048_8192_SHA512,
+            Self::Pss(Pss { hash: Hash::Sha256, .. }) => &RSA_PSS_2048_8192_SHA256,
+            Self::Pss(Pss { hash: Hash::Sha384, .. }) => &RSA_PSS_2048_8192_SHA384,
+            Self::Pss(Pss { hash: Hash::Sha512, .. }) => &RSA_PSS_2048_8192_SHA512,
             Self::Ecdsa(Curve::P256, Hash::Sha256) => &ECDSA_P256_SHA256_ASN1,
             Self::Ecdsa(Curve::P256, Hash::Sha384) => &ECDSA_P256_SHA384_ASN1,
             Self::Ecdsa(Curve::P256, Hash::Sha512) => &ECDSA_P256_SHA512_ASN1,
@@ -137,9 +182,9 @@ fn rsa_signing(scheme: Scheme) -> Option<&'static dyn RsaEncoding> {
         Scheme::Pkcs1(Hash::Sha256) => Some(&RSA_PKCS1_SHA256),
         Scheme::Pkcs1(Hash::Sha384) => Some(&RSA_PKCS1_SHA384),
         Scheme::Pkcs1(Hash::Sha512) => Some(&RSA_PKCS1_SHA512),
-        Scheme::Pss(Hash::Sha256) => Some(&RSA_PSS_SHA256),
-        Scheme::Pss(Hash::Sha384) => Some(&RSA_PSS_SHA384),
-        Scheme::Pss(Hash::Sha512) => Some(&RSA_PSS_SHA512),
+        Scheme::Pss(Pss { hash: Hash::Sha256, .. }) => Some(&RSA_PSS_SHA256),
+        Scheme::Pss(Pss { hash: Hash::Sha384, .. }) => Some(&RSA_PSS_SHA384),
+        Scheme::Pss(Pss { hash: Hash::Sha512, .. }) => Some(&RSA_PSS_SHA512),
         Scheme::Ecdsa(..) => None,
     }
 }
@@ -157,6 +202,11 @@ pub fn sign(scheme: Scheme, private: &[u8], message: Message<'_>, out: &mut Vec<
         let signature = pair.sign_digest(&message.digest(hash)?).map_err(|_| Error::Refused)?;
         out.extend_from_slice(signature.as_ref());
         return Ok(());
+    }
+    if let Some(pss) = scheme.unusual() {
+        let digest = message.digest(pss.hash)?;
+        let bytes = rsa::modulus_bytes(key_form::kind_of_private(private).map_err(|_| Error::Refused)?)?;
+        return rsa::append(out, bytes, |room| rsa_padding::sign_pss(pss, private, digest.as_ref(), room));
     }
     let encoding = rsa_signing(scheme).ok_or(Error::Refused)?;
     let pair = RsaPair::from_der(private).map_err(|_| Error::Refused)?;
@@ -177,6 +227,10 @@ pub fn sign(scheme: Scheme, private: &[u8], message: Message<'_>, out: &mut Vec<
 /// # Errors
 /// [`Error::WrongLength`] for a digest; [`Error::Refused`] if the signature does not verify, or the key is of another kind.
 pub fn verify(scheme: Scheme, public: &[u8], message: Message<'_>, signature: &[u8]) -> Result<(), Error> {
+    if let Some(pss) = scheme.unusual() {
+        let digest = message.digest(pss.hash)?;
+        return rsa_padding::verify_pss(pss, public, digest.as_ref(), signature).map_err(|_| Error::Refused);
+    }
     let key = UnparsedPublicKey::new(scheme.verifying(), public);
     let verdict = match message {
         Message::Data(data) => key.verify(data, signature),
@@ -224,18 +278,57 @@ mod tests {
                 check(Scheme::Ecdsa(curve, hash), PairKind::Ec(curve));
             }
             check(Scheme::Pkcs1(hash), PairKind::Rsa { bits: 2048 });
-            check(Scheme::Pss(hash), PairKind::Rsa { bits: 2048 });
+            let usual = Pss::usual(hash);
+            let longest = Pss::salt_bytes_max(hash, 2048);
+            for pss in
+                [usual, Pss { mask: PaddingHash::Sha1, ..usual }, Pss { salt_bytes: 0, ..usual }, Pss { salt_bytes: longest, ..usual }]
+            {
+                check(Scheme::Pss(pss), PairKind::Rsa { bits: 2048 });
+            }
         }
     }
 
     #[test]
     fn a_key_of_another_kind_is_refused() {
         let pair = generate(PairKind::Ec(Curve::P256)).expect("the generator works");
-        for scheme in [Scheme::Pss(Hash::Sha256), Scheme::Pkcs1(Hash::Sha256), Scheme::Ecdsa(Curve::P384, Hash::Sha384)] {
+        let salted = Pss { salt_bytes: 20, ..Pss::usual(Hash::Sha256) };
+        let other = Scheme::Ecdsa(Curve::P384, Hash::Sha384);
+        for scheme in [Scheme::Pss(Pss::usual(Hash::Sha256)), Scheme::Pss(salted), Scheme::Pkcs1(Hash::Sha256), other] {
             let mut out = Vec::new();
             let signed = pair.private.expose(|private| sign(scheme, private, Message::Data(b""), &mut out));
             assert_eq!((signed, out), (Err(Error::Refused), vec![]), "{scheme:?}");
             assert_eq!(pair.public.expose(|public| verify(scheme, public, Message::Data(b""), &[])), Err(Error::Refused));
         }
+    }
+
+    #[test]
+    fn a_salt_of_another_length_or_another_mask_is_another_scheme() {
+        let pair = generate(PairKind::Rsa { bits: 2048 }).expect("the generator works");
+        let (usual, message) = (Pss::usual(Hash::Sha256), Message::Data(b"what is signed"));
+        let ways = [usual, Pss { mask: PaddingHash::Sha1, ..usual }, Pss { salt_bytes: 222, ..usual }, Pss { salt_bytes: 0, ..usual }];
+        for signed in ways {
+            let mut signature = Vec::new();
+            pair.private.expose(|key| sign(Scheme::Pss(signed), key, message, &mut signature)).expect("the salt fits");
+            for asked in ways {
+                let verdict = pair.public.expose(|key| verify(Scheme::Pss(asked), key, message, &signature));
+                assert_eq!(verdict.is_ok(), signed == asked, "{signed:?} {asked:?}");
+            }
+        }
+        let mut out = vec![7];
+        let long = Scheme::Pss(Pss { salt_bytes: 223, ..usual });
+        assert_eq!(pair.private.expose(|key| sign(long, key, message, &mut out)), Err(Error::Refused));
+        assert_eq!(out, [7]);
+    }
+
+    /// RFC 8017, 9.1.1: the encoding is one bit shorter than the modulus, so 2049 bits have no more room than 2048.
+    #[test]
+    fn the_longest_salt_is_what_the_encoding_leaves() {
+        let check = |hash, bits, expected| assert_eq!(Pss::salt_bytes_max(hash, bits), expected, "{hash:?} {bits}");
+        check(Hash::Sha256, 2048, 222);
+        check(Hash::Sha256, 2049, 222);
+        check(Hash::Sha256, 2050, 223);
+        check(Hash::Sha512, 2048, 190);
+        check(Hash::Sha384, 4096, 462);
+        check(Hash::Sha512, 0, 0);
     }
 }

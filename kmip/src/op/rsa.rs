@@ -1,7 +1,7 @@
 //! Encrypt and Decrypt, 4.29 and 4.30, with RSA: data of a few bytes under the halves of a pair.
 
 use cipher::pair::PairKind;
-use cipher::rsa::{self, Encryption, OaepHash};
+use cipher::rsa::{self, Encryption, PaddingHash};
 use keys::policy::verb;
 use keys::row::{Header, ObjectType};
 use keys::usage::Protected;
@@ -126,7 +126,7 @@ impl Wanted {
             return Err(Failure::field("Block Cipher Mode: RSA has none"));
         }
         let how = match asked.padding_method {
-            Some(PaddingMethod::Oaep) => Encryption::Oaep(oaep_hash(asked, version)?),
+            Some(PaddingMethod::Oaep) => oaep(asked, version)?,
             Some(PaddingMethod::Pkcs1V1_5) => Encryption::Pkcs1,
             _ => return Err(Failure::field("Padding Method: RSA encrypts with OAEP or PKCS1 v1.5, name one")),
         };
@@ -134,23 +134,30 @@ impl Wanted {
     }
 }
 
-/// MGF1 has a hash of its own by the standard; the library that does the arithmetic has the same one in both places.
-fn oaep_hash(asked: &CryptographicParameters<'_>, version: ProtocolVersion) -> Result<OaepHash, Failure> {
+fn oaep(asked: &CryptographicParameters<'_>, version: ProtocolVersion) -> Result<Encryption, Failure> {
     let hash = asked.hashing_algorithm.unwrap_or(HashingAlgorithm::Sha1);
     // Table 65; before 1.4 there was no way to say it, and clients meant the same.
     let usual = if version < ProtocolVersion::V1_4 { hash } else { HashingAlgorithm::Sha1 };
     if asked.mask_generator.is_some_and(|generator| generator != MaskGenerator::Mgf1) {
         return Err(Failure::unsupported("Mask Generator: MGF1 is offered"));
     }
-    if asked.mask_generator_hash.unwrap_or(usual) != hash {
-        let message = "Mask Generator Hashing Algorithm: the same as Hashing Algorithm is offered; without it, SHA-1 is meant";
-        return Err(Failure::unsupported(message));
-    }
-    match hash {
-        HashingAlgorithm::Sha1 => Ok(OaepHash::Sha1),
-        HashingAlgorithm::Sha256 => Ok(OaepHash::Sha256),
-        HashingAlgorithm::Sha384 => Ok(OaepHash::Sha384),
-        HashingAlgorithm::Sha512 => Ok(OaepHash::Sha512),
-        _ => Err(Failure::unsupported("Hashing Algorithm: OAEP is offered with SHA-1, SHA-256, SHA-384 and SHA-512")),
+    let offered = "Hashing Algorithm: OAEP is offered with SHA-1, SHA-256, SHA-384 and SHA-512";
+    let hash = padding_hash(hash).ok_or_else(|| Failure::unsupported(offered))?;
+    Ok(Encryption::Oaep { hash, mask: mask(asked.mask_generator_hash.unwrap_or(usual))? })
+}
+
+/// The hash of MGF1, in OAEP and in PSS.
+pub(super) fn mask(asked: HashingAlgorithm) -> Result<PaddingHash, Failure> {
+    let offered = "Mask Generator Hashing Algorithm: MGF1 is offered with SHA-1, SHA-256, SHA-384 and SHA-512";
+    padding_hash(asked).ok_or_else(|| Failure::unsupported(offered))
+}
+
+fn padding_hash(asked: HashingAlgorithm) -> Option<PaddingHash> {
+    match asked {
+        HashingAlgorithm::Sha1 => Some(PaddingHash::Sha1),
+        HashingAlgorithm::Sha256 => Some(PaddingHash::Sha256),
+        HashingAlgorithm::Sha384 => Some(PaddingHash::Sha384),
+        HashingAlgorithm::Sha512 => Some(PaddingHash::Sha512),
+        _ => None,
     }
 }

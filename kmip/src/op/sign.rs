@@ -1,7 +1,7 @@
 //! Sign and Signature Verify, 4.31 and 4.32: data, or its digest, under a key of a pair.
 
 use cipher::pair::PairKind;
-use cipher::signature::{self, Hash, Message, Scheme};
+use cipher::signature::{self, Hash, Message, Pss, Scheme};
 use keys::policy::{Verb, verb};
 use keys::row::ObjectType;
 use keys::usage::Protected;
@@ -12,6 +12,7 @@ use crate::enums::{DigitalSignatureAlgorithm, HashingAlgorithm, MaskGenerator, P
 use crate::failure::Failure;
 use crate::half;
 use crate::object::CryptographicParameters;
+use crate::op::rsa;
 use crate::part::not_under_way;
 use crate::payload::{SignRequest, SignatureVerifyRequest};
 use crate::schema::Encode;
@@ -137,9 +138,6 @@ fn asked_scheme(asked: &CryptographicParameters<'_>, kind: PairKind) -> Result<O
         }
         (named, asked) => named.or(asked).ok_or_else(|| Failure::field("Hashing Algorithm is missing"))?,
     };
-    if way == Way::Pss {
-        must_be_usual(asked, hash)?;
-    }
     let hash = match hash {
         HashingAlgorithm::Sha1 => return Ok(None),
         HashingAlgorithm::Sha256 => Hash::Sha256,
@@ -148,7 +146,7 @@ fn asked_scheme(asked: &CryptographicParameters<'_>, kind: PairKind) -> Result<O
         _ => return Err(Failure::unsupported("Hashing Algorithm: SHA-256, SHA-384 and SHA-512 are offered")),
     };
     Ok(Some(match (way, kind) {
-        (Way::Pss, _) => Scheme::Pss(hash),
+        (Way::Pss, _) => Scheme::Pss(pss(asked, hash, kind.bits())?),
         (_, PairKind::Ec(curve)) => Scheme::Ecdsa(curve, hash),
         (_, PairKind::Rsa { .. }) => Scheme::Pkcs1(hash),
     }))
@@ -182,27 +180,20 @@ fn named(algorithm: DigitalSignatureAlgorithm) -> Result<(Way, Option<HashingAlg
     Ok((way, Some(hash)))
 }
 
-/// The parameters of PSS that all use: MGF1 of the same hash, a salt as long as it, the trailer of one byte.
-fn must_be_usual(asked: &CryptographicParameters<'_>, hash: HashingAlgorithm) -> Result<(), Failure> {
-    let bytes = match hash {
-        HashingAlgorithm::Sha256 => 32,
-        HashingAlgorithm::Sha384 => 48,
-        HashingAlgorithm::Sha512 => 64,
-        _ => return Ok(()),
-    };
+/// What is left out is what all use: MGF1 of the same hash, a salt as long as it, the trailer of one byte. By Table 65 the hash of MGF1 would be
+/// SHA-1, but the published cases (CS-AC-M-1 and -2) leave it out and mean the one of the signature; then the salt of that table comes out the same.
+fn pss(asked: &CryptographicParameters<'_>, hash: Hash, modulus_bits: u32) -> Result<Pss, Failure> {
     if asked.mask_generator.is_some_and(|generator| generator != MaskGenerator::Mgf1) {
         return Err(Failure::unsupported("Mask Generator: MGF1 is offered"));
-    }
-    if asked.mask_generator_hash.is_some_and(|mask_hash| mask_hash != hash) {
-        return Err(Failure::unsupported("Mask Generator Hashing Algorithm: the one of the signature is offered"));
-    }
-    if asked.salt_length.is_some_and(|salt| salt != bytes) {
-        return Err(Failure::unsupported("Salt Length: as many bytes as the hash has are offered"));
     }
     if asked.trailer_field.is_some_and(|trailer| trailer != 1) {
         return Err(Failure::unsupported("Trailer Field: 1 is offered"));
     }
-    Ok(())
+    let mask = asked.mask_generator_hash.map_or(Ok(hash.into()), rsa::mask)?;
+    let most = Pss::salt_bytes_max(hash, modulus_bits);
+    let salt_bytes = asked.salt_length.map_or(Some(mask.bytes()), |asked| usize::try_from(asked).ok().filter(|bytes| *bytes <= most));
+    let no_room = || Failure::field(format!("Salt Length: this key has room for 0 to {most} bytes beside this hash"));
+    Ok(Pss { hash, mask, salt_bytes: salt_bytes.ok_or_else(no_room)? })
 }
 
 fn not_signed(error: cipher::Error) -> Failure {

@@ -275,6 +275,10 @@ fn each_way_to_sign_verifies_whole_and_by_its_digest_and_in_no_other_way() {
                 pss(),
                 pss_with(H::Sha384),
                 pss_with(H::Sha512),
+                Parameters { salt_length: Some(0), ..pss() },
+                Parameters { salt_length: Some(222), ..pss() },
+                Parameters { salt_length: Some(32), mask_generator_hash: Some(H::Sha1), ..pss() },
+                Parameters { mask_generator_hash: Some(H::Sha512), ..pss() },
             ],
         ),
         (PairKind::Ec(Curve::P256), vec![ecdsa(H::Sha256)]),
@@ -286,7 +290,7 @@ fn each_way_to_sign_verifies_whole_and_by_its_digest_and_in_no_other_way() {
         for (place, way) in ways.iter().enumerate() {
             let signature = sign(&mut service, V1_4, &signing(&private, way, b"text")).expect("it is offered");
             for (other_place, other) in ways.iter().enumerate() {
-                let verdict = verify(&mut service, V1_2, &judging(&public, other, b"text", &signature));
+                let verdict = verify(&mut service, V1_4, &judging(&public, other, b"text", &signature));
                 assert_eq!(verdict, if place == other_place { VALID } else { INVALID }, "{kind:?} {way:?} {other:?}");
             }
         }
@@ -348,8 +352,16 @@ fn what_cannot_be_signed_or_judged_is_refused_for_its_reason() {
             Parameters { padding_method: Some(PaddingMethod::Pss), ..by_name(D::Sha256WithRsaEncryptionPkcs1V1_5) },
             R::InvalidField,
         ),
-        ("another salt", &rsa, Parameters { salt_length: Some(20), ..pss() }, R::FeatureNotSupported),
-        ("another mask hash", &rsa, Parameters { mask_generator_hash: Some(H::Sha1), ..pss() }, R::FeatureNotSupported),
+        ("a salt without room", &rsa, Parameters { salt_length: Some(223), ..pss() }, R::InvalidField),
+        ("a salt without room for SHA-512", &rsa, Parameters { salt_length: Some(191), ..rsa_with(H::Sha512) }, R::InvalidField),
+        ("a negative salt", &rsa, Parameters { salt_length: Some(-1), ..pss() }, R::InvalidField),
+        (
+            "an unknown mask",
+            &rsa,
+            Parameters { mask_generator: Some(MaskGenerator::Extension(0x8000_0001)), ..pss() },
+            R::FeatureNotSupported,
+        ),
+        ("a mask of SHA-224", &rsa, Parameters { mask_generator_hash: Some(H::Sha224), ..pss() }, R::FeatureNotSupported),
         ("another trailer", &rsa, Parameters { trailer_field: Some(2), ..pss() }, R::FeatureNotSupported),
         ("RSA with EC", &ec, by_name(D::Sha256WithRsaEncryptionPkcs1V1_5), R::InvalidField),
         ("PSS with EC", &ec, pss(), R::InvalidField),
@@ -443,7 +455,9 @@ fn rsa_encrypts_with_the_one_half_and_decrypts_with_the_other() {
     let [private, public] = active(&mut service, RSA);
     let pkcs1 = Parameters { padding_method: Some(PaddingMethod::Pkcs1V1_5), ..Parameters::default() };
     let labelled = Parameters { p_source: Some(ByteString(b"label")), ..oaep(H::Sha256) };
-    let ways = [oaep(H::Sha1), oaep(H::Sha256), oaep(H::Sha384), oaep(H::Sha512), labelled, pkcs1.clone()];
+    let mixed = Parameters { mask_generator_hash: Some(H::Sha256), ..oaep(H::Sha384) };
+    let labelled_mixed = Parameters { p_source: Some(ByteString(b"label")), ..mixed.clone() };
+    let ways = [oaep(H::Sha1), oaep(H::Sha256), oaep(H::Sha384), oaep(H::Sha512), labelled, pkcs1.clone(), mixed.clone(), labelled_mixed];
     for (place, way) in ways.iter().enumerate() {
         let sealed = seal(&mut service, V1_4, &public, way, b"secret").expect("it is offered");
         assert_eq!(sealed.len(), 256);
@@ -465,17 +479,21 @@ fn rsa_encrypts_with_the_one_half_and_decrypts_with_the_other() {
             assert_eq!(told(&mut service, wrong), refused);
         }
     }
-    // Before 1.4 there was one hash for both; in 1.4 the one of MGF1 is SHA-1 if nobody says so, and the library has no two.
+    // Before 1.4 there was one hash for both; in 1.4 the one of MGF1 is SHA-1 if nobody says so.
     let short = Parameters { mask_generator_hash: None, ..oaep(H::Sha256) };
     let sealed = seal(&mut service, V1_2, &public, &short, b"secret").expect("it is meant for both");
     assert_eq!(unseal(&mut service, V1_4, &private, &oaep(H::Sha256), &sealed), Ok(b"secret".to_vec()));
+    let sealed = seal(&mut service, V1_4, &public, &short, b"secret").expect("it is meant for the label alone");
+    let told = Parameters { mask_generator_hash: Some(H::Sha1), ..short.clone() };
+    assert_eq!(unseal(&mut service, V1_4, &private, &told, &sealed), Ok(b"secret".to_vec()));
+    assert_eq!(why(unseal(&mut service, V1_2, &private, &short, &sealed)), R::CryptographicFailure);
     let plain = Parameters { padding_method: Some(PaddingMethod::Oaep), ..Parameters::default() };
     let sealed = seal(&mut service, V1_4, &public, &plain, b"secret").expect("SHA-1 for both");
     assert_eq!(unseal(&mut service, V1_4, &private, &oaep(H::Sha1), &sealed), Ok(b"secret".to_vec()));
     let [ec, ec_public] = active(&mut service, PairKind::Ec(Curve::P256));
     let cases = [
-        ("mixed hashes", &public, short, R::FeatureNotSupported),
         ("SHA-224", &public, oaep(H::Sha224), R::FeatureNotSupported),
+        ("a mask of SHA-224", &public, Parameters { mask_generator_hash: Some(H::Sha224), ..oaep(H::Sha256) }, R::FeatureNotSupported),
         ("no padding", &public, Parameters::default(), R::InvalidField),
         ("PSS", &public, pss(), R::InvalidField),
         ("a block mode", &public, Parameters { block_cipher_mode: Some(BlockCipherMode::Cbc), ..pkcs1.clone() }, R::InvalidField),
@@ -490,6 +508,8 @@ fn rsa_encrypts_with_the_one_half_and_decrypts_with_the_other() {
     assert_eq!(why(unseal(&mut service, V1_4, &ec, &pkcs1, &[0; 256])), R::InvalidField, "a scalar");
     assert_eq!(why(seal(&mut service, V1_4, &public, &oaep(H::Sha256), &[7; 191])), R::InvalidField, "one byte too long");
     assert!(seal(&mut service, V1_4, &public, &oaep(H::Sha256), &[7; 190]).is_ok());
+    assert_eq!(why(seal(&mut service, V1_4, &public, &mixed, &[7; 159])), R::InvalidField, "the hash of the label counts");
+    assert!(seal(&mut service, V1_4, &public, &mixed, &[7; 158]).is_ok());
     let with_iv = EncryptRequest {
         unique_identifier: Some(&public),
         cryptographic_parameters: Some(pkcs1),
