@@ -46,7 +46,7 @@ pub(crate) fn add(view: &View, attribute: &Attribute<'_>, now: Time) -> Result<C
     }
     let is_counted = matches!(value, AttributeValue::UsageLimits(_));
     if !instance::is_supported(value) || is_counted && view.header.id.layer != Layer::L4 {
-        return Err(denied(name, "a symmetric key of a core has no such attribute"));
+        return Err(denied(name, "no object here has such an attribute"));
     }
     if let Some(row) = row {
         must_be_changeable(row, view, now)?;

@@ -127,7 +127,10 @@ pub(crate) fn put(attributes: &mut Attributes, index: u32, value: &AttributeValu
             return Err(Failure::field("Link: only Re-key links a key to its replacement"));
         }
         value if is_supported(value) => keep(&mut attributes.others, index, value)?,
-        other => return Err(Failure::field(format!("{}: a symmetric key of a core has no such attribute", other.name()))),
+        AttributeValue::RandomNumberGenerator(_) => {
+            return Err(Failure::field("Random Number Generator: keys are made by the system's, which is Unspecified; leave it out"));
+        }
+        other => return Err(Failure::field(format!("{}: no object here has such an attribute; leave it out", other.name()))),
     }
     Ok(())
 }

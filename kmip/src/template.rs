@@ -189,6 +189,7 @@ pub(crate) fn change(template: &TemplateAttribute<'_>, attributes: &mut Attribut
             AttributeValue::CryptographicUsageMask(mask) if mask.0.cast_unsigned() == attributes.usage_mask => continue,
             AttributeValue::CryptographicUsageMask(_) => return Err(copied("Cryptographic Usage Mask")),
             AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => continue,
+            AttributeValue::RandomNumberGenerator(asked) if *asked == GENERATOR => continue,
             _ => {}
         }
         let name = value.name();
@@ -249,6 +250,8 @@ impl Draft {
             AttributeValue::CryptographicUsageMask(mask) => self.mask = Some(*mask),
             AttributeValue::CryptographicDomainParameters(domain) => self.domain = Some(*domain),
             AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => {}
+            // The server's to note; who names the one that there is gets it.
+            AttributeValue::RandomNumberGenerator(asked) if *asked == GENERATOR => {}
             AttributeValue::Fresh(false) => return Err(Failure::field("Fresh: a new key has not been served to anybody")),
             other => {
                 let index = if is_single(other) { 0 } else { instance::next_index(&self.attributes, other.name()) };
@@ -375,7 +378,8 @@ pub(crate) fn note_making(attributes: &mut Attributes, template: &TemplateAttrib
     let date = AttributeValue::OriginalCreationDate(DateTime(now.seconds()));
     for value in [date, AttributeValue::RandomNumberGenerator(GENERATOR)] {
         // A client may have its own date.
-        if !template.attributes.iter().any(|attribute| attribute.value.name() == value.name()) {
+        let may_be_own = matches!(value, AttributeValue::OriginalCreationDate(_));
+        if !may_be_own || !template.attributes.iter().any(|attribute| attribute.value.name() == value.name()) {
             attributes.others.retain(|other| other.name != value.name());
             attributes.others.push(Other { name: value.name().to_owned(), index: 0, value: instance::encoded(&value) });
         }

@@ -59,6 +59,10 @@ pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>
         None => (None, None),
     };
     let base: Named<'_, verb::DeriveKey> = context.object(Some(key)).await?;
+    // The bytes of any other object are a form of writing it down, and not a key.
+    if ![ObjectType::SymmetricKey.number(), ObjectType::SecretData.number()].contains(&base.header.object_type.0) {
+        return Err(Failure::field("Unique Identifier: the derivation key is a Symmetric Key or Secret Data"));
+    }
     let job = Job { method: request.derivation_method, parameters, has_data_object: data.is_some() };
     let given = parameters.derivation_data.map_or(&[][..], |data| data.0);
     let bytes = usize::try_from(bits / 8).expect("a few thousand");

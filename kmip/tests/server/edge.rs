@@ -208,7 +208,15 @@ fn a_key_that_is_made_says_when_and_by_which_generator_and_one_that_is_brought_d
     let asked = [&wish[..], &[AttributeValue::RandomNumberGenerator(other)]].concat();
     let failed = service.create(V1_4, &asked).expect_err("it is not ours");
     assert_eq!(failed.reason, R::InvalidField);
-    assert!(failed.message.starts_with("Random Number Generator"), "{}", failed.message);
+    assert!(failed.message.starts_with("Random Number Generator: keys are made by the system's"), "{}", failed.message);
+    // Whoever names the one that there is gets it, and is told so: such a request was refused once.
+    let asked = [&wish[..], &[AttributeValue::RandomNumberGenerator(unspecified())]].concat();
+    let named = service.create(V1_4, &asked).expect("it is ours");
+    assert_eq!(generator(&mut service, V1_4, &named), generator(&mut service, V1_4, &made));
+    let again = TemplateAttribute { names: vec![], attributes: vec![bare(AttributeValue::RandomNumberGenerator(unspecified()))] };
+    let again = ReKeyRequest { unique_identifier: Some(&named), offset: None, template_attribute: Some(again) };
+    let again = service.call(V1_4, &again, |answer| answer.unique_identifier.to_owned()).expect("it is replaced");
+    assert_eq!(generator(&mut service, V1_4, &again), generator(&mut service, V1_4, &made));
 }
 
 fn unspecified() -> RngParameters {

@@ -227,6 +227,29 @@ fn what_cannot_be_derived_or_not_from_that_is_refused_and_leaves_nothing() {
     let aes = base(&mut service, Some(CryptographicAlgorithm::Aes), KEY, &[mask(DERIVES | 12)]);
     let unfit = base(&mut service, Some(CryptographicAlgorithm::Aes), KEY, &[mask(12)]);
     let data = base(&mut service, None, DATA, &[mask(DERIVES)]);
+    // What a certificate or a half of a pair is written as was taken for a key once.
+    let [private, public] = crate::pairs::halves();
+    let block = |key_format_type, bytes| KeyBlock {
+        key_format_type,
+        key_compression_type: None,
+        key_value: Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(bytes)), attributes: vec![] })),
+        cryptographic_algorithm: None,
+        cryptographic_length: None,
+        key_wrapping_data: None,
+    };
+    let der = crate::pairs::certificate();
+    let no_keys = [
+        ManagedObject::PrivateKey(PrivateKey { key_block: block(KeyFormatType::Pkcs8, &private) }),
+        ManagedObject::PublicKey(PublicKey { key_block: block(KeyFormatType::X509, &public) }),
+        ManagedObject::Certificate(Certificate { certificate_type: CertificateType::X509, certificate_value: ByteString(&der) }),
+    ];
+    let no_keys = no_keys.map(|object| {
+        let template_attribute = TemplateAttribute { names: vec![], attributes: vec![bare(mask(DERIVES))] };
+        let request = RegisterRequest { object_type: object.object_type(), template_attribute, object };
+        let id = service.call(V1_4, &request, |answer| answer.unique_identifier.to_owned()).expect("it is kept");
+        service.activate(&id).expect("it is new");
+        id
+    });
     let sha_1 = || with_data(hashing(HashingAlgorithm::Sha1));
     let sha_256 = || with_data(hashing(HashingAlgorithm::Sha256));
     let without = |parameters: DerivationParameters<'static>| DerivationParameters { derivation_data: None, ..parameters };
@@ -262,6 +285,9 @@ fn what_cannot_be_derived_or_not_from_that_is_refused_and_leaves_nothing() {
         (vec![&*aes], M::Nist800_108Dpi, sha_256(), None, R::InvalidField),
         // Objects that are not for it.
         (vec![&*unfit], M::Hmac, sha_256(), None, R::InvalidField),
+        (vec![&*no_keys[0]], M::Hmac, sha_256(), None, R::InvalidField),
+        (vec![&*no_keys[1]], M::Hash, without(sha_256()), None, R::InvalidField),
+        (vec![&*no_keys[2]], M::Hmac, sha_256(), None, R::InvalidField),
         (vec![&*aes, &*unfit], M::Hmac, without(sha_256()), None, R::InvalidField),
         (vec![&*aes, &*aes], M::Hmac, without(sha_256()), None, R::InvalidField),
         (vec![&*aes, &*data, &*data], M::Hmac, without(sha_256()), None, R::InvalidField),

@@ -749,7 +749,16 @@ fn a_key_that_is_none_or_not_what_is_said_of_it_is_not_registered() {
 /// Made with OpenSSL: P-256, signed by itself with ECDSA and SHA-256, CN=strongroom test, serial number 0x5EC1, one name in Subject Alternative Name.
 const CERTIFICATE: &str = include_str!("certificate.txt");
 
-fn certificate() -> Vec<u8> {
+/// The halves of a new pair on P-256, as PKCS#8 and as X.509.
+pub(crate) fn halves() -> [Vec<u8>; 2] {
+    let pair = generate(PairKind::Ec(Curve::P256)).expect("the generator works");
+    let private = pair.private.expose(|stored| key_form::write_private(stored, PrivateForm::Pkcs8)).expect("there is such a form");
+    let public =
+        pair.public.expose(|stored| key_form::write_public(stored, PublicForm::SubjectPublicKeyInfo)).expect("there is such a form");
+    [private, public].map(|half| half.expose(<[u8]>::to_vec))
+}
+
+pub(crate) fn certificate() -> Vec<u8> {
     let hex: String = CERTIFICATE.split_whitespace().collect();
     (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("it is hexadecimal")).collect()
 }
