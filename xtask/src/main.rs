@@ -47,6 +47,8 @@ enum Chore {
         /// The folder with the cases
         folder: PathBuf,
     },
+    /// Writes docs/KMIP.md from what a core and an edge answer
+    KmipDocument,
     /// Runs one campaign (kills, faults, races) against the built programs
     Soak {
         /// The campaign's name, e.g. `kill`
@@ -88,6 +90,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Check { fast: true } => check::fast(&workspace),
         Chore::Demo => runner::demo(),
         Chore::KmipConformance { folder } => runner::kmip_conformance(&folder),
+        Chore::KmipDocument => runner::kmip_document(),
         Chore::Soak { name, count, seed } => runner::soak(&name, count, seed),
         Chore::Fuzz { name, seconds } => fuzz::fuzz(&workspace, &name, seconds),
         Chore::Tidy => tidy::run(&workspace),

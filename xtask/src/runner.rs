@@ -26,6 +26,13 @@ pub(crate) fn kmip_conformance(folder: &Path) -> Result<()> {
     command::run(&mut conformance(folder)?)
 }
 
+/// Has the test that holds docs/KMIP.md against a core and an edge write it.
+pub(crate) fn kmip_document() -> Result<()> {
+    let test = "document::docs_kmip_md_is_what_a_core_and_an_edge_answer";
+    let mut command = command::cargo(["test", "--locked", "-p", "kmip", "--test", "server", "--", "--exact", test]);
+    command::run(command.env("STRONGROOM_WRITE_DOCUMENTS", "1"))
+}
+
 /// The KMIP test cases in a folder, played with programs that are built.
 pub(crate) fn conformance(folder: &Path) -> Result<Command> {
     let mut command = runner("conformance")?;

@@ -66,3 +66,16 @@ impl Encoding {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn docs_kmip_md_names_every_media_type() {
+        let document = include_str!("../../../docs/KMIP.md");
+        for encoding in Encoding::ALL {
+            assert!(document.contains(&format!("`{}`", encoding.media_type())), "{encoding:?}");
+        }
+    }
+}

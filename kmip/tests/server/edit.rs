@@ -11,15 +11,15 @@ use ProtocolVersion::{V1_0, V1_1, V1_2, V1_4};
 use ResultReason::{IllegalOperation, IndexOutOfBounds, InvalidField, ItemNotFound, PermissionDenied};
 
 /// What is expected of the three operations on a new, Pre-Active key; `None` is success.
-struct Rule {
-    value: AttributeValue<'static>,
+pub(crate) struct Rule {
+    pub(crate) value: AttributeValue<'static>,
     add: Option<ResultReason>,
     modify: Option<ResultReason>,
     delete: Option<ResultReason>,
 }
 
 /// A value of each attribute, grouped by what section 3 and section 11 say of it. Written from the standard's tables, not from the code's.
-fn rules() -> Vec<Rule> {
+pub(crate) fn rules() -> Vec<Rule> {
     use AttributeValue as A;
     let future = DateTime(START + 1000);
     let bytes = Some(ByteString(b"x"));

@@ -5,6 +5,7 @@ mod batch;
 mod check;
 mod create;
 mod crypto;
+mod document;
 mod edge;
 mod edge_crypto;
 mod edge_derive;

@@ -1,4 +1,4 @@
-//! Rules of docs/REQUIREMENTS-MAP.md: every requirement has one row, and the tests that a row names exist.
+//! Rules of the documents that name tests: the tests exist, and in docs/REQUIREMENTS-MAP.md every requirement has one row.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,11 +11,26 @@ use super::documents::quoted;
 use crate::workspace::Workspace;
 
 const FILE: &str = "docs/REQUIREMENTS-MAP.md";
+/// What is offered to clients of KMIP, and which test shows it.
+const KMIP: &str = "docs/KMIP.md";
 /// The chapters and how many requirements each has.
 const CHAPTERS: [(&str, usize); 5] = [("IVK", 32), ("KS", 32), ("ARCH", 59), ("KMIP", 37), ("KEK", 30)];
 
-/// Checks the map, if there is one.
+/// Checks those documents that there are.
 pub(super) fn check(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
+    check_map(workspace, findings)?;
+    let path = workspace.root.join(KMIP);
+    if !path.exists() {
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("{KMIP} cannot be read"))?;
+    for (index, line) in text.lines().enumerate() {
+        check_tests(&workspace.root, (KMIP, index + 1), line, findings)?;
+    }
+    Ok(())
+}
+
+fn check_map(workspace: &Workspace, findings: &mut Findings) -> Result<()> {
     let path = workspace.root.join(FILE);
     if !path.exists() {
         return Ok(());
@@ -34,15 +49,21 @@ pub(super) fn check(workspace: &Workspace, findings: &mut Findings) -> Result<()
         if proof.is_empty() {
             findings.add(Path::new(FILE), index + 1, "requirements", format!("{id} names neither a test nor `open`"));
         }
-        for test in quoted(proof).filter(|name| name.contains("::")) {
-            if !exists(&workspace.root, test)? {
-                findings.add(Path::new(FILE), index + 1, "requirements", format!("{test} does not exist"));
-            }
-        }
+        check_tests(&workspace.root, (FILE, index + 1), proof, findings)?;
     }
     for (chapter, count) in CHAPTERS {
         for missing in (1..=count).map(|number| format!("{chapter}-{number}")).filter(|id| !rows.contains_key(id.as_str())) {
             findings.add(Path::new(FILE), 1, "requirements", format!("{missing} has no row"));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the tests exist that stand between backticks in a text.
+fn check_tests(root: &Path, (file, line): (&str, usize), text: &str, findings: &mut Findings) -> Result<()> {
+    for test in quoted(text).filter(|name| name.contains("::")) {
+        if !exists(root, test)? {
+            findings.add(Path::new(file), line, "requirements", format!("{test} does not exist"));
         }
     }
     Ok(())

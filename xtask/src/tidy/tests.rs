@@ -256,6 +256,12 @@ fn a_requirement_has_one_row_that_names_tests_which_exist() {
 }
 
 #[test]
+fn a_test_that_docs_kmip_md_names_must_exist() {
+    check("docs/KMIP.md", "It begins.\n| Get | `seal/src/lib.rs::a_key_is_got`, `SKLC-M-1-14` |\n", &["docs/KMIP.md:2: requirements"]);
+    check("docs/KMIP.md", "| Get | `SKLC-M-1-14`, by `kmip.message_bytes_max` |\n", &[]);
+}
+
+#[test]
 fn a_file_that_is_not_rust_is_reported_with_its_line() {
     check("daemon/src/f.rs", "//! A file.\nfn f() {\n", &["daemon/src/f.rs:2: syntax"]);
 }
