@@ -23,10 +23,10 @@ use crate::object_keys::{ObjectKeys, all_wrapped, attribute_key_row, may_be_kept
 use crate::policy::{Action, Grants, NodeRole, Principal, Role};
 use crate::port::{Change, Keystore, Upstream, UpstreamError};
 use crate::record::{Outcome, Record};
-use crate::reencrypt::rewrapped;
 use crate::references::References;
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
+use crate::sweep::Finding;
 use crate::tenancy::Service;
 use crate::unit::{Unit, record_header};
 use crate::vault::{NewKey, Vault, View, key_header};
@@ -147,10 +147,12 @@ pub struct NewObject {
 }
 
 /// What an edge's keeper has done.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tended {
     /// How many objects were brought under a newer L3.
     pub rewrapped: usize,
+    /// Objects that stay under an older one, because they do not verify, or nobody opens them any more.
+    pub refused: Vec<Finding>,
 }
 
 /// What an edge keeps ready.
@@ -471,39 +473,53 @@ impl Vault {
         // Neither waits for the other: an L3 that makes no keys may still be left.
         let refilled = edge.refill().await;
         let rewrapped = self.rewrap(edge.take_stale()).await;
-        refilled.and(rewrapped).map(|rewrapped| Tended { rewrapped })
+        refilled.and(rewrapped)
     }
 
-    /// Brings rows under the L3 that wraps now, if they are still under another one; returns how many were.
-    async fn rewrap(&self, ids: Vec<RowId>) -> Result<usize, Error> {
+    /// Brings rows under the L3 that wraps now, if they are still under another one. One that cannot be keeps no other back.
+    async fn rewrap(&self, ids: Vec<RowId>) -> Result<Tended, Error> {
         let edge = self.edge_keys()?;
         let current = edge.leases.current();
-        let mut due: BTreeMap<ParentRef, Vec<Row>> = BTreeMap::new();
+        let (mut due, mut tended) = (BTreeMap::<ParentRef, Vec<Row>>::new(), Tended::default());
         for id in ids {
-            let Some(row) = self.shelf.row(id).await?.filter(|row| row.material.is_some()) else { continue };
+            let row = match self.shelf.row(id).await {
+                Ok(row) => row,
+                Err(Error::Corrupt { what, .. }) => {
+                    tended.refused.push(Finding { row: id, what });
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let Some(row) = row.filter(|row| row.material.is_some()) else { continue };
             let active = current.chain(row.header.parent.chain).and_then(|(_, service)| service.active());
             if let Some(active) = active.filter(|active| *active != row.header.parent) {
                 due.entry(active).or_default().push(row);
             }
         }
-        let mut count = 0;
         for (active, rows) in due {
-            let keys: Vec<(&Header, &[u8])> = rows.iter().filter_map(|row| Some((&row.header, row.material.as_deref()?))).collect();
-            let wrapped = edge.rewrap(&keys, active).await?;
-            let registry = &self.shelf.registry;
-            let update = |(row, wrapped): (&Row, &Vec<u8>)| {
-                let expected = row.header.generation;
-                Ok(Change::Update { expected, row: rewrapped(registry, row, active, wrapped)? })
+            let moved = match self.rewrap_rows(edge, &rows, active).await {
+                // There is a newer version by now: they are noted again when they are used next.
+                Err(Error::Raced) => continue,
+                moved => moved?,
             };
-            let changes = rows.iter().zip(&wrapped).map(update).collect::<Result<Vec<_>, Error>>()?;
-            count += changes.len();
+            let mut changes = Vec::with_capacity(rows.len());
+            for moved in moved {
+                match moved {
+                    Ok(change) => changes.push(change),
+                    Err(finding) => tended.refused.push(finding),
+                }
+            }
+            let count = changes.len();
             match self.commit_own(Action::Rewrap, changes).await {
-                // Somebody changed one of them meanwhile: they are noted again when they are used next.
-                Err(Error::Raced) => count -= rows.len(),
-                done => done?,
+                // So it is if somebody changed one of them meanwhile.
+                Err(Error::Raced) => {}
+                done => {
+                    done?;
+                    tended.rewrapped += count;
+                }
             }
         }
-        Ok(count)
+        Ok(tended)
     }
 
     /// Takes what a whole walk has found, to be told to the core with the next lease.

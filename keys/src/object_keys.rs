@@ -356,32 +356,13 @@ impl ObjectKeys {
         }
     }
 
-    /// Has the object keys of rows wrapped anew, each under `to`, whose rows are now under others of the same chain.
-    pub(crate) async fn rewrap(&self, rows: &[(&Header, &[u8])], to: ParentRef) -> Result<Vec<Vec<u8>>, Error> {
-        let l3 = self.leases.current().key(to, Purpose::Protect).ok_or_else(|| withdrawn(to))?;
-        let mut keys = Vec::with_capacity(rows.len());
-        for (header, material) in rows {
-            let envelope = Envelope::decode(material)?;
-            let key = self.open(header.parent, &envelope).await?;
-            // C18: the old wrapping goes, so it has to be the key that protects the object.
-            self.unseal(&self.shelf.registry.material_binding(header), &envelope, &key)?;
-            keys.push((envelope.id, key));
-        }
-        let named: Vec<(ObjectKeyId, &Bytes)> = keys.iter().map(|(id, key)| (*id, key)).collect();
-        let wrapped = all_wrapped(&*self.upstream, l3.id, &named).await?;
-        for (id, key) in &keys {
-            self.remember(*id, to, key.expose(|key| self.cache.conceal(key)));
-        }
-        Ok(wrapped)
-    }
-
-    /// As [`ObjectKeys::rewrap`], of rows that nobody need be using, each with an outcome of its own, in order: what does not open stays where it is. Keys
-    /// that were not open before are not kept.
+    /// Has the object keys of rows wrapped anew, each under `to`, whose rows are now under others of the same chain; each with an outcome of its own, in
+    /// order: what does not open stays where it is. Keys that were not open before are not kept.
     ///
     /// # Errors
-    /// The core's, and what has ended their use: nothing can be said of any of them.
+    /// [`Error::Raced`] if `to` was replaced meanwhile; the core's: nothing can be said of any of them.
     pub(crate) async fn rewrap_each(&self, rows: &[Row], to: ParentRef) -> Result<Vec<Result<Vec<u8>, WrapError>>, Error> {
-        let l3 = self.leases.current().key(to, Purpose::Protect).ok_or_else(|| withdrawn(to))?;
+        let l3 = self.leases.current().key(to, Purpose::Protect).ok_or(Error::Raced)?;
         let mut keys = Vec::with_capacity(rows.len());
         for (row, opened) in rows.iter().zip(self.open_each(rows).await?) {
             let material = row.material.as_deref().unwrap_or_default();
@@ -407,7 +388,7 @@ impl ObjectKeys {
         Ok(keys.into_iter().map(outcome).collect())
     }
 
-    /// The object keys of rows, in order, and whether each was open before.
+    /// The object keys of rows, in order, and whether each was open before. What the lease, or the core, does not let open keeps no other shut.
     async fn open_each(&self, rows: &[Row]) -> Result<Vec<Result<(bool, Bytes), WrapError>>, Error> {
         let current = self.leases.current();
         let mut opened: Vec<Option<Result<(bool, Bytes), WrapError>>> = Vec::with_capacity(rows.len());
@@ -416,13 +397,13 @@ impl ObjectKeys {
             let parent = row.header.parent;
             opened.push(match Envelope::decode(row.material.as_deref().unwrap_or_default()) {
                 Err(error) => Some(Err(error)),
-                Ok(Envelope { id, wrapped, .. }) => match self.opened.get(&id) {
-                    Some(kept) => Some(self.reveal(&kept.key, id).map(|key| (true, key))),
-                    None => {
-                        let l3 = current.key(parent, Purpose::Process).ok_or_else(|| withdrawn(parent))?;
+                Ok(Envelope { id, wrapped, .. }) => match (self.opened.get(&id), current.key(parent, Purpose::Process)) {
+                    (Some(kept), _) => Some(self.reveal(&kept.key, id).map(|key| (true, key))),
+                    (None, Some(l3)) => {
                         asked.push((l3.id, id, wrapped));
                         None
                     }
+                    (None, None) => Some(Err(above(withdrawn(parent)))),
                 },
             });
         }
@@ -436,7 +417,8 @@ impl ObjectKeys {
         let mut answers = answers.into_iter().map(|answer| match answer {
             Ok(key) if key.len() == OBJECT_KEY_BYTES => Ok(Ok((false, key))),
             Ok(_) | Err(UpstreamError::Forged) => Ok(Err(WrapError::Forged)),
-            Err(error) => Err(Error::from(self.heed(error))),
+            Err(error @ UpstreamError::Refused { .. }) => Ok(Err(self.heed(error))),
+            Err(error @ UpstreamError::Unavailable { .. }) => Err(Error::from(error)),
         });
         let all = opened.into_iter().map(|known| known.map_or_else(|| answers.next().expect("as many as were asked for"), Ok));
         all.collect()

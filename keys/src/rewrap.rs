@@ -19,6 +19,7 @@ use crate::row::{ParentRef, Row};
 use crate::sweep::Finding;
 use crate::unit::Unit;
 use crate::vault::{Vault, at};
+use crate::wrap::WrapError;
 
 /// What is walked, in this order.
 const LAYERS: [Layer; 2] = [Layer::AttributeKey, Layer::L4];
@@ -69,21 +70,18 @@ impl Vault {
         let mut walked = Walked { looked: page.len(), ..Walked::default() };
         let due = self.due_rows(edge, &mut objects, &page, &mut walked).await?;
         for (active, rows) in due {
-            let wrapped = edge.rewrap_each(&rows, active).await?;
             let mut last = None;
-            for (row, wrapped) in rows.iter().zip(wrapped) {
-                let moved = wrapped.map_err(|error| at(error, row.header.id));
-                match moved.and_then(|wrapped| rewrapped(&self.shelf.registry, row, active, &wrapped)) {
-                    Ok(moved) => {
+            for (row, moved) in rows.iter().zip(self.rewrap_rows(edge, &rows, active).await?) {
+                match moved {
+                    Ok(change) => {
                         last = Some(row.header.id);
                         walked.moved += 1;
-                        unit.stage(Change::Update { expected: row.header.generation, row: moved });
+                        unit.stage(change);
                     }
-                    Err(Error::Corrupt { what, .. }) => {
+                    Err(finding) => {
                         objects.stays.insert(row.header.parent);
-                        walked.refused.push(Finding { row: row.header.id, what });
+                        walked.refused.push(finding);
                     }
-                    Err(error) => return Err(error),
                 }
             }
             if let Some(id) = last {
@@ -100,6 +98,34 @@ impl Vault {
             walked.references = Some(objects.references());
         }
         Ok(walked)
+    }
+
+    /// What becomes of rows that are to come under `active`, in order: the change that brings each there, or why it stays where it is.
+    ///
+    /// # Errors
+    /// [`Error::Raced`] if `active` was replaced meanwhile; no core answers. Nothing can be said of any row then.
+    pub(crate) async fn rewrap_rows(
+        &self,
+        edge: &ObjectKeys,
+        rows: &[Row],
+        active: ParentRef,
+    ) -> Result<Vec<Result<Change, Finding>>, Error> {
+        let wrapped = match edge.rewrap_each(rows, active).await {
+            Ok(wrapped) => wrapped,
+            // The core lets nothing come under `active`, which is about the rows of this service alone.
+            Err(error) => {
+                let what = why_it_stays(error)?;
+                return Ok(rows.iter().map(|row| Err(Finding { row: row.header.id, what: what.clone() })).collect());
+            }
+        };
+        let outcome = |(row, wrapped): (&Row, Result<Vec<u8>, WrapError>)| {
+            let moved = wrapped.map_err(|error| at(error, row.header.id));
+            match moved.and_then(|wrapped| rewrapped(&self.shelf.registry, row, active, &wrapped)) {
+                Ok(moved) => Ok(Ok(Change::Update { expected: row.header.generation, row: moved })),
+                Err(error) => Ok(Err(Finding { row: row.header.id, what: why_it_stays(error)? })),
+            }
+        };
+        rows.iter().zip(wrapped).map(outcome).collect()
     }
 
     async fn begin_walk(&self, edge: &ObjectKeys) -> Result<Objects, Error> {
@@ -157,5 +183,14 @@ impl Vault {
     pub(crate) async fn believed<'r>(&self, hint: &'r Row) -> Result<Option<Cow<'r, Row>>, Error> {
         let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
         if is_sound { Ok(Some(Cow::Borrowed(hint))) } else { Ok(self.shelf.row(hint.header.id).await?.map(Cow::Owned)) }
+    }
+}
+
+/// What keeps an object where it is. Any other error says nothing of it.
+fn why_it_stays(error: Error) -> Result<String, Error> {
+    match error {
+        Error::Corrupt { what, .. } => Ok(what),
+        Error::Withdrawn { .. } => Ok(error.to_string()),
+        other => Err(other),
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use keys::edge::Tended;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::node::{Node, Open};
@@ -64,8 +65,14 @@ async fn tend(open: &Open, every: Duration) {
                 was_heard = renewed.is_ok();
             }
             () = vault.due() => match vault.tend().await {
-                Ok(tended) if tended.rewrapped > 0 => tracing::info!(objects = tended.rewrapped, "brought under the newest L3"),
-                Ok(_) => {}
+                Ok(Tended { rewrapped, refused }) => {
+                    for finding in refused {
+                        tracing::error!(row = %finding.row, what = finding.what, "an object stays under an older L3");
+                    }
+                    if rewrapped > 0 {
+                        tracing::info!(objects = rewrapped, "brought under the newest L3");
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "object keys are not ready");
                     sleep(RETRY_EVERY).await;

@@ -14,6 +14,7 @@ use keys::policy::{Action, Grants, Role};
 use keys::references::{EdgeKey, Why};
 use keys::retire::RetireError;
 use keys::row::Row;
+use keys::sweep::Finding;
 use keys::vault::{Vault, View};
 
 use super::{edit, newest_l3, rekey, rekey_l3, view, walk, walked};
@@ -445,6 +446,81 @@ fn objects_that_cannot_be_moved_are_named_and_hold_their_version_only() {
         edge.vault.renew_lease().await.expect("the core is well");
         retire(&site.core, second).await.expect("nothing lies under it");
         assert!(matches!(retire(&site.core, first).await, Err(RetireError::Keys(Error::WrongState { is: State::Compromised, .. }))));
+    });
+}
+
+/// One object whose L3 was destroyed had its whole batch refused: at each use of the others, and in each walk.
+#[test]
+fn an_object_whose_l3_is_gone_is_named_and_keeps_no_other_back() {
+    block_on(async {
+        for is_told in [true, false] {
+            let site = Site::found().await;
+            let mut edge = site.edge().await;
+            let billing = edge.billing().await;
+            let lost = objects(&edge, &billing, 1).await;
+            let first = rekey_l3(&site.core).await;
+            edge.vault.renew_lease().await.expect("the core is well");
+            let mut made = BTreeMap::new();
+            for name in ["a", "b"] {
+                let id = make(&edge.vault, &billing, named(name), None).await.expect("the name is free");
+                change(&edge.vault, &billing, id, Event::Activate).await.expect("a new key activates");
+                made.insert(id, encrypts(&edge.vault, &billing, id).await.expect("it is Active"));
+            }
+            rekey_l3(&site.core).await;
+            edge.vault.renew_lease().await.expect("the core is well");
+            must_open(&edge, &billing, &lost).await;
+            let (used, _) = made.first_key_value().expect("two were made");
+            decrypts(&edge.vault, &billing, *used).await.expect("a Deprecated L3 opens");
+            // Both are noted as due, and their opened keys are let go of.
+            for is_disabled in [true, false] {
+                site.disable("acme", is_disabled).await;
+                edge.vault.renew_lease().await.expect("the core is well");
+            }
+            let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
+            change(&site.core, &admin, first, Event::Destroy).await.expect("a Deprecated L3 is destroyed");
+            if is_told {
+                edge.vault.renew_lease().await.expect("the core is well");
+            }
+            let tended = edge.vault.tend().await.expect("the core is well");
+            let named = |refused: &[Finding]| refused.iter().map(|finding| finding.row).collect::<Vec<_>>();
+            assert_eq!((tended.rewrapped, named(&tended.refused)), (1, lost.keys().copied().collect()), "{is_told}");
+            assert_eq!(edge.row(*used).header.parent.version.0, 3);
+
+            if is_told {
+                edge.restart().await;
+            }
+            let (moved, refused) = walked(&edge.vault, 64).await;
+            // The attribute key lies under the first version still.
+            let attribute_key = edge.store.rows().keys().find(|id| id.layer == Layer::AttributeKey).copied().expect("it was made");
+            assert_eq!((moved, named(&refused)), (1, vec![attribute_key, *lost.first_key_value().expect("one").0]), "{is_told}");
+            assert_eq!(parents(&edge), [1, 3]);
+            edge.vault.renew_lease().await.expect("the core is well");
+            assert_eq!(walked(&edge.vault, 64).await.1.len(), 2, "they are named again by each walk");
+        }
+    });
+}
+
+/// A version under which the core lets nothing come keeps the objects of that service where they are, and no others.
+#[test]
+fn a_service_whose_l3_takes_nothing_in_keeps_no_other_service_back() {
+    block_on(async {
+        let site = Site::found().await;
+        let mut edge = site.edge().await;
+        let (billing, payroll) = (edge.billing().await, edge.service("acme", "payroll").await.expect("it is served"));
+        let made = objects(&edge, &billing, 2).await;
+        let others = objects(&edge, &payroll, 2).await;
+        let admin = grants(&site.core, Role::TenantAdmin, "acme", "payroll").await;
+        let service = grants(&site.core, Role::Service, "acme", "payroll").await;
+        rekey(&site.core, &admin, super::default_key(&site.core, &service).await).await.expect("a default key is replaced");
+        rekey_l3(&site.core).await;
+        edge.restart().await;
+        site.world.store.edit(newest_l3(&site.core).await, |row| row.material.as_mut().expect("it has some")[90] ^= 1);
+        let core = site.world.unseal().await.expect("the roots open");
+        edge.upstream.set_core(&core);
+        let (moved, refused) = walked(&edge.vault, 64).await;
+        assert_eq!((moved, refused.len()), (3, 3), "{refused:?}");
+        assert!(made.keys().all(|id| refused.iter().any(|finding| finding.row == *id)), "{refused:?}");
+        must_open(&edge, &payroll, &others).await;
     });
 }
 
