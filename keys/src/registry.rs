@@ -71,6 +71,20 @@ impl Ivks {
     }
 }
 
+/// Whoever announces a version holds this until its record is stored, or is not: then the key is taken back.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    registry: Arc<Registry>,
+    record: RowId,
+    key: Arc<ParentKey>,
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        self.registry.take_back(self.record, &self.key);
+    }
+}
+
 /// A root parent key in use; it stays open for as long as this lives.
 #[derive(Debug)]
 pub enum Root<'r> {
@@ -144,9 +158,18 @@ impl Registry {
     }
 
     /// Keeps the key of a version whose record is about to be stored. It wraps and unwraps nothing before [`Registry::settle`].
-    pub(crate) fn announce(&self, record: RowId, key: ParentKey) {
+    pub(crate) fn announce(self: &Arc<Self>, record: RowId, key: ParentKey) -> Announced {
+        let key = Arc::new(key);
         if let Some(ivks) = &self.ivks {
-            ivks.change(|open| open.announced.insert(record, Arc::new(key)));
+            ivks.change(|open| open.announced.insert(record, Arc::clone(&key)));
+        }
+        Announced { registry: Arc::clone(self), record, key }
+    }
+
+    /// Lets go of a key that was announced, unless its record was stored, or its version was announced again.
+    fn take_back(&self, record: RowId, key: &Arc<ParentKey>) {
+        if let Some(ivks) = &self.ivks {
+            ivks.change(|open| open.announced.retain(|of, announced| *of != record || !Arc::ptr_eq(announced, key)));
         }
     }
 

@@ -116,14 +116,14 @@ impl Vault {
         let replaced = active.version;
         let waiting = rows.iter().find(|row| row.header.state == State::PreActive && !new.is_compromised).cloned();
         let now = self.now();
-        let next = match waiting {
+        let (next, key) = match waiting {
             Some(row) => self.activated(row, master, new, now)?,
             None => {
                 let (row, key) = self.made(&record, &rows, State::Active, master, new)?;
-                registry.announce(row.header.id, key);
-                Change::Insert(row)
+                (Change::Insert(row), key)
             }
         };
+        unit.hold(registry.announce(next.id(), key));
         for row in rows.into_iter().filter(|row| matches!(row.header.state, State::PreActive | State::Active | State::Deprecated)) {
             if row.header.version == replaced || new.is_compromised {
                 unit.stage(self.demoted(row, new.is_compromised, now)?);
@@ -222,10 +222,10 @@ impl Vault {
         Ok((row, key.expose(|key| ParentKey::new(record.id, key, aead))?))
     }
 
-    /// A version that has waited as the Active one; its key is announced.
-    fn activated(&self, row: Row, master: &MasterKey, new: NewIvk, now: Time) -> Result<Change, Error> {
+    /// A version that has waited as the Active one, and its key.
+    fn activated(&self, row: Row, master: &MasterKey, new: NewIvk, now: Time) -> Result<(Change, ParentKey), Error> {
         let registry = &self.shelf.registry;
-        let Header { id, version, aead, state, .. } = row.header;
+        let Header { version, aead, state, .. } = row.header;
         if new.aead.is_some_and(|wanted| wanted != aead) {
             let KeyVersion(version) = version;
             let why = format!("version {version} waits and wraps by {}: rotate to it without an algorithm first", aead.name());
@@ -238,8 +238,7 @@ impl Vault {
         attributes.dates.activation = Some(now);
         attributes.others.extend(request(REQUEST, new.request));
         let change = self.ivk_change(row, state.next(Layer::Ivk, Event::Activate)?, &attributes)?;
-        registry.announce(id, key.expose(|key| ParentKey::new(cluster, key, aead))?);
-        Ok(change)
+        Ok((change, key.expose(|key| ParentKey::new(cluster, key, aead))?))
     }
 
     /// Stages that a Deprecated version is archived: it is opened no more.

@@ -22,6 +22,7 @@ use crate::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, Sessio
 use crate::policy::Action;
 use crate::port::{AuditSink, AuditUnavailable, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::{Outcome, Record};
+use crate::registry::Announced;
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
 use crate::shelf::Shelf;
 use crate::stream::Staged;
@@ -92,6 +93,8 @@ pub struct Unit {
     intents: Vec<Record>,
     /// Streams that go on when the message is answered; `None` where a later item took one over.
     streams: Vec<Option<Staged>>,
+    /// The version of the IVK that it brings in.
+    announced: Option<Announced>,
     /// The key that the last item used, open until the message is through: a batch mostly uses one.
     opened: Mutex<Option<Opened>>,
     /// An operator's: see [`AuditSink::append_own`].
@@ -129,7 +132,7 @@ impl UnitSender {
     pub(crate) async fn settled(&self) -> Result<(), CommitError> {
         let sealed = || CommitError::Unavailable { what: "the node was sealed meanwhile".to_owned() };
         let (done, outcome) = oneshot::channel();
-        let nothing = Pending { changes: Vec::new(), replaced: BTreeMap::new(), records: Vec::new(), done };
+        let nothing = Pending { changes: Vec::new(), replaced: BTreeMap::new(), records: Vec::new(), announced: None, done };
         self.0.clone().send(nothing).await.map_err(|_| sealed())?;
         outcome.await.map_err(|_| sealed())?
     }
@@ -139,6 +142,7 @@ struct Pending {
     changes: Vec<Change>,
     replaced: BTreeMap<RowId, Row>,
     records: Vec<Record>,
+    announced: Option<Announced>,
     done: oneshot::Sender<Result<(), CommitError>>,
 }
 
@@ -157,6 +161,7 @@ impl Unit {
             further: Vec::new(),
             intents: Vec::new(),
             streams: Vec::new(),
+            announced: None,
             opened: Mutex::default(),
             is_own: false,
             was_forwarded: false,
@@ -270,6 +275,11 @@ impl Unit {
         self.streams.iter_mut().find(|place| place.as_ref().is_some_and(&is_it))?.take()
     }
 
+    /// Keeps the key of a version that this unit brings in until it is committed, or is not.
+    pub(crate) fn hold(&mut self, announced: Announced) {
+        self.announced = Some(announced);
+    }
+
     /// Announces what cannot be taken back once it is committed (C20): [`Unit::commit`] has it in the log's file before it tries the changes. The
     /// item's own record, committed with the change or noted as lost, settles it, so nothing is left for a start to do.
     pub(crate) fn intend(&mut self, time: Time, action: Action, header: &Header) {
@@ -357,10 +367,11 @@ impl Unit {
             unit.audit.append(&unit.intents).map_err(unrecorded)?;
         }
         let (done, outcome) = oneshot::channel();
-        let pending = Pending { changes: unit.staged.into_values().collect(), replaced: unit.replaced, records: unit.records, done };
+        let Unit { staged, replaced, records, announced, streams, .. } = unit;
+        let pending = Pending { changes: staged.into_values().collect(), replaced, records, announced, done };
         sender.send(pending).await.map_err(|_| sealed())?;
         outcome.await.map_err(|_| sealed())??;
-        Ok(Receipt { streams: unit.streams.into_iter().flatten().collect() })
+        Ok(Receipt { streams: streams.into_iter().flatten().collect() })
     }
 }
 
@@ -536,7 +547,7 @@ impl Writer {
             self.give_up(&group);
         }
         for unit in group.units {
-            answer(unit.done, outcome.clone());
+            answer(unit, outcome.clone());
         }
     }
 
@@ -553,7 +564,7 @@ impl Writer {
             let replaced = std::mem::take(&mut unit.replaced);
             match self.admit(&group, &unit.changes, replaced, inserts).await {
                 Ok(first) => group.join(unit, first),
-                Err(error) => answer(unit.done, Err(error)),
+                Err(error) => answer(unit, Err(error)),
             }
         }
         group
@@ -745,7 +756,9 @@ impl Writer {
     }
 }
 
-fn answer(done: oneshot::Sender<Result<(), CommitError>>, outcome: Result<(), CommitError>) {
+fn answer(Pending { announced, done, .. }: Pending, outcome: Result<(), CommitError>) {
+    // What is told of has ended.
+    drop(announced);
     // A connection that went away does not wait for its answer any more; the change stays made.
     let _gone = done.send(outcome);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use cipher::aead::Aead;
 use futures_executor::block_on;
@@ -144,6 +145,62 @@ fn a_rotation_that_fails_leaves_one_active_version_and_the_next_has_no_gap() {
             assert_eq!(walked(&again, 100).await, (1, Vec::new()));
             assert_eq!(opened(&again, &service, id).await, bytes);
         }
+    });
+}
+
+/// The key of a rotation that failed stayed in locked memory, one for each attempt, until another one succeeded or the node was sealed.
+#[test]
+fn a_rotation_that_fails_leaves_no_key_in_locked_memory() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        let full = async || {
+            world.store.full.store(true, Ordering::Relaxed);
+            rotate(&world, &vault, ROUTINE).await.expect_err("the store is full");
+            world.store.full.store(false, Ordering::Relaxed);
+        };
+        let dropped = async || {
+            vault.rotate_ivk(&mut vault.begin(SessionId(2)), &world.master, ROUTINE).await.expect("the fakes are well");
+        };
+        let fenced = async || {
+            let mut unit = vault.begin(SessionId(2));
+            vault.rotate_ivk(&mut unit, &world.master, ROUTINE).await.expect("the fakes are well");
+            generate(&world, &vault, ROUTINE).await.expect("none waits");
+            assert!(matches!(unit.commit().await, Err(CommitError::Conflict { .. })));
+        };
+        full().await;
+        let before = secret::arena::used_bytes();
+        for _ in 0..20 {
+            full().await;
+            dropped().await;
+        }
+        fenced().await;
+        // Now a version waits, which each attempt announces under the same record.
+        for _ in 0..20 {
+            full().await;
+            dropped().await;
+        }
+        assert_eq!(secret::arena::used_bytes(), before);
+        assert_eq!(rotate(&world, &vault, ROUTINE).await.expect("the fakes are well").version, KeyVersion(2));
+        assert_eq!(states(&vault).await, [(2, State::Active), (1, State::Deprecated)]);
+        settle(&vault, "acme", "billing").await;
+        assert_eq!(parents(&world, Layer::L2), [2]);
+    });
+}
+
+/// An attempt that has failed long ago, and is let go of only now, takes nothing away from the one after it.
+#[test]
+fn a_rotation_that_is_given_up_takes_back_its_own_key_only() {
+    block_on(async {
+        let (world, vault) = World::found().await;
+        generate(&world, &vault, ROUTINE).await.expect("none waits");
+        let (mut first, mut second) = (vault.begin(SessionId(2)), vault.begin(SessionId(2)));
+        for unit in [&mut first, &mut second] {
+            vault.rotate_ivk(unit, &world.master, ROUTINE).await.expect("the fakes are well");
+        }
+        drop(first);
+        let _receipt = second.commit().await.expect("nobody else rotates");
+        settle(&vault, "acme", "billing").await;
+        assert_eq!(parents(&world, Layer::L2), [2]);
     });
 }
 
