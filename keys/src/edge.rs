@@ -185,7 +185,7 @@ impl Vault {
         Some(EdgeFigures { pooled: edge.pooled(), opened: edge.opened(), lease_age: edge.leases.age(self.pace.now()) })
     }
 
-    fn edge_keys(&self) -> Result<&Arc<ObjectKeys>, Error> {
+    pub(crate) fn edge_keys(&self) -> Result<&Arc<ObjectKeys>, Error> {
         self.edge.as_ref().ok_or(Error::Denied { why: "L4 objects are held by an edge" })
     }
 

@@ -36,6 +36,7 @@ pub mod reencrypt;
 pub mod references;
 pub mod registry;
 mod rekey;
+mod rekey_pair;
 pub mod renew;
 pub mod repair;
 pub mod resource;

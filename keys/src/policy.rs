@@ -110,6 +110,8 @@ pub enum Action {
     Recover = 22,
     /// KMIP Query.
     Query = 24,
+    /// KMIP Re-key Key Pair.
+    ReKeyKeyPair = 29,
     /// KMIP Discover Versions.
     DiscoverVersions = 30,
     /// KMIP Encrypt.
@@ -246,7 +248,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 87] = [
+    pub const ALL: [Self; 88] = [
         Self::Create,
         Self::CreateKeyPair,
         Self::Register,
@@ -268,6 +270,7 @@ impl Action {
         Self::Archive,
         Self::Recover,
         Self::Query,
+        Self::ReKeyKeyPair,
         Self::DiscoverVersions,
         Self::Encrypt,
         Self::Decrypt,
@@ -409,7 +412,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
             matches!(role, Role::Operator | Role::Auditor | Role::TenantAdmin)
         }
         (NodeRole::Edge, A::Create | A::Register | A::ReKey | A::Encrypt | A::Decrypt | A::Get, Some(Layer::L4)) => role == Role::Service,
-        (NodeRole::Edge, A::CreateKeyPair | A::Sign | A::SignatureVerify, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::CreateKeyPair | A::ReKeyKeyPair | A::Sign | A::SignatureVerify, Some(Layer::L4)) => role == Role::Service,
         (NodeRole::Edge, A::DeriveKey | A::Mac | A::MacVerify | A::ObtainLease | A::GetUsageAllocation, Some(Layer::L4)) => {
             role == Role::Service
         }
@@ -654,6 +657,9 @@ pub mod verb {
     /// KMIP Re-key.
     #[derive(Debug)]
     pub struct ReKey;
+    /// KMIP Re-key Key Pair, of one half.
+    #[derive(Debug)]
+    pub struct ReKeyKeyPair;
     /// To let an earlier version of an L2.1 take over again.
     #[derive(Debug)]
     pub struct RollBack;
@@ -738,6 +744,9 @@ pub mod verb {
     }
     impl Verb for ReKey {
         const ACTION: Action = Action::ReKey;
+    }
+    impl Verb for ReKeyKeyPair {
+        const ACTION: Action = Action::ReKeyKeyPair;
     }
     impl Verb for RollBack {
         const ACTION: Action = Action::RollBack;

@@ -15,6 +15,7 @@
 //! have two Active versions. Only the version that no other has replaced is: the newest, or the one that was rolled back to. Both writers of a race
 //! change its row, so one of them wins and no number is skipped.
 
+use secret::Bytes;
 use serde::Serialize;
 
 use crate::attributes::{Attributes, Links, Revocation};
@@ -39,11 +40,13 @@ const NOT_COPIED: [&str; 3] = ["Link", "Original Creation Date", "Random Number 
 const KEY_COMPROMISE: u32 = 2;
 
 /// A version that is to be replaced.
-struct Old {
-    row: Row,
-    view: View,
+pub(crate) struct Old {
+    pub(crate) row: Row,
+    pub(crate) view: View,
     /// The number of the version that replaces it.
-    next: KeyVersion,
+    pub(crate) next: KeyVersion,
+    /// That version's name and material, if it is not of random bytes.
+    pub(crate) made: Option<(RowId, Bytes)>,
 }
 
 impl Vault {
@@ -137,7 +140,7 @@ impl Vault {
         };
         // After a roll-back there are versions beyond the one that is replaced.
         let next = resource.as_ref().map_or(row.header.version, |(_, resource)| resource.newest).next();
-        let new = self.rotate(unit, Old { row, view, next }, attributes, parent, now).await?;
+        let new = self.rotate(unit, Old { row, view, next, made: None }, attributes, parent, now).await?;
         if let Some((row, record)) = resource {
             let Header { id: key, chain, version, .. } = new.header;
             let record = Resource { key, parent: ParentRef { chain, version }, newest: version, ..record };
@@ -172,10 +175,20 @@ impl Vault {
         Ok(())
     }
 
-    /// Stages version n + 1 with fresh material under `parent`, and demotes version n. Whoever calls has decided that n may be replaced.
-    async fn rotate(&self, unit: &mut Unit, old: Old, attributes: Attributes, parent: ParentRef, now: Time) -> Result<View, Error> {
-        let Old { row, view, next } = old;
-        let id = RowId::new(row.header.id.layer, self.new_uuid()?);
+    /// Stages version n + 1 with new material under `parent`, and demotes version n. Whoever calls has decided that n may be replaced.
+    pub(crate) async fn rotate(
+        &self,
+        unit: &mut Unit,
+        old: Old,
+        attributes: Attributes,
+        parent: ParentRef,
+        now: Time,
+    ) -> Result<View, Error> {
+        let Old { row, view, next, made } = old;
+        let (id, material) = match made {
+            Some((id, material)) => (id, Some(material)),
+            None => (RowId::new(row.header.id.layer, self.new_uuid()?), None),
+        };
         let header = Header {
             id,
             version: next,
@@ -186,7 +199,11 @@ impl Vault {
             ..row.header.clone()
         };
         self.free_names(unit, &row.header, &view.attributes.names).await?;
-        let new = self.insert_seen(unit, NewKey { header, attributes }).await?;
+        let new = NewKey { header, attributes };
+        let new = match material {
+            Some(material) => self.insert_material(unit, new, &material).await?,
+            None => self.insert_seen(unit, new).await?,
+        };
         let mut demoted = demoted(&view, id, now);
         let state = match view.state {
             State::PreActive | State::Active if row.header.id.layer != Layer::L4 => {
@@ -222,7 +239,7 @@ pub(crate) fn must_stay_in_use(dates: &Dates, now: Time) -> Result<(), Error> {
     Ok(())
 }
 
-fn must_be_newest(view: &View) -> Result<(), Error> {
+pub(crate) fn must_be_newest(view: &View) -> Result<(), Error> {
     if let Some(by) = view.attributes.links.replacement {
         return Err(Error::Replaced { by });
     }
@@ -233,7 +250,7 @@ fn must_be_newest(view: &View) -> Result<(), Error> {
 }
 
 /// The attributes of the new version as table 173 copies them.
-fn replacement(old: &View, now: Time) -> Attributes {
+pub(crate) fn replacement(old: &View, now: Time) -> Attributes {
     let attributes = (*old.attributes).clone();
     let ahead = |date: Option<Time>| date.filter(|date| *date > now);
     let dates = attributes.dates;
@@ -258,7 +275,7 @@ fn links(old: &View) -> Links {
 }
 
 /// What is the domain's to say about the new version.
-fn kept(old: &View, attributes: Attributes, now: Time) -> Attributes {
+pub(crate) fn kept(old: &View, attributes: Attributes, now: Time) -> Attributes {
     let Dates { activation, process_start, protect_stop, deactivation, .. } = attributes.dates;
     let dates = Dates { initial: now, last_change: now, activation, process_start, protect_stop, deactivation, ..Dates::default() };
     Attributes { dates, links: links(old), revocation: None, ..attributes }

@@ -11,11 +11,11 @@ use keys::entropy::Randomness;
 use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
 use keys::policy::Grants;
-use keys::policy::verb::Get;
+use keys::policy::verb::{Get, ReKeyKeyPair};
 use keys::port::{Entropy, Upstream};
 use keys::row::{Algorithm, ObjectType};
 
-use super::{rekey, swept, view};
+use super::{edit, rekey, swept, view};
 use crate::fakes::Fails;
 use crate::fakes::edge::{Edge, EdgeSettings, Mood, Site, make};
 use crate::{change, encrypts, named};
@@ -394,6 +394,93 @@ fn a_pair_for_which_the_core_wraps_no_second_key_is_not_made() {
                 assert_eq!(length, bytes);
                 unit.undo();
             }
+        }
+    });
+}
+
+/// Replaces a pair; returns the new halves.
+async fn rekey_pair(edge: &Edge, billing: &Grants, (private, public): (RowId, RowId)) -> Result<[RowId; 2], Error> {
+    let vault = &edge.vault;
+    let mut unit = vault.begin(SessionId(2));
+    let halves = [
+        billing.check::<ReKeyKeyPair>(&vault.header(&unit, billing, private).await?)?,
+        billing.check::<ReKeyKeyPair>(&vault.header(&unit, billing, public).await?)?,
+    ];
+    let ids = [vault.new_object_id()?, vault.new_object_id()?];
+    let kind = PairKind::Ec(Curve::P256);
+    let new = vault.rekey_pair(&mut unit, kind, halves, ids, |_, copied, _| Ok::<_, Error>(copied)).await?;
+    assert_eq!(new.map(|view| view.header.id), ids);
+    let _receipt = unit.commit().await?;
+    Ok(ids)
+}
+
+#[test]
+fn a_pair_is_replaced_with_both_halves_or_not_at_all_whatever_fails() {
+    block_on(async {
+        let settings = EdgeSettings { pool_keys: 1, ..EdgeSettings::default() };
+        for how in [Fails::Before, Fails::After] {
+            let site = Site::found().await;
+            let mut edge = site.edge().await;
+            let billing = edge.billing().await;
+            let old = make_pair(&edge, &billing).await.expect("core and store are well");
+            *edge.store.failing.lock().expect("no test panicked with it") = Some((0, how));
+            assert!(rekey_pair(&edge, &billing, old).await.is_err());
+            *edge.store.failing.lock().expect("no test panicked with it") = None;
+            edge.restart().await;
+            let is_there = how == Fails::After;
+            let replaced = [old.0, old.1].map(|id| view(&edge.vault, &billing, id));
+            for half in replaced {
+                assert_eq!(half.await.attributes.links.replacement.is_some(), is_there, "{how:?}");
+            }
+            assert_eq!(states(&edge, &billing).await.len(), if is_there { 4 } else { 2 });
+            let again = rekey_pair(&edge, &billing, old).await;
+            assert_eq!(matches!(again, Err(Error::Replaced { .. })), is_there, "{again:?}");
+            assert_eq!(swept(&edge.vault, 64).await, []);
+        }
+        // Each call to the core may be the one that fails.
+        for nth in 0.. {
+            let site = Site::found().await;
+            let edge = site.edge_with(settings).await;
+            let billing = edge.billing().await;
+            let old = make_pair(&edge, &billing).await.expect("core and store are well");
+            edge.upstream.fail_after(Some(nth));
+            let done = rekey_pair(&edge, &billing, old).await;
+            if edge.upstream.is_to_fail() {
+                assert!(done.is_ok() && nth > 0, "{nth}: {done:?}");
+                break;
+            }
+            assert!(matches!(done, Err(Error::Unavailable { .. })), "{nth}: {done:?}");
+            assert_eq!(view(&edge.vault, &billing, old.0).await.attributes.links.replacement, None);
+            let [private, public] = rekey_pair(&edge, &billing, old).await.expect("the core is there again");
+            for (id, was) in [(private, old.0), (public, old.1)] {
+                let (new, old) = (view(&edge.vault, &billing, id).await, view(&edge.vault, &billing, was).await);
+                assert_eq!((new.header.object_type, new.header.bits), (old.header.object_type, old.header.bits));
+                assert_eq!((new.header.version, new.header.chain), (old.header.version.next(), old.header.chain));
+                assert_eq!((new.attributes.links.replaced, old.attributes.links.replacement), (Some(was), Some(id)));
+                assert_ne!(new.attributes.digest, old.attributes.digest);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_pair_of_which_either_half_changed_meanwhile_is_not_replaced() {
+    block_on(async {
+        let site = Site::found().await;
+        let edge = site.edge().await;
+        let billing = edge.billing().await;
+        let old = make_pair(&edge, &billing).await.expect("core and store are well");
+        for changed in [old.0, old.1] {
+            let vault = &edge.vault;
+            let mut unit = vault.begin(SessionId(2));
+            let seen =
+                async |id| billing.check::<ReKeyKeyPair>(&vault.header(&unit, &billing, id).await.expect("its own")).expect("its own");
+            let halves = [seen(old.0).await, seen(old.1).await];
+            edit(vault, &billing, changed, |attributes| attributes.sensitive = true).await.expect("its own");
+            let ids = [vault.new_object_id().expect("random"), vault.new_object_id().expect("random")];
+            let kind = PairKind::Ec(Curve::P256);
+            let raced = vault.rekey_pair(&mut unit, kind, halves, ids, |_, copied, _| Ok::<_, Error>(copied)).await;
+            assert!(matches!(raced, Err(Error::Raced)), "{raced:?}");
         }
     });
 }

@@ -78,6 +78,7 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
 const EDGE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::Create, &[Some(Layer::L4)], "s"),
     (Action::CreateKeyPair, &[Some(Layer::L4)], "s"),
+    (Action::ReKeyKeyPair, &[Some(Layer::L4)], "s"),
     (Action::Register, &[Some(Layer::L4)], "s"),
     (Action::ReKey, &[Some(Layer::L4)], "s"),
     (Action::Get, &[Some(Layer::L4)], "s"),
