@@ -22,6 +22,7 @@ pub(crate) mod object_key;
 mod obtain_lease;
 mod query;
 mod re_key;
+mod re_key_pair;
 mod register;
 mod revoke;
 mod rng;
@@ -40,8 +41,8 @@ use crate::payload::{
     ActivateRequest, AddAttributeRequest, ArchiveRequest, CheckRequest, CreateKeyPairRequest, CreateRequest, DecryptRequest,
     DeleteAttributeRequest, DeriveKeyRequest, DestroyRequest, DiscoverVersionsRequest, EncryptRequest, ExportRequest,
     GetAttributeListRequest, GetAttributesRequest, GetRequest, GetUsageAllocationRequest, HashRequest, LocateRequest, MacRequest,
-    MacVerifyRequest, ModifyAttributeRequest, ObtainLeaseRequest, QueryRequest, ReKeyRequest, RecoverRequest, RegisterRequest,
-    RevokeRequest, RngRetrieveRequest, RngSeedRequest, SignRequest, SignatureVerifyRequest,
+    MacVerifyRequest, ModifyAttributeRequest, ObtainLeaseRequest, QueryRequest, ReKeyKeyPairRequest, ReKeyRequest, RecoverRequest,
+    RegisterRequest, RevokeRequest, RngRetrieveRequest, RngSeedRequest, SignRequest, SignatureVerifyRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
@@ -71,6 +72,7 @@ const OFFERED: &[(Operation, Action, By)] = &[
     (Operation::Archive, Action::Archive, By::Edge),
     (Operation::Recover, Action::Recover, By::Edge),
     (Operation::Query, Action::Query, By::All),
+    (Operation::ReKeyKeyPair, Action::ReKeyKeyPair, By::Edge),
     (Operation::DiscoverVersions, Action::DiscoverVersions, By::All),
     (Operation::Encrypt, Action::Encrypt, By::All),
     (Operation::Decrypt, Action::Decrypt, By::All),
@@ -134,9 +136,10 @@ pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Ac
 /// Whether the operation leaves an object in the ID Placeholder, or (Check) says whether what is there may be used. Its failure has to empty
 /// it: what follows in the batch was meant for that object and no other.
 pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
-    let making = [Operation::Create, Operation::CreateKeyPair, Operation::Register, Operation::ReKey, Operation::DeriveKey];
+    let making = [Operation::Create, Operation::CreateKeyPair, Operation::Register, Operation::DeriveKey];
+    let replacing = [Operation::ReKey, Operation::ReKeyKeyPair];
     let deciding = [Operation::Locate, Operation::Check, Operation::Recover, Operation::Export];
-    making.into_iter().chain(deciding).any(|one| operation == one.into())
+    making.into_iter().chain(replacing).chain(deciding).any(|one| operation == one.into())
 }
 
 /// Does one item and writes the response payload. What it wrote or staged before it failed is the caller's to take back.
@@ -153,6 +156,7 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::CreateKeyPair) => Box::pin(create_key_pair::run(context, CreateKeyPairRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Register) => Box::pin(register::run(context, RegisterRequest::decode(payload, rules)?, out)).await,
         Some(Operation::ReKey) => Box::pin(re_key::run(context, ReKeyRequest::decode(payload, rules)?, out)).await,
+        Some(Operation::ReKeyKeyPair) => Box::pin(re_key_pair::run(context, ReKeyKeyPairRequest::decode(payload, rules)?, out)).await,
         Some(Operation::DeriveKey) => Box::pin(derive_key::run(context, DeriveKeyRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Locate) => Box::pin(locate::run(context, LocateRequest::decode(payload, rules.locating())?, out)).await,
         Some(Operation::Check) => Box::pin(check::run(context, CheckRequest::decode(payload, rules)?, out)).await,
@@ -200,7 +204,7 @@ fn is_elsewhere(operation: Operation, node: NodeRole) -> bool {
 
 /// Why an operation is not done here. What plainly is for an edge gets an answer that says so.
 fn refusal(operation: Option<Operation>, node: NodeRole, payload: Item<'_>) -> Failure {
-    let makes_pair = operation == Some(Operation::CreateKeyPair);
+    let makes_pair = matches!(operation, Some(Operation::CreateKeyPair | Operation::ReKeyKeyPair));
     if node == NodeRole::Core && operation.is_some() && (makes_pair || names_l4(payload).unwrap_or(false)) {
         return Failure::held_by_edge();
     }

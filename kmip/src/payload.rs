@@ -90,6 +90,28 @@ message! {
 }
 
 message! {
+    /// Re-key Key Pair, 4.5. Offset is in seconds after now.
+    #[derive(Default)]
+    struct ReKeyKeyPairRequest<'a> {
+        PRIVATE_KEY_UNIQUE_IDENTIFIER:  private_key_unique_identifier,  &'a str,               optional, V1_1..=V1_4;
+        OFFSET:                         offset,                         Interval,              optional, V1_1..=V1_4;
+        COMMON_TEMPLATE_ATTRIBUTE:      common_template_attribute,      TemplateAttribute<'a>, optional, V1_1..=V1_4;
+        PRIVATE_KEY_TEMPLATE_ATTRIBUTE: private_key_template_attribute, TemplateAttribute<'a>, optional, V1_1..=V1_4;
+        PUBLIC_KEY_TEMPLATE_ATTRIBUTE:  public_key_template_attribute,  TemplateAttribute<'a>, optional, V1_1..=V1_4;
+    }
+}
+
+message! {
+    /// Re-key Key Pair, 4.5: the two replacements.
+    struct ReKeyKeyPairResponse<'a> {
+        PRIVATE_KEY_UNIQUE_IDENTIFIER:  private_key_unique_identifier,  &'a str,               required, V1_1..=V1_4;
+        PUBLIC_KEY_UNIQUE_IDENTIFIER:   public_key_unique_identifier,   &'a str,               required, V1_1..=V1_4;
+        PRIVATE_KEY_TEMPLATE_ATTRIBUTE: private_key_template_attribute, TemplateAttribute<'a>, optional, V1_1..=V1_4;
+        PUBLIC_KEY_TEMPLATE_ATTRIBUTE:  public_key_template_attribute,  TemplateAttribute<'a>, optional, V1_1..=V1_4;
+    }
+}
+
+message! {
     /// Derive Key, 4.6.
     struct DeriveKeyRequest<'a> {
         OBJECT_TYPE:           object_type,           ObjectType,               required, V1_0..=V1_4;
@@ -635,6 +657,7 @@ calls! {
     CreateKeyPairRequest<'_>    => CreateKeyPair,    CreateKeyPairResponse<'a>;
     RegisterRequest<'_>         => Register,         RegisterResponse<'a>;
     ReKeyRequest<'_>            => ReKey,            ReKeyResponse<'a>;
+    ReKeyKeyPairRequest<'_>     => ReKeyKeyPair,     ReKeyKeyPairResponse<'a>;
     DeriveKeyRequest<'_>        => DeriveKey,        DeriveKeyResponse<'a>;
     LocateRequest<'_>           => Locate,           LocateResponse<'a>;
     CheckRequest<'_>            => Check,            CheckResponse<'a>;

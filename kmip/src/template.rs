@@ -6,7 +6,7 @@ use keys::id::{Layer, Time};
 use keys::policy::NodeRole;
 use keys::row::Header;
 
-use crate::attribute::{AttributeName, AttributeValue, Instances, SetBy};
+use crate::attribute::{Attribute, AttributeName, AttributeValue, Instances, SetBy};
 use crate::enums::{CryptographicAlgorithm, RecommendedCurve, RngAlgorithm};
 use crate::error::excerpt;
 use crate::failure::Failure;
@@ -188,6 +188,10 @@ pub(crate) fn change(template: &TemplateAttribute<'_>, attributes: &mut Attribut
             AttributeValue::CryptographicLength(_) => return Err(copied("Cryptographic Length")),
             AttributeValue::CryptographicUsageMask(mask) if mask.0.cast_unsigned() == attributes.usage_mask => continue,
             AttributeValue::CryptographicUsageMask(_) => return Err(copied("Cryptographic Usage Mask")),
+            AttributeValue::CryptographicDomainParameters(_) if instance::value(attributes, value.name(), 0).as_ref() == Some(value) => {
+                continue;
+            }
+            AttributeValue::CryptographicDomainParameters(_) => return Err(copied("Cryptographic Domain Parameters")),
             AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => continue,
             AttributeValue::RandomNumberGenerator(asked) if *asked == GENERATOR => continue,
             _ => {}
@@ -203,6 +207,23 @@ pub(crate) fn change(template: &TemplateAttribute<'_>, attributes: &mut Attribut
     instance::must_be_countable(attributes, old.id.layer != Layer::L4)?;
     instance::check_order(&attributes.dates)?;
     instance::check_future(&attributes.dates, now)
+}
+
+/// Two Template-Attributes as one: of what an object has once, the value of the first counts, and of what it has several of, all values.
+pub(crate) fn joined<'a>(first: Option<&TemplateAttribute<'a>>, then: Option<&TemplateAttribute<'a>>) -> TemplateAttribute<'a> {
+    let mut all = first.cloned().unwrap_or_default();
+    let of_first = all.attributes.len();
+    for attribute in then.iter().flat_map(|then| &then.attributes) {
+        let is_said = |said: &&Attribute<'a>| match is_single(&attribute.value) {
+            true => said.value.name() == attribute.value.name(),
+            false => said.value == attribute.value,
+        };
+        if !all.attributes[..of_first].iter().any(|said| is_said(&said)) {
+            all.attributes.push(attribute.clone());
+        }
+    }
+    all.names.extend(then.iter().flat_map(|then| then.names.iter().cloned()));
+    all
 }
 
 fn copied(name: &str) -> Failure {

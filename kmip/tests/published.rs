@@ -195,7 +195,7 @@ const STRUCTURES: &[(&str, &[Row])] = structures! {
     GetUsageAllocationResponse HashRequest HashResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link
     LocateRequest LocateResponse MacRequest MacResponse MacVerifyRequest MacVerifyResponse MessageExtension ModifyAttributeRequest
     ModifyAttributeResponse Name Nonce ObtainLeaseRequest ObtainLeaseResponse OpaqueObject PlainKeyValue PrivateKey ProfileInformation
-    PublicKey QueryRequest QueryResponse ReKeyRequest ReKeyResponse RecoverRequest RecoverResponse RegisterRequest RegisterResponse
+    PublicKey QueryRequest QueryResponse ReKeyKeyPairRequest ReKeyKeyPairResponse ReKeyRequest ReKeyResponse RecoverRequest RecoverResponse RegisterRequest RegisterResponse
     RequestBatchItem RequestHeader RequestMessage ResponseBatchItem ResponseHeader ResponseMessage RevocationReason RevokeRequest
     RevokeResponse RngParameters RngRetrieveRequest RngRetrieveResponse RngSeedRequest RngSeedResponse SecretData SignRequest SignResponse
     SignatureVerifyRequest SignatureVerifyResponse SymmetricKey TemplateAttribute TransparentEcPrivateKey TransparentEcPublicKey

@@ -601,6 +601,12 @@ structures! {
     }
     re_key_request: ReKeyRequest<'static> { unique_identifier offset template_attribute }
     re_key_response: ReKeyResponse<'static> { unique_identifier template_attribute }
+    re_key_key_pair_request: ReKeyKeyPairRequest<'static> {
+        private_key_unique_identifier offset common_template_attribute private_key_template_attribute public_key_template_attribute
+    }
+    re_key_key_pair_response: ReKeyKeyPairResponse<'static> {
+        private_key_unique_identifier public_key_unique_identifier private_key_template_attribute public_key_template_attribute
+    }
     check_request: CheckRequest<'static> { unique_identifier usage_limits_count cryptographic_usage_mask lease_time }
     check_response: CheckResponse<'static> { unique_identifier usage_limits_count cryptographic_usage_mask lease_time }
     get_request: GetRequest<'static> { unique_identifier key_format_type key_wrap_type key_compression_type key_wrapping_specification }

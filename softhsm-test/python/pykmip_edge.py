@@ -14,7 +14,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from kmip.core import enums
+from kmip.core.attributes import PrivateKeyUniqueIdentifier
 from kmip.pie import objects
+from kmip.pie.exceptions import KmipOperationFailure
 
 HOST, PORT, CA, ADMIN_CERT, ADMIN_KEY, CERT, KEY, OTHER_CERT, OTHER_KEY, CORE_KEY_ID = sys.argv[1:]
 AES = enums.CryptographicAlgorithm.AES
@@ -146,6 +148,10 @@ def pairs(version):
         for each in [public, private]:
             service.activate(each)
         case("%s Activate of both halves" % label, (state(service, public), state(admin, private)) == (enums.State.ACTIVE, enums.State.ACTIVE))
+        if version == enums.KMIPVersion.KMIP_1_0:
+            refused("%s Re-key Key Pair, which 1.1 brought" % label, REASONS.OPERATION_NOT_SUPPORTED, lambda: rekey_key_pair(service, private))
+        else:
+            private, public = replaced(label, (admin, service, other), (private, public), names)
         theirs = serialization.load_der_private_key(service.get(private).value, None)
         their_public = serialization.load_der_public_key(service.get(public).value)
         case("%s Get of both halves" % label, theirs.public_key().public_numbers() == their_public.public_numbers() and theirs.key_size == 2048)
@@ -159,6 +165,32 @@ def pairs(version):
         for each in [public, private]:
             service.destroy(each)
             case("%s Destroy of a half" % label, state(service, each) == enums.State.DESTROYED)
+
+
+def rekey_key_pair(who, private):
+    """Re-key Key Pair, which PyKMIP's lower half alone can send; the identifiers of the new private and public key."""
+    result = who.proxy.rekey_key_pair(private_key_uuid=PrivateKeyUniqueIdentifier(private))
+    if result.result_status.value != enums.ResultStatus.SUCCESS:
+        raise KmipOperationFailure(result.result_status.value, result.result_reason.value, result.result_message.value)
+    return result.private_key_uuid, result.public_key_uuid
+
+
+def replaced(label, who, old, names):
+    """A new pair in the place of an Active one, which goes; returns the new one."""
+    admin, service, other = who
+    before = [service.get(each).value for each in old]
+    new = rekey_key_pair(service, old[0])
+    case("%s Re-key Key Pair moves the names" % label, [service.locate(attributes=by_name(name)) for name in names[::-1]] == [[each] for each in new])
+    case("%s Re-key Key Pair's states" % label, [state(service, each) for each in (*old, *new)] == [enums.State.ACTIVE] * 4)
+    case("%s Re-key Key Pair makes other keys" % label, all(service.get(each).value != was for each, was in zip(new, before)))
+    refused("%s Re-key Key Pair of what was replaced" % label, REASONS.PERMISSION_DENIED, lambda: rekey_key_pair(service, old[0]))
+    refused("%s Re-key Key Pair of a public key" % label, REASONS.PERMISSION_DENIED, lambda: rekey_key_pair(service, new[1]))
+    refused("%s Re-key Key Pair by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: rekey_key_pair(admin, new[0]))
+    refused("%s Re-key Key Pair by another tenant" % label, REASONS.ITEM_NOT_FOUND, lambda: rekey_key_pair(other, new[0]))
+    for each in old:
+        service.revoke(enums.RevocationReasonCode.SUPERSEDED, each)
+        service.destroy(each)
+    return new
 
 
 def signatures(label, version, who, ours, theirs):

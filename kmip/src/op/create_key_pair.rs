@@ -41,7 +41,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: CreateKeyPairRequest
 }
 
 /// Adds a link of the server's, behind those of the client's.
-fn link(attributes: &mut Attributes, kind: LinkType, to: RowId) {
+pub(super) fn link(attributes: &mut Attributes, kind: LinkType, to: RowId) {
     let to = to.to_string();
     let value = AttributeValue::Link(Link { link_type: Some(kind), linked_object_identifier: Some(&to) });
     let index = instance::next_index(attributes, value.name());

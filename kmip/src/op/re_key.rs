@@ -42,8 +42,13 @@ pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, ou
     Ok(())
 }
 
+/// An offset says when a replacement begins, and only dates of the key it replaces move with that.
+///
 /// Every chain of a core has one key that protects, so a replacement cannot wait while the key it replaces has stopped.
-fn check_offset(offset: Option<Interval>, template: &TemplateAttribute<'_>, layer: Layer) -> Result<(), Failure> {
+///
+/// # Errors
+/// Invalid Message, Feature Not Supported.
+pub(super) fn check_offset(offset: Option<Interval>, template: &TemplateAttribute<'_>, layer: Layer) -> Result<(), Failure> {
     let Some(Interval(seconds)) = offset else { return Ok(()) };
     let dates =
         [AttributeName::ActivationDate, AttributeName::ProcessStartDate, AttributeName::ProtectStopDate, AttributeName::DeactivationDate];
@@ -57,8 +62,11 @@ fn check_offset(offset: Option<Interval>, template: &TemplateAttribute<'_>, laye
     Ok(())
 }
 
-/// The attributes of the new key.
-fn replacement(
+/// The attributes of the new key, or of one half of a new pair.
+///
+/// # Errors
+/// Reasons of tables 331 and 332.
+pub(super) fn replacement(
     old: &View,
     mut copied: Attributes,
     template: &TemplateAttribute<'_>,
@@ -75,7 +83,7 @@ fn replacement(
     Ok(copied)
 }
 
-/// Table 172: the replacement is Active from `begins` on, and all dates move by as much as the activation does.
+/// Tables 172 and 176: the replacement is Active from `begins` on, and all dates move by as much as the activation does.
 fn shift_dates(old: &View, new: &mut Attributes, begins: Time) -> Result<(), Failure> {
     let dates = &old.attributes.dates;
     let others = [dates.process_start, dates.protect_stop, dates.deactivation];

@@ -239,6 +239,7 @@ fn each_operation_that_an_edge_offers_is_listed_in_the_versions_that_have_it() {
         O::Archive,
         O::Recover,
         O::Query,
+        O::ReKeyKeyPair,
         O::DiscoverVersions,
         O::Encrypt,
         O::Decrypt,

@@ -24,6 +24,7 @@ mod object_key;
 mod pairs;
 mod policy;
 mod re_key;
+mod re_key_pair;
 mod reasons;
 mod stream;
 mod world;

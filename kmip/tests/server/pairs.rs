@@ -13,28 +13,28 @@ use CryptographicUsageMask as Mask;
 use ProtocolVersion::{V1_0, V1_2, V1_3, V1_4};
 use ResultReason as R;
 
-type Parameters = CryptographicParameters<'static>;
+pub(crate) type Parameters = CryptographicParameters<'static>;
 
-const RSA: PairKind = PairKind::Rsa { bits: 2048 };
-const SIGN: i32 = 1;
-const VERIFY: i32 = 2;
+pub(crate) const RSA: PairKind = PairKind::Rsa { bits: 2048 };
+pub(crate) const SIGN: i32 = 1;
+pub(crate) const VERIFY: i32 = 2;
 const ENCRYPT: i32 = 4;
 const DECRYPT: i32 = 8;
 
-fn template<'a>(values: &[AttributeValue<'a>]) -> Option<TemplateAttribute<'a>> {
+pub(crate) fn template<'a>(values: &[AttributeValue<'a>]) -> Option<TemplateAttribute<'a>> {
     Some(TemplateAttribute { names: vec![], attributes: values.iter().cloned().map(bare).collect() })
 }
 
-fn mask(bits: i32) -> AttributeValue<'static> {
+pub(crate) fn mask(bits: i32) -> AttributeValue<'static> {
     AttributeValue::CryptographicUsageMask(Mask(bits))
 }
 
-fn curve(curve: RecommendedCurve) -> AttributeValue<'static> {
+pub(crate) fn curve(curve: RecommendedCurve) -> AttributeValue<'static> {
     let parameters = CryptographicDomainParameters { qlength: None, recommended_curve: Some(curve) };
     AttributeValue::CryptographicDomainParameters(parameters)
 }
 
-fn wanted(kind: PairKind) -> Vec<AttributeValue<'static>> {
+pub(crate) fn wanted(kind: PairKind) -> Vec<AttributeValue<'static>> {
     match kind {
         PairKind::Rsa { bits } => vec![
             AttributeValue::CryptographicAlgorithm(Algorithm::Rsa),
@@ -51,7 +51,7 @@ fn wanted(kind: PairKind) -> Vec<AttributeValue<'static>> {
     }
 }
 
-fn pair_request<'a>(
+pub(crate) fn pair_request<'a>(
     common: &[AttributeValue<'a>],
     private: &[AttributeValue<'a>],
     public: &[AttributeValue<'a>],
@@ -64,13 +64,13 @@ fn pair_request<'a>(
 }
 
 /// The identifiers of the private and of the public half.
-fn made(client: &mut Client<'_>, version: ProtocolVersion, request: &CreateKeyPairRequest<'_>) -> Result<[String; 2], Failed> {
+pub(crate) fn made(client: &mut Client<'_>, version: ProtocolVersion, request: &CreateKeyPairRequest<'_>) -> Result<[String; 2], Failed> {
     client
         .call(version, request, |answer| [answer.private_key_unique_identifier.to_owned(), answer.public_key_unique_identifier.to_owned()])
 }
 
 /// An Active pair for signing, and for encrypting where it can.
-fn active(client: &mut Client<'_>, kind: PairKind) -> [String; 2] {
+pub(crate) fn active(client: &mut Client<'_>, kind: PairKind) -> [String; 2] {
     let request = pair_request(&wanted(kind), &[mask(SIGN | DECRYPT)], &[mask(VERIFY | ENCRYPT)]);
     let pair = made(client, V1_4, &request).expect("it is offered");
     for id in &pair {
@@ -83,7 +83,7 @@ fn pss() -> Parameters {
     Parameters { padding_method: Some(PaddingMethod::Pss), hashing_algorithm: Some(HashingAlgorithm::Sha256), ..Parameters::default() }
 }
 
-fn ecdsa(hash: HashingAlgorithm) -> Parameters {
+pub(crate) fn ecdsa(hash: HashingAlgorithm) -> Parameters {
     Parameters { cryptographic_algorithm: Some(Algorithm::Ecdsa), hashing_algorithm: Some(hash), ..Parameters::default() }
 }
 
@@ -91,7 +91,7 @@ fn by_name(algorithm: DigitalSignatureAlgorithm) -> Parameters {
     Parameters { digital_signature_algorithm: Some(algorithm), ..Parameters::default() }
 }
 
-fn signing<'a>(id: &'a str, parameters: &Parameters, data: &'a [u8]) -> SignRequest<'a> {
+pub(crate) fn signing<'a>(id: &'a str, parameters: &Parameters, data: &'a [u8]) -> SignRequest<'a> {
     SignRequest {
         unique_identifier: Some(id),
         cryptographic_parameters: Some(parameters.clone()),
@@ -100,11 +100,11 @@ fn signing<'a>(id: &'a str, parameters: &Parameters, data: &'a [u8]) -> SignRequ
     }
 }
 
-fn sign(client: &mut Client<'_>, version: ProtocolVersion, request: &SignRequest<'_>) -> Result<Vec<u8>, Failed> {
+pub(crate) fn sign(client: &mut Client<'_>, version: ProtocolVersion, request: &SignRequest<'_>) -> Result<Vec<u8>, Failed> {
     client.call(version, request, |answer| answer.signature_data.expect("it is done at once").0.to_vec())
 }
 
-fn judging<'a>(id: &'a str, parameters: &Parameters, data: &'a [u8], signature: &'a [u8]) -> SignatureVerifyRequest<'a> {
+pub(crate) fn judging<'a>(id: &'a str, parameters: &Parameters, data: &'a [u8], signature: &'a [u8]) -> SignatureVerifyRequest<'a> {
     SignatureVerifyRequest {
         unique_identifier: Some(id),
         cryptographic_parameters: Some(parameters.clone()),
@@ -114,12 +114,16 @@ fn judging<'a>(id: &'a str, parameters: &Parameters, data: &'a [u8], signature: 
     }
 }
 
-fn verify(client: &mut Client<'_>, version: ProtocolVersion, request: &SignatureVerifyRequest<'_>) -> Result<ValidityIndicator, Failed> {
+pub(crate) fn verify(
+    client: &mut Client<'_>,
+    version: ProtocolVersion,
+    request: &SignatureVerifyRequest<'_>,
+) -> Result<ValidityIndicator, Failed> {
     client.call(version, request, |answer| answer.validity_indicator)
 }
 
-const VALID: Result<ValidityIndicator, Failed> = Ok(ValidityIndicator::Valid);
-const INVALID: Result<ValidityIndicator, Failed> = Ok(ValidityIndicator::Invalid);
+pub(crate) const VALID: Result<ValidityIndicator, Failed> = Ok(ValidityIndicator::Valid);
+pub(crate) const INVALID: Result<ValidityIndicator, Failed> = Ok(ValidityIndicator::Invalid);
 
 #[test]
 fn a_pair_lives_from_its_making_to_its_end_in_every_version() {

@@ -160,6 +160,8 @@ fn an_operation_that_is_not_offered_says_so_unless_it_is_plainly_for_an_edge() {
     assert_eq!(ask(V1_0, lease, &|out| out.text(Tag::UNIQUE_IDENTIFIER, L4)), ResultReason::PermissionDenied);
     assert_eq!(ask(V1_0, lease, &|out| out.integer(Tag::UNIQUE_IDENTIFIER, 4)), unsupported);
     assert_eq!(ask(V1_0, Operation::CreateKeyPair.number(), &|_| ()), ResultReason::PermissionDenied);
+    assert_eq!(ask(V1_4, Operation::ReKeyKeyPair.number(), &|_| ()), ResultReason::PermissionDenied);
+    assert_eq!(ask(V1_0, Operation::ReKeyKeyPair.number(), &|_| ()), unsupported, "1.1 brought it");
     let secret = |out: &mut Writer<'_>| ObjectType::SecretData.encode(Tag::OBJECT_TYPE, out);
     assert_eq!(ask(V1_0, Operation::Register.number(), &secret), ResultReason::PermissionDenied);
     assert_eq!(ask(V1_4, 0x2C, &secret), unsupported);
@@ -168,7 +170,7 @@ fn an_operation_that_is_not_offered_says_so_unless_it_is_plainly_for_an_edge() {
     assert_eq!(ask(V1_0, Operation::Encrypt.number(), &|_| ()), unsupported);
     assert_eq!(ask(V1_0, Operation::DiscoverVersions.number(), &|_| ()), unsupported);
     // Some are known, if only for edges.
-    let edges = [Action::Unsupported, Action::Register, Action::CreateKeyPair, Action::ObtainLease];
+    let edges = [Action::Unsupported, Action::Register, Action::CreateKeyPair, Action::ReKeyKeyPair, Action::ObtainLease];
     assert!(world.outcomes().iter().all(|(action, _)| edges.contains(action)));
 }
 

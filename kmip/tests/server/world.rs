@@ -241,8 +241,9 @@ impl Client<'_> {
         let is_own = |record: &&Record| record.session == session && record.outcome != Outcome::Intended;
         let records = self.world.audit.records();
         let own: Vec<_> = records[before..].iter().filter(is_own).collect();
-        // A key that leaves has one more, for the key it leaves under: they come behind those of the items.
-        let leaving = own.iter().filter(|record| matches!(record.action, Action::Get | Action::Export)).count();
+        // A key that leaves has one more, for the key it leaves under, and a pair one for each half: they come behind those of the items.
+        let has_two = |action| matches!(action, Action::Get | Action::Export | Action::CreateKeyPair | Action::ReKeyKeyPair);
+        let leaving = own.iter().filter(|record| has_two(record.action)).count();
         let records = own.len();
         let is_wrapped = (items..=items + leaving / 2).contains(&records);
         let is_replaced = items == 1 && records > 1 || is_wrapped;

@@ -1,0 +1,95 @@
+//! Re-key Key Pair, 4.5: a new pair in the place of another, each half as Re-key replaces a key.
+//!
+//! The request names the Private Key. Which Public Key belongs to it the Links of both say, as Create Key Pair, or whoever registered them, has made them.
+
+use keys::attributes::Attributes;
+use keys::id::{Layer, RowId, Time};
+use keys::policy::verb;
+use keys::row::{Header, ObjectType};
+use keys::vault::View;
+
+use crate::attribute::AttributeValue;
+use crate::context::Context;
+use crate::enums::LinkType;
+use crate::failure::Failure;
+use crate::half;
+use crate::op::create_key_pair::link;
+use crate::op::re_key::{check_offset, replacement};
+use crate::payload::{ReKeyKeyPairRequest, ReKeyKeyPairResponse};
+use crate::schema::Encode;
+use crate::tag::Tag;
+use crate::template;
+use crate::ttlv::Writer;
+use crate::view;
+
+pub(super) async fn run(context: &mut Context<'_>, request: ReKeyKeyPairRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let named = context.object::<verb::ReKeyKeyPair>(request.private_key_unique_identifier).await?;
+    if named.header.object_type != ObjectType::PRIVATE_KEY {
+        return Err(keys::Error::Denied { why: "a pair is named by its Private Key" }.into());
+    }
+    let kind = half::kind(&named.header).filter(|kind| kind.is_made());
+    let kind = kind.ok_or(keys::Error::Denied { why: "no pair of this kind is made: make another one by Create Key Pair" })?;
+    let old_public = public_half(context, &named.header).await?;
+    *context.wrapper = Some(old_public.id);
+    let ReKeyKeyPairRequest { offset, common_template_attribute: common, .. } = request;
+    let private = template::joined(request.private_key_template_attribute.as_ref(), common.as_ref());
+    let public = template::joined(request.public_key_template_attribute.as_ref(), common.as_ref());
+    for template in [&private, &public] {
+        check_offset(offset, template, Layer::L4)?;
+    }
+    let [private_id, public_id] = [context.vault.new_object_id()?, context.vault.new_object_id()?];
+    let edit = |old: &View, copied: Attributes, now: Time| {
+        let (template, kind, other) = match old.header.object_type {
+            ObjectType::PRIVATE_KEY => (&private, LinkType::PublicKeyLink, public_id),
+            _ => (&public, LinkType::PrivateKeyLink, private_id),
+        };
+        let mut attributes = replacement(old, copied, template, offset, now)?;
+        link(&mut attributes, kind, other);
+        Ok::<_, Failure>(attributes)
+    };
+    let halves = [named.authorized, context.grants.check::<verb::ReKeyKeyPair>(&old_public)?];
+    let [private, public] = context.vault.rekey_pair(context.unit, kind, halves, [private_id, public_id], edit).await?;
+    context.is_about(&private.header);
+    *context.wrapper = Some(public.header.id);
+    *context.placeholder = Some(private.header.id);
+    let response = ReKeyKeyPairResponse {
+        private_key_unique_identifier: &private_id.to_string(),
+        public_key_unique_identifier: &public_id.to_string(),
+        private_key_template_attribute: None,
+        public_key_template_attribute: None,
+    };
+    response.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// The Public Key of the pair: the one that the Private Key is linked to and that is linked back.
+async fn public_half(context: &mut Context<'_>, private: &Header) -> Result<Header, Failure> {
+    let no_pair = keys::Error::Denied { why: "the Private Key's Links do not tell its Public Key: each half has one to the other" };
+    let [id] = linked(&seen(context, private).await?, LinkType::PublicKeyLink)[..] else { return Err(no_pair.into()) };
+    context.must_be_held_here(id)?;
+    let public = context.vault.header(context.unit, &context.grants, id).await?;
+    let is_other_half = public.object_type == ObjectType::PUBLIC_KEY && half::kind(&public) == half::kind(private);
+    if !is_other_half || linked(&seen(context, &public).await?, LinkType::PrivateKeyLink) != [private.id] {
+        return Err(no_pair.into());
+    }
+    Ok(public)
+}
+
+async fn seen(context: &Context<'_>, header: &Header) -> Result<View, Failure> {
+    let authorized = context.grants.check::<verb::ReKeyKeyPair>(header)?;
+    Ok(context.vault.attributes(context.unit, authorized).await?)
+}
+
+/// Where an object's Links of this kind lead.
+fn linked(view: &View, kind: LinkType) -> Vec<RowId> {
+    let kept = view.attributes.others.iter().filter_map(view::stored);
+    let mut ids: Vec<RowId> = kept
+        .filter_map(|value| match value {
+            AttributeValue::Link(link) if link.link_type == Some(kind) => link.linked_object_identifier?.parse().ok(),
+            _ => None,
+        })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
