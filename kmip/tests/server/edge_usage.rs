@@ -5,6 +5,7 @@ use keys::record::Outcome;
 use kmip::ttlv::{ByteString, Interval};
 use kmip::*;
 
+use crate::pairs::*;
 use crate::world::*;
 use AttributeValue as A;
 use ProtocolVersion::{V1_0, V1_4};
@@ -107,6 +108,74 @@ fn so_many_objects_are_protected_and_no_more_and_what_was_is_still_processed() {
     let new = service.rekey(V1_4, &id).expect("it is Active");
     assert_eq!(left(&mut service, &new), Some((5, 5)));
     encrypt(&mut service, &new, BlockCipherMode::Cbc, b"sixth").expect("one of the new key's");
+}
+
+/// What a pair protects is what its halves sign and encrypt; verifying and decrypting go on for ever.
+#[test]
+fn signatures_and_what_rsa_encrypts_are_counted_by_each_half() {
+    let world = World::edge();
+    let mut service = world.service();
+    let object = limited(2, UsageLimitsUnit::Object);
+    let request = pair_request(&[&wanted(RSA)[..], &[object]].concat(), &[mask(SIGN | 8)], &[mask(VERIFY | 4)]);
+    let [private, public] = made(&mut service, V1_4, &request).expect("it is offered");
+    service.activate(&private).expect("it is new");
+    service.activate(&public).expect("it is new");
+    let pss = CryptographicParameters {
+        padding_method: Some(PaddingMethod::Pss),
+        hashing_algorithm: Some(HashingAlgorithm::Sha256),
+        ..Default::default()
+    };
+    let oaep = CryptographicParameters {
+        padding_method: Some(PaddingMethod::Oaep),
+        hashing_algorithm: Some(HashingAlgorithm::Sha256),
+        mask_generator_hash: Some(HashingAlgorithm::Sha256),
+        ..Default::default()
+    };
+    let seal = |client: &mut Client<'_>, data: &[u8]| {
+        let (unique_identifier, data) = (Some(public.as_str()), Some(ByteString(data)));
+        let request = EncryptRequest { unique_identifier, cryptographic_parameters: Some(oaep.clone()), data, ..EncryptRequest::default() };
+        client.call(V1_4, &request, |answer| answer.data.expect("some").0.to_vec())
+    };
+    let open = |client: &mut Client<'_>, data: &[u8]| {
+        let (unique_identifier, data) = (Some(private.as_str()), Some(ByteString(data)));
+        let request = DecryptRequest { unique_identifier, cryptographic_parameters: Some(oaep.clone()), data, ..DecryptRequest::default() };
+        client.call(V1_4, &request, |answer| answer.data.expect("some").0.to_vec())
+    };
+    let first = sign(&mut service, V1_4, &signing(&private, &pss, b"first")).expect("one of two");
+    let sealed = seal(&mut service, b"first").expect("one of two");
+    assert_eq!([left(&mut service, &private), left(&mut service, &public)], [Some((2, 1)); 2], "each half has its own limit");
+    // What fails protects nothing.
+    assert_eq!(why(sign(&mut service, V1_4, &signing(&private, &CryptographicParameters::default(), b"x"))), R::InvalidField);
+    assert_eq!(why(seal(&mut service, &[7; 400])), R::InvalidField);
+    for _ in 0..3 {
+        assert_eq!(verify(&mut service, V1_4, &judging(&public, &pss, b"first", &first)), VALID);
+        assert_eq!(open(&mut service, &sealed).as_deref(), Ok(b"first".as_slice()));
+    }
+    assert_eq!([left(&mut service, &private), left(&mut service, &public)], [Some((2, 1)); 2]);
+    sign(&mut service, V1_4, &signing(&private, &pss, b"second")).expect("two of two");
+    seal(&mut service, b"second").expect("two of two");
+    assert_eq!(why(sign(&mut service, V1_4, &signing(&private, &pss, b"third"))), R::PermissionDenied);
+    assert_eq!(why(seal(&mut service, b"third")), R::PermissionDenied);
+    assert_eq!(open(&mut service, &sealed).as_deref(), Ok(b"first".as_slice()), "processing is not limited");
+    // A new pair has the limit anew.
+    let request = ReKeyKeyPairRequest { private_key_unique_identifier: Some(&private), ..ReKeyKeyPairRequest::default() };
+    let new = service
+        .call(V1_4, &request, |answer| [answer.private_key_unique_identifier.to_owned(), answer.public_key_unique_identifier.to_owned()]);
+    for id in new.expect("an Active pair") {
+        assert_eq!(left(&mut service, &id), Some((2, 2)));
+    }
+    // By bytes, those of the data count, or of the digest that is given for them.
+    let ec = cipher::pair::PairKind::Ec(cipher::pair::Curve::P256);
+    let bytes = limited(40, UsageLimitsUnit::Byte);
+    let [private, _] =
+        made(&mut service, V1_4, &pair_request(&[&wanted(ec)[..], &[bytes]].concat(), &[mask(SIGN)], &[mask(VERIFY)])).expect("offered");
+    service.activate(&private).expect("it is new");
+    let way = ecdsa(HashingAlgorithm::Sha256);
+    sign(&mut service, V1_4, &signing(&private, &way, b"8 bytes.")).expect("8 of 40");
+    let digested = SignRequest { data: None, digested_data: Some(ByteString(&[7; 32])), ..signing(&private, &way, b"") };
+    sign(&mut service, V1_4, &digested).expect("the other 32");
+    assert_eq!(left(&mut service, &private), Some((40, 0)));
+    assert_eq!(why(sign(&mut service, V1_4, &signing(&private, &way, b"1"))), R::PermissionDenied);
 }
 
 #[test]
