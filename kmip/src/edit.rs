@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::instance;
 use crate::schema::Encode;
 use crate::version::ProtocolVersion;
+use crate::view;
 
 /// What is said of an attribute that is the server's own.
 const READ_ONLY: &str = "this attribute is read only";
@@ -41,12 +42,17 @@ pub(crate) fn add(view: &View, attribute: &Attribute<'_>, now: Time) -> Result<C
     must_be_the_clients(value)?;
     let mut attributes = Attributes::clone(&view.attributes);
     let row = value.standard().map(AttributeName::row);
-    if row.is_some_and(|row| row.instances == Instances::One) && !instance::indexes(&attributes, name).is_empty() {
+    let has_one =
+        !instance::indexes(&attributes, name).is_empty() || value.standard().is_some_and(|name| view::is_made_by_core(view, name));
+    if row.is_some_and(|row| row.instances == Instances::One) && has_one {
         return Err(Failure::invalid(ResultReason::IllegalOperation, format!("{name}: the key has one, use Modify Attribute")));
     }
     let is_counted = matches!(value, AttributeValue::UsageLimits(_));
-    if !instance::is_supported(value) || is_counted && view.header.id.layer != Layer::L4 {
-        return Err(denied(name, "no object here has such an attribute"));
+    if !instance::is_supported(value) {
+        return Err(denied(name, instance::NOT_GIVEN));
+    }
+    if is_counted && view.header.id.layer != Layer::L4 {
+        return Err(denied(name, "a core counts none: make the key at an edge"));
     }
     if let Some(row) = row {
         must_be_changeable(row, view, now)?;

@@ -22,6 +22,9 @@ pub(crate) const OBJECT_GROUPS_MAX: usize = 16;
 /// First and last second that a date may have: years 1 and 9999.
 const SECONDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
+/// What is said of an attribute that no object has by a client's wish.
+pub(crate) const NOT_GIVEN: &str = "no object here has this attribute by a client's wish";
+
 /// Whether an object can have this attribute by a client's wish; a key of a core, all but Usage Limits.
 pub(crate) fn is_supported(value: &AttributeValue<'_>) -> bool {
     use AttributeValue as A;
@@ -44,6 +47,7 @@ pub(crate) fn is_supported(value: &AttributeValue<'_>) -> bool {
             | A::OriginalCreationDate(_)
             | A::ProcessStartDate(_)
             | A::ProtectStopDate(_)
+            | A::RandomNumberGenerator(_)
             | A::Sensitive(_)
             | A::UsageLimits(_)
     )
@@ -130,7 +134,7 @@ pub(crate) fn put(attributes: &mut Attributes, index: u32, value: &AttributeValu
         AttributeValue::RandomNumberGenerator(_) => {
             return Err(Failure::field("Random Number Generator: keys are made by the system's, which is Unspecified; leave it out"));
         }
-        other => return Err(Failure::field(format!("{}: no object here has such an attribute; leave it out", other.name()))),
+        other => return Err(Failure::field(format!("{}: {NOT_GIVEN}", other.name()))),
     }
     Ok(())
 }

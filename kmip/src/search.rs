@@ -16,6 +16,7 @@ use crate::instance::encoded;
 use crate::mask::StorageStatusMask;
 use crate::object::{Name, RevocationReason};
 use crate::payload::LocateRequest;
+use crate::template::GENERATOR;
 use crate::ttlv::{DateTime, Item, ItemType, Value};
 use crate::view;
 
@@ -62,6 +63,11 @@ enum Criterion {
     Link {
         kind: Option<LinkType>,
         target: Option<String>,
+        kept: Box<Self>,
+    },
+    /// The system's, or one that is kept.
+    Generator {
+        is_ours: bool,
         kept: Box<Self>,
     },
     Service(ServiceId),
@@ -144,6 +150,9 @@ impl Search {
                 target: link.linked_object_identifier.map(ToOwned::to_owned),
                 kept: Box::new(self.kept(context, value)),
             }),
+            A::RandomNumberGenerator(asked) => {
+                Some(Criterion::Generator { is_ours: *asked == GENERATOR, kept: Box::new(self.kept(context, value)) })
+            }
             A::StorageStatusMask(mask) => {
                 self.storage = *mask;
                 None
@@ -188,7 +197,6 @@ impl Search {
             | A::KeyValuePresent(_)
             | A::LeaseTime(_)
             | A::Pkcs12FriendlyName(_)
-            | A::RandomNumberGenerator(_)
             | A::UsageLimits(_) => Some(Criterion::Never),
         };
         self.criteria.extend(criterion);
@@ -332,6 +340,9 @@ impl Criterion {
                         kind.is_none_or(|kind| kind == linked) && target.as_ref().is_none_or(|target| *target == id.to_string())
                     })
             }
+            Self::Generator { is_ours, kept } => {
+                kept.fits(view) || *is_ours && view::is_made_by_core(view, AttributeName::RandomNumberGenerator)
+            }
             Self::Service(service) => header.owner.service == Some(*service),
             Self::Version(version) => i32::try_from(header.version.0) == Ok(*version),
             Self::Parent(parent) => header.parent == *parent,
@@ -375,8 +386,10 @@ fn seconds(view: &View, name: AttributeName) -> i64 {
 }
 
 fn original_creation(view: &View) -> Option<Time> {
-    view.attributes.others.iter().find_map(|other| match view::stored(other) {
+    let said = view.attributes.others.iter().find_map(|other| match view::stored(other) {
         Some(AttributeValue::OriginalCreationDate(DateTime(seconds))) => Some(Time::from_seconds(seconds)),
         _ => None,
-    })
+    });
+    let is_made_here = view::is_made_by_core(view, AttributeName::OriginalCreationDate);
+    said.or_else(|| is_made_here.then_some(view.attributes.dates.initial))
 }

@@ -392,10 +392,7 @@ pub(crate) const GENERATOR: RngParameters = RngParameters {
 /// # Errors
 /// The client asks for another generator.
 pub(crate) fn note_making(attributes: &mut Attributes, template: &TemplateAttribute<'_>, now: Time) -> Result<(), Failure> {
-    let is_other = |asked: &AttributeValue<'_>| matches!(asked, AttributeValue::RandomNumberGenerator(asked) if *asked != GENERATOR);
-    if template.attributes.iter().any(|attribute| is_other(&attribute.value)) {
-        return Err(Failure::field("Random Number Generator: keys are made by the system's, which is Unspecified; leave it out"));
-    }
+    must_be_our_generator(template)?;
     let date = AttributeValue::OriginalCreationDate(DateTime(now.seconds()));
     for value in [date, AttributeValue::RandomNumberGenerator(GENERATOR)] {
         // A client may have its own date.
@@ -404,6 +401,18 @@ pub(crate) fn note_making(attributes: &mut Attributes, template: &TemplateAttrib
             attributes.others.retain(|other| other.name != value.name());
             attributes.others.push(Other { name: value.name().to_owned(), index: 0, value: instance::encoded(&value) });
         }
+    }
+    Ok(())
+}
+
+/// Refuses to make a key with another generator than the system's (3.44).
+///
+/// # Errors
+/// Invalid Field.
+pub(crate) fn must_be_our_generator(template: &TemplateAttribute<'_>) -> Result<(), Failure> {
+    let is_other = |asked: &AttributeValue<'_>| matches!(asked, AttributeValue::RandomNumberGenerator(asked) if *asked != GENERATOR);
+    if template.attributes.iter().any(|attribute| is_other(&attribute.value)) {
+        return Err(Failure::field("Random Number Generator: keys are made by the system's, which is Unspecified; leave it out"));
     }
     Ok(())
 }

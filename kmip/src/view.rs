@@ -18,6 +18,7 @@ use crate::instance::encoded;
 use crate::mask::CryptographicUsageMask;
 use crate::object::{self, RevocationReason, UsageLimits};
 use crate::schema::Rules;
+use crate::template::GENERATOR;
 use crate::ttlv::{ByteString, DateTime, Interval, Item, Value};
 use crate::version::ProtocolVersion;
 
@@ -164,6 +165,8 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
     values.extend(dates.compromise_occurrence.map(|time| A::CompromiseOccurrenceDate(date(time))));
     values.extend(dates.compromise.map(|time| A::CompromiseDate(date(time))));
     values.extend((header.id.layer == Layer::L4).then_some(A::LeaseTime(LEASE)));
+    values.extend(is_made_by_core(view, AttributeName::OriginalCreationDate).then(|| A::OriginalCreationDate(date(dates.initial))));
+    values.extend(is_made_by_core(view, AttributeName::RandomNumberGenerator).then_some(A::RandomNumberGenerator(GENERATOR)));
     values.extend(attributes.usage_limits.map(|limits| {
         let number = |units: u64| i64::try_from(units).ok();
         let (total, count) = (number(limits.total), around.usage_left.and_then(number));
@@ -181,6 +184,13 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
         A::RevocationReason(RevocationReason { code, message })
     }));
     values
+}
+
+/// Whether an attribute that tells how an object was made follows from the object's being a core's, and is not noted with it (3.43, 3.44): whatever a core
+/// has it made itself, at its Initial Date, with the system's generator. Its client may have said another date.
+pub(crate) fn is_made_by_core(view: &View, name: AttributeName) -> bool {
+    let tells = matches!(name, AttributeName::OriginalCreationDate | AttributeName::RandomNumberGenerator);
+    tells && view.header.id.layer != Layer::L4 && !view.attributes.others.iter().any(|other| other.name == name.row().name)
 }
 
 /// The format in which an object is stored, so that its digest is of that.

@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::payload::{CreateRequest, CreateResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
-use crate::template::{Template, note_making};
+use crate::template::{Template, must_be_our_generator, note_making};
 use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
@@ -22,6 +22,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, o
     }
     let tenant = may_create(context, request.object_type)?;
     let Template { bits, mut attributes, .. } = Template::read(&request.template_attribute, NodeRole::Core, context.vault.now())?;
+    must_be_our_generator(&request.template_attribute)?;
     let service = service(context, tenant, &attributes.object_groups).await?;
     if attributes.object_groups.is_empty() {
         attributes.object_groups.push(Group { value: service.name.to_string(), index: 0 });

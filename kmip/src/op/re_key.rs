@@ -77,8 +77,9 @@ pub(super) fn replacement(
         shift_dates(old, &mut copied, Time::from_millis(now.millis().saturating_add(i64::from(seconds) * 1000)))?;
     }
     template::change(template, &mut copied, &old.header, now)?;
-    if old.header.id.layer == Layer::L4 {
-        template::note_making(&mut copied, template, now)?;
+    match old.header.id.layer {
+        Layer::L4 => template::note_making(&mut copied, template, now)?,
+        _ => template::must_be_our_generator(template)?,
     }
     Ok(copied)
 }

@@ -73,13 +73,15 @@ pub(crate) fn rules() -> Vec<Rule> {
         A::Comment("c"),
         A::Custom("x-Product", Value::TextString("p")),
     ];
-    let fixed = vec![A::OperationPolicyName("default"), A::OriginalCreationDate(DateTime(START))];
+    let fixed = vec![A::OperationPolicyName("default")];
     let dates = vec![A::ActivationDate(future), A::ProcessStartDate(future), A::ProtectStopDate(future), A::DeactivationDate(future)];
     let always_there = vec![
         A::CryptographicAlgorithm(CryptographicAlgorithm::Aes),
         A::CryptographicLength(256),
         A::CryptographicUsageMask(CryptographicUsageMask(48)),
         A::Fresh(false),
+        A::OriginalCreationDate(DateTime(START)),
+        A::RandomNumberGenerator(rng),
     ];
     let none_of_a_core = vec![
         A::KeyValueLocation(KeyValueLocation { value: Some("x"), location_type: Some(KeyValueLocationType::Uri) }),
@@ -88,7 +90,6 @@ pub(crate) fn rules() -> Vec<Rule> {
     ];
     let none_and_fixed = vec![
         A::CryptographicDomainParameters(CryptographicDomainParameters { qlength: Some(1), recommended_curve: None }),
-        A::RandomNumberGenerator(rng),
         A::StorageStatusMask(StorageStatusMask::ON_LINE),
     ];
     let (denied, invalid, missing, illegal) = (Some(PermissionDenied), Some(InvalidField), Some(ItemNotFound), Some(IllegalOperation));

@@ -18,6 +18,7 @@ mod get;
 mod hostile;
 mod lifecycle;
 mod locate;
+mod making;
 mod matrix;
 mod messages;
 mod object_key;
