@@ -8,6 +8,7 @@ use keys::export::Frame;
 use keys::id::RowId;
 use keys::lifecycle::State;
 use keys::policy::{Authorized, verb};
+use keys::row::ObjectType as Kind;
 use keys::vault::View;
 
 use crate::attribute::{AttributeName, AttributeValue};
@@ -180,7 +181,11 @@ async fn wrapping_key(context: &mut Context<'_>, text: &str) -> Result<keys::row
     let id: RowId = text.parse().map_err(|_| Failure::not_found())?;
     *context.wrapper = Some(id);
     context.must_be_held_here(id)?;
-    Ok(context.vault.header(context.unit, &context.grants, id).await?)
+    let header = context.vault.header(context.unit, &context.grants, id).await?;
+    if !matches!(header.object_type, Kind::SYMMETRIC_KEY | Kind::PUBLIC_KEY | Kind::PRIVATE_KEY) {
+        return Err(Failure::invalid(ResultReason::IllegalOperation, "Encryption Key Information: the object that is named is not a key"));
+    }
+    Ok(header)
 }
 
 /// The wrapping key's own parameters that the client's fit; without any of the client's, its first (2.1.6).

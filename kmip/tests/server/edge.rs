@@ -545,7 +545,7 @@ fn a_sensitive_key_leaves_wrapped_by_an_l4_that_may_wrap_and_by_nothing_else() {
     let hmac = for_wrapping(&mut service, &hmac, 0x10);
     assert_eq!(why(wrapped(&mut service, V1_4, &id, &hmac)), R::PermissionDenied, "no AES key");
     let password = for_wrapping(&mut service, &secret(SecretDataType::Password, KeyFormatType::Raw, &WRAPPER), 0x10);
-    assert_eq!(why(wrapped(&mut service, V1_4, &id, &password)), R::PermissionDenied, "no key at all");
+    assert_eq!(why(wrapped(&mut service, V1_4, &id, &password)), R::IllegalOperation, "no key at all");
     let stays = register(&mut service, V1_4, &key(&KEY).request(&[mask(DATA), A::Extractable(false)])).expect("it is kept");
     assert_eq!(why(wrapped(&mut service, V1_4, &stays, &with)), R::NotExtractable);
     let text = register(&mut service, V1_4, &secret(SecretDataType::Password, KeyFormatType::Raw, &KEY).request(&[])).expect("kept");
