@@ -196,7 +196,7 @@ impl Renewer {
             _ => &ivk.services,
         };
         // The identifier is this version's own, and random in its second half.
-        schedule.due(standing.since, &[standing.key.uuid.as_bytes()]).is_some_and(|due| due <= now)
+        schedule.due(standing.since, now, &[standing.key.uuid.as_bytes()]).is_some_and(|due| due <= now)
     }
 
     fn say(&self, walked: &Walked) {

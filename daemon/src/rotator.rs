@@ -83,7 +83,7 @@ impl Rotator {
         {
             return Ok(due);
         }
-        let due = self.node.ivk_due(&open.vault.ivk_status().await?)?;
+        let due = self.node.ivk_due(&open.vault.ivk_status().await?, open.vault.now())?;
         self.due = Some((of, due));
         // Somebody has rotated it by hand.
         if due.is_some_and(|due| open.vault.now() < due) {

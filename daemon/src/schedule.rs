@@ -70,9 +70,18 @@ fn civil(time: Time) -> Option<DateTime> {
 impl Schedule {
     /// When the version after one that was made at `made` is due; `None`: when somebody asks.
     ///
+    /// The date of one that is to come later than the version after one of `now` is of a clock that was set back since, and forgotten. It is due now, so that
+    /// nothing is waited for longer than for two intervals.
+    ///
     /// - `whose`: what tells this key from others, by which its delay is drawn: a restart does not move it.
     #[must_use]
-    pub fn due(&self, made: Time, whose: &[&[u8]]) -> Option<Time> {
+    pub fn due(&self, made: Time, now: Time, whose: &[&[u8]]) -> Option<Time> {
+        let is_lost = made > now && self.after(now, whose).is_some_and(|due| due < made);
+        if is_lost { Some(now) } else { self.after(made, whose) }
+    }
+
+    /// When the version after one that was made at `made` is due by that date.
+    fn after(&self, made: Time, whose: &[&[u8]]) -> Option<Time> {
         let (first, jitter) = match self {
             Self::OnDemand => return None,
             Self::Every(every) => {
@@ -113,7 +122,8 @@ mod tests {
 
     /// The due time of many keys of one age, in seconds after `from`.
     fn dues(schedule: &Schedule, made: &str, from: &str) -> Vec<i64> {
-        let due = |key: u32| schedule.due(at(made), &[&key.to_be_bytes()]).expect("it has a time").seconds() - at(from).seconds();
+        let due = |key: u32| schedule.due(at(made), at(made), &[&key.to_be_bytes()]).expect("it has a time");
+        let due = |key: u32| due(key).seconds() - at(from).seconds();
         (0..200).map(due).collect()
     }
 
@@ -150,10 +160,10 @@ mod tests {
     #[test]
     fn however_many_runs_were_missed_one_is_due() {
         let (hourly, now) = (calendar("0 * * * *"), at("2026-06-01T12:34:56Z"));
-        let due = hourly.due(at("2026-01-01T00:30:00Z"), &[b"k"]).expect("it has a time");
+        let due = hourly.due(at("2026-01-01T00:30:00Z"), now, &[b"k"]).expect("it has a time");
         assert!(due < now, "it was due long ago");
         // That run makes a version of now, and the next one is in the future.
-        assert!(hourly.due(now, &[b"k"]).is_some_and(|due| due > now && due < at("2026-06-01T13:06:01Z")));
+        assert!(hourly.due(now, now, &[b"k"]).is_some_and(|due| due > now && due < at("2026-06-01T13:06:01Z")));
     }
 
     #[test]
@@ -170,8 +180,25 @@ mod tests {
             assert!(greatest - least > most / 2, "they are spread: {least} to {greatest} of {most}");
             assert_eq!(all, dues(schedule, made, from), "a restart does not move them");
         }
-        assert_eq!(Schedule::OnDemand.due(at("2026-01-01T00:00:00Z"), &[]), None);
-        assert_eq!(Schedule::Every(Duration::MAX).due(at("2026-01-01T00:00:00Z"), &[]).map(Time::millis), Some(i64::MAX));
+        let now = at("2026-01-01T00:00:00Z");
+        assert_eq!(Schedule::OnDemand.due(now, now, &[]), None);
+        assert_eq!(Schedule::Every(Duration::MAX).due(now, now, &[]).map(Time::millis), Some(i64::MAX));
+    }
+
+    /// A version that was made by a clock ahead of today's was replaced when that clock's time came again, years later.
+    #[test]
+    fn a_version_from_a_lost_future_is_due_now_and_one_from_a_clock_a_little_ahead_in_its_time() {
+        let now = at("2026-06-01T12:00:00Z");
+        for (schedule, near, far) in [
+            (Schedule::Every(Duration::from_secs(86_400)), "2026-06-02T11:59:00Z", "2026-06-03T12:00:00Z"),
+            (calendar("0 3 * * *"), "2026-06-02T02:59:00Z", "2026-06-02T12:00:00Z"),
+            (calendar("0 3 * * *"), "2026-06-01T12:00:01Z", "2036-06-01T12:00:00Z"),
+        ] {
+            assert_eq!(schedule.due(at(near), now, &[b"k"]), schedule.due(at(near), at(near), &[b"k"]), "{schedule:?}");
+            assert_eq!(schedule.due(at(far), now, &[b"k"]), Some(now), "{schedule:?}");
+        }
+        assert_eq!(Schedule::OnDemand.due(at("2036-06-01T12:00:00Z"), now, &[]), None);
+        assert_eq!(Schedule::Every(Duration::MAX).due(Time::from_millis(i64::MAX), now, &[]).map(Time::millis), Some(i64::MAX));
     }
 
     #[test]

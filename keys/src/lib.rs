@@ -9,6 +9,7 @@ pub mod budget;
 pub mod cache;
 pub mod chain;
 pub mod chains;
+mod clock;
 pub mod cluster;
 pub mod deploy;
 pub mod edge;

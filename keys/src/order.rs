@@ -59,6 +59,9 @@ impl Vault {
     /// [`Error::Corrupt`] if the record does not verify; the store's.
     pub async fn orders(&self) -> Result<Vec<Order>, Error> {
         let (_, Orders(orders)) = self.stored_orders().await?;
+        // When it was given it was so late already. If nobody remembers that and the clock was set back, the order would wait for it to be so late again.
+        let given = orders.values().map(|until| Time::from_millis(until.millis().saturating_sub(UNTIL_MILLIS)));
+        given.max().into_iter().for_each(|given| self.clock.not_before(given));
         Ok(orders.into_iter().map(|(tenant, until)| Order { tenant, until }).collect())
     }
 

@@ -3,7 +3,7 @@
 //! A verb that touches an object consumes an [`Authorized`] for it, so authorization cannot be forgotten, and checks that the object is still the
 //! one that was authorized. Changes are staged in the message's [`Unit`] and become real when that is committed.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use crate::attributes::{ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
 use crate::budget::Budgets;
 use crate::cache::{Cache, CacheFigures, Entry};
 use crate::chain::{Chain, seal};
+use crate::clock::SteadyClock;
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
@@ -101,7 +102,7 @@ pub struct Vault {
     /// The same, on an edge.
     pub(crate) edge: Option<Arc<ObjectKeys>>,
     audit: Arc<dyn AuditSink>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: SteadyClock,
     pub(crate) pace: Arc<dyn Pace>,
     pub(crate) randomness: Arc<Randomness>,
     pub(crate) cache: Arc<Cache>,
@@ -116,7 +117,6 @@ pub struct Vault {
     pub(crate) parents_epoch: Arc<AtomicU64>,
     /// What a core's edges have told it.
     pub(crate) reported: Reported,
-    latest_millis: AtomicI64,
     /// A row that is no row of the store, as one would be stored.
     decoy: Vec<u8>,
 }
@@ -201,7 +201,7 @@ impl Vault {
             chain,
             edge,
             audit: parts.audit,
-            clock: parts.clock,
+            clock: SteadyClock::new(parts.clock, Arc::clone(&parts.pace), parts.not_before),
             pace: parts.pace,
             randomness,
             cache,
@@ -215,7 +215,6 @@ impl Vault {
             lease_epoch,
             parents_epoch,
             reported,
-            latest_millis: AtomicI64::new(parts.not_before.millis()),
             decoy: decoy.encode(),
         };
         Ok((Arc::new(vault), writer))
@@ -247,8 +246,7 @@ impl Vault {
 
     /// The time that lifecycle rules go by: the clock's, but never earlier than it once was (F13).
     pub fn now(&self) -> Time {
-        let now = self.clock.now().millis();
-        Time::from_millis(self.latest_millis.fetch_max(now, Ordering::Relaxed).max(now))
+        self.clock.now()
     }
 
     /// Moves whenever grants that were resolved earlier may have changed.

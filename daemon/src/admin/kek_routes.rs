@@ -163,7 +163,8 @@ pub(super) async fn kek_schedule(State(node): State<Arc<Node>>, Extension(call):
     let Ivk { schedule, tenants, resources, services, replace_expired } = &node.config.ivk;
     let (due, now) = act(&node, &call, INSPECT, async |vault, _unit, _subject| {
         let versions = vault.ivk_status().await?;
-        Ok((node.ivk_due(&versions)?, vault.now()))
+        let now = vault.now();
+        Ok((node.ivk_due(&versions, now)?, now))
     })
     .await?;
     let ScheduleInfo { every, at } = schedule_info(schedule);

@@ -123,7 +123,7 @@ impl Left {
 fn ivk_row(node: &Node, (chain, versions): (ChainId, &[IvkStatus]), left: &Left, now: Time) -> Answer<RotationChain> {
     let corrupt = || keys::Error::Corrupt { what: "no Active version".to_owned(), at: "IVK".to_owned() };
     let active = versions.iter().find(|ivk| ivk.state == KeyState::Active).ok_or_else(corrupt)?;
-    let due = node.ivk_due(versions)?;
+    let due = node.ivk_due(versions, now)?;
     let compromised = versions.iter().filter(|ivk| ivk.state == KeyState::Compromised).map(|ivk| ivk.version.0).collect();
     Ok(RotationChain {
         layer: "IVK".to_owned(),
@@ -150,7 +150,7 @@ fn row(schedules: &Ivk, chain: &ChainStatus, left: &Left, now: Time) -> Rotation
         Layer::L21 => ("L2.1", &schedules.resources),
         _ => ("L3", &schedules.services),
     };
-    let due = schedule.due(active.since, &[active.id.uuid.as_bytes()]);
+    let due = schedule.due(active.since, now, &[active.id.uuid.as_bytes()]);
     let mut compromised: Vec<u32> =
         others.iter().chain([active]).filter(|version| version.state == KeyState::Compromised).map(|version| version.version.0).collect();
     compromised.sort_unstable_by(|one, other| other.cmp(one));

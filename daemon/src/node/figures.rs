@@ -31,7 +31,7 @@ impl Node {
         Some(IvkFigures {
             version: active.version.0,
             age_seconds: seconds(vault.now(), active.created),
-            due_seconds: self.ivk_due(&versions).ok()?.map(|due| seconds(due, vault.now())),
+            due_seconds: self.ivk_due(&versions, vault.now()).ok()?.map(|due| seconds(due, vault.now())),
             compromised: versions.iter().filter(|ivk| ivk.state == State::Compromised).count(),
         })
     }

@@ -15,10 +15,10 @@ use crate::schedule::Schedule;
 ///
 /// # Errors
 /// [`keys::Error::Corrupt`] if no version is Active.
-fn ivk_due(versions: &[IvkStatus], cluster: ClusterId, schedule: &Schedule) -> Result<Option<Time>, keys::Error> {
+fn ivk_due(versions: &[IvkStatus], now: Time, cluster: ClusterId, schedule: &Schedule) -> Result<Option<Time>, keys::Error> {
     let active = versions.iter().find(|ivk| ivk.state == State::Active);
     let active = active.ok_or_else(|| keys::Error::Corrupt { what: "no Active version".to_owned(), at: "IVK".to_owned() })?;
-    Ok(schedule.due(active.activated.unwrap_or(active.created), &[cluster.as_bytes(), &active.version.0.to_be_bytes()]))
+    Ok(schedule.due(active.activated.unwrap_or(active.created), now, &[cluster.as_bytes(), &active.version.0.to_be_bytes()]))
 }
 
 /// Why a version of the IVK was not retired.
@@ -47,8 +47,8 @@ impl Node {
     ///
     /// # Errors
     /// [`keys::Error::Corrupt`] if no version is Active.
-    pub(crate) fn ivk_due(&self, versions: &[IvkStatus]) -> Result<Option<Time>, keys::Error> {
-        ivk_due(versions, self.identity.cluster, &self.config.ivk.schedule)
+    pub(crate) fn ivk_due(&self, versions: &[IvkStatus], now: Time) -> Result<Option<Time>, keys::Error> {
+        ivk_due(versions, now, self.identity.cluster, &self.config.ivk.schedule)
     }
 
     /// Makes the next version of the IVK, which wraps from then on; the walk over the keys begins by itself.
@@ -170,7 +170,8 @@ mod tests {
                 destroyed: None,
             };
             let versions = [made(version, State::Active, 1_000_000), made(version - 1, State::Deprecated, 0)];
-            let due = ivk_due(&versions, ClusterId::new(Uuid::from_u128(cluster)), &day).expect("one is Active");
+            let now = Time::from_seconds(1_000_000);
+            let due = ivk_due(&versions, now, ClusterId::new(Uuid::from_u128(cluster)), &day).expect("one is Active");
             due.expect("it has a time").seconds() - 1_000_000
         };
         let all: Vec<i64> = (2..40).flat_map(|version| [due(version, 1), due(version, 2)]).collect();
@@ -178,6 +179,6 @@ mod tests {
         assert_eq!(due(2, 1), due(2, 1), "a restart does not move it");
         let (least, most) = (all.iter().min().expect("some"), all.iter().max().expect("some"));
         assert!(most - least > 4_000, "they are spread: {least} to {most}");
-        assert!(ivk_due(&[], ClusterId::new(Uuid::nil()), &day).is_err());
+        assert!(ivk_due(&[], Time::default(), ClusterId::new(Uuid::nil()), &day).is_err());
     }
 }

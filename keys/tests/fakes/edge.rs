@@ -1,6 +1,6 @@
 //! A simulated appliance: a core with its tenants, and edges whose core is that very vault, reached by its own verbs.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,31 +20,12 @@ use keys::row::{Algorithm, ObjectType, Row};
 use keys::vault::{EdgeParts, Parts, Vault};
 use secret::Bytes;
 
-use super::{Counting, FakeAudit, FakeClock, FakeStore, InlinePairs, START_SECONDS, World, drive, name, settle};
+use super::{Counting, FakeAudit, FakeClock, FakePace, FakeStore, InlinePairs, START_SECONDS, World, drive, name, settle};
 
 /// How long an edge of the tests goes on without its core.
 pub(crate) const HOLDS: Duration = Duration::from_secs(60);
 /// Wrapped object keys that it keeps ready for each service.
 pub(crate) const POOL_KEYS: usize = 8;
-
-/// A clock that nobody but the test moves; nothing waits.
-#[derive(Default)]
-pub(crate) struct FakePace(AtomicU64);
-
-impl FakePace {
-    pub(crate) fn pass(&self, time: Duration) {
-        self.0.fetch_add(u64::try_from(time.as_millis()).expect("tests are short"), Ordering::Relaxed);
-    }
-}
-
-#[async_trait]
-impl Pace for FakePace {
-    fn now(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed))
-    }
-
-    async fn reach(&self, _until: Duration) {}
-}
 
 /// What an upstream is told to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -196,13 +196,20 @@ impl Clock for FakeClock {
     }
 }
 
-/// Nothing waits.
-struct NoPace;
+/// A clock that nobody but the test moves; nothing waits.
+#[derive(Default)]
+pub(crate) struct FakePace(AtomicU64);
+
+impl FakePace {
+    pub(crate) fn pass(&self, time: Duration) {
+        self.0.fetch_add(u64::try_from(time.as_millis()).expect("tests are short"), Ordering::Relaxed);
+    }
+}
 
 #[async_trait]
-impl Pace for NoPace {
+impl Pace for FakePace {
     fn now(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
     }
 
     async fn reach(&self, _until: Duration) {}
@@ -239,6 +246,7 @@ pub(crate) struct World {
     pub(crate) store: Arc<FakeStore>,
     pub(crate) audit: Arc<FakeAudit>,
     pub(crate) clock: Arc<FakeClock>,
+    pub(crate) pace: Arc<FakePace>,
     pub(crate) entropy: Arc<Counting>,
     pub(crate) master: MasterKey,
     pub(crate) cluster: ClusterId,
@@ -256,8 +264,8 @@ impl World {
         let master = MasterKey::generate(&randomness).expect("the arena has room");
         let cluster = ClusterId::new(uuid::Uuid::from_bytes([0xC1; 16]));
         let clock = Arc::new(FakeClock(AtomicI64::new(START_SECONDS)));
-        let world =
-            Self { store: Arc::default(), audit: Arc::default(), clock, entropy, master, cluster, not_before: AtomicI64::default() };
+        let (store, audit, pace, not_before) = (Arc::default(), Arc::default(), Arc::default(), AtomicI64::default());
+        let world = Self { store, audit, clock, pace, entropy, master, cluster, not_before };
         let genesis = cluster::found(cluster, &world.master, &randomness, world.clock.now(), [0; 32]).expect("the arena has room");
         let vault = world.vault(genesis.registry);
         let mut unit = vault.begin(SessionId(1));
@@ -304,7 +312,7 @@ impl World {
             store: Arc::<FakeStore>::clone(&self.store),
             audit: Arc::<FakeAudit>::clone(&self.audit),
             clock: Arc::<FakeClock>::clone(&self.clock),
-            pace: Arc::new(NoPace),
+            pace: Arc::<FakePace>::clone(&self.pace),
             entropy: Arc::<Counting>::clone(&self.entropy),
             system: SessionId(1),
             next_outbox: OutboxSeq(1),

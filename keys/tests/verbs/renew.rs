@@ -1,6 +1,7 @@
 //! Keys that get their next version by themselves, and the ends that are written down (ARCH-17, ARCH-21).
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use futures_executor::block_on;
 use keys::Error;
@@ -221,6 +222,39 @@ fn what_lies_below_a_compromised_ivk_gets_new_material_once_however_often_the_wo
         assert_eq!(umbrella.parent.version, KeyVersion::FIRST, "it was made later");
         let count = |action| world.audit.records().into_iter().filter(|record| record.action == action).count();
         assert_eq!((count(Action::OrderRenewal), count(Action::EndRenewal)), (1, 1));
+    });
+}
+
+/// An order waited until a clock that was set back had come to where it had been before: for years, if it had been ahead by so much.
+#[test]
+fn an_order_does_not_wait_for_a_clock_that_was_set_back() {
+    const TEN_YEARS: i64 = 10 * 365 * 86_400;
+    block_on(async {
+        for (is_unsealed_anew, forgets) in [(false, false), (true, false), (true, true)] {
+            let (world, vault) = World::found().await;
+            world.clock.0.store(START_SECONDS + TEN_YEARS, Ordering::Relaxed);
+            let (admin, service) = settle(&vault, "acme", "billing").await;
+            let id = default_key(&vault, &service).await;
+            let bytes = encrypts(&vault, &service, id).await.expect("it is Active");
+            let mut unit = vault.begin(SessionId(2));
+            let new = NewIvk { is_compromised: true, renews: true, ..NewIvk::default() };
+            vault.rotate_ivk(&mut unit, &world.master, new).await.expect("the fakes are well");
+            let _receipt = unit.commit().await.expect("the fakes are well");
+            world.clock.0.store(START_SECONDS, Ordering::Relaxed);
+            world.not_before.store(if forgets { 0 } else { START_SECONDS + TEN_YEARS }, Ordering::Relaxed);
+            let vault = if is_unsealed_anew { world.unseal().await.expect("the roots open") } else { vault };
+
+            let orders = vault.orders().await.expect("the store is well");
+            assert!(orders.iter().all(|order| order.until >= vault.now()), "its second is not over");
+            world.pace.pass(Duration::from_secs(3));
+            assert!(orders.iter().all(|order| order.until < vault.now()), "three seconds are enough: {orders:?}, {:?}", vault.now());
+            assert_eq!(carried_out(&vault, 2).await, 2, "a tenant's key and its service's");
+            assert_eq!(carried_out(&vault, 2).await, 0);
+            let new = world.row(default_key(&vault, &service).await);
+            assert_eq!((new.header.version, new.header.parent.version), (KeyVersion(2), KeyVersion(2)));
+            assert_eq!(decrypts(&vault, &service, id).await.expect("it still decrypts"), bytes);
+            must_be_sound(&vault, &admin, &service).await;
+        }
     });
 }
 
