@@ -42,8 +42,7 @@ impl Vault {
     /// Deprecated; [`Error::Raced`]; [`Error::Corrupt`]; the store's.
     pub async fn retire_key(&self, unit: &mut Unit, authorized: Authorized<RetireKey>) -> Result<View, RetireError> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
-        let (is, wants) = (view.state, "a Deprecated version: `strongroom key rotate` replaces an Active one");
-        let state = is.next(row.header.id.layer, Event::Retire).map_err(|_| Error::WrongState { is, wants })?;
+        let state = retired(view.state, row.header.id.layer)?;
         if self.default_of(unit, &row.header).await?.is_some() {
             return Err(Error::Denied { why: "this is the Active version of the service's default key: replace it by ReKey first" }.into());
         }
@@ -64,8 +63,7 @@ impl Vault {
     /// [`Error::WrongState`] unless it is Deprecated; [`Error::Raced`] if it has changed since it was authorized, or since the look.
     pub async fn retire_parent(&self, unit: &mut Unit, authorized: Authorized<RetireKey>, unused: Unused) -> Result<View, Error> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
-        let (is, wants) = (view.state, "a Deprecated version: rotate the key first");
-        let state = is.next(row.header.id.layer, Event::Retire).map_err(|_| Error::WrongState { is, wants })?;
+        let state = retired(view.state, row.header.id.layer)?;
         unused.must_be_of(&row.header)?;
         let mut attributes = (*view.attributes).clone();
         attributes.touch(self.now());
@@ -111,6 +109,33 @@ impl Vault {
                 None => return Ok(holding),
             }
         }
+    }
+}
+
+/// The state of a version that is archived.
+///
+/// # Errors
+/// [`Error::WrongState`] says what to do with one that is not Deprecated.
+pub(crate) fn retired(is: State, layer: Layer) -> Result<State, Error> {
+    is.next(layer, Event::Retire).map_err(|_| Error::WrongState { is, wants: wants(is, layer) })
+}
+
+/// What is to be done about a version that cannot be archived.
+fn wants(is: State, layer: Layer) -> &'static str {
+    match (is, layer) {
+        (State::Retired, _) => "a Deprecated version: this one is archived already",
+        (State::Destroyed | State::DestroyedCompromised, _) => "a Deprecated version: of this one there is nothing left to archive",
+        (State::Compromised, Layer::Ivk) => {
+            "a Deprecated version: a Compromised one is not archived, but removed by `strongroom ivk destroy` once no key lies under it"
+        }
+        (State::Compromised, Layer::L2 | Layer::L21) => {
+            "a Deprecated version: a Compromised one is not archived, but removed by `strongroom key destroy` once no key lies under it"
+        }
+        (State::Compromised, _) => {
+            "a Deprecated version: a Compromised one is not archived, but removed by `strongroom key destroy` once edges have left it"
+        }
+        (_, Layer::Ivk) => "a Deprecated version: `strongroom ivk rotate` replaces an Active one",
+        _ => "a Deprecated version: `strongroom key rotate` replaces an Active one",
     }
 }
 

@@ -20,6 +20,7 @@ use crate::policy::Action;
 use crate::port::Change;
 use crate::record::{Outcome, Record, Subject};
 use crate::registry::Registry;
+use crate::retire::retired;
 use crate::row::{Algorithm, Header, Row};
 use crate::tenancy::tenant_row;
 use crate::unit::Unit;
@@ -241,6 +242,14 @@ impl Vault {
         Ok((change, key.expose(|key| ParentKey::new(cluster, key, aead))?))
     }
 
+    /// May this version be archived, if no key lies under it?
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without such a version; [`Error::WrongState`] unless it is Deprecated; the store's.
+    pub async fn must_be_retirable(&self, version: KeyVersion) -> Result<(), Error> {
+        retired(self.ivk_row(version).await?.header.state, Layer::Ivk).map(drop)
+    }
+
     /// Stages that a Deprecated version is archived: it is opened no more.
     ///
     /// - `unused`: no key lies under it.
@@ -250,8 +259,7 @@ impl Vault {
     /// the store's.
     pub async fn retire_ivk(&self, unit: &mut Unit, version: KeyVersion, unused: Unused) -> Result<(), Error> {
         let row = self.ivk_row(version).await?;
-        let (is, wants) = (row.header.state, "a Deprecated version, which another one has replaced");
-        let state = is.next(Layer::Ivk, Event::Retire).map_err(|_| Error::WrongState { is, wants })?;
+        let state = retired(row.header.state, Layer::Ivk)?;
         unused.must_be_of(&row.header)?;
         let mut attributes = read_attributes(&self.shelf.registry, &row)?;
         let now = self.now();

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::id::{ChainId, Generation, KeyVersion, Layer, RowId, Time};
 use crate::lifecycle::State;
 use crate::port::Query;
+use crate::retire::retired;
 use crate::row::{Header, ParentRef, Row, Term};
 use crate::vault::Vault;
 
@@ -143,11 +144,8 @@ impl Vault {
             Layer::L21 => &[Layer::L3],
             _ => return Err(Error::Denied { why: "only a tenant's L2 and L2.1 are archived by a look through its keys" }),
         };
-        if !matches!(header.state, State::Deprecated | State::Compromised) {
-            return Err(Error::WrongState {
-                is: header.state,
-                wants: "a Deprecated version, which another one has replaced: rotate the key first",
-            });
+        if header.state != State::Compromised {
+            retired(header.state, header.id.layer)?;
         }
         let terms = vec![self.shelf.registry.integrity().terms.tenant(header.owner.tenant)];
         Ok(Look { terms, ..Look::new(header, layers) })

@@ -101,7 +101,11 @@ impl Node {
         let node = Arc::clone(self);
         let retiring = async move {
             let _nobody_else = node.jobs.try_lock().map_err(|_| SlotError::from(seal::Error::Busy))?;
-            let look = node.opened()?.vault.look_under_ivk(version).await?;
+            let open = node.opened()?;
+            // Before anything is said of keys that lie under it: of one that is compromised they may all be gone, and it is not archived still.
+            open.vault.must_be_retirable(version).await?;
+            let look = open.vault.look_under_ivk(version).await?;
+            drop(open);
             let uses = node.look_through(look).await?;
             let unused = uses.unused().ok_or(RetireError::InUse { version: version.0, keys: uses.keys })?;
             let open = node.opened()?;
