@@ -105,7 +105,7 @@ pub struct Progress {
 /// What a whole walk has found.
 #[derive(Debug, Clone)]
 pub struct LastWalk {
-    /// When it began: of a version that was demoted later it knows nothing.
+    /// When it began, by the domain's clock: of a version that came to wrap or was demoted later it knows nothing.
     pub began: Time,
     /// How many tenants' keys lay under which version when it had passed them.
     pub under: BTreeMap<KeyVersion, u64>,
@@ -345,7 +345,7 @@ impl Reencryptor {
         let begins = |walk: &Walk| self.is_edge() && walk.of != of;
         if is_asked || self.walked != Some(of) && self.walk.as_ref().is_none_or(begins) {
             self.abandon().await;
-            self.begin(of);
+            self.begin(&open, of);
         }
         let Some(mut walk) = self.walk.take() else { return LOOK_EVERY };
         if walk.met != of {
@@ -399,7 +399,7 @@ impl Reencryptor {
         let of = (open.since, open.vault.parents_epoch());
         let place = place.filter(|_| !self.is_edge());
         if let Some((place, cursor)) = place.and_then(|place| Some((place, Cursor::behind(place)?))) {
-            self.begin(of);
+            self.begin(open, of);
             self.walk = Some(Walk { cursor, of, met: of, way: Way::From(place), found: None });
             self.node.reencryption.lock().is_resumed = true;
         }
@@ -407,9 +407,10 @@ impl Reencryptor {
         Ok(())
     }
 
-    fn begin(&mut self, of: (Time, u64)) {
+    fn begin(&mut self, open: &Open, of: (Time, u64)) {
         let now = SystemClock.now();
-        let found = Some(LastWalk { began: now, under: BTreeMap::new() });
+        // What it is compared with is dated by the domain's clock, which does not go back.
+        let found = Some(LastWalk { began: open.vault.now(), under: BTreeMap::new() });
         self.walk = Some(Walk { cursor: Cursor::default(), of, met: of, way: Way::Whole, found });
         let mut progress = self.node.reencryption.lock();
         let expected = if progress.ended.is_some() { Some(progress.looked) } else { progress.expected };

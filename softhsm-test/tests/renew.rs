@@ -151,6 +151,50 @@ fn below_a_compromised_ivk_everything_gets_new_material_once_though_the_core_is_
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }
 
+/// While keys lay under a compromised version, whoever wanted to archive it was told to wait for them; and of a new version nobody had looked under, that
+/// no key lay under it.
+#[test]
+fn a_compromised_version_is_said_to_be_destroyed_instead_and_what_is_not_known_yet_is_not_said() {
+    let mut core = Core::prepared();
+    core.start();
+    let under = |core: &Core| -> Vec<Value> {
+        ask(core, &["ivk", "status"]).as_array().expect("a list").iter().map(|ivk| ivk["keys"].clone()).collect()
+    };
+    assert!(wait_for(|| under(&core)[0].as_u64() >= Some(2)), "{:?}", under(&core));
+    let all = under(&core)[0].clone();
+    let _paused = ask(&core, &["reencrypt", "pause"]);
+    ask(&core, &["ivk", "rotate", "--compromised"]);
+    assert_eq!(under(&core), [Value::Null, Value::Null]);
+    let text = core.ask(&["ivk", "status"]);
+    assert!(text.lines().nth(1).is_some_and(|line| line.starts_with('2') && line.ends_with('-')), "{text}");
+    let refusal = |core: &Core, arguments: &[&str]| {
+        let said = core.cli(arguments);
+        assert!(!said.status.success(), "{arguments:?}");
+        String::from_utf8_lossy(&said.stderr).into_owned()
+    };
+    let instead = |said: &str, command: &str| {
+        assert!(said.contains("Compromised") && said.contains(command) && !said.contains("wait"), "{said}");
+    };
+    instead(&refusal(&core, &["ivk", "retire", "1"]), "`strongroom ivk destroy`");
+    assert!(refusal(&core, &["ivk", "retire", "2"]).contains("`strongroom ivk rotate` replaces"), "it is the Active one");
+
+    // So it is with a tenant's key, and a service's.
+    let admin = ["ADMIN_CORE", "CA_CERT", "TENANT_ADMIN_CERT", "TENANT_ADMIN_KEY"].map(|name| core.value(name));
+    let admin = ["--admin", &admin[0], "--admin-ca", &admin[1], "--admin-cert", &admin[2], "--admin-key", &admin[3], "--json", "key"];
+    let l2 = ask(&core, &["tenant", "show", "acme"])["key"].as_str().expect("an identifier").to_owned();
+    for key in [l2, core.value("L3_ID")] {
+        let _new = core.ask(&[&admin[..], &["rotate", &key, "--compromised"]].concat());
+        instead(&refusal(&core, &[&admin[..], &["retire", &key, "--yes"]].concat()), "`strongroom key destroy`");
+    }
+
+    let _resumed = ask(&core, &["reencrypt", "resume"]);
+    // Both versions of the tenant's key.
+    let all = Value::from(all.as_u64().expect("a number") + 1);
+    assert!(wait_for(|| under(&core) == [all.clone(), Value::from(0)]), "{:?} and {all}", under(&core));
+    instead(&refusal(&core, &["ivk", "retire", "1"]), "`strongroom ivk destroy`");
+    core.stop();
+}
+
 #[test]
 fn below_a_compromised_l2_its_services_go_on_under_new_keys() {
     let appliance = Appliance::start();

@@ -369,8 +369,14 @@ async fn status_of(node: &Node, versions: &[IvkStatus]) -> Answer<KekStatus> {
 }
 
 fn ivk_info(status: &IvkStatus, walk: &Progress) -> IvkInfo {
-    let of_then = |last: &&LastWalk| status.rotated.is_none_or(|rotated| rotated <= last.began);
-    let keys = walk.last.as_ref().filter(of_then).map(|last| last.under.get(&status.version).copied().unwrap_or(0));
+    // What came to wrap, or ceased to, after the walk had begun it knows nothing of.
+    let changed = status.rotated.or(status.activated).unwrap_or(status.created);
+    let of_then = |last: &&LastWalk| changed <= last.began;
+    let keys = match status.state {
+        // It has never wrapped anything.
+        lifecycle::State::PreActive => Some(0),
+        _ => walk.last.as_ref().filter(of_then).map(|last| last.under.get(&status.version).copied().unwrap_or(0)),
+    };
     let Prospect { can_retire, can_destroy, advice } = prospect(status, keys, walk.refused_count);
     IvkInfo {
         version: status.version.0,
@@ -451,7 +457,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_walk_knows_nothing_of_a_version_that_was_demoted_after_it_had_begun() {
+    fn a_walk_knows_nothing_of_a_version_that_came_or_was_demoted_after_it_had_begun() {
         let time = Time::from_seconds;
         let walk = |began| Progress {
             last: Some(LastWalk { began: time(began), under: BTreeMap::from([(KeyVersion(7), 3)]) }),
@@ -460,7 +466,7 @@ mod tests {
         let status = |rotated: Option<i64>| IvkStatus {
             version: KeyVersion(7),
             aead: Aead::Aes256Gcm,
-            state: State::Deprecated,
+            state: if rotated.is_some() { State::Deprecated } else { State::Active },
             created: time(0),
             activated: None,
             rotated: rotated.map(time),
@@ -469,8 +475,14 @@ mod tests {
         let keys = |rotated, walk: &Progress| ivk_info(&status(rotated), walk).keys;
         assert_eq!([keys(Some(10), &walk(10)), keys(Some(11), &walk(10)), keys(None, &walk(10))], [Some(3), None, Some(3)]);
         assert_eq!(keys(Some(10), &Progress::default()), None);
-        let other = IvkStatus { version: KeyVersion(8), ..status(None) };
-        assert_eq!(ivk_info(&other, &walk(10)).keys, Some(0));
+        let other = |activated: Option<i64>, created| {
+            let other = IvkStatus { version: KeyVersion(8), activated: activated.map(time), created: time(created), ..status(None) };
+            ivk_info(&other, &walk(10)).keys
+        };
+        assert_eq!([other(None, 10), other(None, 11)], [Some(0), None]);
+        assert_eq!([other(Some(10), 9), other(Some(11), 9)], [Some(0), None], "it was generated long before");
+        let waits = IvkStatus { state: State::PreActive, ..status(None) };
+        assert_eq!(ivk_info(&waits, &Progress::default()).keys, Some(0));
     }
 
     #[test]

@@ -155,7 +155,7 @@ pub struct IvkInfo {
     /// When its key was destroyed, in RFC 3339.
     #[serde(default)]
     pub destroyed: Option<String>,
-    /// Tenants' keys that lay under it when the last whole walk had passed them; absent until a walk has begun since it was demoted, or since the start.
+    /// Tenants' keys that lay under it when the last whole walk had passed them; absent until a walk has begun since it came to wrap or was demoted, and ended.
     #[serde(default)]
     pub keys: Option<u64>,
     /// It would be archived, as far as the last walk knows.
