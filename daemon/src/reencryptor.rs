@@ -59,6 +59,8 @@ const COMMITS_EACH_SECOND: u32 = 4;
 const TOLD_MAX: usize = 10;
 /// What status files the warnings under.
 const TOPIC: &str = "re-encryption";
+/// The same of what is stored of the walk itself.
+const RECORD_TOPIC: &str = "record of re-encryption";
 
 /// What people are shown of the walks, and may ask of them.
 #[derive(Debug, Default)]
@@ -391,7 +393,9 @@ impl Reencryptor {
     /// Takes up what is stored: whether somebody holds the walk, and where the last one was.
     async fn restore(&mut self, open: &Open) -> Result<(), keys::Error> {
         self.abandon().await;
-        let WalkState { is_paused, place } = open.vault.walk_state().await?;
+        let (WalkState { is_paused, place }, damaged) = open.vault.walk_state().await?;
+        self.node.metrics.reencryption.records_damaged(damaged.len());
+        self.node.notices.say(RECORD_TOPIC, damaged.iter().map(damage).collect());
         if open.vault.ivk_status().await?.iter().any(|ivk| ivk.state == State::Compromised) {
             self.node.reencryption.hurry();
         }
@@ -573,6 +577,13 @@ impl Reencryptor {
         let mut progress = self.node.reencryption.lock();
         (progress.is_walking, progress.error) = (false, error);
     }
+}
+
+fn damage(Finding { row, what }: &Finding) -> String {
+    format!(
+        "record {row} of re-encryption does not verify ({what}), and another has taken its place: re-encryption began anew, and if it was paused it is no more; \
+         see `strongroom reencrypt status`"
+    )
 }
 
 fn warnings(progress: &Progress) -> Vec<String> {

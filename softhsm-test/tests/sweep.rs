@@ -3,7 +3,7 @@
 use std::fs;
 
 use daemon::kmip_client::KmipError;
-use keys::id::RowId;
+use keys::id::{Layer, RowId};
 use keys::policy::Action;
 use keys::port::{Batch, Change, Keystore};
 use keys::row::Row;
@@ -11,6 +11,7 @@ use kmip::ResultReason;
 use softhsm_test::requests::{self, Secret};
 use softhsm_test::{Core, Who, wait_for};
 use storage::embedded::Embedded;
+use uuid::Uuid;
 
 /// Changes the rows of a stopped core without its leave.
 fn tamper(core: &Core, id: RowId, with: impl Fn(Row) -> Change) {
@@ -101,5 +102,45 @@ fn rows_lost_or_given_away_while_a_core_was_down_are_told_to_operators_and_to_no
     fs::write(core.store(), sound).expect("the folder is ours");
     core.start();
     assert_eq!(warnings(&core), [""; 0]);
+    core.stop();
+}
+
+/// What is stored of the walk did not verify, and re-encryption was not gone on with for good, nor could anybody hold it.
+#[test]
+fn a_damaged_record_of_re_encryption_is_told_and_it_begins_anew() {
+    let mut core = Core::prepared();
+    core.start();
+    let status = |core: &Core| -> serde_json::Value {
+        serde_json::from_slice(&core.cli(&["--json", "reencrypt", "status"]).stdout).expect("status is JSON")
+    };
+    let left = |core: &Core| {
+        let keys: serde_json::Value =
+            serde_json::from_str(&core.ask(&["--json", "key", "list", "--layer", "L2"])).expect("a list in JSON");
+        keys["keys"].as_array().expect("a list").iter().filter(|key| key["wrapped_by"]["version"] == 1).count()
+    };
+    assert!(wait_for(|| status(&core)["state"] == "done"), "{}", status(&core));
+    assert!(core.metrics().contains("\nstrongroom_reencryption_records_damaged 0.0\n"));
+    let _paused = core.ask(&["reencrypt", "pause"]);
+    let _rotated = core.ask(&["ivk", "rotate"]);
+    assert!(left(&core) > 0);
+    core.stop();
+    let record = RowId::new(Layer::Cluster, Uuid::from_u128(u128::from(u32::from_be_bytes(*b"walk"))));
+    tamper(&core, record, |mut row| {
+        let expected = row.header.generation;
+        row.meta_mac[0] ^= 1;
+        Change::Update { expected, row }
+    });
+
+    core.start();
+    assert!(wait_for(|| left(&core) == 0 && status(&core)["state"] == "done"), "{}", status(&core));
+    let said = core.status();
+    assert!(said.contains(&format!("record {record} of re-encryption does not verify")) && said.contains("it is no more"), "{said}");
+    assert!(core.metrics().contains("\nstrongroom_reencryption_records_damaged 1.0\n"));
+    let _paused = core.ask(&["reencrypt", "pause"]);
+    core.kill();
+    core.start();
+    assert!(wait_for(|| status(&core)["state"] == "paused"), "the pause outlasts a crash again: {}", status(&core));
+    let _resumed = core.ask(&["reencrypt", "resume"]);
+    assert!(wait_for(|| status(&core)["state"] == "done"), "{}", status(&core));
     core.stop();
 }

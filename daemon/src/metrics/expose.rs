@@ -157,6 +157,11 @@ impl Page {
             "Keys that the last whole walk left behind, because they do not verify",
             count_of(walks.left_behind()),
         );
+        self.plain(
+            "reencryption_records_damaged",
+            "Records of re-encryption itself that did not verify at the unseal",
+            count(walks.damaged()),
+        );
     }
 
     fn plain(&mut self, name: &str, help: &str, value: f64) {

@@ -1,6 +1,6 @@
 //! What the walks over the keys have looked at and moved.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Count;
 
@@ -10,6 +10,7 @@ pub struct Reencrypted {
     pub(super) looked: Count,
     pub(super) moved: Count,
     refused: AtomicU64,
+    records_damaged: AtomicUsize,
 }
 
 impl Reencrypted {
@@ -24,7 +25,16 @@ impl Reencrypted {
         self.refused.store(keys, Ordering::Relaxed);
     }
 
+    /// So many records of the walk itself do not verify.
+    pub(crate) fn records_damaged(&self, records: usize) {
+        self.records_damaged.store(records, Ordering::Relaxed);
+    }
+
     pub(super) fn left_behind(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn damaged(&self) -> usize {
+        self.records_damaged.load(Ordering::Relaxed)
     }
 }

@@ -23,6 +23,7 @@ mod resource;
 mod revoke;
 mod rotate;
 mod sweep;
+mod walk_record;
 
 use std::collections::BTreeMap;
 
