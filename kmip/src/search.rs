@@ -2,7 +2,6 @@
 
 use keys::attributes::Other;
 use keys::id::{Layer, RowId, ServiceId, TenantId, Time};
-use keys::lifecycle;
 use keys::policy::NodeRole;
 use keys::row::{ParentRef, Term};
 use keys::terms::TermMaker;
@@ -114,8 +113,7 @@ impl Search {
 
     /// Whether an object is one of those that were asked for.
     pub(crate) fn fits(&self, view: &View) -> bool {
-        let is_archived = view.state == lifecycle::State::Retired || view.attributes.archived.is_some();
-        let place = if is_archived { StorageStatusMask::ARCHIVAL } else { StorageStatusMask::ON_LINE };
+        let place = if view::archived(view).is_some() { StorageStatusMask::ARCHIVAL } else { StorageStatusMask::ON_LINE };
         let is_wanted = self.with_destroyed || !view.state.is_destroyed();
         self.storage.has(place) && is_wanted && self.criteria.iter().all(|criterion| criterion.fits(view))
     }
@@ -378,7 +376,7 @@ fn seconds(view: &View, name: AttributeName) -> i64 {
         AttributeName::DestroyDate => dates.destroy,
         AttributeName::CompromiseOccurrenceDate => dates.compromise_occurrence,
         AttributeName::CompromiseDate => dates.compromise,
-        AttributeName::ArchiveDate => view.attributes.archived,
+        AttributeName::ArchiveDate => view::archived(view),
         AttributeName::OriginalCreationDate => original_creation(view),
         _ => None,
     };

@@ -164,6 +164,7 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
     values.extend(dates.destroy.map(|time| A::DestroyDate(date(time))));
     values.extend(dates.compromise_occurrence.map(|time| A::CompromiseOccurrenceDate(date(time))));
     values.extend(dates.compromise.map(|time| A::CompromiseDate(date(time))));
+    values.extend(archived(view).map(|time| A::ArchiveDate(date(time))));
     values.extend((header.id.layer == Layer::L4).then_some(A::LeaseTime(LEASE)));
     values.extend(is_made_by_core(view, AttributeName::OriginalCreationDate).then(|| A::OriginalCreationDate(date(dates.initial))));
     values.extend(is_made_by_core(view, AttributeName::RandomNumberGenerator).then_some(A::RandomNumberGenerator(GENERATOR)));
@@ -205,6 +206,12 @@ fn digest_format(header: &Header) -> KeyFormatType {
 /// Cryptographic Length; an object's size does not change when its material goes.
 pub(crate) fn bits(view: &View) -> i32 {
     i32::try_from(view.header.bits).unwrap_or(i32::MAX)
+}
+
+/// Since when an object is archived: a version of a core's key that is Retired, too, of which nothing changes after that.
+pub(crate) fn archived(view: &View) -> Option<Time> {
+    let Attributes { archived, dates, .. } = &*view.attributes;
+    archived.or_else(|| (view.state == lifecycle::State::Retired).then_some(dates.last_change))
 }
 
 /// The state by which the standard knows one of ours: it has one word for what no longer protects.

@@ -1,6 +1,9 @@
 //! The life of a key through Create, Activate, Revoke and Destroy, in every version.
 
-use keys::policy::Action;
+use futures_executor::block_on;
+use keys::Error;
+use keys::policy::verb::RetireKey;
+use keys::policy::{Action, Principal, Role};
 use keys::record::Outcome;
 use kmip::ttlv::{ByteString, DateTime};
 use kmip::*;
@@ -190,4 +193,41 @@ fn a_date_of_activation_in_the_past_makes_a_key_active_at_once() {
     let id = world.admin().create(V1_0, &wish("billing", &[AttributeValue::ActivationDate(DateTime(START - 3600))])).expect("a plain key");
     assert_eq!(world.admin().state(&id), State::Active);
     encrypts(&mut world.service(), &id).expect("it is Active");
+}
+
+/// Stages and commits that a version is archived, as the admin interface does.
+async fn retire(world: &World, id: &str) -> Result<(), keys::retire::RetireError> {
+    let principal = Principal { role: Role::TenantAdmin, tenant: "acme".parse().ok(), service: None, certificate: [0; 32] };
+    let grants = world.vault.grants(&principal).await?;
+    let mut unit = world.vault.begin(keys::id::SessionId(1));
+    let header = world.vault.header(&unit, &grants, row_id(id)).await?;
+    world.vault.retire_key(&mut unit, grants.check::<RetireKey>(&header).map_err(Error::from)?).await?;
+    unit.commit().await.map(drop).map_err(|error| Error::from(error).into())
+}
+
+/// A Retired version was found in the archive, and did not say since when it is there.
+#[test]
+fn a_retired_version_is_deactivated_with_an_archive_date() {
+    let world = World::found();
+    let mut admin = world.admin();
+    let id = world.key();
+    admin.revoke(&id, RevocationReasonCode::Superseded).expect("it is Active");
+    assert!(admin.instances(&id, "Archive Date").is_empty());
+    world.wait(5);
+    block_on(retire(&world, &id)).expect("no edge has anything under it");
+    let at = world.now();
+    world.wait(7);
+    assert_eq!(admin.state(&id), State::Deactivated);
+    assert_eq!(admin.instances(&id, "Archive Date"), [(None, format!("{:?}", AttributeValue::ArchiveDate(DateTime(at))))]);
+    let request = GetAttributeListRequest { unique_identifier: Some(&id) };
+    let lists = admin.call(V1_4, &request, |answer| answer.attribute_names.contains(&"Archive Date"));
+    assert_eq!(lists, Ok(true));
+    let mut located = |mask: i32, seconds: i64| {
+        let attributes = vec![bare(AttributeValue::ArchiveDate(DateTime(seconds)))];
+        let request = LocateRequest { storage_status_mask: Some(StorageStatusMask(mask)), attributes, ..LocateRequest::default() };
+        admin.call(V1_4, &request, |answer| answer.unique_identifiers.len()).expect("it can be searched by")
+    };
+    assert_eq!([located(2, at), located(1, at), located(2, at + 1)], [1, 0, 0]);
+    admin.destroy(&id).expect("it is archived");
+    assert!(admin.instances(&id, "Archive Date").is_empty(), "there is nothing left to archive");
 }
