@@ -477,7 +477,7 @@ impl Vault {
     }
 
     /// Brings rows under the L3 that wraps now, if they are still under another one. One that cannot be keeps no other back.
-    async fn rewrap(&self, ids: Vec<RowId>) -> Result<Tended, Error> {
+    pub(crate) async fn rewrap(&self, ids: Vec<RowId>) -> Result<Tended, Error> {
         let edge = self.edge_keys()?;
         let current = edge.leases.current();
         let (mut due, mut tended) = (BTreeMap::<ParentRef, Vec<Row>>::new(), Tended::default());

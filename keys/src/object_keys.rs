@@ -397,7 +397,7 @@ impl ObjectKeys {
             let parent = row.header.parent;
             opened.push(match Envelope::decode(row.material.as_deref().unwrap_or_default()) {
                 Err(error) => Some(Err(error)),
-                Ok(Envelope { id, wrapped, .. }) => match (self.opened.get(&id), current.key(parent, Purpose::Process)) {
+                Ok(Envelope { id, wrapped, .. }) => match (self.opened.get(&id), current.key(parent, Purpose::Rewrap)) {
                     (Some(kept), _) => Some(self.reveal(&kept.key, id).map(|key| (true, key))),
                     (None, Some(l3)) => {
                         asked.push((l3.id, id, wrapped));
@@ -519,7 +519,7 @@ impl Parent for ObjectKeys {
         Ok(opened)
     }
 
-    /// What is compromised its core opens to nobody.
+    /// An object is not opened to be moved: only what it lies under is wrapped anew.
     async fn unwrap_to_move(&self, parent: ParentRef, children: &[(Binding, &[u8])]) -> Result<Vec<Bytes>, WrapError> {
         self.unwrap(parent, children).await
     }

@@ -786,8 +786,9 @@ pub mod verb {
         const PURPOSE: Purpose = Purpose::Protect;
         const MASK: u32 = 0x04;
     }
+    /// Of a compromised L3 too: an edge brings what lies under it under another one, and uses nothing before that.
     impl UsesMaterial for UnwrapObjectKey {
-        const PURPOSE: Purpose = Purpose::Process;
+        const PURPOSE: Purpose = Purpose::Rewrap;
         const MASK: u32 = 0x08;
     }
     impl UsesMaterial for Decrypt {

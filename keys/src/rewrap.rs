@@ -2,23 +2,25 @@
 //! edge has left (`references.rs`).
 //!
 //! Material and attributes stay as they are: only the wrapped object key in the envelope changes. Nothing is kept open for it that was not open before.
+//! Of a compromised version only this opens anything, and the move of an object at its first use, which is the same step.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use crate::edge::Tended;
 use crate::error::Error;
 use crate::id::{Layer, RowId, Time};
 use crate::lease::Current;
 use crate::lifecycle::{Purpose, State};
-use crate::object_keys::ObjectKeys;
+use crate::object_keys::{ObjectKeys, attribute_key_row};
 use crate::port::{Change, Query, WRAPPED_KEYS_MAX};
 use crate::reencrypt::{Cursor, Walked, rewrapped};
 use crate::references::{LEFT_MAX, References};
-use crate::row::{ParentRef, Row};
+use crate::row::{Header, ParentRef, Row};
 use crate::sweep::Finding;
 use crate::unit::Unit;
-use crate::vault::{Vault, at};
+use crate::vault::{Vault, Want, at};
 use crate::wrap::WrapError;
 
 /// What is walked, in this order.
@@ -128,6 +130,32 @@ impl Vault {
         rows.iter().zip(wrapped).map(outcome).collect()
     }
 
+    /// An object as it lies under the Active L3, if it, or the key that its attributes lie under, lay under a compromised one and is to be opened now.
+    pub(crate) async fn rescued_object(&self, edge: &ObjectKeys, header: &Header, want: Want) -> Result<Option<Row>, Error> {
+        let current = edge.leases.current();
+        let is_compromised = |parent: ParentRef| {
+            let is_so = current.version(parent).is_some_and(|key| key.state == State::Compromised);
+            is_so && current.is_replaced(parent)
+        };
+        let mut due = Vec::new();
+        if let Some(service) = header.owner.service.filter(|service| edge.known_attribute_key(*service).is_none()) {
+            let row = self.shelf.row(attribute_key_row(service)).await?;
+            due.extend(row.filter(|row| is_compromised(row.header.parent)).map(|row| row.header.id));
+        }
+        // What is known of an object is told without its own key.
+        due.extend((want == Want::Material && is_compromised(header.parent)).then_some(header.id));
+        if due.is_empty() {
+            return Ok(None);
+        }
+        let wanted = due.len();
+        let Tended { rewrapped, refused } = self.rewrap(due).await?;
+        // Somebody else changed them just then.
+        if rewrapped < wanted && refused.is_empty() {
+            return Err(Error::Raced);
+        }
+        Ok(Some(self.shelf.existing(header.id).await?))
+    }
+
     async fn begin_walk(&self, edge: &ObjectKeys) -> Result<Objects, Error> {
         let (lease, began) = (edge.leases.current(), self.now());
         // What was taken in under an earlier lease is stored by then, and the writer takes nothing more in under a version that this one says is replaced.
@@ -166,7 +194,7 @@ impl Vault {
             }
             match current.chain(parent.chain).and_then(|(_, service)| service.active()) {
                 Some(active) if active == parent => {}
-                Some(active) if current.key(parent, Purpose::Process).is_some() => due.entry(active).or_default().push(row.clone()),
+                Some(active) if current.key(parent, Purpose::Rewrap).is_some() => due.entry(active).or_default().push(row.clone()),
                 Some(_) => {
                     objects.stays.insert(parent);
                     let what = format!("the core opens nothing more under version {} of its L3", parent.version.0);

@@ -691,7 +691,10 @@ impl Vault {
 
     /// Opens a row, which is moved from under a compromised version first if it lies there.
     pub(crate) async fn open_row(&self, row: &Row, want: Want) -> Result<Entry, Error> {
-        let rescued = self.rescued(&row.header).await?;
+        let rescued = match &self.edge {
+            Some(edge) => self.rescued_object(edge, &row.header, want).await?,
+            None => self.rescued(&row.header).await?,
+        };
         let row = rescued.as_ref().unwrap_or(row);
         match self.open_in_place(row, want).await {
             Err(Error::Raced) if matches!(row.header.id.layer, Layer::L21 | Layer::L3) => match self.taken_out(&row.header).await {

@@ -132,3 +132,59 @@ fn objects_follow_a_replaced_key_by_themselves_and_it_is_retired_after_them() {
     drop(client);
     edge.stop_both();
 }
+
+/// Objects that nobody had used before their L3 was declared compromised were lost with it; and a key that was replaced for the sake of one above it was
+/// not known to be left by edges.
+#[test]
+fn objects_are_taken_out_from_under_a_compromised_key_and_one_that_lay_below_a_compromised_key() {
+    let mut edge = Edge::prepared_with(&["lease: 1s"]);
+    edge.start_both();
+    let mut client = edge.connect(Who::Service);
+    let secrets: Vec<Secret> = (0..100).map(|number| sealed(&mut client, &format!("k{number}"))).collect();
+    let must_open = |client: &mut KmipClient, secrets: &[Secret]| {
+        for secret in secrets {
+            assert_eq!(requests::decrypt(client, secret).expect("it is moved"), secret.plain);
+        }
+    };
+    let newest = |edge: &Edge| requests::default_key(&mut edge.core.connect(Who::Service)).expect("the core is well");
+    let first = newest(&edge);
+    let direct = requests::encrypt(&mut edge.core.connect(Who::Service), &first, b"direct".to_vec()).expect("it is Active");
+
+    // What is used is moved at that moment, and the walk takes the others.
+    let _held = edge.ask(&["reencrypt", "pause"]);
+    let replaced = as_admin(&edge, &["key", "rotate", &first, "--compromised"]);
+    assert!(replaced.status.success(), "{replaced:?}");
+    let second = newest(&edge);
+    assert_eq!((state(&edge, &first), state(&edge, &second)), ("compromised".into(), "active".into()));
+    assert!(requests::decrypt(&mut edge.core.connect(Who::Service), &direct).is_err(), "nobody decrypts by it");
+    edge.kill();
+    edge.start();
+    assert!(wait_for(|| walk(&edge)["state"] == "paused"), "{}", walk(&edge));
+    let mut client = edge.connect(Who::Service);
+    must_open(&mut client, &secrets[..10]);
+    let _resumed = edge.ask(&["reencrypt", "resume"]);
+    assert!(wait_for(|| walk(&edge)["state"] == "done"), "{}", walk(&edge));
+    assert_eq!((&walk(&edge)["refused"], moved(&edge)), (&Value::from(0), 90), "{}", walk(&edge));
+    let instead = refusal(&edge, &first);
+    assert!(instead.contains("`strongroom key destroy` once edges have left it"), "{instead}");
+    let destroyed = as_admin(&edge, &["key", "destroy", &first, "--yes"]);
+    assert!(destroyed.status.success(), "{destroyed:?}");
+    must_open(&mut client, &secrets);
+
+    // Below a compromised IVK each L3 is replaced, and what edges have under it follows.
+    let _ordered = edge.core.ask(&["ivk", "rotate", "--compromised", "--rekey-dependents"]);
+    assert!(wait_for(|| newest(&edge) != second), "it is renewed");
+    assert_eq!(state(&edge, &second), "deprecated", "what was encrypted directly under it is its clients'");
+    let mut why = String::new();
+    let is_left = wait_for(|| {
+        why = refusal(&edge, &second);
+        why.is_empty()
+    });
+    assert!(is_left, "{why}");
+    assert_eq!(state(&edge, &second), "retired");
+    drop(client);
+    edge.kill();
+    edge.start();
+    must_open(&mut edge.connect(Who::Service), &secrets);
+    edge.stop_both();
+}

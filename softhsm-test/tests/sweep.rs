@@ -114,8 +114,7 @@ fn a_damaged_record_of_re_encryption_is_told_and_it_begins_anew() {
         serde_json::from_slice(&core.cli(&["--json", "reencrypt", "status"]).stdout).expect("status is JSON")
     };
     let left = |core: &Core| {
-        let keys: serde_json::Value =
-            serde_json::from_str(&core.ask(&["--json", "key", "list", "--layer", "L2"])).expect("a list in JSON");
+        let keys: serde_json::Value = serde_json::from_str(&core.ask(&["--json", "key", "list", "--layer", "L2"])).expect("a list in JSON");
         keys["keys"].as_array().expect("a list").iter().filter(|key| key["wrapped_by"]["version"] == 1).count()
     };
     assert!(wait_for(|| status(&core)["state"] == "done"), "{}", status(&core));

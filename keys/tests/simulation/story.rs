@@ -459,6 +459,10 @@ impl Simulation {
         core.version(row.parent.chain, row.parent.version).is_some_and(|l3| matches!(l3.state, State::Active | State::Deprecated))
     }
 
+    fn is_endangered(&self, row: &keys::row::Header) -> bool {
+        self.models[0].borrow().version(row.parent.chain, row.parent.version).is_some_and(|l3| l3.state == State::Compromised)
+    }
+
     /// Can the attributes of a service's objects be opened by whoever starts now? `None`: it has no attribute key yet.
     fn attributes_open(&self, place: Place, service: &ServiceModel) -> Option<bool> {
         let id = RowId::new(Layer::AttributeKey, uuid::Uuid::from_bytes(*service.id.as_bytes()));
@@ -541,7 +545,8 @@ impl Simulation {
             }
             _ => (vec!["Ok"], Box::new(move |op| Box::pin(async move { op.look(&who, id).await }))),
         };
-        if !can_look {
+        // Under a compromised L3 it is moved before it is opened, which may lose a race.
+        if !can_look || self.is_endangered(&key.header) {
             ends = Vec::new();
         }
         Some(Begun { place, says, ends, serves: Some(service), work })

@@ -221,7 +221,7 @@ fn a_lease_of_another_cluster_is_withdrawn() {
 }
 
 #[test]
-fn an_l3_that_is_compromised_takes_along_what_was_opened_under_it() {
+fn an_l3_that_is_compromised_shuts_what_was_opened_under_it_until_that_is_moved() {
     block_on(async {
         let site = Site::found().await;
         let edge = site.edge().await;
@@ -236,7 +236,9 @@ fn an_l3_that_is_compromised_takes_along_what_was_opened_under_it() {
         change(&site.core, &admin, old, Event::Compromise).await.expect("a Deprecated L3 is compromised");
         edge.vault.renew_lease().await.expect("the core is well");
         assert_eq!(edge.kept(), 1, "payroll's");
-        assert!(matches!(encrypts(&edge.vault, &billing, id).await, Err(Error::Withdrawn { .. })));
+        assert!(matches!(encrypts(&edge.vault, &billing, id).await, Err(Error::Raced)), "it is moved");
+        assert_eq!(edge.row(id).header.parent.version.0, 2);
+        encrypts(&edge.vault, &billing, id).await.expect("it lies under the new version");
         encrypts(&edge.vault, &payroll, theirs).await.expect("it lies under another L3");
         make(&edge.vault, &billing, named("new"), None).await.expect("the new version protects");
     });

@@ -437,7 +437,7 @@ fn objects_that_cannot_be_moved_are_named_and_hold_their_version_only() {
         let lost = objects(&edge, &billing, 1).await;
         let first = rekey_l3(&site.core).await;
         let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
-        change(&site.core, &admin, first, Event::Compromise).await.expect("a Deprecated L3 is compromised");
+        change(&site.core, &admin, first, Event::Destroy).await.expect("a Deprecated L3 is destroyed");
         let second = rekey_l3(&site.core).await;
         edge.restart().await;
         let (moved, refused) = walked(&edge.vault, 64).await;
@@ -445,7 +445,56 @@ fn objects_that_cannot_be_moved_are_named_and_hold_their_version_only() {
         assert!(refused.iter().any(|finding| lost.contains_key(&finding.row)), "{refused:?}");
         edge.vault.renew_lease().await.expect("the core is well");
         retire(&site.core, second).await.expect("nothing lies under it");
-        assert!(matches!(retire(&site.core, first).await, Err(RetireError::Keys(Error::WrongState { is: State::Compromised, .. }))));
+        assert!(matches!(retire(&site.core, first).await, Err(RetireError::Keys(Error::WrongState { is: State::Destroyed, .. }))));
+    });
+}
+
+/// Objects that nobody had used before their L3 was declared compromised were lost with it.
+#[test]
+fn a_walk_takes_objects_out_from_under_a_compromised_l3() {
+    block_on(async {
+        let site = Site::found().await;
+        let mut edge = site.edge().await;
+        let billing = edge.billing().await;
+        let made = objects(&edge, &billing, 70).await;
+        let first = rekey_l3(&site.core).await;
+        let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
+        change(&site.core, &admin, first, Event::Compromise).await.expect("a Deprecated L3 is compromised");
+        edge.restart().await;
+        assert_eq!(walked(&edge.vault, 64).await, (71, Vec::new()), "with their attribute key");
+        assert_eq!((parents(&edge), edge.kept()), (vec![2], 0));
+        let told = retire(&site.core, first).await.expect_err("it is compromised").to_string();
+        assert!(told.contains("`strongroom key destroy` once edges have left it"), "{told}");
+        change(&site.core, &admin, first, Event::Destroy).await.expect("nobody needs it");
+        edge.vault.renew_lease().await.expect("the core is well");
+        must_open(&edge, &billing, &made).await;
+        edge.restart().await;
+        must_open(&edge, &billing, &made).await;
+    });
+}
+
+/// After a start nothing of the service is open, its attribute key neither.
+#[test]
+fn an_object_under_a_compromised_l3_is_found_and_used_before_any_walk() {
+    block_on(async {
+        let site = Site::found().await;
+        let mut edge = site.edge().await;
+        let billing = edge.billing().await;
+        let made = objects(&edge, &billing, 2).await;
+        let first = rekey_l3(&site.core).await;
+        let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
+        change(&site.core, &admin, first, Event::Compromise).await.expect("a Deprecated L3 is compromised");
+        edge.restart().await;
+        let found = edge.vault.find(&edge.vault.begin(SessionId(2)), &billing, Layer::L4, Vec::new(), |_| true).await;
+        assert_eq!(found.expect("the core is well"), made.keys().rev().copied().collect::<Vec<_>>());
+        assert_eq!(parents(&edge), [1, 2], "the attribute key alone is moved for that");
+        for (id, bytes) in &made {
+            assert!(matches!(decrypts(&edge.vault, &billing, *id).await, Err(Error::Raced)), "it is moved");
+            assert_eq!(decrypts(&edge.vault, &billing, *id).await.expect("it lies under the new version"), *bytes);
+        }
+        assert_eq!(parents(&edge), [2]);
+        edge.upstream.set(Mood::Down);
+        must_open(&edge, &billing, &made).await;
     });
 }
 

@@ -192,6 +192,9 @@ fn the_state_of_the_l3_decides() {
     world.admin().revoke(&id, RevocationReasonCode::Superseded).expect("it is Active");
     assert_eq!(why(wrap(&mut west, &wrapping(&id))), R::PermissionDenied);
     assert_eq!(open(&mut west, &opening(&id, &blob, &PLACE)), Ok(KEY.to_vec()), "Deactivated keys still open");
-    world.admin().destroy(&id).expect("it is Deactivated");
+    world.admin().revoke(&id, RevocationReasonCode::KeyCompromise).expect("it is Deactivated");
+    assert_eq!(why(wrap(&mut west, &wrapping(&id))), R::PermissionDenied);
+    assert_eq!(open(&mut west, &opening(&id, &blob, &PLACE)), Ok(KEY.to_vec()), "what lies under it has to be taken out");
+    world.admin().destroy(&id).expect("it is Compromised");
     assert_eq!(why(open(&mut west, &opening(&id, &blob, &PLACE))), R::PermissionDenied);
 }

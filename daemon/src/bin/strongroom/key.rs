@@ -116,7 +116,8 @@ pub(crate) struct List {
 pub(crate) struct Rotate {
     /// Identifier of the newest version
     id: String,
-    /// The old version may be known to others: it neither encrypts nor decrypts any more; what lies under a tenant's key is moved first
+    /// The old version may be known to others: it neither encrypts nor decrypts any more; what lies under a tenant's key, and edges' objects under a service's,
+    /// is moved
     #[arg(long)]
     compromised: bool,
     /// Of a tenant's key: its L2.1 and all its services' L3 that are in use get new material too, see `strongroom reencrypt status`. What clients keep at edges
