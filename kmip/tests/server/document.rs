@@ -4,7 +4,7 @@
 
 mod cryptography;
 mod objects;
-mod probe;
+pub(crate) mod probe;
 mod proofs;
 mod table;
 

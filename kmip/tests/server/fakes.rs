@@ -258,12 +258,15 @@ impl Upstream for FakeUpstream {
     }
 }
 
-/// Makes pairs where it stands.
-pub(crate) struct InlinePairs;
+/// Makes pairs where it stands; may be told to fail.
+#[derive(Default)]
+pub(crate) struct InlinePairs {
+    pub(crate) broken: AtomicBool,
+}
 
 #[async_trait]
 impl PairMaker for InlinePairs {
     async fn make(&self, kind: PairKind) -> Result<Pair, PairError> {
-        Ok(pair::generate(kind)?)
+        if self.broken.load(Ordering::Relaxed) { Err(cipher::Error::Refused.into()) } else { Ok(pair::generate(kind)?) }
     }
 }

@@ -13,6 +13,7 @@ mod edge_keys;
 mod edge_mac;
 mod edge_usage;
 mod edit;
+mod errors;
 mod fakes;
 mod get;
 mod hostile;

@@ -35,7 +35,7 @@ const ALL: [(Operation, Role, Option<State>); 18] = [
 ];
 
 /// Payload fields that are already encoded.
-struct Fields(Vec<u8>);
+pub(crate) struct Fields(pub(crate) Vec<u8>);
 
 impl Encode for Fields {
     fn encode(&self, tag: Tag, out: &mut Writer<'_>) {
@@ -54,7 +54,7 @@ fn fields(message: &[u8]) -> Vec<u8> {
     bytes.split_off(8)
 }
 
-fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+pub(crate) fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     let mut bytes = vec![];
     write(&mut Writer::new(&mut bytes, V1_4));
     bytes

@@ -12,7 +12,7 @@ use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
 use keys::lease::Leases;
 use keys::policy::{Action, Principal, Role};
-use keys::port::{AuditSink, Clock, Entropy, Keystore, Pace, Upstream};
+use keys::port::{AuditSink, Clock, Entropy, Keystore, Pace, PairMaker, Upstream};
 use keys::record::{Outcome, Record};
 use keys::unit::{CommitError, Unit};
 use keys::vault::{EdgeParts, Parts, Vault};
@@ -35,6 +35,7 @@ pub(crate) struct World {
     pub(crate) audit: Arc<FakeAudit>,
     pub(crate) clock: Arc<FakeClock>,
     pub(crate) pace: Arc<FakePace>,
+    pub(crate) pairs: Arc<InlinePairs>,
     sessions: AtomicU64,
 }
 
@@ -150,7 +151,7 @@ async fn found() -> World {
     let mut unit = vault.begin(SYSTEM);
     vault.stage_genesis(&mut unit, genesis.rows);
     commit(unit).await;
-    let world = World { vault, store, audit, clock, pace, sessions: AtomicU64::new(2) };
+    let world = World { vault, store, audit, clock, pace, pairs: Arc::default(), sessions: AtomicU64::new(2) };
     for (tenant, services) in [("acme", ["billing", "payroll"].as_slice()), ("globex", &["billing"])] {
         world.settle(tenant, services).await;
     }
@@ -187,13 +188,15 @@ async fn edge(l4_ttl: Option<Duration>, is_ephemeral: bool) -> World {
         not_before: Time::default(),
     };
     let leases = Leases::new(lease, pace.now(), clock.now(), HOLDS);
-    let edge = EdgeParts { leases, upstream, pairs: Arc::new(InlinePairs), pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let pairs = Arc::<InlinePairs>::default();
+    let maker: Arc<dyn PairMaker> = Arc::<InlinePairs>::clone(&pairs);
+    let edge = EdgeParts { leases, upstream, pairs: maker, pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
     let (vault, writer) = Vault::edge(parts, edge).expect("the arena has room");
     std::thread::spawn(move || block_on(writer.run()));
     let mut unit = vault.begin(SYSTEM);
     vault.stage_edge_roots(&mut unit, root.expect("the store is new"));
     commit(unit).await;
-    World { vault, store, audit, clock, pace, sessions: AtomicU64::new(2) }
+    World { vault, store, audit, clock, pace, pairs, sessions: AtomicU64::new(2) }
 }
 
 impl World {

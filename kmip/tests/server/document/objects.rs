@@ -111,8 +111,7 @@ pub(super) fn kinds(edge: &mut Node<'_>) -> Vec<Kind> {
     let certificate = edge.register(x509(&pairs::certificate())).expect("it is one");
     let (password, blob) = (edge.register(secret(KeyFormatType::Raw)).expect("it is kept"), edge.register(opaque()).expect("it is kept"));
     for id in [&hmac, &certificate, &password, &blob] {
-        // An object without a state stays without one.
-        let _unless_it_has_none = edge.owner.activate(id);
+        edge.owner.activate(id).expect("it is new");
     }
     vec![
         alone("AES key", edge.key(0x000F_FFFF, &[]), Some(Algorithm::Aes)),

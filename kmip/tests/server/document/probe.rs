@@ -1,5 +1,6 @@
 //! The nodes that are asked, and requests that succeed if what they ask for is offered.
 
+use keys::policy::NodeRole;
 use kmip::ttlv::ByteString;
 use kmip::*;
 
@@ -8,42 +9,43 @@ use AttributeValue as A;
 use ProtocolVersion::V1_4;
 
 /// A core and an edge.
-pub(super) struct Nodes {
+pub(crate) struct Nodes {
     core: World,
     edge: World,
 }
 
 /// A node as its clients see it: at a core a tenant-admin makes what a service uses, at an edge the service does both.
-pub(super) struct Node<'w> {
-    pub(super) owner: Client<'w>,
-    pub(super) user: Client<'w>,
+pub(crate) struct Node<'w> {
+    pub(crate) owner: Client<'w>,
+    pub(crate) user: Client<'w>,
+    pub(crate) role: NodeRole,
 }
 
 impl Nodes {
-    pub(super) fn found() -> Self {
+    pub(crate) fn found() -> Self {
         Self { core: World::found(), edge: World::edge() }
     }
 
-    pub(super) fn core(&self) -> Node<'_> {
-        Node { owner: self.core.admin(), user: self.core.service() }
+    pub(crate) fn core(&self) -> Node<'_> {
+        Node { owner: self.core.admin(), user: self.core.service(), role: NodeRole::Core }
     }
 
-    pub(super) fn edge(&self) -> Node<'_> {
-        Node { owner: self.edge.service(), user: self.edge.service() }
+    pub(crate) fn edge(&self) -> Node<'_> {
+        Node { owner: self.edge.service(), user: self.edge.service(), role: NodeRole::Edge }
     }
 
-    pub(super) fn both(&self) -> [Node<'_>; 2] {
+    pub(crate) fn both(&self) -> [Node<'_>; 2] {
         [self.core(), self.edge()]
     }
 }
 
 /// Does the node do it?
-pub(super) fn does<C: Call>(client: &mut Client<'_>, call: &C) -> bool {
+pub(crate) fn does<C: Call>(client: &mut Client<'_>, call: &C) -> bool {
     client.call(V1_4, call, |_| ()).is_ok()
 }
 
 /// The largest number up to `most` with which it succeeds, if it does with all below.
-pub(super) fn largest(most: usize, mut succeeds: impl FnMut(usize) -> bool) -> usize {
+pub(crate) fn largest(most: usize, mut succeeds: impl FnMut(usize) -> bool) -> usize {
     let (mut good, mut bad) = (0, most + 1);
     while bad - good > 1 {
         let middle = usize::midpoint(good, bad);
@@ -56,15 +58,15 @@ pub(super) fn largest(most: usize, mut succeeds: impl FnMut(usize) -> bool) -> u
 /// Every use.
 const ALL_USES: i32 = 0x000F_FFFF;
 
-pub(super) fn all_uses() -> A<'static> {
+pub(crate) fn all_uses() -> A<'static> {
     A::CryptographicUsageMask(CryptographicUsageMask(ALL_USES))
 }
 
-pub(super) fn template<'a>(values: impl IntoIterator<Item = A<'a>>) -> TemplateAttribute<'a> {
+pub(crate) fn template<'a>(values: impl IntoIterator<Item = A<'a>>) -> TemplateAttribute<'a> {
     TemplateAttribute { names: vec![], attributes: values.into_iter().map(bare).collect() }
 }
 
-pub(super) fn block(key_format_type: KeyFormatType, algorithm: Option<CryptographicAlgorithm>, material: &[u8]) -> KeyBlock<'_> {
+pub(crate) fn block(key_format_type: KeyFormatType, algorithm: Option<CryptographicAlgorithm>, material: &[u8]) -> KeyBlock<'_> {
     KeyBlock {
         key_format_type,
         key_compression_type: None,
@@ -77,7 +79,7 @@ pub(super) fn block(key_format_type: KeyFormatType, algorithm: Option<Cryptograp
 
 impl Node<'_> {
     /// An Active AES key for this, in the service's group.
-    pub(super) fn key(&mut self, mask: i32, more: &[A<'_>]) -> String {
+    pub(crate) fn key(&mut self, mask: i32, more: &[A<'_>]) -> String {
         let mut attributes = wish("billing", more);
         attributes[2] = A::CryptographicUsageMask(CryptographicUsageMask(mask));
         let id = self.owner.create(V1_4, &attributes).expect("a plain key");
@@ -85,14 +87,14 @@ impl Node<'_> {
         id
     }
 
-    pub(super) fn register(&mut self, object: ManagedObject<'_>) -> Result<String, Failed> {
+    pub(crate) fn register(&mut self, object: ManagedObject<'_>) -> Result<String, Failed> {
         let mask = [all_uses()].into_iter().filter(|_| !matches!(object, ManagedObject::OpaqueObject(_)));
         let request = RegisterRequest { object_type: object.object_type(), template_attribute: template(mask), object };
         self.owner.call(V1_4, &request, |answer| answer.unique_identifier.to_owned())
     }
 
     /// A pair for every use, its private half first.
-    pub(super) fn pair(&mut self, common: &[A<'_>]) -> Result<[String; 2], Failed> {
+    pub(crate) fn pair(&mut self, common: &[A<'_>]) -> Result<[String; 2], Failed> {
         let request = CreateKeyPairRequest {
             common_template_attribute: Some(template(common.iter().cloned())),
             private_key_template_attribute: Some(template([all_uses()])),
@@ -108,16 +110,16 @@ impl Node<'_> {
         Ok(pair)
     }
 
-    pub(super) fn curve_pair(&mut self, curve: RecommendedCurve) -> Result<[String; 2], Failed> {
+    pub(crate) fn curve_pair(&mut self, curve: RecommendedCurve) -> Result<[String; 2], Failed> {
         self.pair(&[A::CryptographicAlgorithm(CryptographicAlgorithm::Ecdsa), on_curve(curve)])
     }
 
-    pub(super) fn rsa_pair(&mut self, bits: i32) -> Result<[String; 2], Failed> {
+    pub(crate) fn rsa_pair(&mut self, bits: i32) -> Result<[String; 2], Failed> {
         self.pair(&[A::CryptographicAlgorithm(CryptographicAlgorithm::Rsa), A::CryptographicLength(bits)])
     }
 
     /// Is a new key made with these attributes? It is destroyed at once, so that its names are free.
-    pub(super) fn takes<'a>(&mut self, more: impl IntoIterator<Item = A<'a>>) -> bool {
+    pub(crate) fn takes<'a>(&mut self, more: impl IntoIterator<Item = A<'a>>) -> bool {
         let mut attributes = wish("billing", &[]);
         attributes.retain(|attribute| !matches!(attribute, A::ObjectGroup(_)));
         attributes.extend(more);
@@ -126,7 +128,7 @@ impl Node<'_> {
     }
 
     /// Are so many searches of one message all done?
-    pub(super) fn searches(&mut self, count: usize) -> bool {
+    pub(crate) fn searches(&mut self, count: usize) -> bool {
         let mut batch = Batch::new(V1_4);
         let name = LocateRequest { attributes: vec![bare(named("nobody's"))], ..LocateRequest::default() };
         let slots: Vec<_> = (0..count).map(|_| batch.push(&name).expect("1.4 has Locate")).collect();
@@ -136,12 +138,12 @@ impl Node<'_> {
         slots.iter().all(|slot| answers.get(slot).is_ok())
     }
 
-    pub(super) fn draws(&mut self, bytes: usize) -> bool {
+    pub(crate) fn draws(&mut self, bytes: usize) -> bool {
         does(&mut self.user, &RngRetrieveRequest { data_length: i32::try_from(bytes).expect("few") })
     }
 
     /// Are so many bits derived? Whole bytes only.
-    pub(super) fn derives_bits(&mut self, bits: usize) -> bool {
+    pub(crate) fn derives_bits(&mut self, bits: usize) -> bool {
         let id = self.key(0x200, &[]);
         let bits = i32::try_from(bits.next_multiple_of(8)).expect("few");
         let algorithm = Some(CryptographicAlgorithm::HmacSha256);
@@ -161,13 +163,13 @@ impl Node<'_> {
     }
 
     /// The attributes that an object has, by name.
-    pub(super) fn told(&mut self, id: &str) -> Vec<String> {
+    pub(crate) fn told(&mut self, id: &str) -> Vec<String> {
         let request = GetAttributeListRequest { unique_identifier: Some(id) };
         let names = |answer: GetAttributeListResponse<'_>| answer.attribute_names.iter().map(ToString::to_string).collect();
         self.owner.call(V1_4, &request, names).expect("it is one's own")
     }
 }
 
-pub(super) fn on_curve(curve: RecommendedCurve) -> A<'static> {
+pub(crate) fn on_curve(curve: RecommendedCurve) -> A<'static> {
     A::CryptographicDomainParameters(CryptographicDomainParameters { qlength: None, recommended_curve: Some(curve) })
 }
