@@ -2,11 +2,13 @@
 
 mod attributes;
 mod batch;
+mod borders;
 mod check;
 mod create;
 mod crypto;
 mod document;
 mod edge;
+mod edge_batch;
 mod edge_crypto;
 mod edge_derive;
 mod edge_keys;
