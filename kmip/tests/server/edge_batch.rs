@@ -236,3 +236,36 @@ fn a_batch_of_several_makings_is_stopped_continued_and_undone_at_each_position_a
 fn exists(node: &mut Node<'_>, name: &str) -> bool {
     !node.owner.locate(V1_4, &[named(name)]).expect("names are legal").is_empty()
 }
+
+#[test]
+fn a_batch_that_would_have_an_edge_undo_what_a_core_did_is_refused_before_it_begins() {
+    let world = World::edge();
+    let (mut service, mut admin) = (world.service(), world.admin());
+    let l3 = admin.create(V1_4, &wish("billing", &[])).expect("a tenant-admin's keys are made by the core");
+    let state = |world: &World| world.admin().state(&l3);
+    let mixed = |option, name: &str| {
+        let mut batch = Batch::new(V1_4);
+        batch.on_error(option);
+        batch.push(&create_request(&wish("billing", &[named(name)]))).expect("1.4 has Create");
+        batch.push(&GetAttributesRequest { unique_identifier: Some(&l3), attribute_names: vec![] }).expect("1.4 has Get Attributes");
+        batch.finish()
+    };
+    let before = objects(&world);
+    let (_, status, reason, text) = only_item(&service.ask(&mixed(Undo, "apart").bytes));
+    assert_eq!((status, reason), (ResultStatus::OperationFailed, Some(ResultReason::OperationNotSupported)));
+    assert!(text.contains("send them apart"), "{text}");
+    assert!(objects(&world) == before, "nothing of it is done");
+    for option in [Stop, Continue] {
+        // What is passed on has a record more.
+        let (answer, withheld) = service.try_ask(&mixed(option, &format!("{option:?}")).bytes);
+        assert_eq!(withheld, None);
+        let items = ResponseMessage::read(&answer).expect("answers are legal in their version").items;
+        assert!(items.len() == 2 && items.iter().all(|item| item.result_status == ResultStatus::Success), "{option:?}");
+    }
+    // Alone, there is nothing else that would have to be undone.
+    let mut alone = Batch::new(V1_4);
+    alone.on_error(Undo);
+    alone.push(&ActivateRequest { unique_identifier: Some(&l3) }).expect("1.4 has Activate");
+    assert_eq!(only_item(&admin.ask(&alone.finish().bytes)).1, ResultStatus::Success);
+    assert_eq!(state(&world), State::Active);
+}

@@ -15,7 +15,7 @@ const NAMESPACE: &str = "The particular Application Namespace is not supported, 
 const ARCHIVED_TEMPLATE: &str = "Template object is archived";
 
 pub(super) fn tables() -> Vec<Table> {
-    vec![create(), create_key_pair(), register(), re_key(), derive_key()]
+    vec![create(), create_key_pair(), register(), re_key(), re_key_key_pair(), derive_key()]
 }
 
 /// A template that names another, which there is not.
@@ -181,6 +181,58 @@ fn re_key() -> Table {
         never("The Key Value is not present on the server", R::KeyValueNotPresent, HAS_VALUE),
     ];
     Table { operation: O::ReKey, number: 331, rows }
+}
+
+/// A pair on a curve with these attributes, its private half.
+fn private_half(node: &mut Node<'_>, more: &[A<'static>]) -> String {
+    let [private, _] = node.pair(&curve(more)).expect("it is offered");
+    private
+}
+
+fn replacing_pair(private: &str, offset: Option<u32>, values: &[A<'_>]) -> Vec<u8> {
+    let common_template_attribute = Some(template(values.iter().cloned())).filter(|template| !template.attributes.is_empty());
+    of(&ReKeyKeyPairRequest {
+        private_key_unique_identifier: Some(private),
+        offset: offset.map(Interval),
+        common_template_attribute,
+        ..ReKeyKeyPairRequest::default()
+    })
+}
+
+fn re_key_key_pair() -> Table {
+    let rows = vec![
+        arises("No object with the specified Unique Identifier exists", R::ItemNotFound, |node| replacing_pair(absent(node), None, &[])),
+        arises("Object specified is not able to be re-keyed", R::PermissionDenied, |node| replacing_pair(&node.key(DATA, &[]), None, &[])),
+        arises("Offset field is not permitted at the same time as any of the dates", R::InvalidMessage, |node| {
+            replacing_pair(&private_half(node, &[]), Some(0), &[A::ActivationDate(DateTime(START))])
+        }),
+        arises("Cryptographic error during re-key", R::CryptographicFailure, |node| {
+            let id = private_half(node, &[]);
+            node.owner.world.pairs.broken.store(true, std::sync::atomic::Ordering::Relaxed);
+            replacing_pair(&id, None, &[])
+        }),
+        arises(NAMESPACE, R::ApplicationNamespaceNotSupported, |node| {
+            replacing_pair(&private_half(node, &[]), None, &[no_application_data()])
+        }),
+        arises("Object is archived", R::ObjectArchived, |node| {
+            let id = private_half(node, &[]);
+            archive(node, &id);
+            replacing_pair(&id, None, &[])
+        }),
+        arises("An offset cannot be used since no Activation Date has been specified for the existing key", R::IllegalOperation, |node| {
+            let common = curve(&[A::DeactivationDate(DateTime(START + 1000))]);
+            let request = CreateKeyPairRequest {
+                common_template_attribute: Some(template(common)),
+                private_key_template_attribute: Some(template([all_uses()])),
+                public_key_template_attribute: Some(template([all_uses()])),
+            };
+            let private = |answer: CreateKeyPairResponse<'_>| answer.private_key_unique_identifier.to_owned();
+            let id = node.owner.call(V1_4, &request, private).expect("a date in the future");
+            replacing_pair(&id, Some(0), &[])
+        }),
+        never("The Key Value is not present on the server", R::KeyValueNotPresent, HAS_VALUE),
+    ];
+    Table { operation: O::ReKeyKeyPair, number: 332, rows }
 }
 
 /// 16 bytes of Secret Data by HMAC of data in the request.
