@@ -296,7 +296,9 @@ impl Vault {
         let now = self.now();
         attributes.dates.initial = now;
         attributes.touch(now);
-        self.limit_life(&mut attributes.dates, now)?;
+        if object_type != ObjectType::TEMPLATE {
+            self.limit_life(&mut attributes.dates, now)?;
+        }
         let state = attributes.dates.state_at(State::PreActive, now);
         let parent = self.ensure_attribute_key(tenant, service).await?;
         let owner = Owner { tenant, service: Some(service) };

@@ -38,6 +38,7 @@ pub mod references;
 pub mod registry;
 mod rekey;
 mod rekey_pair;
+mod remove;
 pub mod renew;
 pub mod repair;
 pub mod resource;

@@ -32,6 +32,8 @@ impl ObjectType {
     pub const PUBLIC_KEY: Self = Self(3);
     /// KMIP's Private Key.
     pub const PRIVATE_KEY: Self = Self(4);
+    /// KMIP's Template: a list of attributes, without material.
+    pub const TEMPLATE: Self = Self(6);
     /// A record of the appliance itself, never seen by a client.
     pub const RECORD: Self = Self(0x8000_0000);
     /// In an AAD only: the sealed attributes of an object, so that they cannot stand in for its material.

@@ -26,7 +26,7 @@ use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
 use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, PairMaker, Parent, Query, Upstream};
 use crate::references::Reported;
 use crate::registry::Registry;
-use crate::row::{Algorithm, Header, Owner, ParentRef, Row, Term};
+use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row, Term};
 use crate::scopes::Scopes;
 use crate::shelf::Shelf;
 use crate::stream::Streams;
@@ -526,7 +526,7 @@ impl Vault {
         self.stage_change(unit, row, state, attributes).await
     }
 
-    /// Stages the end of an object: material gone, names free, a tombstone with its attributes left.
+    /// Stages the end of an object: material gone, names free, a tombstone with its attributes left; of a Template, nothing.
     ///
     /// # Errors
     /// [`Error::WrongState`] for an Active or destroyed key, and for one above others that is not archived; [`Error::Denied`] for a service's default key.
@@ -540,6 +540,9 @@ impl Vault {
     /// As [`Vault::destroy`].
     pub async fn destroy_seen(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<View, Error> {
         let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        if row.header.object_type == ObjectType::TEMPLATE {
+            return self.remove_row(unit, &row, view).await;
+        }
         let state = view.state.next(row.header.id.layer, Event::Destroy)?;
         if matches!(row.header.id.layer, Layer::L2 | Layer::L21) && view.state != State::Retired {
             let wants = match view.state {
@@ -903,7 +906,7 @@ pub(crate) fn key_header(id: RowId, chain: crate::id::ChainId, owner: Owner, par
         id,
         chain,
         version: KeyVersion::FIRST,
-        object_type: crate::row::ObjectType::SYMMETRIC_KEY,
+        object_type: ObjectType::SYMMETRIC_KEY,
         algorithm: Algorithm::AES,
         bits: 256,
         aead,

@@ -13,6 +13,7 @@ use crate::error::excerpt;
 use crate::failure::Failure;
 use crate::instance;
 use crate::schema::Encode;
+use crate::templates;
 use crate::version::ProtocolVersion;
 use crate::view;
 
@@ -42,12 +43,15 @@ pub(crate) fn add(view: &View, attribute: &Attribute<'_>, now: Time) -> Result<C
     must_be_the_clients(value)?;
     let mut attributes = Attributes::clone(&view.attributes);
     let row = value.standard().map(AttributeName::row);
-    let has_one =
-        !instance::indexes(&attributes, name).is_empty() || value.standard().is_some_and(|name| view::is_made_by_core(view, name));
+    let has_one = !indexes(view, name).is_empty() || value.standard().is_some_and(|name| view::is_made_by_core(view, name));
     if row.is_some_and(|row| row.instances == Instances::One) && has_one {
         return Err(Failure::invalid(ResultReason::IllegalOperation, format!("{name}: the key has one, use Modify Attribute")));
     }
     let is_counted = matches!(value, AttributeValue::UsageLimits(_));
+    if templates::holds(&view.header, name) {
+        let index = templates::next_index(&attributes, name);
+        return changed_content(attributes, index, value);
+    }
     if !instance::is_supported(value) {
         return Err(denied(name, instance::NOT_GIVEN));
     }
@@ -73,16 +77,20 @@ pub(crate) fn modify(view: &View, attribute: &Attribute<'_>, now: Time, version:
     let name = value.name();
     must_be_the_clients(value)?;
     let row = value.standard().map(AttributeName::row);
-    if row.is_some_and(|row| row.modifiable == Modifiable::Never) {
+    let is_content = templates::holds(&view.header, name);
+    if row.is_some_and(|row| row.modifiable == Modifiable::Never) && !is_content {
         return Err(denied(name, READ_ONLY));
     }
     let mut attributes = Attributes::clone(&view.attributes);
-    let indexes = instance::indexes(&attributes, name);
+    let indexes = indexes(view, name);
     if indexes.is_empty() {
         return Err(Failure::field(format!("{}: the key has none, use Add Attribute", excerpt(name))));
     }
     let index = instance_of(row, &indexes, *index, version).ok_or_else(|| no_instance(name))?;
     must_not_be_the_servers(&attributes, name, index)?;
+    if is_content {
+        return changed_content(attributes, index, value);
+    }
     if let Some(row) = row {
         must_be_changeable(row, view, now)?;
     }
@@ -104,16 +112,18 @@ pub(crate) fn modify(view: &View, attribute: &Attribute<'_>, now: Time, version:
 ///
 /// # Errors
 /// Reasons of table 343, and of 11.16 of 1.0, which wants an index where there are several instances and none where there is one at most.
-pub(crate) fn delete(attributes: &Attributes, name: &str, index: Option<i32>, version: ProtocolVersion) -> Result<Changed, Failure> {
+pub(crate) fn delete(view: &View, name: &str, index: Option<i32>, version: ProtocolVersion) -> Result<Changed, Failure> {
+    let is_content = templates::holds(&view.header, name);
     let unknown = || Failure { message: Cow::Owned(format!("{}: the key has no such attribute", excerpt(name))), ..Failure::not_found() };
     let row = AttributeName::of(name).map(AttributeName::row);
     if row.is_some_and(|row| row.since > version) || (row.is_none() && !name.starts_with("x-") && !name.starts_with("y-")) {
         return Err(unknown());
     }
-    if row.is_some_and(|row| row.set_by == SetBy::Server || row.deletable == Deletable::Stays) || name.starts_with("y-") {
+    let stays = |row: AttributeRow| row.deletable == Deletable::Stays && !is_content;
+    if row.is_some_and(|row| row.set_by == SetBy::Server || stays(row)) || name.starts_with("y-") {
         return Err(denied(name, "this attribute is read only, or a key cannot be without it"));
     }
-    let indexes = instance::indexes(attributes, name);
+    let indexes = indexes(view, name);
     if indexes.is_empty() {
         return Err(unknown());
     }
@@ -121,12 +131,39 @@ pub(crate) fn delete(attributes: &Attributes, name: &str, index: Option<i32>, ve
         return Err(Failure::field(format!("Attribute Index: the key has several of {}", excerpt(name))));
     }
     let index = instance_of(row, &indexes, index, version).ok_or_else(|| no_instance(name))?;
-    must_not_be_the_servers(attributes, name, index)?;
-    if !instance::value(attributes, name, index).is_some_and(|value| value.legal_in(version)) {
+    must_not_be_the_servers(&view.attributes, name, index)?;
+    if !value(view, name, index).is_some_and(|value| value.legal_in(version)) {
         return Err(no_instance(name));
     }
-    let mut attributes = attributes.clone();
-    instance::take(&mut attributes, name, index);
+    let mut attributes = Attributes::clone(&view.attributes);
+    if is_content {
+        attributes.others.retain(|other| other.name != name || other.index != index);
+    } else {
+        instance::take(&mut attributes, name, index);
+    }
+    Ok(Changed { attributes, index })
+}
+
+/// The instances of an attribute that there are.
+fn indexes(view: &View, name: &str) -> Vec<u32> {
+    match templates::holds(&view.header, name) {
+        true => instance::kept(&view.attributes, name).collect(),
+        false => instance::indexes(&view.attributes, name),
+    }
+}
+
+/// The value of one instance of an attribute that may be removed.
+pub(crate) fn value<'a>(view: &'a View, name: &str, index: u32) -> Option<AttributeValue<'a>> {
+    if !templates::holds(&view.header, name) {
+        return instance::value(&view.attributes, name, index);
+    }
+    view.attributes.others.iter().find(|other| other.name == name && other.index == index).and_then(view::stored)
+}
+
+/// A Template that holds a value instead of, or beside, what it has held.
+fn changed_content(mut attributes: Attributes, index: u32, value: &AttributeValue<'_>) -> Result<Changed, Failure> {
+    instance::keep(&mut attributes.others, index, value)?;
+    templates::must_fit(&attributes)?;
     Ok(Changed { attributes, index })
 }
 

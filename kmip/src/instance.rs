@@ -80,7 +80,8 @@ pub(crate) fn indexes(attributes: &Attributes, name: &str) -> Vec<u32> {
     indexes
 }
 
-fn kept<'a>(attributes: &'a Attributes, name: &'a str) -> impl Iterator<Item = u32> + 'a {
+/// The indexes of the instances among what the domain only keeps.
+pub(crate) fn kept<'a>(attributes: &'a Attributes, name: &'a str) -> impl Iterator<Item = u32> + 'a {
     attributes.others.iter().filter(move |other| other.name == name).map(|other| other.index)
 }
 
@@ -196,8 +197,11 @@ fn put_group(groups: &mut Vec<Group>, index: u32, value: &str) -> Result<(), Fai
     Ok(())
 }
 
-/// An attribute that the domain does not act on.
-fn keep(others: &mut Vec<Other>, index: u32, value: &AttributeValue<'_>) -> Result<(), Failure> {
+/// Keeps an attribute that the domain does not act on.
+///
+/// # Errors
+/// Index Out of Bounds.
+pub(crate) fn keep(others: &mut Vec<Other>, index: u32, value: &AttributeValue<'_>) -> Result<(), Failure> {
     let (name, bytes) = (value.name(), encoded(value));
     match others.iter().position(|other| other.name == name && other.index == index) {
         Some(place) => others[place].value = bytes,

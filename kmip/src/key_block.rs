@@ -43,6 +43,13 @@ message! {
 }
 
 message! {
+    /// Template, 2.2.6, deprecated since 1.3.
+    struct Template<'a> {
+        ATTRIBUTE: attributes, Attribute<'a>, several, V1_0..=V1_4;
+    }
+}
+
+message! {
     /// Secret Data, 2.2.7. Algorithm and length in its Key Block do not apply (2.1.3).
     struct SecretData<'a> {
         SECRET_DATA_TYPE: secret_data_type, SecretDataType, required, V1_0..=V1_4;
@@ -69,6 +76,8 @@ pub enum ManagedObject<'a> {
     PrivateKey(PrivateKey<'a>),
     /// Under the tag Public Key.
     PublicKey(PublicKey<'a>),
+    /// Under the tag Template.
+    Template(Template<'a>),
     /// Under the tag Secret Data.
     SecretData(SecretData<'a>),
     /// Under the tag Opaque Object.
@@ -168,6 +177,7 @@ impl ManagedObject<'_> {
             Self::SymmetricKey(_) => ObjectType::SymmetricKey,
             Self::PrivateKey(_) => ObjectType::PrivateKey,
             Self::PublicKey(_) => ObjectType::PublicKey,
+            Self::Template(_) => ObjectType::Template,
             Self::SecretData(_) => ObjectType::SecretData,
             Self::OpaqueObject(_) => ObjectType::OpaqueObject,
         }
@@ -175,7 +185,7 @@ impl ManagedObject<'_> {
 }
 
 impl OneOf for ManagedObject<'_> {
-    const NAMES: &'static str = "Certificate, Symmetric Key, Private Key, Public Key, Secret Data or Opaque Object";
+    const NAMES: &'static str = "Certificate, Symmetric Key, Private Key, Public Key, Template, Secret Data or Opaque Object";
 
     fn tag(&self) -> Tag {
         match self {
@@ -183,6 +193,7 @@ impl OneOf for ManagedObject<'_> {
             Self::SymmetricKey(_) => Tag::SYMMETRIC_KEY,
             Self::PrivateKey(_) => Tag::PRIVATE_KEY,
             Self::PublicKey(_) => Tag::PUBLIC_KEY,
+            Self::Template(_) => Tag::TEMPLATE,
             Self::SecretData(_) => Tag::SECRET_DATA,
             Self::OpaqueObject(_) => Tag::OPAQUE_OBJECT,
         }
@@ -199,6 +210,7 @@ impl<'a> Decode<'a> for ManagedObject<'a> {
             Tag::SYMMETRIC_KEY => SymmetricKey::decode(item, rules).map(Self::SymmetricKey),
             Tag::PRIVATE_KEY => PrivateKey::decode(item, rules).map(Self::PrivateKey),
             Tag::PUBLIC_KEY => PublicKey::decode(item, rules).map(Self::PublicKey),
+            Tag::TEMPLATE => Template::decode(item, rules).map(Self::Template),
             Tag::SECRET_DATA => SecretData::decode(item, rules).map(Self::SecretData),
             Tag::OPAQUE_OBJECT => OpaqueObject::decode(item, rules).map(Self::OpaqueObject),
             _ => Err(Error::Unknown { offset: item.offset, field: item.tag.name() }),
@@ -213,6 +225,7 @@ impl Encode for ManagedObject<'_> {
             Self::SymmetricKey(object) => object.encode(tag, out),
             Self::PrivateKey(object) => object.encode(tag, out),
             Self::PublicKey(object) => object.encode(tag, out),
+            Self::Template(object) => object.encode(tag, out),
             Self::SecretData(object) => object.encode(tag, out),
             Self::OpaqueObject(object) => object.encode(tag, out),
         }
@@ -224,6 +237,7 @@ impl Encode for ManagedObject<'_> {
             Self::SymmetricKey(object) => object.legal_in(version),
             Self::PrivateKey(object) => object.legal_in(version),
             Self::PublicKey(object) => object.legal_in(version),
+            Self::Template(object) => object.legal_in(version),
             Self::SecretData(object) => object.legal_in(version),
             Self::OpaqueObject(object) => object.legal_in(version),
         }

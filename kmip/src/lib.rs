@@ -36,6 +36,7 @@ mod scheme;
 mod search;
 mod tag;
 mod template;
+mod templates;
 mod text;
 mod transparent;
 pub mod ttlv;

@@ -16,7 +16,7 @@ mod get_attribute_list;
 mod get_attributes;
 mod get_usage_allocation;
 mod hash;
-mod locate;
+pub(crate) mod locate;
 mod mac;
 pub(crate) mod object_key;
 mod obtain_lease;
@@ -121,6 +121,7 @@ pub(crate) fn object_types(node: NodeRole) -> Vec<ObjectType> {
             ObjectType::SymmetricKey,
             ObjectType::PublicKey,
             ObjectType::PrivateKey,
+            ObjectType::Template,
             ObjectType::SecretData,
             ObjectType::OpaqueObject,
         ],

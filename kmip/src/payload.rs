@@ -58,7 +58,7 @@ message! {
     struct RegisterRequest<'a> {
         OBJECT_TYPE:        object_type,        ObjectType,            required, V1_0..=V1_4;
         TEMPLATE_ATTRIBUTE: template_attribute, TemplateAttribute<'a>, required, V1_0..=V1_4;
-        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | SECRET_DATA | OPAQUE_OBJECT:
+        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | TEMPLATE | SECRET_DATA | OPAQUE_OBJECT:
                             object,             ManagedObject<'a>,     one_of,   V1_0..=V1_4;
     }
 }
@@ -191,7 +191,7 @@ message! {
     struct GetResponse<'a> {
         OBJECT_TYPE:       object_type,       ObjectType,        required, V1_0..=V1_4;
         UNIQUE_IDENTIFIER: unique_identifier, &'a str,           required, V1_0..=V1_4;
-        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | SECRET_DATA | OPAQUE_OBJECT:
+        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | TEMPLATE | SECRET_DATA | OPAQUE_OBJECT:
                            object,            ManagedObject<'a>, one_of,   V1_0..=V1_4;
     }
 }
@@ -214,7 +214,7 @@ message! {
         OBJECT_TYPE:       object_type,       ObjectType,        required, V1_4..=V1_4;
         UNIQUE_IDENTIFIER: unique_identifier, &'a str,           required, V1_4..=V1_4;
         ATTRIBUTE:         attributes,        Attribute<'a>,     several,  V1_4..=V1_4;
-        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | SECRET_DATA | OPAQUE_OBJECT:
+        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | TEMPLATE | SECRET_DATA | OPAQUE_OBJECT:
                            object,            ManagedObject<'a>, one_of,   V1_4..=V1_4;
     }
 }

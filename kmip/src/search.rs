@@ -16,6 +16,7 @@ use crate::mask::StorageStatusMask;
 use crate::object::{Name, RevocationReason};
 use crate::payload::LocateRequest;
 use crate::template::GENERATOR;
+use crate::templates;
 use crate::ttlv::{DateTime, Item, ItemType, Value};
 use crate::view;
 
@@ -99,7 +100,7 @@ impl Search {
         };
         let mut search = Self { layer, terms: Vec::new(), criteria, dates, storage, with_destroyed: false };
         let template = request.template_attribute.as_ref();
-        // There are no Templates to name here, so a name that stands where one would is the object's.
+        // In Locate no Template is used, so a name that stands where one's would is the object's.
         for name in template.iter().flat_map(|template| &template.names) {
             search.name(context, name);
         }
@@ -115,7 +116,8 @@ impl Search {
     pub(crate) fn fits(&self, view: &View) -> bool {
         let place = if view::archived(view).is_some() { StorageStatusMask::ARCHIVAL } else { StorageStatusMask::ON_LINE };
         let is_wanted = self.with_destroyed || !view.state.is_destroyed();
-        self.storage.has(place) && is_wanted && self.criteria.iter().all(|criterion| criterion.fits(view))
+        let may_fit = |criterion: &Criterion| !templates::is_one(&view.header) || criterion.is_of_templates();
+        self.storage.has(place) && is_wanted && self.criteria.iter().all(|criterion| may_fit(criterion) && criterion.fits(view))
     }
 
     async fn add(&mut self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
@@ -308,6 +310,16 @@ async fn parent(context: &Context<'_>, text: &str) -> Result<Option<ParentRef>, 
 }
 
 impl Criterion {
+    /// Does it ask for something that Templates have themselves (2.2.6 of 1.0)? The rest of what they hold is said of what is made with them.
+    fn is_of_templates(&self) -> bool {
+        use AttributeName as N;
+        match self {
+            Self::Between { name, .. } => matches!(name, N::InitialDate | N::LastChangeDate | N::ArchiveDate),
+            Self::Id(_) | Self::Name { .. } | Self::ObjectType(_) | Self::Service(_) | Self::Version(_) | Self::Parent(_) => true,
+            _ => false,
+        }
+    }
+
     fn fits(&self, view: &View) -> bool {
         let (header, attributes) = (&view.header, &view.attributes);
         match self {

@@ -230,11 +230,36 @@ fn copied(name: &str) -> Failure {
     Failure::field(format!("{name}: a replacement has that of the key it replaces; use Create for another"))
 }
 
+/// The names of Templates were resolved where there are any: at a core there are none.
 fn must_name_no_template(template: &TemplateAttribute<'_>) -> Result<(), Failure> {
-    if template.names.is_empty() {
-        return Ok(());
+    if template.names.is_empty() { Ok(()) } else { Err(no_such_template()) }
+}
+
+/// The one answer to a name that is no Template's of the client's.
+pub(crate) fn no_such_template() -> Failure {
+    Failure { message: "there is no such Template: name the attributes themselves".into(), ..Failure::not_found() }
+}
+
+/// Could some object be made with these attributes? What all of an object's kinds have in common is judged, the rest when one is made.
+///
+/// # Errors
+/// Invalid Field for what no Template holds; reasons of tables 328 to 330.
+pub(crate) fn must_be_possible<'v, 'a: 'v>(values: impl Iterator<Item = &'v AttributeValue<'a>>) -> Result<(), Failure> {
+    use AttributeValue as A;
+    let mut draft = Draft::default();
+    for value in values {
+        match value {
+            A::Name(_) | A::Link(_) | A::Fresh(_) | A::StorageStatusMask(_) => {
+                return Err(Failure::field(format!("{}: a Template holds no such attribute", value.name())));
+            }
+            // Certificates are registered with these, though only to say what they say themselves.
+            A::CertificateType(_) | A::CertificateLength(_) | A::DigitalSignatureAlgorithm(_) => {}
+            _ => draft.take(value)?,
+        }
     }
-    Err(Failure { message: "there is no such Template: name the attributes themselves".into(), ..Failure::not_found() })
+    draft.curve()?;
+    draft.mask.map_or(Ok(0), any_mask)?;
+    instance::check_order(&draft.attributes.dates)
 }
 
 fn is_single(value: &AttributeValue<'_>) -> bool {

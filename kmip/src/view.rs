@@ -19,6 +19,7 @@ use crate::mask::CryptographicUsageMask;
 use crate::object::{self, RevocationReason, UsageLimits};
 use crate::schema::Rules;
 use crate::template::GENERATOR;
+use crate::templates;
 use crate::ttlv::{ByteString, DateTime, Interval, Item, Value};
 use crate::version::ProtocolVersion;
 
@@ -140,23 +141,28 @@ fn plain_values<'a>(view: &'a View, around: &'a Surroundings) -> Vec<AttributeVa
     let (header, attributes, dates) = (&view.header, &view.attributes, &view.attributes.dates);
     let mut values = vec![
         A::UniqueIdentifier(&around.id),
+        A::InitialDate(date(dates.initial)),
+        A::LastChangeDate(date(dates.last_change)),
+        A::Custom(Y_LAYER, Value::TextString(layer_name(header.id.layer))),
+        A::Custom(Y_VERSION, Value::Integer(i32::try_from(header.version.0).unwrap_or(i32::MAX))),
+    ];
+    values.extend(ObjectType::of(header.object_type.0).map(A::ObjectType));
+    values.extend(around.service.as_deref().map(|service| A::Custom(Y_SERVICE, Value::TextString(service))));
+    values.extend(around.parent.as_deref().map(|parent| A::Custom(Y_PARENT, Value::TextString(parent))));
+    if templates::is_one(header) {
+        return values;
+    }
+    values.extend([
         A::State(state(view.state)),
         A::CryptographicLength(bits(view)),
         A::CryptographicUsageMask(CryptographicUsageMask(attributes.usage_mask.cast_signed())),
-        A::InitialDate(date(dates.initial)),
-        A::LastChangeDate(date(dates.last_change)),
         A::Fresh(!attributes.served),
         A::Sensitive(attributes.sensitive),
         A::AlwaysSensitive(attributes.always_sensitive),
         A::Extractable(attributes.extractable),
         A::NeverExtractable(attributes.never_extractable),
-        A::Custom(Y_LAYER, Value::TextString(layer_name(header.id.layer))),
-        A::Custom(Y_VERSION, Value::Integer(i32::try_from(header.version.0).unwrap_or(i32::MAX))),
-    ];
-    values.extend(ObjectType::of(header.object_type.0).map(A::ObjectType));
+    ]);
     values.extend(CryptographicAlgorithm::of(header.algorithm.0).map(A::CryptographicAlgorithm));
-    values.extend(around.service.as_deref().map(|service| A::Custom(Y_SERVICE, Value::TextString(service))));
-    values.extend(around.parent.as_deref().map(|parent| A::Custom(Y_PARENT, Value::TextString(parent))));
     values.extend(dates.activation.map(|time| A::ActivationDate(date(time))));
     values.extend(dates.process_start.map(|time| A::ProcessStartDate(date(time))));
     values.extend(dates.protect_stop.map(|time| A::ProtectStopDate(date(time))));

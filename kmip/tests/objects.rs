@@ -5,7 +5,7 @@ use kmip::*;
 
 use ProtocolVersion::{V1_3, V1_4};
 
-const ONE_OF: &str = "Certificate, Symmetric Key, Private Key, Public Key, Secret Data or Opaque Object";
+const ONE_OF: &str = "Certificate, Symmetric Key, Private Key, Public Key, Template, Secret Data or Opaque Object";
 
 fn key_block(key_format_type: KeyFormatType, key_value: KeyValue<'static>) -> KeyBlock<'static> {
     KeyBlock {
@@ -27,7 +27,7 @@ fn key(key_block: KeyBlock<'static>) -> ManagedObject<'static> {
 }
 
 /// One object of each type.
-fn objects() -> [ManagedObject<'static>; 6] {
+fn objects() -> [ManagedObject<'static>; 7] {
     let bytes = || plain(KeyMaterial::Bytes(ByteString(b"correct horse")));
     [
         ManagedObject::Certificate(Certificate {
@@ -45,6 +45,7 @@ fn objects() -> [ManagedObject<'static>; 6] {
             opaque_data_type: OpaqueDataType::Extension(0x8000_0000),
             opaque_data_value: ByteString(b"correct horse"),
         }),
+        ManagedObject::Template(Template { attributes: vec![Attribute { index: None, value: AttributeValue::ContactInformation("me") }] }),
     ]
 }
 
@@ -88,7 +89,8 @@ fn empty(tag: Tag, out: &mut Writer<'_>) {
 
 #[test]
 fn an_object_stands_under_its_own_tag_in_each_version() {
-    let tags = [Tag::CERTIFICATE, Tag::SYMMETRIC_KEY, Tag::PRIVATE_KEY, Tag::PUBLIC_KEY, Tag::SECRET_DATA, Tag::OPAQUE_OBJECT];
+    let tags =
+        [Tag::CERTIFICATE, Tag::SYMMETRIC_KEY, Tag::PRIVATE_KEY, Tag::PUBLIC_KEY, Tag::SECRET_DATA, Tag::OPAQUE_OBJECT, Tag::TEMPLATE];
     for version in ProtocolVersion::ALL {
         for (object, tag) in objects().into_iter().zip(tags) {
             let answer = GetResponse { object_type: object.object_type(), unique_identifier: "L3-1", object };
@@ -131,7 +133,7 @@ fn an_object_is_not_what_object_type_says_but_what_its_tag_says() {
     }
     let types = objects().map(|object| object.object_type());
     use ObjectType as T;
-    assert_eq!(types, [T::Certificate, T::SymmetricKey, T::PrivateKey, T::PublicKey, T::SecretData, T::OpaqueObject]);
+    assert_eq!(types, [T::Certificate, T::SymmetricKey, T::PrivateKey, T::PublicKey, T::SecretData, T::OpaqueObject, T::Template]);
 }
 
 #[test]
@@ -154,7 +156,7 @@ fn a_payload_without_an_object_is_refused() {
 
 #[test]
 fn an_object_that_is_not_read_here_is_refused_by_name() {
-    let others = [Tag::SPLIT_KEY, Tag::TEMPLATE, Tag::PGP_KEY, Tag::of([0x54, 0, 1]).expect("a tag")];
+    let others = [Tag::SPLIT_KEY, Tag::PGP_KEY, Tag::of([0x54, 0, 1]).expect("a tag")];
     for tag in others {
         let error = refused(|out| empty(tag, out));
         assert!(matches!(error, Error::Unknown { field, .. } if field == tag.name()), "{error}");
@@ -186,7 +188,9 @@ fn an_object_has_all_its_fields_and_no_others() {
     let password = |out: &mut Writer<'_>| SecretDataType::Password.encode(Tag::SECRET_DATA_TYPE, out);
     let vendor = |out: &mut Writer<'_>| out.enumeration(Tag::OPAQUE_DATA_TYPE, 0x8000_0000);
     let missing = |field| move |error: &Error| matches!(error, Error::Missing { field: which, .. } if *which == field);
-    let cases: [(Tag, Writes<'_>, Fits<'_>); 9] = [
+    let cases: [(Tag, Writes<'_>, Fits<'_>); 11] = [
+        (Tag::TEMPLATE, &nothing, &missing("Attribute")),
+        (Tag::TEMPLATE, &block, &|error| matches!(error, Error::Unknown { field: "Key Block", .. })),
         (Tag::SYMMETRIC_KEY, &nothing, &missing("Key Block")),
         (Tag::SECRET_DATA, &block, &missing("Secret Data Type")),
         (Tag::SECRET_DATA, &password, &missing("Key Block")),
@@ -375,7 +379,9 @@ fn key_material_is_bytes_or_a_structure_with_one_key() {
 fn an_object_is_shown_without_its_secret() {
     let transparent = KeyMaterial::TransparentSymmetricKey(TransparentSymmetricKey { key: ByteString(b"correct horse") });
     let transparent = key(key_block(KeyFormatType::TransparentSymmetricKey, plain(transparent)));
-    for object in objects().into_iter().chain([transparent]) {
+    // A Template has no secret.
+    let objects = objects().into_iter().filter(|object| !matches!(object, ManagedObject::Template(_)));
+    for object in objects.chain([transparent]) {
         let shown = format!("{object:?}");
         assert!(!shown.contains("horse") && shown.contains("13 B"), "{shown}");
     }

@@ -198,7 +198,7 @@ const STRUCTURES: &[(&str, &[Row])] = structures! {
     PublicKey QueryRequest QueryResponse ReKeyKeyPairRequest ReKeyKeyPairResponse ReKeyRequest ReKeyResponse RecoverRequest RecoverResponse RegisterRequest RegisterResponse
     RequestBatchItem RequestHeader RequestMessage ResponseBatchItem ResponseHeader ResponseMessage RevocationReason RevokeRequest
     RevokeResponse RngParameters RngRetrieveRequest RngRetrieveResponse RngSeedRequest RngSeedResponse SecretData SignRequest SignResponse
-    SignatureVerifyRequest SignatureVerifyResponse SymmetricKey TemplateAttribute TransparentEcPrivateKey TransparentEcPublicKey
+    SignatureVerifyRequest SignatureVerifyResponse SymmetricKey Template TemplateAttribute TransparentEcPrivateKey TransparentEcPublicKey
     TransparentRsaPrivateKey TransparentRsaPublicKey TransparentSymmetricKey UsageLimits ValidationInformation
     VersionNumber WrappingKeyInformation X509CertificateIdentifier X509CertificateIssuer X509CertificateSubject
 };
@@ -266,7 +266,7 @@ fn accepted_here(structure: &str, field: &str) -> String {
 /// Of the managed objects, those that are read here. More is insisted on than in 1.0 and 1.1, where a Register request may leave them out.
 fn read_here(structure: &str, field: &str) -> String {
     let (objects, mark) = field.split_at(field.len() - 1);
-    let read = ["Certificate", "Symmetric Key", "Private Key", "Public Key", "Secret Data", "Opaque Object"];
+    let read = ["Certificate", "Symmetric Key", "Private Key", "Public Key", "Template", "Secret Data", "Opaque Object"];
     let objects: Vec<_> = objects.split(OR).filter(|object| read.contains(object)).collect();
     assert!(mark == "!" || structure == "RegisterRequest");
     objects.join(OR) + "!"

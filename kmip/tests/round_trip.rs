@@ -495,9 +495,10 @@ impl Any for KeyValue<'static> {
 
 impl Any for ManagedObject<'static> {
     fn any(draw: &mut Draw) -> Self {
-        match draw.below(3) {
+        match draw.below(4) {
             0 => Self::SymmetricKey(Any::any(draw)),
             1 => Self::SecretData(Any::any(draw)),
+            2 => Self::Template(Any::any(draw)),
             _ => Self::OpaqueObject(Any::any(draw)),
         }
     }
@@ -585,6 +586,7 @@ structures! {
     register_request: RegisterRequest<'static> { object_type template_attribute object }
     register_response: RegisterResponse<'static> { unique_identifier template_attribute }
     symmetric_key: SymmetricKey<'static> { key_block }
+    template: Template<'static> { attributes }
     secret_data: SecretData<'static> { secret_data_type key_block }
     opaque_object: OpaqueObject<'static> { opaque_data_type opaque_data_value }
     key_block: KeyBlock<'static> {

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from kmip.core import enums
 from kmip.core.attributes import PrivateKeyUniqueIdentifier
+from kmip.core.objects import TemplateAttribute
+from kmip.core.secrets import Template
 from kmip.pie import objects
 from kmip.pie.exceptions import KmipOperationFailure
 
@@ -167,11 +169,16 @@ def pairs(version):
             case("%s Destroy of a half" % label, state(service, each) == enums.State.DESTROYED)
 
 
-def rekey_key_pair(who, private):
-    """Re-key Key Pair, which PyKMIP's lower half alone can send; the identifiers of the new private and public key."""
-    result = who.proxy.rekey_key_pair(private_key_uuid=PrivateKeyUniqueIdentifier(private))
+def succeeded(result):
+    """A result of PyKMIP's lower half, which raises nothing by itself."""
     if result.result_status.value != enums.ResultStatus.SUCCESS:
         raise KmipOperationFailure(result.result_status.value, result.result_reason.value, result.result_message.value)
+    return result
+
+
+def rekey_key_pair(who, private):
+    """Re-key Key Pair; the identifiers of the new private and public key."""
+    result = succeeded(who.proxy.rekey_key_pair(private_key_uuid=PrivateKeyUniqueIdentifier(private)))
     return result.private_key_uuid, result.public_key_uuid
 
 
@@ -276,6 +283,34 @@ def governance(version):
         case("%s Delete Attribute repeats what is gone" % label, uid == new and gone.attribute_value.name_value.value == names[1])
 
 
+def templates(version):
+    """A Template from Register to Destroy, and what is made with it."""
+    label = version.name
+    name = "%s-%s" % (label, uuid.uuid4())
+    kinds = enums.AttributeType
+    values = [attribute(kinds.CRYPTOGRAPHIC_ALGORITHM, AES), attribute(kinds.CRYPTOGRAPHIC_LENGTH, 192), attribute(kinds.CRYPTOGRAPHIC_USAGE_MASK, MASK)]
+    admin, service, other = clients(version)
+    with admin, service, other:
+        keep = lambda who: succeeded(who.proxy.register(enums.ObjectType.TEMPLATE, TemplateAttribute(attributes=by_name(name)), Template(values))).uuid
+        create = lambda who, more=(): succeeded(who.proxy.create(enums.ObjectType.SYMMETRIC_KEY, TemplateAttribute([name_value(name)], list(more)))).uuid
+        template = keep(service)
+        case("%s Locate a Template" % label, service.locate(attributes=by_name(name)) == [template])
+        got = succeeded(service.proxy.get(template))
+        case("%s Get a Template" % label, got.object_type == enums.ObjectType.TEMPLATE and len(got.secret.attributes) == 3)
+        case("%s Create by a Template" % label, service.get(create(service)).cryptographic_length == 192)
+        longer = create(service, [attribute(kinds.CRYPTOGRAPHIC_LENGTH, 256)])
+        case("%s Create by a Template and its own length" % label, service.get(longer).cryptographic_length == 256)
+        refused("%s Create by another tenant's Template" % label, REASONS.ITEM_NOT_FOUND, lambda: create(other))
+        refused("%s Get a Template by another tenant" % label, REASONS.ITEM_NOT_FOUND, lambda: succeeded(other.proxy.get(template)))
+        refused("%s Get a Template by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: succeeded(admin.proxy.get(template)))
+        refused("%s Register a Template by the tenant-admin" % label, REASONS.PERMISSION_DENIED, lambda: keep(admin))
+        refused("%s Activate a Template" % label, REASONS.ILLEGAL_OPERATION, lambda: service.activate(template))
+        service.destroy(template)
+        refused("%s Get a Template that is gone" % label, REASONS.ITEM_NOT_FOUND, lambda: succeeded(service.proxy.get(template)))
+        refused("%s Create by a Template that is gone" % label, REASONS.ITEM_NOT_FOUND, lambda: create(service))
+        service.destroy(keep(service))
+
+
 def computed(version):
     """Codes over data, and keys computed from keys."""
     label = version.name
@@ -339,6 +374,7 @@ for each in VERSIONS:
     pairs(each)
     brought_pairs(each)
     governance(each)
+    templates(each)
     computed(each)
     at_the_core(each)
 with client(CERT, KEY, enums.KMIPVersion.KMIP_1_4, tls=None) as modern:

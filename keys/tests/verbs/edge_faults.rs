@@ -6,7 +6,7 @@ use cipher::pair::{Curve, PairKind};
 use futures_executor::block_on;
 use keys::Error;
 use keys::attributes::Attributes;
-use keys::edge::{NewPair, new_root};
+use keys::edge::{NewObject, NewPair, new_root};
 use keys::entropy::Randomness;
 use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
@@ -14,6 +14,7 @@ use keys::policy::Grants;
 use keys::policy::verb::{Get, ReKeyKeyPair};
 use keys::port::{Entropy, Upstream};
 use keys::row::{Algorithm, ObjectType};
+use secret::Bytes;
 
 use super::{edit, rekey, swept, view};
 use crate::fakes::Fails;
@@ -481,6 +482,48 @@ fn a_pair_of_which_either_half_changed_meanwhile_is_not_replaced() {
             let kind = PairKind::Ec(Curve::P256);
             let raced = vault.rekey_pair(&mut unit, kind, halves, ids, |_, copied, _| Ok::<_, Error>(copied)).await;
             assert!(matches!(raced, Err(Error::Raced)), "{raced:?}");
+        }
+    });
+}
+
+/// Keeps a Template; returns its identifier.
+async fn make_template(edge: &Edge, billing: &Grants) -> RowId {
+    let mut unit = edge.vault.begin(SessionId(2));
+    let material = Some(Bytes::init_with(0, |_| ()).expect("the arena has room"));
+    let attributes = named("usual");
+    let new = NewObject { object_type: ObjectType::TEMPLATE, algorithm: Algorithm::NONE, bits: 0, attributes, material };
+    let made = edge.vault.create_object(&mut unit, billing, new).await.expect("the name is free");
+    let _receipt = unit.commit().await.expect("the fakes are well");
+    made.header.id
+}
+
+#[test]
+fn a_template_that_is_destroyed_is_gone_with_its_name_or_there_with_it_whatever_fails() {
+    block_on(async {
+        for how in [None, Some(Fails::Before), Some(Fails::After)] {
+            let site = Site::found().await;
+            let mut edge = site.edge().await;
+            let billing = edge.billing().await;
+            let id = make_template(&edge, &billing).await;
+            let kept = edge.row(id).encode();
+            *edge.store.failing.lock().expect("no test panicked with it") = how.map(|how| (0, how));
+            let done = change(&edge.vault, &billing, id, Event::Destroy).await;
+            assert_eq!(done.is_err(), how.is_some(), "{done:?}");
+            *edge.store.failing.lock().expect("no test panicked with it") = None;
+            edge.restart().await;
+            let is_there = how == Some(Fails::Before);
+            assert_eq!(states(&edge, &billing).await.len(), usize::from(is_there), "{how:?}");
+            let names = edge.store.rows().keys().filter(|id| id.layer == Layer::Name).count();
+            assert_eq!(names, usize::from(is_there), "{how:?}");
+            assert_eq!(swept(&edge.vault, 64).await, []);
+            if !is_there {
+                // A store that brings it back is found out.
+                edge.store.rows().insert(id, kept);
+                edge.restart().await;
+                assert_eq!(swept(&edge.vault, 64).await.len(), 1, "{how:?}");
+                edge.store.rows().remove(&id);
+                make_template(&edge, &billing).await;
+            }
         }
     });
 }

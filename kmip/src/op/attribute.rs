@@ -13,7 +13,6 @@ use crate::context::Context;
 use crate::edit::{self, Changed};
 use crate::enums::ResultReason;
 use crate::failure::Failure;
-use crate::instance;
 use crate::payload::{AddAttributeRequest, AddAttributeResponse, DeleteAttributeRequest, ModifyAttributeRequest, ModifyAttributeResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
@@ -82,8 +81,8 @@ pub(super) async fn delete(context: &mut Context<'_>, request: DeleteAttributeRe
     let version = out.version();
     let (mut index, mut deleted) = (0, vec![]);
     let delete = |view: &View, _| {
-        let after = home.changed(view, edit::delete(&view.attributes, name, attribute_index, version), &mut index)?;
-        if let Some(value) = instance::value(&view.attributes, name, index) {
+        let after = home.changed(view, edit::delete(view, name, attribute_index, version), &mut index)?;
+        if let Some(value) = edit::value(view, name, index) {
             Attribute { index: shown_index(&value, index), value }.encode(Tag::ATTRIBUTE, &mut Writer::new(&mut deleted, version));
         }
         Ok(after)

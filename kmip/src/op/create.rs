@@ -14,6 +14,7 @@ use crate::payload::{CreateRequest, CreateResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
 use crate::template::{Template, must_be_our_generator, note_making};
+use crate::templates;
 use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: CreateRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
@@ -37,7 +38,8 @@ async fn at_edge(context: &mut Context<'_>, request: &CreateRequest<'_>, out: &m
     if request.object_type != ObjectType::SymmetricKey {
         return Err(Failure::field("Object Type: Create makes a Symmetric Key; register other objects"));
     }
-    let template = &request.template_attribute;
+    let named = templates::named(context, Some(&request.template_attribute)).await?;
+    let template = &templates::resolved(&request.template_attribute, &named);
     let Template { algorithm, bits, mut attributes } = Template::read(template, NodeRole::Edge, context.vault.now())?;
     note_making(&mut attributes, template, context.vault.now())?;
     let (object_type, algorithm) = (keys::row::ObjectType::SYMMETRIC_KEY, keys::row::Algorithm(algorithm.number()));

@@ -16,10 +16,20 @@ use crate::payload::{CreateKeyPairRequest, CreateKeyPairResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
 use crate::template::PairTemplate;
+use crate::templates;
 use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: CreateKeyPairRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     context.grants.check_plain(Action::CreateKeyPair, Some(Layer::L4))?;
+    let CreateKeyPairRequest { common_template_attribute, private_key_template_attribute, public_key_template_attribute } = request;
+    let common = templates::named(context, common_template_attribute.as_ref()).await?;
+    let private = templates::named(context, private_key_template_attribute.as_ref()).await?;
+    let public = templates::named(context, public_key_template_attribute.as_ref()).await?;
+    let request = CreateKeyPairRequest {
+        common_template_attribute: common_template_attribute.as_ref().map(|template| templates::resolved(template, &common)),
+        private_key_template_attribute: private_key_template_attribute.as_ref().map(|template| templates::resolved(template, &private)),
+        public_key_template_attribute: public_key_template_attribute.as_ref().map(|template| templates::resolved(template, &public)),
+    };
     let PairTemplate { algorithm, kind, mut private, mut public } = PairTemplate::read(&request, context.vault.now())?;
     let (private_id, public_id) = (context.vault.new_object_id()?, context.vault.new_object_id()?);
     link(&mut private, LinkType::PublicKeyLink, public_id);

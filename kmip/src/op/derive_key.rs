@@ -27,6 +27,7 @@ use crate::schema::Encode;
 use crate::scheme::Scheme;
 use crate::tag::Tag;
 use crate::template::{Registered, note_making};
+use crate::templates;
 use crate::ttlv::{Value, Writer};
 use crate::view::{self, Y_KEY_FORMAT, Y_SECRET_DATA_TYPE, kept};
 
@@ -38,8 +39,10 @@ const DERIVED_LINKS_MAX: usize = 32;
 pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     context.grants.check_plain(Action::DeriveKey, Some(Layer::L4))?;
     let now = context.vault.now();
-    let mut registered = Registered::read(&request.template_attribute, now)?;
-    note_making(&mut registered.attributes, &request.template_attribute, now)?;
+    let named = templates::named(context, Some(&request.template_attribute)).await?;
+    let template = templates::resolved(&request.template_attribute, &named);
+    let mut registered = Registered::read(&template, now)?;
+    note_making(&mut registered.attributes, &template, now)?;
     let (object_type, algorithm) = wanted(&request, &registered)?;
     let bits = bits(&registered, algorithm)?;
     let (key, data) = match request.unique_identifiers.as_slice() {

@@ -13,6 +13,7 @@ use crate::key_block::{KeyWrappingSpecification, ManagedObject, SymmetricKey};
 use crate::payload::{ExportRequest, ExportResponse, GetRequest, GetResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
+use crate::templates;
 use crate::ttlv::Writer;
 use crate::view::{self, Surroundings};
 use crate::wrapping::{Wanted, Wrapping, bare_block};
@@ -25,6 +26,9 @@ pub(super) async fn get(context: &mut Context<'_>, request: GetRequest<'_>, out:
     }
     let GetRequest { key_format_type, key_wrap_type, key_compression_type, key_wrapping_specification: specification, .. } = request;
     let wanted = Wanted { key_format_type, key_wrap_type, key_compression_type, specification };
+    if templates::is_one(&view.header) {
+        return template(&wanted, &view, &named.text, out);
+    }
     if view.header.id.layer == Layer::L4 && wanted.specification.is_none() {
         return in_the_clear(context, &wanted, &named.header, &named.text, out).await;
     }
@@ -32,6 +36,25 @@ pub(super) async fn get(context: &mut Context<'_>, request: GetRequest<'_>, out:
     let (wrapping, wrapped, view) = wrap::<verb::Get>(context, specification, &named.header, &view, out).await?;
     let object = ManagedObject::SymmetricKey(wrapping.key(&view, &wrapped));
     let response = GetResponse { object_type: object.object_type(), unique_identifier: &named.text, object };
+    response.encode(Tag::RESPONSE_PAYLOAD, out);
+    Ok(())
+}
+
+/// A Template has no key, so there is one way to return it.
+fn template(wanted: &Wanted<'_>, view: &View, text: &str, out: &mut Writer<'_>) -> Result<(), Failure> {
+    let Wanted { key_format_type, key_wrap_type, key_compression_type, specification } = wanted;
+    if specification.is_some() || key_wrap_type.is_some() {
+        return Err(Failure::field("Key Wrapping Specification: a Template has no key that could be wrapped"));
+    }
+    if key_compression_type.is_some() {
+        let message = "Key Compression Type: a Template has no key";
+        return Err(Failure::invalid(ResultReason::KeyCompressionTypeNotSupported, message));
+    }
+    if key_format_type.is_some() {
+        return Err(Failure::invalid(ResultReason::KeyFormatTypeNotSupported, "Key Format Type: a Template has no key"));
+    }
+    let object = ManagedObject::Template(templates::object(view));
+    let response = GetResponse { object_type: object.object_type(), unique_identifier: text, object };
     response.encode(Tag::RESPONSE_PAYLOAD, out);
     Ok(())
 }

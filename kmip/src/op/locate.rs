@@ -36,9 +36,12 @@ pub(super) async fn run(context: &mut Context<'_>, request: LocateRequest<'_>, o
 }
 
 /// Takes one search from what the message may make.
-fn take_search(context: &mut Context<'_>) -> Result<(), Failure> {
+///
+/// # Errors
+/// General Failure.
+pub(crate) fn take_search(context: &mut Context<'_>) -> Result<(), Failure> {
     let exhausted = || {
-        let message = format!("Locate: one message searches at most {SEARCHES_MAX} times; send the rest in another");
+        let message = format!("one message searches, and names Templates, at most {SEARCHES_MAX} times; send the rest in another");
         Failure::invalid(ResultReason::GeneralFailure, message)
     };
     *context.searches_left = context.searches_left.checked_sub(1).ok_or_else(exhausted)?;

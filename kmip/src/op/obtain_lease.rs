@@ -22,6 +22,9 @@ pub(super) async fn run(context: &mut Context<'_>, request: ObtainLeaseRequest<'
 /// There is none for what nobody is to use any more.
 fn lease(view: &keys::vault::View) -> Result<Interval, Failure> {
     use keys::lifecycle::State;
+    if crate::templates::is_one(&view.header) {
+        return Err(keys::Error::Denied { why: "a Template is no cryptographic object: there is no lease of it" }.into());
+    }
     match view.state {
         State::PreActive | State::Active | State::Deprecated => Ok(LEASE),
         State::Retired | State::Compromised | State::Destroyed | State::DestroyedCompromised => {

@@ -16,6 +16,7 @@ use crate::payload::{ReKeyRequest, ReKeyResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
 use crate::template;
+use crate::templates;
 use crate::ttlv::{Interval, Writer};
 
 pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
@@ -23,7 +24,8 @@ pub(super) async fn run(context: &mut Context<'_>, request: ReKeyRequest<'_>, ou
     if named.header.object_type != ObjectType::SYMMETRIC_KEY {
         return Err(keys::Error::Denied { why: "only a Symmetric Key is replaced: register another object" }.into());
     }
-    let template = request.template_attribute.unwrap_or_default();
+    let templates = templates::named(context, request.template_attribute.as_ref()).await?;
+    let template = templates::resolved(&request.template_attribute.unwrap_or_default(), &templates);
     check_offset(request.offset, &template, named.header.id.layer)?;
     let home = Home::of(context, &named.header).await?;
     for attribute in &template.attributes {

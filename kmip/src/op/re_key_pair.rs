@@ -19,6 +19,7 @@ use crate::payload::{ReKeyKeyPairRequest, ReKeyKeyPairResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
 use crate::template;
+use crate::templates;
 use crate::ttlv::Writer;
 use crate::view;
 
@@ -31,9 +32,15 @@ pub(super) async fn run(context: &mut Context<'_>, request: ReKeyKeyPairRequest<
     let kind = kind.ok_or(keys::Error::Denied { why: "no pair of this kind is made: make another one by Create Key Pair" })?;
     let old_public = public_half(context, &named.header).await?;
     *context.wrapper = Some(old_public.id);
-    let ReKeyKeyPairRequest { offset, common_template_attribute: common, .. } = request;
-    let private = template::joined(request.private_key_template_attribute.as_ref(), common.as_ref());
-    let public = template::joined(request.public_key_template_attribute.as_ref(), common.as_ref());
+    let ReKeyKeyPairRequest { offset, common_template_attribute, private_key_template_attribute, public_key_template_attribute, .. } =
+        request;
+    let common = templates::named(context, common_template_attribute.as_ref()).await?;
+    let private = templates::named(context, private_key_template_attribute.as_ref()).await?;
+    let public = templates::named(context, public_key_template_attribute.as_ref()).await?;
+    let common = common_template_attribute.as_ref().map(|template| templates::resolved(template, &common));
+    let private = private_key_template_attribute.as_ref().map(|template| templates::resolved(template, &private));
+    let public = public_key_template_attribute.as_ref().map(|template| templates::resolved(template, &public));
+    let [private, public] = [private, public].map(|own| template::joined(own.as_ref(), common.as_ref()));
     for template in [&private, &public] {
         check_offset(offset, template, Layer::L4)?;
     }

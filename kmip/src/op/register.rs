@@ -21,6 +21,7 @@ use crate::payload::{RegisterRequest, RegisterResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
 use crate::template::Registered;
+use crate::templates;
 use crate::ttlv::{Value, Writer};
 use crate::view::{Y_KEY_FORMAT, Y_OPAQUE_DATA_TYPE, Y_SECRET_DATA_TYPE, kept};
 
@@ -44,10 +45,17 @@ pub(super) async fn run(context: &mut Context<'_>, request: RegisterRequest<'_>,
     if request.object.object_type() != request.object_type {
         return Err(Failure::field("Object Type: the object that is given is of another type"));
     }
+    if let ManagedObject::Template(template) = &request.object {
+        let attributes = templates::registered(&request.template_attribute, template)?;
+        let (object_type, material) = (ObjectType::TEMPLATE, Some(Bytes::init_with(0, |_| ())?));
+        return keep(context, NewObject { object_type, algorithm: Algorithm::NONE, bits: 0, attributes, material }, out).await;
+    }
     let brought = brought(&request.object)?;
+    let named = templates::named(context, Some(&request.template_attribute)).await?;
+    let template = templates::resolved(&request.template_attribute, &named);
     let template = match &request.object {
-        ManagedObject::Certificate(certificate) => &without_certificates_own(request.template_attribute, certificate)?,
-        _ => &request.template_attribute,
+        ManagedObject::Certificate(certificate) => &without_certificates_own(template, certificate)?,
+        _ => &template,
     };
     let registered = Registered::read(template, context.vault.now())?;
     let (algorithm, bits) = agreed(&brought, &registered)?;
@@ -57,7 +65,10 @@ pub(super) async fn run(context: &mut Context<'_>, request: RegisterRequest<'_>,
     let mut attributes = registered.attributes;
     attributes.others.extend(brought.kept);
     let object_type = ObjectType(request.object_type.number());
-    let new = NewObject { object_type, algorithm, bits, attributes, material: Some(brought.material) };
+    keep(context, NewObject { object_type, algorithm, bits, attributes, material: Some(brought.material) }, out).await
+}
+
+async fn keep(context: &mut Context<'_>, new: NewObject, out: &mut Writer<'_>) -> Result<(), Failure> {
     let made = context.vault.create_object(context.unit, &context.grants, new).await?;
     context.is_about(&made.header);
     *context.placeholder = Some(made.header.id);
@@ -102,6 +113,7 @@ fn brought(object: &ManagedObject<'_>) -> Result<Brought, Failure> {
             let (material, has_bits) = locked(opaque.opaque_data_value.0)?;
             Ok(Brought { algorithm: None, bits: None, material, has_bits, kind: None, kept })
         }
+        ManagedObject::Template(_) => Err(Failure::field("Object Type: a Template brings no material")),
     }
 }
 

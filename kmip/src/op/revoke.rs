@@ -10,10 +10,12 @@ use crate::instance;
 use crate::payload::{RevokeRequest, RevokeResponse};
 use crate::schema::Encode;
 use crate::tag::Tag;
+use crate::templates;
 use crate::ttlv::Writer;
 
 pub(super) async fn run(context: &mut Context<'_>, request: RevokeRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let named = context.object::<verb::Revoke>(request.unique_identifier).await?;
+    templates::must_be_none(&named.header, "revoked")?;
     let code = request.revocation_reason.code.ok_or_else(|| Failure::missing("Revocation Reason Code is missing"))?;
     if matches!(code, RevocationReasonCode::Extension(_)) {
         return Err(Failure::field("Revocation Reason Code: there is no such reason"));

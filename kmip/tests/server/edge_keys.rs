@@ -208,7 +208,7 @@ fn an_edge_says_what_it_offers_and_a_core_says_something_else() {
     assert!(edge.0.contains(&Operation::Register) && !edge.0.contains(&Operation::Export));
     assert!(!core.0.contains(&Operation::Register) && core.0.contains(&Operation::Export));
     use ObjectType as T;
-    assert_eq!(edge.1, [T::Certificate, T::SymmetricKey, T::PublicKey, T::PrivateKey, T::SecretData, T::OpaqueObject]);
+    assert_eq!(edge.1, [T::Certificate, T::SymmetricKey, T::PublicKey, T::PrivateKey, T::Template, T::SecretData, T::OpaqueObject]);
     assert_eq!(core.1, [ObjectType::SymmetricKey]);
 }
 

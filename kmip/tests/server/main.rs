@@ -31,4 +31,5 @@ mod re_key;
 mod re_key_pair;
 mod reasons;
 mod stream;
+mod templates;
 mod world;
