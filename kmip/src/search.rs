@@ -30,6 +30,7 @@ pub(crate) struct Search {
     dates: Vec<(AttributeName, i64)>,
     storage: StorageStatusMask,
     with_destroyed: bool,
+    only_newest: bool,
 }
 
 /// What an object has to be like.
@@ -98,7 +99,7 @@ impl Search {
             NodeRole::Core => Layer::L3,
             NodeRole::Edge => Layer::L4,
         };
-        let mut search = Self { layer, terms: Vec::new(), criteria, dates, storage, with_destroyed: false };
+        let mut search = Self { layer, terms: Vec::new(), criteria, dates, storage, with_destroyed: false, only_newest: false };
         let template = request.template_attribute.as_ref();
         // In Locate no Template is used, so a name that stands where one's would is the object's.
         for name in template.iter().flat_map(|template| &template.names) {
@@ -118,6 +119,14 @@ impl Search {
         let is_wanted = self.with_destroyed || !view.state.is_destroyed();
         let may_fit = |criterion: &Criterion| !templates::is_one(&view.header) || criterion.is_of_templates();
         self.storage.has(place) && is_wanted && self.criteria.iter().all(|criterion| may_fit(criterion) && criterion.fits(view))
+    }
+
+    /// What was asked for, of what was found, newest first.
+    pub(crate) fn wanted(&self, mut found: Vec<RowId>) -> Vec<RowId> {
+        if self.only_newest {
+            found.truncate(1);
+        }
+        found
     }
 
     async fn add(&mut self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
@@ -270,17 +279,20 @@ impl Search {
         Ok(())
     }
 
-    /// Object Group Member: fresh is what has not been served, and a service's default is its default key.
+    /// Object Group Member, 4.9: fresh is what has not been served. The default is, at a core, each service's default key; at an edge, the newest Active
+    /// object of those that were asked for, so that whoever puts an object into a group and activates it makes it the default.
     async fn add_member(&mut self, context: &Context<'_>, request: &LocateRequest<'_>) -> Result<(), Failure> {
         match request.object_group_member {
             None => {}
             Some(ObjectGroupMember::GroupMemberFresh) => self.criteria.push(Criterion::Fresh(true)),
             Some(ObjectGroupMember::GroupMemberDefault) => {
-                let keys = match context.grants.tenant().filter(|_| context.vault.node() == NodeRole::Core) {
-                    Some(tenant) => context.vault.default_keys(context.unit, tenant).await?,
-                    None => Vec::new(),
+                self.only_newest = context.vault.node() == NodeRole::Edge;
+                let default = match context.grants.tenant() {
+                    _ if self.only_newest => Criterion::State(State::Active),
+                    Some(tenant) => Criterion::Ids(context.vault.default_keys(context.unit, tenant).await?),
+                    None => Criterion::Never,
                 };
-                self.criteria.push(Criterion::Ids(keys));
+                self.criteria.push(default);
             }
             Some(ObjectGroupMember::Extension(_)) => return Err(Failure::field("Object Group Member: there is no such member")),
         }

@@ -311,6 +311,27 @@ def templates(version):
         service.destroy(keep(service))
 
 
+def groups(version):
+    """Keys that were made ahead in a group and are handed out once each, and the group's default."""
+    label = version.name
+    group = attribute(enums.AttributeType.OBJECT_GROUP, "%s-%s" % (label, uuid.uuid4()))
+    values = [attribute(enums.AttributeType.CRYPTOGRAPHIC_ALGORITHM, AES), attribute(enums.AttributeType.CRYPTOGRAPHIC_LENGTH, 256),
+              attribute(enums.AttributeType.CRYPTOGRAPHIC_USAGE_MASK, MASK), group]
+    member = enums.ObjectGroupMember
+    _, service, other = clients(version)
+    with service, other:
+        create = lambda: succeeded(service.proxy.create(enums.ObjectType.SYMMETRIC_KEY, TemplateAttribute(attributes=values))).uuid
+        located = lambda who, which: set(who.locate(object_group_member=which, attributes=[group]))
+        keys = [create(), create()]
+        case("%s Locate of fresh members" % label, located(service, member.GROUP_MEMBER_FRESH) == set(keys))
+        case("%s Locate of fresh members of another tenant" % label, located(other, member.GROUP_MEMBER_FRESH) == set())
+        service.get(keys[0])
+        case("%s Locate of fresh members after a Get" % label, located(service, member.GROUP_MEMBER_FRESH) == {keys[1]})
+        case("%s Locate of a default member without one" % label, located(service, member.GROUP_MEMBER_DEFAULT) == set())
+        service.activate(keys[0])
+        case("%s Locate of the default member" % label, located(service, member.GROUP_MEMBER_DEFAULT) == {keys[0]})
+
+
 def computed(version):
     """Codes over data, and keys computed from keys."""
     label = version.name
@@ -375,6 +396,8 @@ for each in VERSIONS:
     brought_pairs(each)
     governance(each)
     templates(each)
+    if each != enums.KMIPVersion.KMIP_1_0:
+        groups(each)
     computed(each)
     at_the_core(each)
 with client(CERT, KEY, enums.KMIPVersion.KMIP_1_4, tls=None) as modern:

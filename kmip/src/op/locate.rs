@@ -20,6 +20,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: LocateRequest<'_>, o
     let mut search = Search::read(context, &request).await?;
     let terms = std::mem::take(&mut search.terms);
     let found = context.vault.find(context.unit, &context.grants, search.layer, terms, |view| search.fits(view)).await?;
+    let found = search.wanted(found);
     // Who asks for a page wants to know of how many; the published cases show that nobody else is told.
     let is_paged = request.offset_items.is_some() || request.maximum_items.is_some();
     let located_items = i32::try_from(found.len()).ok().filter(|_| is_paged);

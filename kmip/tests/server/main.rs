@@ -18,6 +18,7 @@ mod edit;
 mod errors;
 mod fakes;
 mod get;
+mod groups;
 mod hostile;
 mod lifecycle;
 mod locate;
