@@ -15,7 +15,7 @@ use aws_lc_sys as lc;
 
 use crate::pair::{RSA_BITS_MAX, RSA_BITS_MIN};
 use crate::rsa::PaddingHash;
-use crate::signature::Pss;
+use crate::signature::{Pss, Salt};
 
 /// The two hash functions of OAEP.
 #[derive(Clone, Copy)]
@@ -30,7 +30,9 @@ pub(crate) struct Oaep {
 ///
 /// - `private`: RSAPrivateKey. `out`: as long as the modulus.
 pub(crate) fn sign_pss(pss: Pss, private: &[u8], digest: &[u8], out: &mut [u8]) -> Result<usize, Unspecified> {
-    let (key, salt_bytes) = (Key::private(private)?, salt(pss)?);
+    // Any number below zero would ask the library for something else than a length.
+    let Salt::Bytes(salt_bytes) = pss.salt else { return Err(Unspecified) };
+    let (key, salt_bytes) = (Key::private(private)?, c_int::try_from(salt_bytes).map_err(|_| Unspecified)?);
     let mut written = 0;
     // SAFETY: the key is alive, and each pointer comes with the length of its slice. The library reads as much of the digest as its hash function
     // puts out, after it has compared the two, and writes `out.len()` bytes at most.
@@ -54,7 +56,11 @@ pub(crate) fn sign_pss(pss: Pss, private: &[u8], digest: &[u8], out: &mut [u8]) 
 ///
 /// - `public`: RSAPublicKey.
 pub(crate) fn verify_pss(pss: Pss, public: &[u8], digest: &[u8], signature: &[u8]) -> Result<(), Unspecified> {
-    let (key, salt_bytes) = (Key::public(public)?, salt(pss)?);
+    let key = Key::public(public)?;
+    let salt_bytes = match pss.salt {
+        Salt::Bytes(bytes) => c_int::try_from(bytes).map_err(|_| Unspecified)?,
+        Salt::Any => lc::RSA_PSS_SALTLEN_AUTO,
+    };
     // SAFETY: as in `sign_pss`, and nothing is written.
     done(unsafe {
         lc::RSA_verify_pss_mgf1(
@@ -195,11 +201,6 @@ fn function(hash: PaddingHash) -> *const lc::EVP_MD {
     }
 }
 
-/// Never negative: such numbers ask the library for other things than a length.
-fn salt(pss: Pss) -> Result<c_int, Unspecified> {
-    c_int::try_from(pss.salt_bytes).map_err(|_| Unspecified)
-}
-
 fn done(answer: c_int) -> Result<(), Unspecified> {
     if answer == 1 { Ok(()) } else { Err(Unspecified) }
 }
@@ -211,7 +212,7 @@ mod tests {
     use crate::signature::Hash;
 
     const OAEP: Oaep = Oaep { hash: PaddingHash::Sha384, mask: PaddingHash::Sha256 };
-    const PSS: Pss = Pss { hash: Hash::Sha256, mask: PaddingHash::Sha1, salt_bytes: 222 };
+    const PSS: Pss = Pss { hash: Hash::Sha256, mask: PaddingHash::Sha1, salt: Salt::Bytes(222) };
 
     /// A pair and the room for what is as long as its modulus.
     fn pair(kind: PairKind) -> (Pair, Vec<u8>) {
@@ -256,7 +257,7 @@ mod tests {
     fn lengths_that_do_not_fit_are_refused() {
         let (pair, mut room) = pair(PairKind::Rsa { bits: 2048 });
         for salt_bytes in [223, usize::MAX, usize::MAX - 1] {
-            let pss = Pss { salt_bytes, ..PSS };
+            let pss = Pss { salt: Salt::Bytes(salt_bytes), ..PSS };
             assert!(pair.private.expose(|key| sign_pss(pss, key, &[1; 32], &mut room)).is_err(), "{salt_bytes}");
             assert!(pair.public.expose(|key| verify_pss(pss, key, &[1; 32], &room)).is_err(), "{salt_bytes}");
         }

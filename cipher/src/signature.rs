@@ -46,8 +46,17 @@ pub struct Pss {
     pub hash: Hash,
     /// Of MGF1.
     pub mask: PaddingHash,
-    /// Length of the salt.
-    pub salt_bytes: usize,
+    /// How long it is.
+    pub salt: Salt,
+}
+
+/// The length of the salt in PSS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Salt {
+    /// So many bytes.
+    Bytes(usize),
+    /// As many as the signature turns out to have: verifies and does not sign. The message is bound by the hash, not by this length.
+    Any,
 }
 
 /// What is signed.
@@ -93,7 +102,7 @@ impl Pss {
     /// As nearly all use it: one hash function in both places, and a salt as long as it.
     #[must_use]
     pub fn usual(hash: Hash) -> Self {
-        Self { hash, mask: hash.into(), salt_bytes: hash.bytes() }
+        Self { hash, mask: hash.into(), salt: Salt::Bytes(hash.bytes()) }
     }
 
     /// Most bytes of salt that have room under a modulus of so many bits, beside this hash.
@@ -280,9 +289,8 @@ mod tests {
             check(Scheme::Pkcs1(hash), PairKind::Rsa { bits: 2048 });
             let usual = Pss::usual(hash);
             let longest = Pss::salt_bytes_max(hash, 2048);
-            for pss in
-                [usual, Pss { mask: PaddingHash::Sha1, ..usual }, Pss { salt_bytes: 0, ..usual }, Pss { salt_bytes: longest, ..usual }]
-            {
+            let salts = [Salt::Bytes(0), Salt::Bytes(longest)].map(|salt| Pss { salt, ..usual });
+            for pss in [usual, Pss { mask: PaddingHash::Sha1, ..usual }].into_iter().chain(salts) {
                 check(Scheme::Pss(pss), PairKind::Rsa { bits: 2048 });
             }
         }
@@ -291,7 +299,7 @@ mod tests {
     #[test]
     fn a_key_of_another_kind_is_refused() {
         let pair = generate(PairKind::Ec(Curve::P256)).expect("the generator works");
-        let salted = Pss { salt_bytes: 20, ..Pss::usual(Hash::Sha256) };
+        let salted = Pss { salt: Salt::Bytes(20), ..Pss::usual(Hash::Sha256) };
         let other = Scheme::Ecdsa(Curve::P384, Hash::Sha384);
         for scheme in [Scheme::Pss(Pss::usual(Hash::Sha256)), Scheme::Pss(salted), Scheme::Pkcs1(Hash::Sha256), other] {
             let mut out = Vec::new();
@@ -305,7 +313,8 @@ mod tests {
     fn a_salt_of_another_length_or_another_mask_is_another_scheme() {
         let pair = generate(PairKind::Rsa { bits: 2048 }).expect("the generator works");
         let (usual, message) = (Pss::usual(Hash::Sha256), Message::Data(b"what is signed"));
-        let ways = [usual, Pss { mask: PaddingHash::Sha1, ..usual }, Pss { salt_bytes: 222, ..usual }, Pss { salt_bytes: 0, ..usual }];
+        let of = |bytes| Pss { salt: Salt::Bytes(bytes), ..usual };
+        let ways = [usual, Pss { mask: PaddingHash::Sha1, ..usual }, of(222), of(0)];
         for signed in ways {
             let mut signature = Vec::new();
             pair.private.expose(|key| sign(Scheme::Pss(signed), key, message, &mut signature)).expect("the salt fits");
@@ -313,11 +322,18 @@ mod tests {
                 let verdict = pair.public.expose(|key| verify(Scheme::Pss(asked), key, message, &signature));
                 assert_eq!(verdict.is_ok(), signed == asked, "{signed:?} {asked:?}");
             }
+            for mask in [PaddingHash::Sha1, PaddingHash::Sha256] {
+                let any = Scheme::Pss(Pss { mask, salt: Salt::Any, ..usual });
+                let judge = |message| pair.public.expose(|key| verify(any, key, message, &signature));
+                assert_eq!(judge(message).is_ok(), signed.mask == mask, "{signed:?} {mask:?}");
+                assert_eq!(judge(Message::Data(b"what is not")), Err(Error::Refused), "{signed:?}");
+            }
         }
         let mut out = vec![7];
-        let long = Scheme::Pss(Pss { salt_bytes: 223, ..usual });
-        assert_eq!(pair.private.expose(|key| sign(long, key, message, &mut out)), Err(Error::Refused));
-        assert_eq!(out, [7]);
+        for pss in [of(223), Pss { salt: Salt::Any, ..usual }] {
+            assert_eq!(pair.private.expose(|key| sign(Scheme::Pss(pss), key, message, &mut out)), Err(Error::Refused));
+            assert_eq!(out, [7]);
+        }
     }
 
     /// RFC 8017, 9.1.1: the encoding is one bit shorter than the modulus, so 2049 bits have no more room than 2048.

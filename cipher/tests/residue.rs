@@ -14,7 +14,7 @@ use cipher::mac::HmacKey;
 use cipher::mode::Mode;
 use cipher::pair::{Pair, PairKind, generate};
 use cipher::rsa::{self, Encryption, PaddingHash};
-use cipher::signature::{self, Message, Pss, Scheme};
+use cipher::signature::{self, Message, Pss, Salt, Scheme};
 use cipher::stream::{self, STATE_BYTES};
 use cipher::{Aead, Hash, Mac, Padding, derive, kdf, mac, mode, sign};
 use secret::{Backing, Key, Settings, scrubbed};
@@ -79,7 +79,8 @@ fn private_keys_leave_nothing(search: &mut Search) {
     let copy = pair.private.expose(<[u8]>::to_vec);
     assert!(search.hits(&patterns) > at_rest, "the search must find a key that lies open");
     wipe(copy);
-    for pss in [Pss::usual(signature::Hash::Sha256), Pss { salt_bytes: 222, ..Pss::usual(signature::Hash::Sha256) }] {
+    let usual = Pss::usual(signature::Hash::Sha256);
+    for pss in [usual, Pss { salt: Salt::Bytes(222), ..usual }] {
         deep_in_the_stack(|| sign(&pair, pss));
         assert_eq!(search.hits(&patterns), at_rest, "{pss:?} left secret bytes behind");
     }

