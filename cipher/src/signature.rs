@@ -13,9 +13,12 @@ use aws_lc_rs::signature::{
     RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, UnparsedPublicKey, VerificationAlgorithm,
 };
 
-use crate::pair::Curve;
+use crate::pair::{Curve, RSA_BITS_MAX};
 use crate::rsa::{self, PaddingHash};
 use crate::{Error, key_form, rsa_padding};
+
+/// Length of the longest signature in bytes.
+pub const SIGNATURE_BYTES_MAX: usize = RSA_BITS_MAX as usize / 8;
 
 /// A hash function of SHA-2 (FIPS 180-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -88,6 +91,16 @@ impl Hash {
     }
 }
 
+impl From<Hash> for crate::Hash {
+    fn from(hash: Hash) -> Self {
+        match hash {
+            Hash::Sha256 => Self::Sha256,
+            Hash::Sha384 => Self::Sha384,
+            Hash::Sha512 => Self::Sha512,
+        }
+    }
+}
+
 impl From<Hash> for PaddingHash {
     fn from(hash: Hash) -> Self {
         match hash {
@@ -140,7 +153,9 @@ impl Scheme {
         }
     }
 
-    fn hash(self) -> Hash {
+    /// The hash function of the message.
+    #[must_use]
+    pub fn hash(self) -> Hash {
         match self {
             Self::Pkcs1(hash) | Self::Pss(Pss { hash, .. }) | Self::Ecdsa(_, hash) => hash,
         }

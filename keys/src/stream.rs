@@ -1,4 +1,4 @@
-//! Encryptions, decryptions, MACs and hashes that arrive in several requests: what is remembered of each one between its parts.
+//! Encryptions, decryptions, MACs, signatures and hashes that arrive in several requests: what is remembered of each one between its parts.
 //!
 //! Neither a key nor a cipher's context is kept. A part opens its key through [`Vault::open`] like any other use, so rights, state, dates and usage
 //! mask hold at every part. In between there is a state of some bytes, wrapped under the cache key, or the ciphertext that AES-GCM has to collect
@@ -21,6 +21,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cipher::mode::Mode;
+use cipher::signature::Scheme;
 use cipher::stream::STATE_BYTES;
 use cipher::{Hash, Mac};
 use secret::{Bytes, Key};
@@ -75,6 +76,10 @@ pub enum Kind {
     Mac(Mac),
     /// Authenticates, and compares in the end.
     MacVerify(Mac),
+    /// Hashes, and signs the hash in the end.
+    Sign(Scheme),
+    /// Hashes, and verifies a signature of the hash in the end.
+    SignatureVerify(Scheme),
     /// Hashes, without any key.
     Hash(Hash),
 }
@@ -90,12 +95,12 @@ pub enum Progress {
     Hashing(Hashing),
 }
 
-/// A MAC or a hash whose last part is still to come.
+/// A MAC, a hash or a signature whose last part is still to come.
 #[derive(Debug)]
 pub struct Hashing {
     /// As secret as a key.
     pub state: Bytes,
-    /// What the MAC is to be, if that came already.
+    /// What the MAC is to be, or the signature to verify, if that came already.
     pub claimed: Option<Vec<u8>>,
 }
 

@@ -145,7 +145,13 @@ async fn go_on(
     let fits = |kind| match kind {
         Kind::Decrypt(mode) => asked.is_none_or(|asked| asked == Scheme::Plain(mode)) && request.authentication_tag.is_none(),
         Kind::DecryptGcm { tag_bytes } => asked.is_none_or(|asked| asked == Scheme::Gcm { tag_bytes }),
-        Kind::Encrypt(_) | Kind::EncryptGcm { .. } | Kind::Mac(_) | Kind::MacVerify(_) | Kind::Hash(_) => false,
+        Kind::Encrypt(_)
+        | Kind::EncryptGcm { .. }
+        | Kind::Mac(_)
+        | Kind::MacVerify(_)
+        | Kind::Sign(_)
+        | Kind::SignatureVerify(_)
+        | Kind::Hash(_) => false,
     };
     let vault = context.vault;
     let turn = vault.next_turn(context.unit, context.principal, named.header.id, next.value, fits)?;

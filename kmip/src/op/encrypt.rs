@@ -242,7 +242,13 @@ async fn go_on(
     let fits = |kind| match kind {
         Kind::Encrypt(mode) => asked.is_none_or(|asked| asked == Scheme::Plain(mode)),
         Kind::EncryptGcm { tag_bytes } => asked.is_none_or(|asked| asked == Scheme::Gcm { tag_bytes }),
-        Kind::Decrypt(_) | Kind::DecryptGcm { .. } | Kind::Mac(_) | Kind::MacVerify(_) | Kind::Hash(_) => false,
+        Kind::Decrypt(_)
+        | Kind::DecryptGcm { .. }
+        | Kind::Mac(_)
+        | Kind::MacVerify(_)
+        | Kind::Sign(_)
+        | Kind::SignatureVerify(_)
+        | Kind::Hash(_) => false,
     };
     let vault = context.vault;
     let turn = vault.next_turn(context.unit, context.principal, named.header.id, next.value, fits)?;
@@ -269,7 +275,7 @@ fn middle(kind: Kind, key: &[u8], before: &Key<STATE_BYTES>, data: &[u8], out: &
         let encrypt = |out: &mut Vec<u8>| match kind {
             Kind::Encrypt(mode) | Kind::Decrypt(mode) => stream::encrypt_part(mode, key, before, data, after, out),
             Kind::EncryptGcm { .. } | Kind::DecryptGcm { .. } => stream::gcm_encrypt_part(key, before, data, after, out),
-            Kind::Mac(_) | Kind::MacVerify(_) | Kind::Hash(_) => Err(cipher::Error::Refused),
+            Kind::Mac(_) | Kind::MacVerify(_) | Kind::Sign(_) | Kind::SignatureVerify(_) | Kind::Hash(_) => Err(cipher::Error::Refused),
         };
         out.bytes_with(Tag::DATA, encrypt).map_err(not_encrypted)
     })
@@ -285,7 +291,7 @@ fn last(kind: Kind, key: &[u8], before: &Key<STATE_BYTES>, (data, random): (&[u8
         Kind::Encrypt(mode) | Kind::Decrypt(mode) => {
             out.bytes_with(Tag::DATA, |out| stream::encrypt_last(mode, key, before, data, random, out)).map_err(not_encrypted)
         }
-        Kind::Mac(_) | Kind::MacVerify(_) | Kind::Hash(_) => Err(not_under_way()),
+        Kind::Mac(_) | Kind::MacVerify(_) | Kind::Sign(_) | Kind::SignatureVerify(_) | Kind::Hash(_) => Err(not_under_way()),
     })
 }
 

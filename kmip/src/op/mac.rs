@@ -170,7 +170,13 @@ impl Job<'_> {
 fn of_kind(kind: Kind) -> Option<Mac> {
     match kind {
         Kind::Mac(algorithm) | Kind::MacVerify(algorithm) => Some(algorithm),
-        Kind::Encrypt(_) | Kind::EncryptGcm { .. } | Kind::Decrypt(_) | Kind::DecryptGcm { .. } | Kind::Hash(_) => None,
+        Kind::Encrypt(_)
+        | Kind::EncryptGcm { .. }
+        | Kind::Decrypt(_)
+        | Kind::DecryptGcm { .. }
+        | Kind::Sign(_)
+        | Kind::SignatureVerify(_)
+        | Kind::Hash(_) => None,
     }
 }
 

@@ -1,11 +1,16 @@
-//! Sign and Signature Verify, 4.31 and 4.32: data, or its digest, under a key of a pair.
+//! Sign and Signature Verify, 4.31 and 4.32: data, whole or in parts, or its digest, under a key of a pair.
+//!
+//! In parts the data are hashed as they come, and the hash is signed or judged with the last one. The key is opened for each part all the same, so
+//! that what forbids its use does so at once.
 
 use cipher::pair::PairKind;
-use cipher::signature::{self, Hash, Message, Pss, Salt, Scheme};
+use cipher::signature::{self, Hash, Message, Pss, SIGNATURE_BYTES_MAX, Salt, Scheme};
 use keys::policy::{Verb, verb};
 use keys::row::ObjectType;
+use keys::stream::{Hashing, Kind, Progress, Turn};
 use keys::usage::Protected;
 use keys::vault::View;
+use secret::Bytes;
 
 use crate::context::{Context, Named};
 use crate::enums::{DigitalSignatureAlgorithm, HashingAlgorithm, MaskGenerator, PaddingMethod, ResultReason, ValidityIndicator};
@@ -13,7 +18,7 @@ use crate::failure::Failure;
 use crate::half;
 use crate::object::CryptographicParameters;
 use crate::op::rsa;
-use crate::part::not_under_way;
+use crate::part::{Indicators, Next, Part, not_under_way};
 use crate::payload::{SignRequest, SignatureVerifyRequest};
 use crate::schema::Encode;
 use crate::scheme::first_parameters;
@@ -23,16 +28,47 @@ use crate::ttlv::{ByteString, Writer};
 pub(super) async fn sign(context: &mut Context<'_>, request: SignRequest<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
     let named = context.object::<verb::Sign>(request.unique_identifier).await?;
     must_be(&named, ObjectType::PRIVATE_KEY, "only a Private Key signs")?;
-    must_be_whole(request.correlation_value, request.init_indicator, request.final_indicator)?;
-    let message = message(request.data, request.digested_data)?;
+    let indicators =
+        Indicators { correlation_value: request.correlation_value, init: request.init_indicator, last: request.final_indicator };
+    let brought = Brought::of(&indicators, request.data, request.digested_data)?;
+    let parameters = request.cryptographic_parameters.as_ref();
     let payload = out.open(Tag::RESPONSE_PAYLOAD);
     out.text(Tag::UNIQUE_IDENTIFIER, &named.text);
-    let make = |key: &[u8], view: &View| {
-        let scheme = signing_scheme(request.cryptographic_parameters.as_ref(), view)?;
-        out.bytes_with(Tag::SIGNATURE_DATA, |out| signature::sign(scheme, key, message, out)).map_err(not_signed)
-    };
-    let (Message::Data(signed) | Message::Digest(signed)) = message;
-    context.vault.protect(context.unit, named.authorized, Protected::object(signed.len()), make).await?;
+    match brought {
+        Brought::Whole(message) => {
+            let (Message::Data(signed) | Message::Digest(signed)) = message;
+            let make = |key: &[u8], view: &View| signed_with(signing_scheme(parameters, view)?, key, message, out);
+            context.vault.protect(context.unit, named.authorized, Protected::object(signed.len()), make).await?;
+        }
+        Brought::First(data) => {
+            let (vault, principal) = (context.vault, context.principal);
+            let begin = |_: &[u8], view: &View| {
+                let scheme = signing_scheme(parameters, view)?;
+                begun(scheme, vault.begin_stream(principal, view, Kind::Sign(scheme))?, data)
+            };
+            let (turn, state) = vault.protect(context.unit, named.authorized, Protected::object(data.len()), begin).await?;
+            out.bytes(Tag::CORRELATION_VALUE, ByteString(turn.value()));
+            vault.keep_stream(context.unit, turn, Progress::Hashing(Hashing { state, claimed: None }))?;
+        }
+        Brought::Next(next) => {
+            let vault = context.vault;
+            let fits = |kind| matches!(kind, Kind::Sign(_));
+            let turn = vault.next_turn(context.unit, context.principal, named.header.id, next.value, fits)?;
+            let Some((turn, Progress::Hashing(Hashing { state, .. }))) = turn else { return Err(not_under_way()) };
+            let Kind::Sign(scheme) = turn.kind() else { return Err(not_under_way()) };
+            let more = |key: &[u8], view: &View| {
+                must_go_on(&turn, scheme, parameters.map(|asked| signing_scheme(Some(asked), view)), view)?;
+                if !next.is_last {
+                    return after(scheme, &state, next.data).map(Some);
+                }
+                signed_with(scheme, key, Message::Digest(&digest(scheme, &state, next.data)), out).map(|()| None)
+            };
+            if let Some(state) = vault.protect(context.unit, named.authorized, Protected::part(next.data.len()), more).await? {
+                out.bytes(Tag::CORRELATION_VALUE, ByteString(turn.value()));
+                vault.keep_stream(context.unit, turn, Progress::Hashing(Hashing { state, claimed: None }))?;
+            }
+        }
+    }
     out.close(payload);
     Ok(())
 }
@@ -44,26 +80,156 @@ pub(super) async fn signature_verify(
 ) -> Result<(), Failure> {
     let named = context.object::<verb::SignatureVerify>(request.unique_identifier).await?;
     must_be(&named, ObjectType::PUBLIC_KEY, "only a Public Key verifies signatures")?;
-    must_be_whole(request.correlation_value, request.init_indicator, request.final_indicator)?;
-    let message = message(request.data, request.digested_data)?;
-    let ByteString(given) = request.signature_data.ok_or_else(|| Failure::missing("Signature Data is missing"))?;
+    let indicators =
+        Indicators { correlation_value: request.correlation_value, init: request.init_indicator, last: request.final_indicator };
+    let text = named.text.clone();
+    let verdict = match Brought::of(&indicators, request.data, request.digested_data)? {
+        Brought::Whole(message) => Judged::Done(judge_whole(context, named, &request, message).await?),
+        Brought::First(data) => Judged::GoesOn(judge_first(context, named, &request, data).await?),
+        Brought::Next(next) => judge_next(context, named, &request, next).await?,
+    };
+    let payload = out.open(Tag::RESPONSE_PAYLOAD);
+    out.text(Tag::UNIQUE_IDENTIFIER, &text);
+    match verdict {
+        Judged::Done(verdict) => verdict.encode(Tag::VALIDITY_INDICATOR, out),
+        Judged::GoesOn(value) => {
+            // Nobody knows before the last part.
+            ValidityIndicator::Unknown.encode(Tag::VALIDITY_INDICATOR, out);
+            out.bytes(Tag::CORRELATION_VALUE, ByteString(&value));
+        }
+    }
+    out.close(payload);
+    Ok(())
+}
+
+/// What is known of a signature.
+enum Judged {
+    Done(ValidityIndicator),
+    /// More parts follow, with this Correlation Value.
+    GoesOn(Vec<u8>),
+}
+
+async fn judge_whole(
+    context: &mut Context<'_>,
+    named: Named<'_, verb::SignatureVerify>,
+    request: &SignatureVerifyRequest<'_>,
+    message: Message<'_>,
+) -> Result<ValidityIndicator, Failure> {
+    let ByteString(given) = request.signature_data.ok_or_else(no_signature)?;
     let judge = |key: &[u8], view: &View| {
         Ok(scheme(request.cryptographic_parameters.as_ref(), view).and_then(|scheme| {
             // Whoever can make two texts of one SHA-1 can have the one signed and show the other.
             let Some(scheme) = scheme else { return Ok(ValidityIndicator::Invalid) };
-            match signature::verify(scheme, key, message, given) {
-                Ok(()) => Ok(ValidityIndicator::Valid),
-                Err(cipher::Error::Refused) => Ok(ValidityIndicator::Invalid),
-                Err(other) => Err(not_signed(other)),
-            }
+            judged(scheme, key, message, given)
         }))
     };
-    let verdict = context.vault.open(context.unit, named.authorized, judge).await??;
-    let payload = out.open(Tag::RESPONSE_PAYLOAD);
-    out.text(Tag::UNIQUE_IDENTIFIER, &named.text);
-    verdict.encode(Tag::VALIDITY_INDICATOR, out);
-    out.close(payload);
-    Ok(())
+    context.vault.open(context.unit, named.authorized, judge).await?
+}
+
+async fn judge_first(
+    context: &mut Context<'_>,
+    named: Named<'_, verb::SignatureVerify>,
+    request: &SignatureVerifyRequest<'_>,
+    data: &[u8],
+) -> Result<Vec<u8>, Failure> {
+    let (vault, principal) = (context.vault, context.principal);
+    let claimed = claimed(request.signature_data)?;
+    let begin = |_: &[u8], view: &View| {
+        let scheme = judging_scheme(request.cryptographic_parameters.as_ref(), view);
+        Ok(scheme.and_then(|scheme| begun(scheme, vault.begin_stream(principal, view, Kind::SignatureVerify(scheme))?, data)))
+    };
+    let (turn, state) = vault.open(context.unit, named.authorized, begin).await??;
+    let value = turn.value().to_vec();
+    vault.keep_stream(context.unit, turn, Progress::Hashing(Hashing { state, claimed }))?;
+    Ok(value)
+}
+
+async fn judge_next(
+    context: &mut Context<'_>,
+    named: Named<'_, verb::SignatureVerify>,
+    request: &SignatureVerifyRequest<'_>,
+    next: Next<'_>,
+) -> Result<Judged, Failure> {
+    let vault = context.vault;
+    let fits = |kind| matches!(kind, Kind::SignatureVerify(_));
+    let turn = vault.next_turn(context.unit, context.principal, named.header.id, next.value, fits)?;
+    let Some((turn, Progress::Hashing(Hashing { state, claimed: early }))) = turn else { return Err(not_under_way()) };
+    let Kind::SignatureVerify(scheme) = turn.kind() else { return Err(not_under_way()) };
+    let claimed = match (early, claimed(request.signature_data)?) {
+        (Some(_), Some(_)) => return Err(Failure::field("Signature Data: it came with an earlier part already")),
+        (early, late) => early.or(late),
+    };
+    let more = |key: &[u8], view: &View| {
+        let repeated = request.cryptographic_parameters.as_ref().map(|asked| judging_scheme(Some(asked), view));
+        Ok(must_go_on(&turn, scheme, repeated, view).and_then(|()| {
+            if !next.is_last {
+                return after(scheme, &state, next.data).map(Err);
+            }
+            let given = claimed.as_ref().ok_or_else(no_signature)?;
+            judged(scheme, key, Message::Digest(&digest(scheme, &state, next.data)), given).map(Ok)
+        }))
+    };
+    match vault.open(context.unit, named.authorized, more).await?? {
+        Ok(verdict) => Ok(Judged::Done(verdict)),
+        Err(state) => {
+            let value = turn.value().to_vec();
+            vault.keep_stream(context.unit, turn, Progress::Hashing(Hashing { state, claimed }))?;
+            Ok(Judged::GoesOn(value))
+        }
+    }
+}
+
+fn judged(scheme: Scheme, key: &[u8], message: Message<'_>, given: &[u8]) -> Result<ValidityIndicator, Failure> {
+    match signature::verify(scheme, key, message, given) {
+        Ok(()) => Ok(ValidityIndicator::Valid),
+        Err(cipher::Error::Refused) => Ok(ValidityIndicator::Invalid),
+        Err(other) => Err(not_signed(other)),
+    }
+}
+
+fn no_signature() -> Failure {
+    Failure::missing("Signature Data is missing")
+}
+
+/// A signature that is kept until the last part: what can never be right is not taken in.
+fn claimed(given: Option<ByteString<'_>>) -> Result<Option<Vec<u8>>, Failure> {
+    match given {
+        Some(ByteString(given)) if given.len() > SIGNATURE_BYTES_MAX => {
+            Err(Failure::field(format!("Signature Data: no signature has more than {SIGNATURE_BYTES_MAX} bytes")))
+        }
+        given => Ok(given.map(|given| given.0.to_vec())),
+    }
+}
+
+fn signed_with(scheme: Scheme, key: &[u8], message: Message<'_>, out: &mut Writer<'_>) -> Result<(), Failure> {
+    out.bytes_with(Tag::SIGNATURE_DATA, |out| signature::sign(scheme, key, message, out)).map_err(not_signed)
+}
+
+/// A stream with its first part.
+fn begun(scheme: Scheme, turn: Turn, data: &[u8]) -> Result<(Turn, Bytes), Failure> {
+    let hash = cipher::Hash::from(scheme.hash());
+    let state = Bytes::init_with(hash.state_bytes(), |state| hash.begin(state))?;
+    Ok((turn, after(scheme, &state, data)?))
+}
+
+/// The state after a part.
+fn after(scheme: Scheme, before: &Bytes, data: &[u8]) -> Result<Bytes, Failure> {
+    let hash = cipher::Hash::from(scheme.hash());
+    Ok(Bytes::init_with(before.len(), |after| before.expose(|before| hash.part(before, data, after)))?)
+}
+
+/// The hash of all parts.
+fn digest(scheme: Scheme, before: &Bytes, data: &[u8]) -> Vec<u8> {
+    let hash = cipher::Hash::from(scheme.hash());
+    let mut digest = vec![0; hash.bytes()];
+    before.expose(|before| hash.last(before, data, &mut digest));
+    digest
+}
+
+/// A later part may repeat the parameters, and no others.
+fn must_go_on(turn: &Turn, begun: Scheme, repeated: Option<Result<Scheme, Failure>>, view: &View) -> Result<(), Failure> {
+    let is_the_same = repeated.is_none_or(|scheme| scheme.is_ok_and(|scheme| scheme == begun));
+    if turn.holds_for(view) && is_the_same { Ok(()) } else { Err(not_under_way()) }
 }
 
 /// Tables 355 and 356: an object that cannot be used so is Permission Denied.
@@ -71,23 +237,23 @@ fn must_be<V: Verb>(named: &Named<'_, V>, object_type: ObjectType, why: &'static
     if named.header.object_type == object_type { Ok(()) } else { Err(keys::Error::Denied { why }.into()) }
 }
 
-fn must_be_whole(value: Option<ByteString<'_>>, init: Option<bool>, last: Option<bool>) -> Result<(), Failure> {
-    match (value, init.unwrap_or(false), last.unwrap_or(false)) {
-        (None, false, false) | (None, true, true) => Ok(()),
-        // Nothing is ever under way.
-        (Some(_), ..) => Err(not_under_way()),
-        (None, ..) => {
-            Err(Failure::unsupported("Init Indicator: signatures are not made in parts; hash what is long and send Digested Data"))
-        }
-    }
+/// What a request brings to be signed.
+enum Brought<'a> {
+    Whole(Message<'a>),
+    First(&'a [u8]),
+    Next(Next<'a>),
 }
 
-fn message<'a>(data: Option<ByteString<'a>>, digested: Option<ByteString<'a>>) -> Result<Message<'a>, Failure> {
-    match (data, digested) {
-        (Some(ByteString(data)), None) => Ok(Message::Data(data)),
-        (None, Some(ByteString(digest))) => Ok(Message::Digest(digest)),
-        (None, None) => Err(Failure::missing("Data is missing")),
-        (Some(_), Some(_)) => Err(Failure::field("Digested Data: send it, or Data, not both")),
+impl<'a> Brought<'a> {
+    fn of(indicators: &Indicators<'a>, data: Option<ByteString<'a>>, digested: Option<ByteString<'a>>) -> Result<Self, Failure> {
+        match (indicators.part(digested.or(data))?, digested) {
+            _ if digested.is_some() && data.is_some() => Err(Failure::field("Digested Data: send it, or Data, not both")),
+            (Part::Whole(data), None) => Ok(Self::Whole(Message::Data(data))),
+            (Part::First(data), None) => Ok(Self::First(data)),
+            (Part::Next(next), None) => Ok(Self::Next(next)),
+            (Part::Whole(digest), Some(_)) => Ok(Self::Whole(Message::Digest(digest))),
+            (Part::First(_) | Part::Next(_), Some(_)) => Err(Failure::field("Digested Data: a digest has no parts, send it at once")),
+        }
     }
 }
 
@@ -112,6 +278,11 @@ fn signing_scheme(asked: Option<&CryptographicParameters<'_>>, view: &View) -> R
         Some(scheme) if scheme.signs() => Ok(scheme),
         Some(_) => Err(Failure::unsupported("Hashing Algorithm: P-256 signs with SHA-256, P-384 with SHA-384")),
     }
+}
+
+/// The same for what judges in parts.
+fn judging_scheme(asked: Option<&CryptographicParameters<'_>>, view: &View) -> Result<Scheme, Failure> {
+    scheme(asked, view)?.ok_or_else(|| Failure::unsupported("Hashing Algorithm: no signature with SHA-1 is valid any more"))
 }
 
 /// A way to sign, without its hash function.

@@ -31,6 +31,7 @@ mod policy;
 mod re_key;
 mod re_key_pair;
 mod reasons;
+mod sign_parts;
 mod stream;
 mod templates;
 mod world;
