@@ -31,7 +31,8 @@ pub trait Keystore: Send + Sync {
 
     /// Applies all of a batch in one durable transaction, or nothing of it.
     ///
-    /// Returns only when the change survives power loss. [`StoreError::Conflict`] names the first row whose expectation did not hold.
+    /// Returns only when the change survives power loss. [`StoreError::Conflict`] names the first row whose expectation did not hold. After
+    /// [`StoreError::Unavailable`] it is there as a whole or not at all, and which of the two is settled before any other call is answered.
     async fn commit(&self, batch: Batch) -> Result<(), StoreError>;
 
     /// Outbox records after `after`, oldest first, at most `limit`.

@@ -3,6 +3,7 @@
 pub mod conformance;
 pub mod embedded;
 pub mod memory;
+pub mod postgres;
 
 use keys::id::OutboxSeq;
 use keys::port::StoreError;

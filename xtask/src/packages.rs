@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("libtss2-tcti-swtpm0", "its way to the software TPM"),
     ("opensc", "pkcs11-tool, which looks at a token from outside"),
     ("pkg-config", "by which the build finds tpm2-tss"),
+    ("postgresql-15", "the server behind every test of the PostgreSQL keystore"),
     ("python3-venv", "the environment of the clients that tests drive and of the checking programs"),
     ("softhsm2", "the software token behind every device test"),
     ("strace", "faults put under the running programs"),

@@ -1,0 +1,156 @@
+//! What the server and the way to it have to say, by what is to be done about it.
+
+use std::error::Error as _;
+
+use deadpool_postgres::PoolError;
+use keys::port::StoreError;
+use tokio_postgres::Error;
+use tokio_postgres::error::{Severity, SqlState};
+
+use super::url::Url;
+
+const UNREACHED: &str = "PostgreSQL cannot be reached";
+const LATE: &str = "PostgreSQL does not answer in time";
+const REFUSED: &str = "PostgreSQL refuses it";
+const OPENING: &str = "opening the database";
+
+/// Why the database cannot be used as a keystore.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Nothing answers, or not us.
+    #[error("{place}: {what}: see that the server runs, and that url, user and certificates under `keystores` are right")]
+    Unreached {
+        /// Server and database.
+        place: String,
+        /// What came back.
+        what: String,
+    },
+    /// The server does not do what the store needs.
+    #[error(
+        "{place}: {what}: give the user the right to it, or let a new user with an empty database of its own be named under `keystores`"
+    )]
+    Refused {
+        /// Server and database.
+        place: String,
+        /// What the server says.
+        what: String,
+    },
+    /// There are no tables, and none are made in place of those that were lost.
+    #[error(
+        "{place} holds no keystore: correct the url under `keystores`, or restore the database from a backup; nothing was made in its place"
+    )]
+    Missing {
+        /// Server and database.
+        place: String,
+    },
+    /// A new cluster would lie among another's records.
+    #[error(
+        "{place} holds the records of a cluster, or of an init that did not finish: name another database under `keystores`, or set them aside with ALTER SCHEMA strongroom RENAME TO strongroom_aside"
+    )]
+    Taken {
+        /// Server and database.
+        place: String,
+    },
+    /// Written by a newer release; it was left untouched.
+    #[error("{place} has schema {found}, this release knows up to {known}; upgrade strongroom")]
+    Newer {
+        /// Server and database.
+        place: String,
+        /// The schema found.
+        found: i64,
+        /// The newest schema known.
+        known: i64,
+    },
+    /// What was acknowledged could be lost.
+    #[error("{place} runs with {setting} = off, which loses acknowledged keys when the power fails: turn it on")]
+    Careless {
+        /// Server and database.
+        place: String,
+        /// Which setting.
+        setting: &'static str,
+    },
+}
+
+/// Why tables could not be made or opened.
+pub(super) enum NotOpen {
+    Failed(Error),
+    Missing,
+    Taken,
+    Newer { found: i64, known: i64 },
+    Careless { setting: &'static str },
+}
+
+impl From<Error> for NotOpen {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+pub(super) fn opening(url: &Url, error: NotOpen) -> StoreError {
+    let place = url.place();
+    let error = match error {
+        NotOpen::Failed(error) => OpenError::Refused { place, what: told(&error) },
+        NotOpen::Missing => OpenError::Missing { place },
+        NotOpen::Taken => OpenError::Taken { place },
+        NotOpen::Newer { found, known } => OpenError::Newer { place, found, known },
+        NotOpen::Careless { setting } => OpenError::Careless { place, setting },
+    };
+    StoreError::Unavailable { what: OPENING, source: Box::new(error) }
+}
+
+/// There was no connection to be had.
+pub(super) fn connecting(url: &Url, error: PoolError) -> StoreError {
+    let what = match error {
+        PoolError::Backend(error) => told(&error),
+        PoolError::Timeout(_) => return late(url),
+        other => other.to_string(),
+    };
+    StoreError::Unavailable { what: UNREACHED, source: Box::new(OpenError::Unreached { place: url.place(), what }) }
+}
+
+/// The time of a call is over.
+pub(super) fn late(url: &Url) -> StoreError {
+    let what = "no answer in time".to_owned();
+    StoreError::Unavailable { what: LATE, source: Box::new(OpenError::Unreached { place: url.place(), what }) }
+}
+
+/// A statement failed.
+pub(super) fn refused(url: &Url, error: Error) -> StoreError {
+    if error.code() == Some(&SqlState::DISK_FULL) {
+        return StoreError::Full { at: url.place() };
+    }
+    if error.is_closed() || is_fatal(&error) {
+        return StoreError::Unavailable {
+            what: UNREACHED,
+            source: Box::new(OpenError::Unreached { place: url.place(), what: told(&error) }),
+        };
+    }
+    let what = if error.code() == Some(&SqlState::QUERY_CANCELED) { LATE } else { REFUSED };
+    StoreError::Unavailable { what, source: Box::new(OpenError::Refused { place: url.place(), what: told(&error) }) }
+}
+
+/// The driver's error with the server's own words; none of them quotes a parameter.
+fn told(error: &Error) -> String {
+    match error.as_db_error() {
+        Some(said) => format!("{} (SQLSTATE {})", said.message(), said.code().code()),
+        None => error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
+    }
+}
+
+/// Has the server refused it only because others were at the same rows, so that the same again may succeed?
+pub(super) fn is_for_others(error: &Error) -> bool {
+    matches!(error.code(), Some(code) if *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED)
+}
+
+/// Does the server end the connection with it?
+pub(super) fn is_fatal(error: &Error) -> bool {
+    let severity = error.as_db_error().and_then(tokio_postgres::error::DbError::parsed_severity);
+    // An error without a word of the server's is one of the connection's.
+    error.as_db_error().is_none() || matches!(severity, Some(Severity::Fatal | Severity::Panic))
+}
+
+/// Does the answer to a COMMIT say for certain that nothing was committed? Others than these may come after the commit's record was written.
+pub(super) fn is_undone(error: &Error) -> bool {
+    let class = error.code().map(|code| &code.code()[..2]);
+    !is_fatal(error) && (is_for_others(error) || matches!(class, Some("23" | "53" | "54")))
+}
