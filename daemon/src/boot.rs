@@ -18,8 +18,6 @@ use keys::port::Keystore;
 use keys::record::{Origin, Outcome};
 use sd_notify::NotifyState;
 use seal::{CustodianSettings, Means, PinSource, Pkcs11Settings, Recipient, Seal, SealSettings, ShamirSettings, Tpm2Settings};
-use storage::embedded::Embedded;
-use storage::memory::Memory;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{Id, JoinSet};
@@ -28,6 +26,7 @@ use tokio::time::timeout;
 use crate::admin::{routes, server};
 use crate::config::{self, Config};
 use crate::http;
+use crate::keystore::{self, Opened};
 use crate::layout::{Layout, LayoutError};
 use crate::listener::Door;
 use crate::logging::LogLevel;
@@ -95,6 +94,23 @@ pub enum BootError {
     StoreMissing {
         /// Where it should be.
         path: PathBuf,
+    },
+    /// A certificate or key for the way to the keystore.
+    #[error("keystores.{keystore}: {source}")]
+    StoreTls {
+        /// Which keystore.
+        keystore: String,
+        /// What is wrong.
+        #[source]
+        source: TlsError,
+    },
+    /// The keystore's password cannot be had.
+    #[error("the keystore's password in {}: {what}", .path.display())]
+    Password {
+        /// The credential.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
     },
     /// The keystore does not open.
     #[error(transparent)]
@@ -329,11 +345,7 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         Some(edge) => Custody::Core(Arc::new(Cores::new(edge))),
         None => Custody::Slots(Arc::new(open_seal(&config, layout)?)),
     };
-    let embedded = open_embedded(&config, layout)?;
-    let store: Arc<dyn Keystore> = match &embedded {
-        Some(embedded) => Arc::<Embedded>::clone(embedded),
-        None => Arc::new(Memory::new()),
-    };
+    let Opened { store, embedded } = keystore::open(&config, layout, identity.log).await?;
     let (log, report) = Log::open(&layout.audit(), config.audit, identity.log)?;
     if report.repaired_bytes > 0 {
         tracing::warn!(bytes = report.repaired_bytes, "audit log: a torn last line was removed");
@@ -352,17 +364,6 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         last_time,
         socket: layout.socket(),
     }))
-}
-
-/// The keystore on the node's own disk, unless it keeps nothing there.
-fn open_embedded(config: &Config, layout: &Layout) -> Result<Option<Arc<Embedded>>, BootError> {
-    if config.edge.as_ref().is_some_and(|edge| edge.is_ephemeral) {
-        return Ok(None);
-    }
-    if !layout.store().exists() {
-        return Err(BootError::StoreMissing { path: layout.store() });
-    }
-    Ok(Some(Arc::new(Embedded::open(&layout.store())?)))
 }
 
 /// The highest session number and the latest time, also of records that became durable with their change but have not reached the log.

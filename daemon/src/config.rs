@@ -42,6 +42,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// Who the peers are.
     pub identity: Rules,
+    /// Where keys are stored; `None`: in a file below `data_dir`.
+    pub keystore: Option<Keystore>,
     /// How the MasterKey is kept while the node is off; an edge has none.
     pub seal: Seal,
     /// When the IVK and the keys below it are replaced by themselves. An edge has no IVK.
@@ -127,6 +129,32 @@ pub struct CertificateFiles {
     pub cert: PathBuf,
     /// PEM file of its private key.
     pub key: PathBuf,
+}
+
+/// A keystore elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keystore {
+    /// What people call it.
+    pub name: ScopeName,
+    /// Where it is.
+    pub postgres: Postgres,
+}
+
+/// A database on a PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// Server, user and database.
+    pub url: storage::postgres::Url,
+    /// The user's password.
+    pub password: Option<Credential>,
+    /// PEM file of the CAs that have issued the server's certificate; `None` only by a Unix socket.
+    pub ca: Option<PathBuf>,
+    /// The user's own certificate.
+    pub client: Option<CertificateFiles>,
+    /// Most connections.
+    pub connections: usize,
+    /// How long one call may take.
+    pub timeout: Duration,
 }
 
 /// How the MasterKey is sealed.

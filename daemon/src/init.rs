@@ -22,13 +22,13 @@ use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
 use seal::{Approval, Consent, Expected, Label, NewSlot, PlainShard, Roster, Seal};
 use secret::{Bytes, Key};
-use storage::embedded::Embedded;
 use uuid::Uuid;
 
 use crate::admin::shard_routes::split_info;
 use crate::admin::types::SplitInfo;
 use crate::boot::{self, BootError};
 use crate::config::{self, Config};
+use crate::keystore;
 use crate::layout::{EdgeIdentity, Identity, Layout};
 use crate::node::edge_parts;
 use crate::role::upstream::Cores;
@@ -163,7 +163,7 @@ pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, In
     let shards = shards_back(&seal, &slot, desk, genesis.registry.integrity())?;
 
     let audit_key = genesis.cluster.audit_keys[0];
-    let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store()).map_err(BootError::from)?);
+    let store = keystore::create(config, &layout, log_id).await?;
     store_roots(&layout, log_id, genesis, &store, now).await?;
     read_back(&seal, &store, options.pin.as_ref(), &shards, &slot).await?;
     layout.write_identity(&Identity { cluster, log: log_id, edge: None }).map_err(BootError::from)?;
@@ -196,7 +196,7 @@ pub async fn run_edge(config: &Config, settings: &config::Edge) -> Result<InitRe
     let (cluster, group) = (lease.cluster, lease.group.id);
     let log = open_log(&layout, log_id, seed, SystemClock.now())?;
     if !settings.is_ephemeral {
-        let store: Arc<dyn Keystore> = Arc::new(Embedded::open(&layout.store()).map_err(BootError::from)?);
+        let store = keystore::create(config, &layout, log_id).await?;
         let (registry, made) = edge::roots(&store, &*upstream, &lease, &randomness).await?;
         let parts = parts(registry, &store, &log, SystemClock.now());
         let (vault, writer) = Vault::edge(parts, edge_parts(settings, lease.clone(), asked, &upstream))?;

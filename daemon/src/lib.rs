@@ -9,6 +9,7 @@ pub mod delegation;
 pub mod http;
 pub mod identity;
 pub mod init;
+mod keystore;
 pub mod kmip_client;
 pub mod layout;
 pub mod listener;

@@ -636,6 +636,8 @@ impl Node {
         }
         warnings.extend(self.notices.all());
         warnings.extend(self.embedded.as_ref().and_then(|embedded| embedded.writable().err()).map(|error| error.to_string()));
+        // A file of the node's own says itself why it cannot be written, and can be read all the same.
+        warnings.extend(self.metrics.store.failing().filter(|_| self.embedded.is_none()));
         if self.memory.backing == secret::Backing::Mlock {
             warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
         }

@@ -201,17 +201,7 @@ impl ClientTls {
     /// [`TlsError`] names the file and what is wrong.
     pub fn load(ca: &Path, cert: &Path, key: &Path, server_name: &str) -> Result<Self, TlsError> {
         let name = ServerName::try_from(server_name.to_owned()).map_err(|_| TlsError::ServerName { name: server_name.to_owned() })?;
-        let mut roots = RootCertStore::empty();
-        for root in chain(ca)? {
-            roots.add(root).map_err(|_| TlsError::Certificate { file: ca.to_owned() })?;
-        }
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(&[&TLS13, &TLS12])
-            .map_err(|error| TlsError::Rejected { file: cert.to_owned(), what: error.to_string() })?
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain(cert)?, pem::key(key)?)
-            .map_err(|error| rejected(cert, key, &error))?;
-        Ok(Self { config: Arc::new(config), server_name: name })
+        Ok(Self { config: client_config(ca, Some((cert, key)))?, server_name: name })
     }
 
     /// For the connector.
@@ -225,6 +215,26 @@ impl ClientTls {
     pub fn server_name(&self) -> ServerName<'static> {
         self.server_name.clone()
     }
+}
+
+/// How a server is called: by the CAs that are trusted to have issued its certificate, and with an own chain and private key if it asks for one; all PEM.
+///
+/// # Errors
+/// [`TlsError`] names the file and what is wrong.
+pub(crate) fn client_config(ca: &Path, own: Option<(&Path, &Path)>) -> Result<Arc<ClientConfig>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for root in chain(ca)? {
+        roots.add(root).map_err(|_| TlsError::Certificate { file: ca.to_owned() })?;
+    }
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .map_err(|error| TlsError::Rejected { file: ca.to_owned(), what: error.to_string() })?
+        .with_root_certificates(roots);
+    let config = match own {
+        Some((cert, key)) => config.with_client_auth_cert(chain(cert)?, pem::key(key)?).map_err(|error| rejected(cert, key, &error))?,
+        None => config.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
 }
 
 /// Has the library seed its generator of randomness for TLS, on a thread of its own and before it is needed.

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use ::kmip::{CallerIvs, Credentials, Settings};
 use audit::SyncMode;
+use keys::id::ScopeName;
 use keys::policy::NodeRole;
 use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    Admin, CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11, Reencrypt,
-    Seal, Shamir, Tpm2, TpmPin, Upstream, file, units,
+    Admin, CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Keystore, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11,
+    Postgres, Reencrypt, Seal, Shamir, Tpm2, TpmPin, Upstream, file, units,
 };
 use crate::identity::Rules;
 use crate::schedule::{Calendar, Schedule};
@@ -56,6 +57,13 @@ const POOL_KEYS: RangeInclusive<usize> = 1..=16_384;
 const CACHE_BYTES_DEFAULT: usize = 32 << 20;
 const CACHE_BYTES: RangeInclusive<usize> = 64 << 10..=4 << 30;
 const UPSTREAMS_MAX: usize = 16;
+const KEYSTORE_NAME: &str = "a name of 1 to 63 of a-z, 0-9 and -";
+const CONNECTIONS_DEFAULT: usize = 8;
+/// One that waits for a commit must not hold up all who read.
+const CONNECTIONS: RangeInclusive<usize> = 2..=256;
+/// What F7 grants a keystore that does not answer.
+const STORE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+const STORE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
 const NO_EDGE: &str = "no such section: it is for role `edge`";
 const ARENA_BYTES: RangeInclusive<usize> = ARENA_BYTES_MIN..=1 << 30;
 /// PKCS#11 v2.40, CK_TOKEN_INFO: `label` and `serialNumber` are fixed fields.
@@ -122,6 +130,7 @@ impl TryFrom<file::File> for Config {
             let what = What::RefusedFor(format!("a list of {}", seal.custodians.len()), "none: an edge seals nothing");
             return Err(Fault { key: "seal.custodians".to_owned(), what });
         }
+        let edge = edge(role, file.edge)?;
         Ok(Self {
             role,
             data_dir: required("data_dir", file.data_dir, absolute)?,
@@ -131,7 +140,8 @@ impl TryFrom<file::File> for Config {
             seal,
             ivk: ivk(role, file.ivk.unwrap_or_default())?,
             reencrypt: reencrypt(role, file.reencrypt.unwrap_or_default())?,
-            edge: edge(role, file.edge)?,
+            keystore: keystore(edge.as_ref(), file.keystores.unwrap_or_default())?,
+            edge,
             admin: admin(file.admin.unwrap_or_default())?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
             audit: audit::Settings {
@@ -277,6 +287,55 @@ fn rules(raw: file::Identity) -> Result<Rules, Fault> {
         let rule = format!("identity.rules[{}]", bad.index);
         let key = if bad.field.is_empty() { rule } else { format!("{rule}.{}", bad.field) };
         Fault { key, what: What::RefusedFor(bad.value, bad.wants) }
+    })
+}
+
+/// One, or none for the file below `data_dir`.
+fn keystore(edge: Option<&Edge>, raw: BTreeMap<String, file::Keystore>) -> Result<Option<Keystore>, Fault> {
+    let refused = |what: String, form| Err(Fault { key: "keystores".to_owned(), what: What::RefusedFor(what, form) });
+    let count = raw.len();
+    let mut all = raw.into_iter();
+    let Some((name, raw)) = all.next() else { return Ok(None) };
+    if count > 1 {
+        return refused(format!("a map of {count}"), "one keystore at most: all rows are kept in the same one");
+    }
+    if edge.is_some_and(|edge| edge.is_ephemeral) {
+        return refused("a map of 1".to_owned(), "no keystore: this edge is ephemeral (edge.ephemeral)");
+    }
+    let at = format!("keystores.{name}");
+    let name: ScopeName = name.parse().map_err(|_| Fault { key: at.clone(), what: What::RefusedFor(name, KEYSTORE_NAME) })?;
+    Ok(Some(Keystore { name, postgres: postgres(&format!("{at}.postgres"), raw.postgres.unwrap_or_default())? }))
+}
+
+fn postgres(at: &str, raw: file::Postgres) -> Result<Postgres, Fault> {
+    let key = |name: &str| format!("{at}.{name}");
+    let url: storage::postgres::Url = required(&key("url"), raw.url, |text| text.parse().ok())?;
+    let mut files = [("ca", raw.ca), ("cert", raw.cert), ("key", raw.key)].into_iter();
+    if let Some((name, Some(told))) = files.clone().find(|(_, told)| url.is_local() && told.is_some()) {
+        return Err(Fault { key: key(name), what: What::RefusedFor(told, "nothing: a Unix socket is reached without TLS") });
+    }
+    let mut next = || files.next().map_or(Ok(None), |(name, told)| optional(&key(name), told, absolute));
+    let (ca, cert, own_key) = (next()?, next()?, next()?);
+    if ca.is_none() && !url.is_local() {
+        return Err(Fault::missing(key("ca")));
+    }
+    let client = match (cert, own_key) {
+        (None, None) => None,
+        (Some(cert), Some(key)) => Some(CertificateFiles { cert, key }),
+        (None, Some(_)) => return Err(Fault::missing(key("cert"))),
+        (Some(_), None) => return Err(Fault::missing(key("key"))),
+    };
+    let connections = raw.pool.map_or(Ok(CONNECTIONS_DEFAULT), |pool| {
+        let count = usize::try_from(pool).ok().filter(|count| CONNECTIONS.contains(count));
+        count.ok_or_else(|| Fault::refused(key("pool"), pool.to_string()))
+    })?;
+    Ok(Postgres {
+        url,
+        password: optional(&key("password"), raw.password, credential)?,
+        ca,
+        client,
+        connections,
+        timeout: optional(&key("timeout"), raw.timeout, |text| within(text, &STORE_TIMEOUTS))?.unwrap_or(STORE_TIMEOUT_DEFAULT),
     })
 }
 

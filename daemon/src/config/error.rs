@@ -24,7 +24,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A refused value, cut and escaped for one line of a terminal; a PIN's is never shown.
+/// A refused value, cut and escaped for one line of a terminal; one that may be or hold a secret is never shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown(String);
 
@@ -37,7 +37,8 @@ impl Shown {
 
     /// Something else than a text, in words.
     pub(super) fn described(key: &str, words: String) -> Self {
-        if key.ends_with(".pin") { Self("(not shown)".to_owned()) } else { Self(words) }
+        let may_be_secret = [".pin", ".password", ".url"].iter().any(|name| key.ends_with(name));
+        if may_be_secret { Self("(not shown)".to_owned()) } else { Self(words) }
     }
 }
 

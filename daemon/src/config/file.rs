@@ -15,6 +15,7 @@ pub struct File {
     pub(super) cluster: Option<String>,
     pub(super) listeners: Option<Listeners>,
     pub(super) identity: Option<Identity>,
+    pub(super) keystores: Option<BTreeMap<String, Keystore>>,
     pub(super) seal: Option<Seal>,
     pub(super) ivk: Option<Ivk>,
     pub(super) reencrypt: Option<Reencrypt>,
@@ -103,6 +104,24 @@ pub(super) enum OneOrMore {
 #[serde(deny_unknown_fields)]
 pub(super) struct Identity {
     pub(super) rules: Option<Vec<RuleText>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keystore {
+    pub(super) postgres: Option<Postgres>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Postgres {
+    pub(super) url: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) pool: Option<u32>,
+    pub(super) timeout: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

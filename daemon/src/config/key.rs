@@ -22,6 +22,7 @@ const TEMPLATE: &str = "a fixed value, or a {tenant}, {service} or {role} placeh
 const TRUTH: &str = "`true` or `false`";
 const CALLS: &str = "a number of calls a second, from 1 to 10000";
 const POOL: &str = "a number from 1 to 16384";
+const CONNECTIONS: &str = "a number of connections from 2 to 256";
 const THRESHOLD: &str = "a number from 2 to that of the keepers";
 
 /// A value of the file.
@@ -73,6 +74,16 @@ pub(super) const KEYS: &[Key] = &[
     key("identity.rules[].tenant", "a tenant's name"),
     key("identity.rules[].service", "a service's name"),
     key("identity.rules[].role", "service, tenant-admin, edge, operator, custodian or auditor"),
+    key(
+        "keystores.*.postgres.url",
+        "postgresql://USER@HOST:PORT/DATABASE without a password, or with a folder of sockets as %2Frun%2Fpostgresql",
+    ),
+    key("keystores.*.postgres.password", "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY; a password is never written here"),
+    key("keystores.*.postgres.ca", PEM_FILE),
+    key("keystores.*.postgres.cert", PEM_FILE),
+    key("keystores.*.postgres.key", PEM_FILE),
+    key("keystores.*.postgres.pool", CONNECTIONS),
+    key("keystores.*.postgres.timeout", "a duration with its unit, from 100ms to 60s"),
     key("seal.device", "an absolute path, or the name of a program in the daemon's own folder"),
     key("seal.probe_interval", DURATION),
     key(
@@ -200,7 +211,7 @@ pub(super) fn is_truth(path: &str) -> bool {
 
 /// Is it a number that stands at `path`?
 pub(super) fn is_number(path: &str) -> bool {
-    matches!(form(path), CALLS | POOL | THRESHOLD)
+    matches!(form(path), CALLS | CONNECTIONS | POOL | THRESHOLD)
 }
 
 /// A key as written, `seal.custodians[0].name`, in the table's spelling.
@@ -237,10 +248,13 @@ pub(super) fn of_variable(variable: &str) -> Result<String, Vec<String>> {
                 path += "[]";
             }
             Shape::Map if names(&path) == ["*"] && !part.is_empty() => {
-                // The names of such a map are somebody else's: neither lower-cased nor split.
-                let name = parts.by_ref().fold(part.to_owned(), |name, part| name + JOINT + part);
-                written += &format!(".{name}");
                 path += ".*";
+                // The names of a map of values are somebody else's: neither lower-cased nor split.
+                let name = match shape(&path) {
+                    Shape::Map => part.to_lowercase(),
+                    _ => parts.by_ref().fold(part.to_owned(), |name, part| name + JOINT + part),
+                };
+                written += &format!(".{name}");
             }
             Shape::Map => {
                 let name = names(&path).into_iter().find(|name| name.to_uppercase() == part);
@@ -282,6 +296,8 @@ mod tests {
             ("identity.rules[]", Shape::Map),
             ("identity.rules[].subject", Shape::Map),
             ("identity.rules[].subject.*", Shape::Value),
+            ("keystores.*", Shape::Map),
+            ("keystores.*.postgres.pool", Shape::Value),
             ("rol", Shape::Unknown),
             ("listeners.km", Shape::Unknown),
             ("listeners.http", Shape::Unknown),
@@ -299,6 +315,7 @@ mod tests {
             ("STRONGROOM__LISTENERS__KMIP__CERT__1", "listeners.kmip.cert[1]"),
             ("STRONGROOM__IDENTITY__RULES", "identity.rules"),
             ("STRONGROOM__SEAL__CUSTODIANS__0__PKCS11__PIN", "seal.custodians[0].pkcs11.pin"),
+            ("STRONGROOM__KEYSTORES__MAIN__POSTGRES__URL", "keystores.main.postgres.url"),
             ("STRONGROOM__SEAL__CUSTODIANS__1__PKCS11__ENVIRONMENT__Soft__Conf", "seal.custodians[1].pkcs11.environment.Soft__Conf"),
         ] {
             assert_eq!(of_variable(variable).as_deref(), Ok(key));

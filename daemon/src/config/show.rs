@@ -10,7 +10,7 @@ use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
 use super::check::{NONE, OAEPS, TYPED, UNLIMITED, pcrs_text};
-use super::{Config, Custodian, Edge, Ivk, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
+use super::{Config, Custodian, Edge, Ivk, Keystore, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
 use crate::schedule::Schedule;
 
 impl From<&Config> for file::File {
@@ -30,6 +30,7 @@ impl From<&Config> for file::File {
                 health: Some(file::Health { bind: Some(config.listeners.health.map_or_else(|| NONE.to_owned(), |bind| bind.to_string())) }),
             }),
             identity: Some(file::Identity { rules: Some(config.identity.texts().cloned().collect()) }),
+            keystores: config.keystore.as_ref().map(keystores),
             seal: Some(file::Seal {
                 device: path(&config.seal.device),
                 probe_interval: Some(units::duration_text(config.seal.probe_interval)),
@@ -113,6 +114,20 @@ fn listener(listener: &Listener) -> file::Listener {
         crl: listener.crl.as_deref().map_or_else(|| text(NONE), path),
         crl_grace: Some(units::duration_text(listener.crl_grace)),
     }
+}
+
+fn keystores(keystore: &Keystore) -> BTreeMap<String, file::Keystore> {
+    let Keystore { name, postgres } = keystore;
+    let postgres = file::Postgres {
+        url: text(postgres.url.as_str()),
+        password: postgres.password.as_ref().map(super::Credential::reference),
+        ca: postgres.ca.as_deref().and_then(path),
+        cert: postgres.client.as_ref().and_then(|files| path(&files.cert)),
+        key: postgres.client.as_ref().and_then(|files| path(&files.key)),
+        pool: u32::try_from(postgres.connections).ok(),
+        timeout: Some(units::duration_text(postgres.timeout)),
+    };
+    BTreeMap::from([(name.to_string(), file::Keystore { postgres: Some(postgres) })])
 }
 
 fn paths<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<file::OneOrMore> {

@@ -10,7 +10,7 @@ use ::kmip::Credentials;
 use serde_json::Value;
 
 use super::key::KEYS;
-use super::{CertificateFiles, Config, ConfigError, File, LogFormat, Means, Reencrypt, source};
+use super::{CertificateFiles, Config, ConfigError, File, LogFormat, Means, Postgres, Reencrypt, source};
 use crate::schedule::Schedule;
 
 const EXAMPLE: &str = include_str!("../../../docs/config.example.yaml");
@@ -55,7 +55,7 @@ fn whole(example: &str) -> String {
 }
 
 fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>, names: &mut BTreeSet<String>) {
-    let free = path.ends_with(".subject") || path.ends_with(".environment");
+    let free = path.ends_with(".subject") || path.ends_with(".environment") || path == "keystores";
     match value {
         Value::Object(map) => {
             for (name, value) in map {
@@ -106,7 +106,7 @@ fn the_commented_values_of_the_example_are_the_defaults() {
     let (plain, mut whole) = (head(EXAMPLE), head(&whole_example()));
     whole.seal.custodians.truncate(1);
     whole.identity = plain.identity.clone();
-    (whole.listeners.https, whole.listeners.admin) = (None, None);
+    (whole.listeners.https, whole.listeners.admin, whole.keystore) = (None, None, None);
     assert_eq!(format!("{plain:?}"), format!("{whole:?}"));
 }
 
@@ -168,6 +168,56 @@ fn the_ivk_is_rotated_after_an_interval_or_at_times_and_not_both() {
         let edge = load(EDGE, &[(&variable, value)]).expect_err("an edge has no IVK").to_string();
         says(&edge, &[&format!("`ivk.{key}` is \"{value}\""), "its core rotates that"]);
     }
+}
+
+const POSTGRES: &str = "keystores: {main: {postgres: {url: 'postgresql://strongroom@db:5432/keys', ca: /ca.pem}}}\n";
+
+#[test]
+fn rows_are_kept_in_a_file_or_in_one_database() {
+    assert_eq!(load(LEAST, &[]).expect("it loads").keystore, None);
+    assert_eq!(load(&(LEAST.to_owned() + "keystores: {}\n"), &[]).expect("it loads").keystore, None);
+    let text = LEAST.to_owned() + POSTGRES;
+    let keystore = |environment: &[(&str, &str)]| load(&text, environment).expect("it loads").keystore.expect("there is one");
+    let plain = keystore(&[]);
+    assert_eq!((plain.name.as_str(), plain.postgres.url.as_str()), ("main", "postgresql://strongroom@db:5432/keys"));
+    let Postgres { password, ca, client, connections, timeout, .. } = plain.postgres;
+    assert_eq!((password, ca, client), (None, Some("/ca.pem".into()), None));
+    assert_eq!((connections, timeout), (8, Duration::from_secs(5)));
+    let told = keystore(&[("STRONGROOM__KEYSTORES__MAIN__POSTGRES__POOL", "20"), ("STRONGROOM__KEYSTORES__MAIN__POSTGRES__TIMEOUT", "2s")]);
+    assert_eq!((told.postgres.connections, told.postgres.timeout), (20, Duration::from_secs(2)));
+    let whole = text.replace("ca: /ca.pem", "password: 'credential:db', ca: /ca.pem, cert: /c.pem, key: /k.pem, pool: 2, timeout: 100ms");
+    let local = text.replace("db:5432", "%2Frun%2Fpostgresql").replace(", ca: /ca.pem", "");
+    for text in [&text, &whole, &local] {
+        let config = load(text, &[]).expect("it loads");
+        let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
+        assert_eq!(again.keystore, config.keystore, "{}", config.to_yaml());
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_meant_is_refused_and_no_password_repeated() {
+    let with = |from: &str, to: &str| refused(&POSTGRES.replace(from, to), &[]);
+    let secret = with("strongroom@", "strongroom:hunter2@");
+    says(&secret, &["`keystores.main.postgres.url` is (not shown)", "without a password"]);
+    assert!(!secret.contains("hunter2"), "{secret}");
+    let secret = with("ca: /ca.pem", "ca: /ca.pem, password: hunter2");
+    says(&secret, &["`keystores.main.postgres.password` is (not shown)", "credential:NAME"]);
+    assert!(!secret.contains("hunter2"), "{secret}");
+    says(&with(", ca: /ca.pem", ""), &["`keystores.main.postgres.ca` is missing"]);
+    says(&with("ca: /ca.pem", "ca: ca.pem"), &["`keystores.main.postgres.ca` is \"ca.pem\"", "absolute path"]);
+    says(&with("ca: /ca.pem", "ca: /ca.pem, cert: /c.pem"), &["`keystores.main.postgres.key` is missing"]);
+    says(&with("ca: /ca.pem", "ca: /ca.pem, key: /k.pem"), &["`keystores.main.postgres.cert` is missing"]);
+    says(&with("db:5432", "%2Frun"), &["`keystores.main.postgres.ca` is \"/ca.pem\"", "without TLS"]);
+    says(&with("ca: /ca.pem", "ca: /ca.pem, pool: 1"), &["`keystores.main.postgres.pool` is \"1\"", "from 2 to 256"]);
+    says(&with("ca: /ca.pem", "ca: /ca.pem, timeout: 61s"), &["`keystores.main.postgres.timeout` is \"61s\"", "from 100ms to 60s"]);
+    says(&with("{main:", "{Main Store:"), &["`keystores.Main Store` is", "a name of 1 to 63"]);
+    says(&with("{main: {postgres", "{main: {postgress"), &["`keystores.main.postgress`", "did you mean `postgres`"]);
+    says(&refused("keystores: {main: {}}\n", &[]), &["`keystores.main.postgres.url` is missing", "postgresql://"]);
+    let two = "keystores: {a: {postgres: {url: 'postgresql://u@%2Frun/k'}}, b: {postgres: {url: 'postgresql://u@%2Frun/l'}}}\n";
+    says(&refused(two, &[]), &["`keystores` is \"a map of 2\"", "one keystore at most"]);
+    let ephemeral =
+        load(&(EDGE.replace("key: /k}", "key: /k, ephemeral: true}") + POSTGRES), &[]).expect_err("it keeps nothing").to_string();
+    says(&ephemeral, &["`keystores`", "edge.ephemeral"]);
 }
 
 #[test]
@@ -270,7 +320,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {}", "routing: []", "l1: {}"] {
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {a: {openbao: {}}}", "routing: []", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);

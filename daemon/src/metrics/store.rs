@@ -1,6 +1,8 @@
-//! A keystore that counts what it is asked.
+//! A keystore that counts what it is asked, and knows whether it answered last.
 
-use std::sync::Arc;
+use std::error::Error as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keys::id::{OutboxSeq, RowId};
@@ -24,6 +26,31 @@ pub struct StoreCounts {
     pub(super) conflicts: Count,
     /// Calls that failed for any other reason.
     pub(super) failures: Count,
+    is_failing: AtomicBool,
+    /// Why the last call failed, while calls fail.
+    why: Mutex<String>,
+}
+
+impl StoreCounts {
+    /// Why the keystore does not answer, if it did not when it was last asked.
+    #[must_use]
+    pub fn failing(&self) -> Option<String> {
+        self.is_failing.load(Ordering::Acquire).then(|| self.why.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn answered(&self) {
+        if self.is_failing.load(Ordering::Relaxed) && self.is_failing.swap(false, Ordering::AcqRel) {
+            tracing::info!("the keystore answers again");
+        }
+    }
+
+    fn failed(&self, error: &StoreError) {
+        let why = error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why.clone();
+        if !self.is_failing.swap(true, Ordering::AcqRel) {
+            tracing::warn!("{why}");
+        }
+    }
 }
 
 /// Passes every call on and counts it.
@@ -41,9 +68,19 @@ impl Counted {
 
     fn told<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         match &outcome {
-            Ok(_) => {}
-            Err(StoreError::Conflict { .. }) => self.counts.conflicts.add(1),
-            Err(_) => self.counts.failures.add(1),
+            Ok(_) => self.counts.answered(),
+            Err(StoreError::Conflict { .. }) => {
+                self.counts.conflicts.add(1);
+                self.counts.answered();
+            }
+            Err(StoreError::Corrupt { .. }) => {
+                self.counts.failures.add(1);
+                self.counts.answered();
+            }
+            Err(error @ (StoreError::Full { .. } | StoreError::Unavailable { .. } | StoreError::Poisoned)) => {
+                self.counts.failures.add(1);
+                self.counts.failed(error);
+            }
         }
         outcome
     }
