@@ -463,7 +463,7 @@ fn a_template_is_no_key_and_has_no_state() {
         assert_eq!(why(service.call(V1_4, &GetRequest { unique_identifier, ..request }, |_| ())), reason);
     }
     let wraps = GetRequest { unique_identifier: Some(&key), key_wrapping_specification: specification(&id), ..GetRequest::default() };
-    assert_eq!(why(service.call(V1_4, &wraps, |_| ())), R::ItemNotFound, "it has no parameters to wrap by");
+    assert_eq!(why(service.call(V1_4, &wraps, |_| ())), R::IllegalOperation, "it is no key");
     assert_eq!(*world.store.rows(), before);
 }
 
