@@ -1,9 +1,6 @@
 //! The life of a key through Create, Activate, Revoke and Destroy, in every version.
 
-use futures_executor::block_on;
-use keys::Error;
-use keys::policy::verb::RetireKey;
-use keys::policy::{Action, Principal, Role};
+use keys::policy::Action;
 use keys::record::Outcome;
 use kmip::ttlv::{ByteString, DateTime};
 use kmip::*;
@@ -195,16 +192,6 @@ fn a_date_of_activation_in_the_past_makes_a_key_active_at_once() {
     encrypts(&mut world.service(), &id).expect("it is Active");
 }
 
-/// Stages and commits that a version is archived, as the admin interface does.
-async fn retire(world: &World, id: &str) -> Result<(), keys::retire::RetireError> {
-    let principal = Principal { role: Role::TenantAdmin, tenant: "acme".parse().ok(), service: None, certificate: [0; 32] };
-    let grants = world.vault.grants(&principal).await?;
-    let mut unit = world.vault.begin(keys::id::SessionId(1));
-    let header = world.vault.header(&unit, &grants, row_id(id)).await?;
-    world.vault.retire_key(&mut unit, grants.check::<RetireKey>(&header).map_err(Error::from)?).await?;
-    unit.commit().await.map(drop).map_err(|error| Error::from(error).into())
-}
-
 /// A Retired version was found in the archive, and did not say since when it is there.
 #[test]
 fn a_retired_version_is_deactivated_with_an_archive_date() {
@@ -214,7 +201,7 @@ fn a_retired_version_is_deactivated_with_an_archive_date() {
     admin.revoke(&id, RevocationReasonCode::Superseded).expect("it is Active");
     assert!(admin.instances(&id, "Archive Date").is_empty());
     world.wait(5);
-    block_on(retire(&world, &id)).expect("no edge has anything under it");
+    world.retire(&id);
     let at = world.now();
     world.wait(7);
     assert_eq!(admin.state(&id), State::Deactivated);

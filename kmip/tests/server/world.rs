@@ -11,6 +11,7 @@ use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
 use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
 use keys::lease::Leases;
+use keys::policy::verb::RetireKey;
 use keys::policy::{Action, Principal, Role};
 use keys::port::{AuditSink, Clock, Entropy, Keystore, Pace, PairMaker, Upstream};
 use keys::record::{Outcome, Record};
@@ -103,6 +104,19 @@ impl World {
             let service = self.vault.service_by_name(tenant.id, &scope("billing")).await.expect("the store is well");
             service.expect("it was made").default_key.to_string()
         })
+    }
+
+    /// Archives a Deactivated key of acme's, as its tenant-admin does by the admin interface.
+    pub(crate) fn retire(&self, id: &str) {
+        let principal = Principal { role: Role::TenantAdmin, tenant: Some(scope("acme")), service: None, certificate: [0; 32] };
+        block_on(async {
+            let grants = self.vault.grants(&principal).await.expect("the store is well");
+            let mut unit = self.vault.begin(SYSTEM);
+            let header = self.vault.header(&unit, &grants, row_id(id)).await.expect("it is acme's");
+            let authorized = grants.check::<RetireKey>(&header).expect("it is the admin's");
+            self.vault.retire_key(&mut unit, authorized).await.expect("no edge has anything under it");
+            commit(unit).await;
+        });
     }
 
     pub(crate) fn wait(&self, seconds: i64) {

@@ -323,6 +323,13 @@ fn told_by_itself(node: &mut Node<'_>) -> Vec<String> {
     node.owner.revoke(&destroyed, RevocationReasonCode::Superseded).expect("it is Active");
     node.owner.destroy(&destroyed).expect("it is Deactivated");
     ids.push(destroyed);
+    // An edge retires nothing, and of what it archives it tells nothing.
+    let retired = node.key(DATA, &[]);
+    if retired.starts_with("L3-") {
+        node.owner.revoke(&retired, RevocationReasonCode::Superseded).expect("it is Active");
+        node.owner.world.retire(&retired);
+    }
+    ids.push(retired);
     if let Ok(certificate) = node.register(x509(&pairs::certificate())) {
         ids.push(certificate);
     }
