@@ -22,6 +22,8 @@ const ATTRIBUTES_FORMAT: u8 = 3;
 const MASK_DATA: u32 = 0x04 | 0x08;
 /// The bits for other keys: Wrap Key and Unwrap Key.
 pub const MASK_KEYS: u32 = 0x10 | 0x20;
+/// The bit by which a key may leave: nothing is done with its bytes.
+const MASK_EXPORT: u32 = 0x40;
 /// Most bytes that the attributes of one object may take.
 pub const ATTRIBUTES_BYTES_MAX: usize = 64 * 1024;
 /// Most names that one object may have.
@@ -281,6 +283,12 @@ impl Attributes {
     /// Marks a change at `now`.
     pub(crate) fn touch(&mut self, now: Time) {
         self.dates.last_change = now;
+    }
+
+    /// Is the object for wrapping and unwrapping keys, and for nothing else that is done with its bytes? Who could have it decrypt as well would read what it
+    /// wraps.
+    pub(crate) fn is_for_keys_alone(&self) -> bool {
+        self.usage_mask & !(MASK_KEYS | MASK_EXPORT) == 0
     }
 
     /// What no path may seal into a key of a core: Usage Limits, which it does not count, or a mask for data and for keys at once. Who may unwrap with

@@ -80,6 +80,12 @@ pub enum Error {
     /// A wrapped object key was not made for the place that is named.
     #[error("the object key does not open: it was wrapped under another key, or for another place")]
     Forged,
+    /// What came wrapped does not open.
+    #[error("the key does not unwrap: it was wrapped by another key or in another way, or was changed since")]
+    NotUnwrapped,
+    /// An object of the service has the identifier already.
+    #[error("the service has an object with this Unique Identifier: import with Replace Existing, or under another one")]
+    Exists,
     /// A key pair was not made.
     #[error(transparent)]
     NotMade(cipher::Error),
@@ -136,10 +142,10 @@ impl Error {
             | Self::UsageExhausted { .. }
             | Self::Unlimited
             | Self::Replaced { .. } => Outcome::WrongState,
-            Self::Invalid { .. } | Self::NameTaken { .. } => Outcome::Invalid,
+            Self::Invalid { .. } | Self::NameTaken { .. } | Self::Exists => Outcome::Invalid,
             Self::Raced | Self::Unavailable { .. } | Self::NoLease { .. } | Self::NotMade(_) => Outcome::Unavailable,
             Self::Corrupt { .. } => Outcome::Corrupt,
-            Self::Forged => Outcome::Refused,
+            Self::Forged | Self::NotUnwrapped => Outcome::Refused,
         }
     }
 }

@@ -3,6 +3,8 @@
 //! What leaves wrapped is seen by no closure of a caller: what stands before and after it in the wrapped text is the caller's, and the verb puts
 //! the three together in locked memory. An L4 belongs to its service, which may have it in the clear unless it is Sensitive. Source: KMIP 1.4 §4.11, §4.40, §2.1.6; docs/SECURITY.md, "Keys that leave".
 
+use std::sync::Arc;
+
 use cipher::keywrap::{KEY_WRAP_OVERHEAD_BYTES, KeyWrap};
 use secret::Bytes;
 
@@ -52,22 +54,69 @@ impl Vault {
         how: KeyWrap,
         frame: impl FnOnce(&View) -> Result<Frame, E>,
     ) -> Result<Exported, E> {
-        let entry = self.entry(unit, &object, Want::Material).await?;
+        let (entry, wrapper, view) = self.leaving(unit, &object, &with).await?;
+        let frame = frame(&view)?;
+        let (plain, bytes) = self.framed(&entry, &frame)?;
+        Ok(self.wrap_up(unit, object, view, (&wrapper, how), (&plain, bytes)).await?)
+    }
+
+    /// As [`Vault::export`], of an L4 in the form that `shape` gives it: what its service may have in the clear it may have in any form.
+    ///
+    /// - `shape` gets the material, and returns what is to be wrapped.
+    ///
+    /// # Errors
+    /// As [`Vault::export`]; [`Error::Denied`] for keys of a core; what `shape` returns.
+    pub async fn export_shaped<V: Exports, E: From<Error>>(
+        &self,
+        unit: &mut Unit,
+        object: Authorized<V>,
+        with: Authorized<WrapWith>,
+        how: KeyWrap,
+        shape: impl FnOnce(&[u8], &View) -> Result<Bytes, E>,
+    ) -> Result<Exported, E> {
+        let (entry, wrapper, view) = self.leaving(unit, &object, &with).await?;
+        if view.header.id.layer != Layer::L4 {
+            return Err(Error::Denied { why: "the keys of a core leave as they are stored" }.into());
+        }
+        let material = self.revealed(&entry)?;
+        let plain = material.expose(|bytes| shape(bytes, &view))?;
+        Ok(self.wrap_up(unit, object, view, (&wrapper, how), (&plain, material.len())).await?)
+    }
+
+    /// The object and the key that it is to leave under, if both may.
+    async fn leaving<V: Exports>(
+        &self,
+        unit: &Unit,
+        object: &Authorized<V>,
+        with: &Authorized<WrapWith>,
+    ) -> Result<(Arc<Entry>, Arc<Entry>, View), Error> {
+        let entry = self.entry(unit, object, Want::Material).await?;
         let view = self.view(&entry);
         may_leave(&view)?;
-        let wrapper = self.entry(unit, &with, Want::Material).await?;
+        let wrapper = self.entry(unit, with, Want::Material).await?;
         self.may_wrap(&self.view(&wrapper), &view)?;
-        let frame = frame(&view)?;
+        Ok((entry, wrapper, view))
+    }
+
+    /// Wraps what `material_bytes` of the object became.
+    async fn wrap_up<V: Exports>(
+        &self,
+        unit: &mut Unit,
+        object: Authorized<V>,
+        view: View,
+        (wrapper, how): (&Entry, KeyWrap),
+        (plain, material_bytes): (&Bytes, usize),
+    ) -> Result<Exported, Error> {
+        let bytes = how.wrapped_bytes(plain.len()).map_err(|error| Error::invalid("Key Value", error.to_string()))?;
         if let Some(limits) = &wrapper.attributes.usage_limits {
-            let bytes = usize::try_from(view.header.bits / 8).unwrap_or(usize::MAX);
-            self.spend(&wrapper.header, limits, Protected::object(bytes)).await?;
+            self.spend(&wrapper.header, limits, Protected::object(material_bytes)).await?;
         }
-        let wrapped = self.wrapped(&entry, &wrapper, how, &frame)?;
+        let wrapped = wrap(&self.revealed(wrapper)?, plain, bytes, how, wrapper.header.id)?;
         let view = if view.attributes.served { view } else { self.stage_served(unit, &object).await? };
         Ok(Exported { wrapped, view })
     }
 
-    /// Lends an L4's material to `use_it`, which hands it to its owner, and stages that it is not Fresh any more.
+    /// Lends an L4's material to `use_it`, which hands it to its owner, with the object as it will be: not Fresh any more.
     ///
     /// # Errors
     /// [`Error::NotExtractable`], [`Error::Sensitive`]; [`Error::WrongState`] of a destroyed or archived object; [`Error::Denied`] for keys of a core;
@@ -87,8 +136,8 @@ impl Vault {
         if view.attributes.sensitive {
             return Err(Error::Sensitive);
         }
-        let revealed = self.revealed(&entry)?.expose(|bytes| use_it(bytes, &view));
         let view = if view.attributes.served { view } else { self.stage_served(unit, &object).await? };
+        let revealed = self.revealed(&entry)?.expose(|bytes| use_it(bytes, &view));
         Ok((revealed, view))
     }
 
@@ -102,6 +151,7 @@ impl Vault {
             return Err(Error::Denied { why: "the wrapping key must be an AES key" });
         }
         if wrapper.header.id.layer == Layer::L4 {
+            must_be_for_keys_alone(wrapper)?;
             return self.must_allow::<WrapWith>(wrapper);
         }
         if wrapper.attributes.usage_mask != MASK_KEYS {
@@ -113,10 +163,9 @@ impl Vault {
         self.must_allow::<WrapWith>(wrapper)
     }
 
-    fn wrapped(&self, entry: &Entry, wrapper: &Entry, how: KeyWrap, frame: &Frame) -> Result<Vec<u8>, Error> {
-        let Frame { before, after } = frame;
+    /// The material in its frame, and how long it is itself.
+    fn framed(&self, entry: &Entry, Frame { before, after }: &Frame) -> Result<(Bytes, usize), Error> {
         let material = self.revealed(entry)?;
-        let key = self.revealed(wrapper)?;
         let plain = material.expose(|material| {
             Bytes::init_with(before.len() + material.len() + after.len(), |plain| {
                 let (head, rest) = plain.split_at_mut(before.len());
@@ -126,10 +175,10 @@ impl Vault {
                 tail.copy_from_slice(after);
             })
         })?;
-        wrap(&key, &plain, how, wrapper.header.id)
+        Ok((plain, material.len()))
     }
 
-    fn revealed(&self, entry: &Entry) -> Result<Bytes, Error> {
+    pub(crate) fn revealed(&self, entry: &Entry) -> Result<Bytes, Error> {
         self.cache.reveal(entry)?.ok_or_else(|| Error::corrupt("it has no material", entry.header.id))
     }
 
@@ -140,6 +189,19 @@ impl Vault {
         attributes.touch(self.now());
         self.stage_change(unit, row, view.state, attributes).await
     }
+}
+
+/// An L4 wraps and unwraps only if it does nothing else.
+///
+/// # Errors
+/// [`Error::Denied`].
+pub(crate) fn must_be_for_keys_alone(wrapper: &View) -> Result<(), Error> {
+    if wrapper.attributes.is_for_keys_alone() {
+        return Ok(());
+    }
+    Err(Error::Denied {
+        why: "the Cryptographic Usage Mask of a wrapping key has nothing but Wrap Key, Unwrap Key and Export: use a key for that alone",
+    })
 }
 
 /// A Compromised key of a core is for re-encryption alone, and a Retired one only to be looked at; a Pre-Active one is of no cryptographic use here, and
@@ -158,8 +220,7 @@ fn may_leave(view: &View) -> Result<(), Error> {
 }
 
 /// Wraps, and opens once more before anybody relies on it (C18).
-fn wrap(key: &Bytes, plain: &Bytes, how: KeyWrap, wrapper: RowId) -> Result<Vec<u8>, Error> {
-    let bytes = how.wrapped_bytes(plain.len()).map_err(|error| Error::invalid("Key Value", error.to_string()))?;
+fn wrap(key: &Bytes, plain: &Bytes, bytes: usize, how: KeyWrap, wrapper: RowId) -> Result<Vec<u8>, Error> {
     let unfit = |error: cipher::Error| Error::corrupt(&error.to_string(), wrapper);
     let wrapped = Bytes::try_init_with(bytes, |out| key.expose(|key| plain.expose(|plain| how.wrap(key, plain, out))).map_err(unfit))?;
     let again = Bytes::try_init_with(bytes - KEY_WRAP_OVERHEAD_BYTES, |out| {

@@ -132,6 +132,8 @@ pub enum Action {
     RngSeed = 38,
     /// KMIP Hash.
     Hash = 39,
+    /// KMIP Import.
+    Import = 42,
     /// KMIP Export.
     Export = 43,
     /// A KMIP operation that this node does not offer.
@@ -248,7 +250,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 88] = [
+    pub const ALL: [Self; 89] = [
         Self::Create,
         Self::CreateKeyPair,
         Self::Register,
@@ -281,6 +283,7 @@ impl Action {
         Self::RngRetrieve,
         Self::RngSeed,
         Self::Hash,
+        Self::Import,
         Self::Export,
         Self::Unsupported,
         Self::Init,
@@ -413,6 +416,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         }
         (NodeRole::Edge, A::Create | A::Register | A::ReKey | A::Encrypt | A::Decrypt | A::Get, Some(Layer::L4)) => role == Role::Service,
         (NodeRole::Edge, A::CreateKeyPair | A::ReKeyKeyPair | A::Sign | A::SignatureVerify, Some(Layer::L4)) => role == Role::Service,
+        (NodeRole::Edge, A::Import | A::Export, Some(Layer::L4)) => role == Role::Service,
         (NodeRole::Edge, A::DeriveKey | A::Mac | A::MacVerify | A::ObtainLease | A::GetUsageAllocation, Some(Layer::L4)) => {
             role == Role::Service
         }
@@ -690,6 +694,9 @@ pub mod verb {
     /// To wrap what Get or Export hands out. Who may do the one may do the other, so it is no row of the table of its own.
     #[derive(Debug)]
     pub struct WrapWith;
+    /// To open what comes wrapped. Who may bring an object may bring it so, so that this is no row of the table of its own either.
+    #[derive(Debug)]
+    pub struct UnwrapWith;
 
     impl Verb for Encrypt {
         const ACTION: Action = Action::Encrypt;
@@ -778,6 +785,9 @@ pub mod verb {
     impl Verb for WrapWith {
         const ACTION: Action = Action::Get;
     }
+    impl Verb for UnwrapWith {
+        const ACTION: Action = Action::Register;
+    }
     impl UsesMaterial for Encrypt {
         const PURPOSE: Purpose = Purpose::Protect;
         const MASK: u32 = 0x04;
@@ -818,6 +828,10 @@ pub mod verb {
     impl UsesMaterial for WrapWith {
         const PURPOSE: Purpose = Purpose::Protect;
         const MASK: u32 = 0x10;
+    }
+    impl UsesMaterial for UnwrapWith {
+        const PURPOSE: Purpose = Purpose::Process;
+        const MASK: u32 = 0x20;
     }
     impl Changes for Activate {}
     impl Changes for Revoke {}

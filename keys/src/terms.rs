@@ -86,6 +86,12 @@ impl TermMaker {
         claim
     }
 
+    /// 16 bytes that stand for what a service has imported under an identifier of another server: no two services have the same, whatever they name.
+    #[must_use]
+    pub fn imported(&self, tenant: TenantId, service: ServiceId, id: &str) -> [u8; 16] {
+        self.term(tenant, "import", &[service.as_bytes(), id.as_bytes()]).0
+    }
+
     /// All terms of an object's row, each once.
     ///
     /// Only what wraps other rows is looked for by its version: a term that one row alone has costs a store a page of its index per commit.

@@ -189,6 +189,16 @@ impl Vault {
         Ok((limits.total.saturating_sub(given) + self.shares.left(key)).min(limits.total))
     }
 
+    /// Stages that so much of a new key's limit was used before it came here.
+    ///
+    /// # Errors
+    /// The parent's.
+    pub(crate) async fn stage_used(&self, unit: &mut Unit, key: &Header, units: u64) -> Result<(), Error> {
+        let place = RowHeader { id: given_row(key.id), owner: key.owner.tenant, expected: None };
+        unit.stage(Change::Insert(self.record_row(place, &Given { units }, Vec::new()).await?));
+        Ok(())
+    }
+
     /// Has anything of a key's limit been given away? From then on the limit stays what it is.
     ///
     /// # Errors

@@ -645,7 +645,7 @@ impl Vault {
         View { header: entry.header.clone(), state, attributes: Arc::clone(&entry.attributes) }
     }
 
-    fn seen_as(&self, header: Header, attributes: Attributes) -> View {
+    pub(crate) fn seen_as(&self, header: Header, attributes: Attributes) -> View {
         let state = attributes.dates.state_at(header.state, self.now());
         View { header, state, attributes: Arc::new(attributes) }
     }
@@ -882,7 +882,7 @@ fn encode_attributes(header: &Header, attributes: &Attributes) -> Result<Bytes, 
 }
 
 /// The header of the next generation, with a new place for the attributes in the AAD.
-fn next_header(header: &Header) -> Header {
+pub(crate) fn next_header(header: &Header) -> Header {
     Header { generation: header.generation.next(), attributes_seq: header.attributes_seq + 1, ..header.clone() }
 }
 

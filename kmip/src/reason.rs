@@ -43,7 +43,8 @@ pub(crate) fn domain_reason(error: &keys::Error) -> ResultReason {
         | keys::Error::Withdrawn { .. } => ResultReason::PermissionDenied,
         keys::Error::NotExtractable => ResultReason::NotExtractable,
         keys::Error::Sensitive => ResultReason::Sensitive,
-        keys::Error::Forged | keys::Error::NotMade(_) => ResultReason::CryptographicFailure,
+        keys::Error::Forged | keys::Error::NotUnwrapped | keys::Error::NotMade(_) => ResultReason::CryptographicFailure,
+        keys::Error::Exists => ResultReason::ObjectAlreadyExists,
         keys::Error::Invalid { .. } | keys::Error::NameTaken { .. } => ResultReason::InvalidField,
         keys::Error::NoLease { .. } | keys::Error::Raced | keys::Error::Unavailable { .. } | keys::Error::Corrupt { .. } => {
             ResultReason::GeneralFailure

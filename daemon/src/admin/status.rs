@@ -145,12 +145,13 @@ impl From<Error> for Refused {
             Error::WrongState { .. }
             | Error::Archived
             | Error::NameTaken { .. }
+            | Error::Exists
             | Error::Raced
             | Error::IvsExhausted { .. }
             | Error::UsageExhausted { .. }
             | Error::Unlimited
             | Error::Replaced { .. } => StatusCode::CONFLICT,
-            Error::Invalid { .. } | Error::Forged => StatusCode::BAD_REQUEST,
+            Error::Invalid { .. } | Error::Forged | Error::NotUnwrapped => StatusCode::BAD_REQUEST,
             Error::Unavailable { .. } | Error::NoLease { .. } | Error::NotMade(_) => StatusCode::SERVICE_UNAVAILABLE,
             Error::Corrupt { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         };

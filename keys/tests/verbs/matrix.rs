@@ -80,6 +80,8 @@ const EDGE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::CreateKeyPair, &[Some(Layer::L4)], "s"),
     (Action::ReKeyKeyPair, &[Some(Layer::L4)], "s"),
     (Action::Register, &[Some(Layer::L4)], "s"),
+    (Action::Import, &[Some(Layer::L4)], "s"),
+    (Action::Export, &[Some(Layer::L4)], "s"),
     (Action::ReKey, &[Some(Layer::L4)], "s"),
     (Action::Get, &[Some(Layer::L4)], "s"),
     (Action::Encrypt, &[Some(Layer::L4)], "s"),
@@ -195,7 +197,7 @@ fn another_owners_key_does_not_exist_for_any_verb() {
         rows! {
             Encrypt: services, Decrypt: services, GetAttributes: [Ok(()), Ok(())], GetAttributeList: [Ok(()), Ok(())], Check: [Ok(()), Ok(())],
             Activate: admins, Revoke: admins, Destroy: admins, ReKey: admins, AddAttribute: admins, ModifyAttribute: admins, DeleteAttribute: admins,
-            Get: admins, Export: admins, WrapWith: admins,
+            Get: admins, Export: admins, WrapWith: admins, UnwrapWith: [Err(Refusal::Denied), Err(Refusal::Denied)],
         }
         report("verb, owner or stranger", cells);
     });

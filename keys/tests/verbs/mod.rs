@@ -11,6 +11,7 @@ mod edge_walk;
 mod edit;
 mod export;
 mod faults;
+mod import;
 mod list;
 mod master;
 mod matrix;
