@@ -215,7 +215,7 @@ fn exceptions(proofs: &Proofs<'_>) -> String {
 ## Exceptions
 
 - A request with Asynchronous Indicator is answered at once; attestation is neither asked for nor judged.
-- Templates are not kept: a request that names one is told that there is none. Attributes stand in the request itself.
+- Templates are an edge's: a core keeps none, and tells a request that names one that there is no such Template.
 - The reason in an answer is one that its version has: what 1.4 calls Sensitive or Not Extractable is Permission Denied before.
 - Which identifiers others have is told to nobody: an unknown, a malformed and another client's are all Item Not Found.
 - Undo takes back what the node itself did. A batch that would have an edge undo what a core has done is refused before it begins.

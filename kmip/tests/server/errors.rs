@@ -217,7 +217,7 @@ fn absent(node: &Node<'_>) -> &'static str {
 }
 
 const STILL_TOLD: &str = "what its tenant-admin has archived at a core still tells its attributes, and is revoked and destroyed";
-const NO_TEMPLATES: &str = "no Template is kept, so none is archived";
+const NO_TEMPLATES: &str = "a core keeps no Templates";
 const HAS_VALUE: &str = "every object has its Key Value: Register wants it, and Destroy ends all use";
 const GENERATOR: &str = "keys are made by the system's generator; without it the node answers General Failure";
 
@@ -265,6 +265,13 @@ fn archived(node: &mut Node<'_>) -> String {
 
 fn archive(node: &mut Node<'_>, id: &str) {
     node.owner.call(V1_4, &ArchiveRequest { unique_identifier: Some(id) }, |_| ()).expect("it is at hand");
+}
+
+/// The Name of a Template that is archived.
+fn archived_template(node: &mut Node<'_>) -> String {
+    let (id, name) = node.template(&[A::CryptographicLength(256)]).expect("it is kept");
+    archive(node, &id);
+    name
 }
 
 /// A key that has a Name, which is told: nobody else's.

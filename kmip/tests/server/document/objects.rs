@@ -61,7 +61,11 @@ fn ways(edge: &mut Node<'_>, kind: ObjectType) -> Vec<&'static str> {
         ObjectType::OpaqueObject => Some(opaque()),
         _ => None,
     };
-    if object.is_some_and(|object| edge.register(object).is_ok()) {
+    let is_registered = match object {
+        Some(object) => edge.register(object).is_ok(),
+        None => kind == ObjectType::Template && edge.template(&[A::CryptographicLength(256)]).is_ok(),
+    };
+    if is_registered {
         ways.push("Register");
     }
     let base = edge.key(0x200, &[]);

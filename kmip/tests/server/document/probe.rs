@@ -93,6 +93,15 @@ impl Node<'_> {
         self.owner.call(V1_4, &request, |answer| answer.unique_identifier.to_owned())
     }
 
+    /// A Template of these attributes, and the Name that it goes by: nobody else's.
+    pub(crate) fn template(&mut self, holds: &[A<'_>]) -> Result<(String, String), Failed> {
+        let name = format!("template of {}", self.key(DATA, &[]));
+        let object = ManagedObject::Template(Template { attributes: holds.iter().cloned().map(bare).collect() });
+        let request = RegisterRequest { object_type: ObjectType::Template, template_attribute: template([named(&name)]), object };
+        let id = self.owner.call(V1_4, &request, |answer| answer.unique_identifier.to_owned())?;
+        Ok((id, name))
+    }
+
     /// A pair for every use, its private half first.
     pub(crate) fn pair(&mut self, common: &[A<'_>]) -> Result<[String; 2], Failed> {
         let request = CreateKeyPairRequest {

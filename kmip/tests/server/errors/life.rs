@@ -13,6 +13,11 @@ fn compromised(node: &mut Node<'_>) -> String {
     id
 }
 
+fn a_template(node: &mut Node<'_>) -> String {
+    let (id, _) = node.template(&[A::CryptographicLength(256)]).expect("it is kept");
+    id
+}
+
 fn limited(node: &mut Node<'_>) -> String {
     node.key(DATA, &[A::UsageLimits(UsageLimits { total: Some(9), count: None, unit: Some(UsageLimitsUnit::Object) })])
 }
@@ -45,12 +50,17 @@ fn get_usage_allocation() -> Table {
     Table { operation: O::GetUsageAllocation, number: 345, rows }
 }
 
-const HAS_STATE: &str = "no Template is kept, and every other object has a state";
+const HAS_STATE: &str = "a core keeps no Templates, and all its keys have a state";
 
 fn activate() -> Table {
     let rows = vec![
         of_unknown!(Activate),
-        never("Unique Identifier specifies a template or other object that is not able to be activated", R::IllegalOperation, HAS_STATE),
+        at_edge(
+            "Unique Identifier specifies a template or other object that is not able to be activated",
+            R::IllegalOperation,
+            |node| naming(O::Activate, &a_template(node)),
+            HAS_STATE,
+        ),
         arises("Object is not in Pre-Active state", R::PermissionDenied, |node| naming(O::Activate, &node.key(DATA, &[]))),
         of_archived!(Activate),
     ];
@@ -63,7 +73,12 @@ fn revoke() -> Table {
         arises("Revocation Reason is not recognized", R::InvalidField, |node| {
             of(&revoke_request(&node.key(DATA, &[]), RevocationReasonCode::Extension(0x8000_0001)))
         }),
-        never("Unique Identifier specifies a template or other object that is not able to be revoked", R::IllegalOperation, HAS_STATE),
+        at_edge(
+            "Unique Identifier specifies a template or other object that is not able to be revoked",
+            R::IllegalOperation,
+            |node| naming(O::Revoke, &a_template(node)),
+            HAS_STATE,
+        ),
         of_archived!(Revoke at an edge),
     ];
     Table { operation: O::Revoke, number: 347, rows }

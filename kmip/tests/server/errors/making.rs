@@ -20,7 +20,11 @@ pub(super) fn tables() -> Vec<Table> {
 
 /// A template that names another, which there is not.
 fn naming_template<'a>(values: &[A<'a>]) -> TemplateAttribute<'a> {
-    let name = Name { value: Some("gold"), name_type: Some(NameType::UninterpretedTextString) };
+    naming_template_of("gold", values)
+}
+
+fn naming_template_of<'a>(name: &'a str, values: &[A<'a>]) -> TemplateAttribute<'a> {
+    let name = Name { value: Some(name), name_type: Some(NameType::UninterpretedTextString) };
     TemplateAttribute { names: vec![name], ..template(values.iter().cloned()) }
 }
 
@@ -55,7 +59,16 @@ fn create() -> Table {
         }),
         arises(NAMES, R::InvalidField, |node| a_key(&[named(&with_name(node).1)])),
         arises(NAMESPACE, R::ApplicationNamespaceNotSupported, |_| a_key(&[no_application_data()])),
-        never(ARCHIVED_TEMPLATE, R::ObjectArchived, NO_TEMPLATES),
+        at_edge(
+            ARCHIVED_TEMPLATE,
+            R::ObjectArchived,
+            |node| {
+                let name = archived_template(node);
+                let template_attribute = naming_template_of(&name, &wish("billing", &[]));
+                of(&CreateRequest { object_type: ObjectType::SymmetricKey, template_attribute })
+            },
+            NO_TEMPLATES,
+        ),
     ];
     Table { operation: O::Create, number: 328, rows }
 }
@@ -103,7 +116,10 @@ fn create_key_pair() -> Table {
             of(&CreateKeyPairRequest { common_template_attribute, ..CreateKeyPairRequest::default() })
         }),
         arises(NAMESPACE, R::ApplicationNamespaceNotSupported, |_| pair(template(curve(&[no_application_data()])))),
-        never(ARCHIVED_TEMPLATE, R::ObjectArchived, NO_TEMPLATES),
+        arises(ARCHIVED_TEMPLATE, R::ObjectArchived, |node| {
+            let name = archived_template(node);
+            pair(naming_template_of(&name, &curve(&[])))
+        }),
     ];
     Table { operation: O::CreateKeyPair, number: 329, rows }
 }
@@ -126,11 +142,10 @@ fn register() -> Table {
         }),
         arises(TEMPLATES, R::ItemNotFound, |_| brought(ObjectType::SymmetricKey, naming_template(&[all_uses()]))),
         arises(VALUES, R::InvalidField, |_| brought(ObjectType::SymmetricKey, template([all_uses(), A::CryptographicLength(128)]))),
-        never(
-            "Trying to register a new Template object containing a Name attribute with the Template structure",
-            R::InvalidField,
-            NO_TEMPLATES,
-        ),
+        arises("Trying to register a new Template object containing a Name attribute with the Template structure", R::InvalidField, |_| {
+            let object = ManagedObject::Template(Template { attributes: vec![bare(named("inside"))] });
+            of(&RegisterRequest { object_type: ObjectType::Template, template_attribute: template([named("outside")]), object })
+        }),
         arises(NAMES, R::InvalidField, |node| {
             let (_, name) = with_name(node);
             brought(ObjectType::SymmetricKey, template([all_uses(), named(&name)]))
@@ -142,7 +157,10 @@ fn register() -> Table {
         arises(NAMESPACE, R::ApplicationNamespaceNotSupported, |_| {
             brought(ObjectType::SymmetricKey, template([all_uses(), no_application_data()]))
         }),
-        never(ARCHIVED_TEMPLATE, R::ObjectArchived, NO_TEMPLATES),
+        arises(ARCHIVED_TEMPLATE, R::ObjectArchived, |node| {
+            let name = archived_template(node);
+            brought(ObjectType::SymmetricKey, naming_template_of(&name, &[all_uses()]))
+        }),
         never(
             "Encoding Option not permitted when Key Wrapping Specification contains attribute names",
             R::EncodingOptionError,
