@@ -132,9 +132,6 @@ pub(crate) fn put(attributes: &mut Attributes, index: u32, value: &AttributeValu
             return Err(Failure::field("Link: only Re-key links a key to its replacement"));
         }
         value if is_supported(value) => keep(&mut attributes.others, index, value)?,
-        AttributeValue::RandomNumberGenerator(_) => {
-            return Err(Failure::field("Random Number Generator: keys are made by the system's, which is Unspecified; leave it out"));
-        }
         other => return Err(Failure::field(format!("{}: {NOT_GIVEN}", other.name()))),
     }
     Ok(())

@@ -296,8 +296,6 @@ impl Draft {
             AttributeValue::CryptographicUsageMask(mask) => self.mask = Some(*mask),
             AttributeValue::CryptographicDomainParameters(domain) => self.domain = Some(*domain),
             AttributeValue::Fresh(true) | AttributeValue::StorageStatusMask(_) => {}
-            // The server's to note; who names the one that there is gets it.
-            AttributeValue::RandomNumberGenerator(asked) if *asked == GENERATOR => {}
             AttributeValue::Fresh(false) => return Err(Failure::field("Fresh: a new key has not been served to anybody")),
             other => {
                 let index = if is_single(other) { 0 } else { instance::next_index(&self.attributes, other.name()) };

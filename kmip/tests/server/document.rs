@@ -216,6 +216,7 @@ fn exceptions(proofs: &Proofs<'_>) -> String {
 
 - A request with Asynchronous Indicator is answered at once; attestation is neither asked for nor judged.
 - Templates are an edge's: a core keeps none, and tells a request that names one that there is no such Template.
+- Object Group Member in Locate: fresh is what no Get has returned yet. The default is at a core each service's default key, at an edge the newest Active object asked for.
 - The reason in an answer is one that its version has: what 1.4 calls Sensitive or Not Extractable is Permission Denied before.
 - Which identifiers others have is told to nobody: an unknown, a malformed and another client's are all Item Not Found.
 - Undo takes back what the node itself did. A batch that would have an edge undo what a core has done is refused before it begins.

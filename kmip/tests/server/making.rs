@@ -136,6 +136,9 @@ fn what_is_brought_to_an_edge_has_what_its_client_says_and_once() {
     let mut expected = vec![plain.clone(), said];
     expected.sort_unstable();
     assert_eq!(found, expected);
+    let same = register(&mut service, &[made_at(-7), generator(RngAlgorithm::Unspecified)]).expect("it is kept");
+    assert_eq!(told(&mut service, V1_4, &same), both(-7));
+    service.destroy(&same).expect("it is Pre-Active");
     // What the edge makes of it was made by the edge.
     service.activate(&plain).expect("it is new");
     world.wait(20);
