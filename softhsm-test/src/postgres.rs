@@ -165,6 +165,30 @@ impl PostgresServer {
         self.end(Signal::SIGQUIT);
     }
 
+    /// Stops all its processes where they stand: it takes connections, as the system does for it, and answers nothing.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn freeze(&self) {
+        self.signal_all(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If it is not running.
+    pub fn thaw(&self) {
+        self.signal_all(Signal::SIGCONT);
+    }
+
+    fn signal_all(&self, with: Signal) {
+        let first = self.process.as_ref().expect("it is running").id();
+        let children = fs::read_to_string(format!("/proc/{first}/task/{first}/children")).expect("Linux tells them");
+        // The one that makes others comes first.
+        signal(first, with);
+        children.split_whitespace().for_each(|child| signal(child.parse().expect("a process id"), with));
+    }
+
     /// Starts it again on the same data and port.
     ///
     /// # Panics
@@ -191,6 +215,8 @@ impl PostgresServer {
     fn end(&mut self, by: Signal) {
         if let Some(mut process) = self.process.take() {
             signal(process.id(), by);
+            // One that a test has left frozen hears nothing before.
+            signal(process.id(), Signal::SIGCONT);
             let _status = process.wait();
         }
     }

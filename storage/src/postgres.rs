@@ -19,12 +19,12 @@ mod tables;
 mod tls;
 mod url;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use keys::id::{OutboxSeq, RowId};
 use keys::port::{Batch, Keystore, OutboxEntry, Query, StoreError};
 use keys::row::Row;
@@ -51,6 +51,8 @@ const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(500);
 /// Rows that are asked for at a time, so that a page of large ones does not fill the memory.
 const PAGE_ROWS_MAX: usize = 512;
+/// So long nobody waits for a server that has just let somebody wait in vain.
+const REST: Duration = Duration::from_millis(500);
 /// A connection on which nothing comes for so long is asked whether it still stands.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
@@ -74,7 +76,7 @@ pub struct Settings {
 ///
 /// - A commit that returns `Ok` is on the server's disk. After [`StoreError::Conflict`] and [`StoreError::Full`] nothing of it is. After
 ///   [`StoreError::Unavailable`] it is there as a whole or not at all, and which of the two is settled before any later call is answered.
-/// - When the server goes away calls fail within the timeout, and succeed again when it is back.
+/// - When the server goes away calls fail within the timeout, those to come for a moment at once, and succeed again when it is back.
 pub struct Postgres {
     pool: Pool,
     url: Url,
@@ -83,6 +85,8 @@ pub struct Postgres {
     commits: Mutex<Commits>,
     /// As [`Commits::doubt`], to be looked at without waiting for a commit.
     is_doubtful: AtomicBool,
+    /// Until then the server is taken for one that does not answer.
+    rests_until: std::sync::Mutex<Option<Instant>>,
 }
 
 /// What is known of this node's commits.
@@ -137,7 +141,8 @@ impl Postgres {
         if let Some(password) = password {
             password.expose(|password| config.password(password));
         }
-        let millis = timeout.as_millis();
+        // The server is the first to give up a statement, and says so; if it does not, it has stopped.
+        let millis = timeout.as_millis() * 4 / 5;
         config
             .application_name("strongroom")
             .connect_timeout(timeout)
@@ -152,11 +157,12 @@ impl Postgres {
         let pool = Pool::builder(manager)
             .max_size(connections)
             .runtime(Runtime::Tokio1)
-            .timeouts(deadpool_postgres::Timeouts { wait: Some(timeout), create: Some(timeout), recycle: Some(timeout) })
+            .timeouts(Timeouts { wait: Some(timeout), create: Some(timeout), recycle: Some(timeout) })
             .build()
             .expect("a runtime is given, which is all that can be missing");
         let commits = Mutex::new(Commits { done: 0, doubt: Doubt::None });
-        let store = Self { pool, url, node, timeout, commits, is_doubtful: AtomicBool::new(false) };
+        let store =
+            Self { pool, url, node, timeout, commits, is_doubtful: AtomicBool::new(false), rests_until: std::sync::Mutex::default() };
         let mut client = store.client(Instant::now() + timeout).await?;
         let done = prepare(&mut client, node).await.map_err(|error| fault::opening(&store.url, error))?;
         store.commits.lock().await.done = done;
@@ -166,11 +172,24 @@ impl Postgres {
 
     /// A connection that stood when it was last used.
     async fn client(&self, deadline: Instant) -> Result<Object, StoreError> {
+        if self.rest().is_some_and(|until| Instant::now() < until) {
+            return Err(fault::late(&self.url));
+        }
         match timeout_at(deadline, self.pool.get()).await {
             Ok(Ok(client)) => Ok(client),
-            Ok(Err(error)) => Err(fault::connecting(&self.url, error)),
-            Err(_) => Err(fault::late(&self.url)),
+            Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(self.late()),
+            Ok(Err(error)) => Err(fault::connecting(&self.url, &error)),
         }
+    }
+
+    /// The time of a call is over. Those that come next do not wait as long for the same server, so that a queue of them does not grow (F7).
+    fn late(&self) -> StoreError {
+        *self.rest() = Some(Instant::now() + REST);
+        fault::late(&self.url)
+    }
+
+    fn rest(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.rests_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Rows for one statement that changes nothing; once more if the connection turns out to have broken, or the server wants it.
@@ -192,7 +211,7 @@ impl Postgres {
                 Err(_) => {
                     // What it still has to say is nobody's answer.
                     drop(Object::take(client));
-                    return Err(fault::late(&self.url));
+                    return Err(self.late());
                 }
             };
             if error.is_closed() || fault::is_fatal(&error) {
@@ -219,7 +238,7 @@ impl Postgres {
             Ok(counted) => counted.map_err(|error| fault::refused(&self.url, error))?,
             Err(_) => {
                 drop(Object::take(client));
-                return Err(fault::late(&self.url));
+                return Err(self.late());
             }
         };
         match counted {
@@ -245,7 +264,7 @@ impl Postgres {
             Ok(done) => done,
             Err(_) => {
                 drop(Object::take(client));
-                Err(Failed::Broken(fault::late(&self.url)))
+                Err(Failed::Broken(self.late()))
             }
         }
     }

@@ -41,6 +41,17 @@ fn why(outcome: Result<Postgres, StoreError>) -> String {
     }
 }
 
+/// What is answered once the store has seen that the server is there again.
+async fn soon<T>(call: impl AsyncFn() -> Result<T, StoreError>) -> T {
+    let began = Instant::now();
+    loop {
+        match call().await {
+            Err(StoreError::Unavailable { .. }) if began.elapsed() < Duration::from_secs(20) => tokio::task::yield_now().await,
+            outcome => return outcome.expect("the server is there"),
+        }
+    }
+}
+
 #[track_caller]
 fn says_corrupt(outcome: Result<Option<Row>, StoreError>, what: &str) {
     match outcome {
@@ -259,6 +270,37 @@ async fn a_statement_that_is_kept_waiting_fails_in_time_and_changes_nothing() {
     connection.await.expect("it does not panic").expect("it ends in good order");
 }
 
+/// F7: a server that takes connections and says nothing costs each caller the timeout at most, and does not hold those back who come then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_is_not_waited_for_by_everybody() {
+    let server = PostgresServer::new();
+    let (database, _) = fresh(&server).await;
+    let short = Settings { timeout: Duration::from_millis(500), ..settings(&server.url(&database), 1) };
+    let store = Arc::new(Postgres::open(short).await.expect("it is ours"));
+    store.commit(batch([Change::Insert(row(1, &[]))])).await.expect("it answers");
+    server.freeze();
+    let began = Instant::now();
+    let changes: Vec<_> = (2..12)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.commit(batch([Change::Insert(row(number, &[]))])).await })
+        })
+        .collect();
+    for outcome in changes {
+        let outcome = outcome.await.expect("it does not panic");
+        assert!(matches!(outcome, Err(StoreError::Unavailable { .. })), "{outcome:?}");
+    }
+    // Ten in a row, each for its time, would be five seconds.
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    server.thaw();
+    assert_eq!(soon(async || store.retrieve(id(1)).await).await, Some(row(1, &[])));
+    for number in 2..12 {
+        let kept = store.retrieve(id(number)).await.expect("it answers");
+        assert_eq!(kept, None, "nobody was told that it is there, and the server was given no COMMIT");
+    }
+    store.commit(batch([Change::Insert(row(2, &[]))])).await.expect("it answers");
+}
+
 /// What the wire between store and server does to a COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -416,11 +458,11 @@ async fn a_commit_of_which_nobody_hears_is_settled_before_anything_else_is_answe
         expected.extend((wire == Wire::DiesAfter).then(|| entry(number)));
         // Whichever call is the first one.
         match number % 3 {
-            0 => assert_eq!(store.retrieve(id(number)).await.expect("the wire is whole").is_some(), wire == Wire::DiesAfter),
-            1 => store.commit(batch([Change::Insert(row(100 + number, &[]))])).await.expect("the wire is whole"),
+            0 => assert_eq!(soon(async || store.retrieve(id(number)).await).await.is_some(), wire == Wire::DiesAfter),
+            1 => soon(async || store.commit(batch([Change::Insert(row(100 + number, &[]))])).await).await,
             _ => {}
         }
-        assert_eq!(store.outbox(OutboxSeq(0), 9).await.expect("the wire is whole"), expected, "{wire:?}");
+        assert_eq!(soon(async || store.outbox(OutboxSeq(0), 9).await).await, expected, "{wire:?}");
         assert_eq!(store.retrieve(id(number)).await.expect("the wire is whole").is_some(), wire == Wire::DiesAfter);
     }
 }

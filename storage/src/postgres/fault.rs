@@ -99,10 +99,9 @@ pub(super) fn opening(url: &Url, error: NotOpen) -> StoreError {
 }
 
 /// There was no connection to be had.
-pub(super) fn connecting(url: &Url, error: PoolError) -> StoreError {
+pub(super) fn connecting(url: &Url, error: &PoolError) -> StoreError {
     let what = match error {
-        PoolError::Backend(error) => told(&error),
-        PoolError::Timeout(_) => return late(url),
+        PoolError::Backend(error) => told(error),
         other => other.to_string(),
     };
     StoreError::Unavailable { what: UNREACHED, source: Box::new(OpenError::Unreached { place: url.place(), what }) }
