@@ -18,7 +18,7 @@ use keys::port::Clock;
 use kmip::{ResultReason, State};
 use serde_json::Value;
 use softhsm_test::requests::{self, Secret};
-use softhsm_test::{Core, POSTGRES_PASSWORD, PostgresServer, Who, wait_for};
+use softhsm_test::{Core, Edge, POSTGRES_PASSWORD, PostgresServer, Who, wait_for};
 
 /// What `keystores.main.postgres.timeout` is here.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -335,4 +335,37 @@ fn a_database_that_is_away_or_wrong_at_the_start_is_said_with_what_to_do() {
     estate.core.start();
     estate.must_open(&[secret]);
     estate.stop_and_verify();
+}
+
+/// What clients keep (L4) lies in a database as well as what the core has, by its socket and without a password.
+#[test]
+fn an_edge_keeps_objects_in_a_database_over_a_crash() {
+    let mut edge = Edge::prepared();
+    let server = PostgresServer::new();
+    let database = server.database();
+    let config = fs::read_to_string(edge.config()).expect("dev has written it");
+    let store = format!("\nkeystores:\n  objects:\n    postgres:\n      url: '{}'\n", server.url(&database));
+    fs::write(edge.config(), config + &store).expect("the folder is ours");
+    fs::remove_dir_all(edge.data_dir()).expect("the folder is ours");
+    edge.core.start();
+    let _made = edge.ask(&["init"]);
+    edge.start();
+    let mut client = edge.connect(Who::Service);
+    assert!(wait_for(|| requests::create(&mut client, "first").is_ok()), "the edge does not serve");
+    let key = requests::create(&mut client, "second").expect("it serves");
+    requests::activate(&mut client, &key).expect("it serves");
+    let secret = requests::encrypt(&mut client, &key, b"kept".to_vec()).expect("it serves");
+    let material = requests::get(&mut client, &key).expect("it serves");
+    let layer = keys::id::Layer::L4 as u8;
+    let objects = server.sql(&database, &format!("select count(*) from strongroom.records where layer = {layer}"));
+    assert_eq!(objects, "2");
+    drop(client);
+    edge.kill();
+    edge.start();
+    let mut client = edge.connect(Who::Service);
+    assert_eq!(requests::decrypt(&mut client, &secret).expect("it is kept"), b"kept");
+    assert_eq!(requests::get(&mut client, &key).expect("it is kept"), material);
+    assert_eq!(requests::locate(&mut client, "second").expect("it is kept"), [key]);
+    drop(client);
+    edge.stop_both();
 }
