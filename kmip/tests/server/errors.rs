@@ -7,9 +7,8 @@ mod life;
 mod looking;
 pub(crate) mod making;
 
-use futures_executor::block_on;
-use keys::id::{Layer, RowId, SessionId};
-use keys::policy::{Action, NodeRole, Principal, Role, verb};
+use keys::id::{Layer, RowId};
+use keys::policy::{Action, NodeRole};
 use keys::record::Outcome;
 use keys::row::Row as StoredRow;
 use kmip::ttlv::{ByteString, Writer};
@@ -249,17 +248,7 @@ fn archived(node: &mut Node<'_>) -> String {
     }
     let id = node.key(DATA, &[A::Extractable(true)]);
     node.owner.revoke(&id, RevocationReasonCode::Superseded).expect("it is Active");
-    let vault = &node.owner.world.vault;
-    block_on(async {
-        let tenant = Some("acme".parse().expect("a name"));
-        let principal = Principal { role: Role::TenantAdmin, tenant, service: None, certificate: [0; 32] };
-        let grants = vault.grants(&principal).await.expect("the store is well");
-        let mut unit = vault.begin(SessionId(1));
-        let header = vault.header(&unit, &grants, row_id(&id)).await.expect("it is there");
-        let authorized = grants.check::<verb::RetireKey>(&header).expect("the role may");
-        let _retired = vault.retire_key(&mut unit, authorized).await.expect("no edge has anything under it");
-        let _receipt = unit.commit().await.expect("the fakes are well");
-    });
+    node.owner.world.retire(&id);
     id
 }
 
