@@ -1,15 +1,15 @@
 //! Keys derived from keys (KMIP's Derive Key): what comes out is a key, so every function fills bytes that its caller has in locked memory.
 
 use pbkdf2::pbkdf2_hmac;
-use secret::{scrubbed, wipe};
+use secret::{Bytes, Exhausted, scrubbed, wipe};
 
 use crate::hash::{HASH_BYTES_MAX, Hash};
 use crate::mac::Mac;
 use crate::mode::{self, Mode};
 use crate::{Error, Padding};
 
-/// Most iterations of PBKDF2, over all blocks of what is derived: some 100 ms of a processor.
-pub const ITERATIONS_MAX: u32 = 200_000;
+/// Most iterations of PBKDF2, over all blocks of what is derived: a second or two of a processor.
+pub const ITERATIONS_MAX: u32 = 2_000_000;
 
 /// The front of a hash.
 ///
@@ -80,27 +80,49 @@ pub fn counter_mode(mac: Mac, key: &[u8], fixed: &[u8], out: &mut [u8]) -> Resul
     })
 }
 
-/// PBKDF2 (RFC 8018) with HMAC.
-///
-/// # Errors
-/// [`Error::Refused`] for a hash function that is neither SHA-1 nor of SHA-2; [`Error::WrongLength`] for no iteration, or more than
-/// [`ITERATIONS_MAX`] over all blocks.
-pub fn pbkdf2(hash: Hash, password: &[u8], salt: &[u8], iterations: u32, out: &mut [u8]) -> Result<(), Error> {
-    let derive: fn(&[u8], &[u8], u32, &mut [u8]) = match hash {
-        Hash::Sha1 => pbkdf2_hmac::<sha1::Sha1>,
-        Hash::Sha224 => pbkdf2_hmac::<sha2::Sha224>,
-        Hash::Sha256 => pbkdf2_hmac::<sha2::Sha256>,
-        Hash::Sha384 => pbkdf2_hmac::<sha2::Sha384>,
-        Hash::Sha512 => pbkdf2_hmac::<sha2::Sha512>,
-        _ => return Err(Error::Refused),
-    };
-    let blocks = out.len().div_ceil(hash.bytes()).max(1) as u64;
-    if iterations == 0 || blocks * u64::from(iterations) > u64::from(ITERATIONS_MAX) {
-        let is_bytes = usize::try_from(iterations).unwrap_or(usize::MAX);
-        return Err(Error::WrongLength { what: "iteration count", is_bytes, wants: "1 to 200000 over all blocks of what is derived" });
+/// PBKDF2 (RFC 8018) with HMAC, ready to be run where it may take long.
+#[derive(Debug)]
+pub struct Stretch {
+    derive: fn(&[u8], &[u8], u32, &mut [u8]),
+    password: Bytes,
+    salt: Vec<u8>,
+    iterations: u32,
+    bytes: usize,
+}
+
+impl Stretch {
+    /// A derivation of `bytes` bytes; the password is copied.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a hash function that is neither SHA-1 nor of SHA-2; [`Error::WrongLength`] for no iteration, or more than
+    /// [`ITERATIONS_MAX`] over all blocks; [`Error::Exhausted`].
+    pub fn new(hash: Hash, password: &[u8], salt: &[u8], iterations: u32, bytes: usize) -> Result<Self, Error> {
+        let derive: fn(&[u8], &[u8], u32, &mut [u8]) = match hash {
+            Hash::Sha1 => pbkdf2_hmac::<sha1::Sha1>,
+            Hash::Sha224 => pbkdf2_hmac::<sha2::Sha224>,
+            Hash::Sha256 => pbkdf2_hmac::<sha2::Sha256>,
+            Hash::Sha384 => pbkdf2_hmac::<sha2::Sha384>,
+            Hash::Sha512 => pbkdf2_hmac::<sha2::Sha512>,
+            _ => return Err(Error::Refused),
+        };
+        let blocks = bytes.div_ceil(hash.bytes()).max(1) as u64;
+        if iterations == 0 || blocks * u64::from(iterations) > u64::from(ITERATIONS_MAX) {
+            let is_bytes = usize::try_from(iterations).unwrap_or(usize::MAX);
+            return Err(Error::WrongLength { what: "iteration count", is_bytes, wants: "1 to 2000000 over all blocks of what is derived" });
+        }
+        let password = Bytes::init_with(password.len(), |copy| copy.copy_from_slice(password))?;
+        Ok(Self { derive, password, salt: salt.to_vec(), iterations, bytes })
     }
-    scrubbed(|| derive(password, salt, iterations, out));
-    Ok(())
+
+    /// Derives.
+    ///
+    /// # Errors
+    /// [`Exhausted`] without locked memory.
+    pub fn run(self) -> Result<Bytes, Exhausted> {
+        Bytes::init_with(self.bytes, |out| {
+            self.password.expose(|password| scrubbed(|| (self.derive)(password, &self.salt, self.iterations, out)));
+        })
+    }
 }
 
 #[cfg(test)]
@@ -125,6 +147,11 @@ mod tests {
     #[test]
     fn pbkdf2_is_that_of_its_document() {
         let (password, salt) = (&b"password"[..], &b"salt"[..]);
+        let pbkdf2 = |hash, password: &[u8], salt: &[u8], iterations, out: &mut [u8]| {
+            let derived = Stretch::new(hash, password, salt, iterations, out.len())?.run()?;
+            derived.expose(|derived| out.copy_from_slice(derived));
+            Ok(())
+        };
         check("0c60c80f961f0e71f3a9b524af6012062fe037a6", |out| pbkdf2(Hash::Sha1, password, salt, 1, out));
         check("ea6c014dc72d6f8ccd1ed92ace1d41f0d8de8957", |out| pbkdf2(Hash::Sha1, password, salt, 2, out));
         check("3d2eec4fe41c849b80c8d83662c0e44a8b291a964cf2f07038", |out| {
@@ -177,12 +204,13 @@ mod tests {
 
     #[test]
     fn iterations_are_bounded_over_all_blocks() {
-        let mut out = [0; 64];
-        let mut derive = |iterations, bytes: usize| pbkdf2(Hash::Sha256, b"password", b"salt", iterations, &mut out[..bytes]);
-        assert!(matches!(derive(0, 32), Err(Error::WrongLength { what: "iteration count", .. })));
-        assert!(derive(ITERATIONS_MAX / 2 + 1, 33).is_err());
-        assert!(derive(ITERATIONS_MAX + 1, 32).is_err());
-        assert!(derive(u32::MAX, 64).is_err());
-        assert_eq!(pbkdf2(Hash::Md5, b"password", b"salt", 1, &mut [0; 16]), Err(Error::Refused));
+        let new = |hash, iterations, bytes| Stretch::new(hash, b"password", b"salt", iterations, bytes).map(|_| ());
+        assert!(matches!(new(Hash::Sha256, 0, 32), Err(Error::WrongLength { what: "iteration count", .. })));
+        assert!(new(Hash::Sha256, ITERATIONS_MAX / 2 + 1, 33).is_err());
+        assert!(new(Hash::Sha256, ITERATIONS_MAX + 1, 32).is_err());
+        assert!(new(Hash::Sha256, u32::MAX, 64).is_err());
+        assert_eq!(new(Hash::Sha256, ITERATIONS_MAX, 32), Ok(()));
+        assert_eq!(new(Hash::Sha256, ITERATIONS_MAX / 2, 33), Ok(()));
+        assert_eq!(new(Hash::Md5, 1, 16), Err(Error::Refused));
     }
 }

@@ -212,7 +212,8 @@ fn derivations(key: &[u8]) {
     derive::counter_mode(mac, key, b"data", &mut out).expect("it fits");
     derive::counter_mode(Mac::Cmac, key, b"data", &mut out).expect("it fits");
     derive::encryption(Mode::Ecb(Padding::None), key, &[], &[7; 32], &mut out).expect("it fits");
-    derive::pbkdf2(Hash::Sha512, key, b"salt", 3, &mut out).expect("it fits");
+    let stretch = derive::Stretch::new(Hash::Sha512, key, b"salt", 3, 32).expect("it fits");
+    drop(stretch.run().expect("the arena has room"));
 }
 
 fn gcm(key: &[u8]) {

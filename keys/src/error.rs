@@ -3,7 +3,7 @@
 use crate::id::{RowId, Time};
 use crate::lifecycle::{State, WrongState};
 use crate::policy::Refusal;
-use crate::port::{AuditUnavailable, EntropyError, PairError, StoreError, UpstreamError};
+use crate::port::{AuditUnavailable, EntropyError, PairError, StoreError, StretchError, UpstreamError};
 use crate::record::Outcome;
 use crate::wrap::WrapError;
 use secret::Exhausted;
@@ -228,6 +228,12 @@ impl From<PairError> for Error {
             PairError::NotMade(other) => Self::NotMade(other),
             PairError::Busy { .. } => Self::Unavailable { what: error.to_string() },
         }
+    }
+}
+
+impl From<StretchError> for Error {
+    fn from(error: StretchError) -> Self {
+        Self::Unavailable { what: error.to_string() }
     }
 }
 

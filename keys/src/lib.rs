@@ -52,6 +52,7 @@ pub mod row;
 mod scopes;
 mod shelf;
 pub mod stream;
+mod stretch;
 pub mod sweep;
 pub mod tenancy;
 pub mod terms;

@@ -27,7 +27,7 @@ use crate::id::{Layer, RowId, ServiceId};
 use crate::lease::{Current, Leases};
 use crate::lifecycle::Purpose;
 use crate::pool::{Pool, Ready};
-use crate::port::{PairMaker, Parent, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
+use crate::port::{PairMaker, Parent, Stretcher, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
 use crate::references::References;
 use crate::row::{Header, ObjectType, ParentRef, Row};
 use crate::shelf::Shelf;
@@ -51,6 +51,7 @@ pub(crate) struct ObjectKeys {
     pub(crate) leases: Leases,
     pub(crate) upstream: Arc<dyn Upstream>,
     pub(crate) pairs: Arc<dyn PairMaker>,
+    pub(crate) stretcher: Arc<dyn Stretcher>,
     pool: Pool,
     opened: quick_cache::sync::Cache<ObjectKeyId, Arc<Opened>>,
     turns: Vec<TurnLock<()>>,
@@ -113,7 +114,7 @@ fn above(error: impl Into<Error>) -> WrapError {
 
 impl ObjectKeys {
     pub(crate) fn new(shelf: Shelf, randomness: Arc<Randomness>, cache: Arc<Cache>, edge: EdgeParts) -> Self {
-        let EdgeParts { leases, upstream, pairs, pool_keys, cache_bytes, l4_ttl, is_ephemeral } = edge;
+        let EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes, l4_ttl, is_ephemeral } = edge;
         let (work, due) = mpsc::channel(0);
         Self {
             shelf,
@@ -122,6 +123,7 @@ impl ObjectKeys {
             leases,
             upstream,
             pairs,
+            stretcher,
             pool: Pool::new(pool_keys),
             opened: quick_cache::sync::Cache::new((cache_bytes / OPENED_KEY_BYTES).max(1)),
             turns: (0..TURNS).map(|_| TurnLock::new(())).collect(),

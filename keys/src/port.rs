@@ -5,8 +5,9 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::derive::Stretch;
 use cipher::pair::{Pair, PairKind};
-use secret::Bytes;
+use secret::{Bytes, Exhausted};
 use uuid::Uuid;
 
 use crate::envelope::ObjectKeyId;
@@ -295,7 +296,7 @@ pub trait PairMaker: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PairError {
     /// Too many others wait for theirs.
-    #[error("{waiting} key pairs are being made or waited for; try again later")]
+    #[error("{waiting} clients wait for key pairs or derivations from passwords; try again later")]
     Busy {
         /// How many.
         waiting: usize,
@@ -303,6 +304,27 @@ pub enum PairError {
     /// It was tried.
     #[error(transparent)]
     NotMade(#[from] cipher::Error),
+}
+
+/// Derives keys from passwords, which may take seconds of a processor, as [`PairMaker`] makes pairs.
+#[async_trait]
+pub trait Stretcher: Send + Sync {
+    /// Derives a key.
+    async fn stretch(&self, stretch: Stretch) -> Result<Bytes, StretchError>;
+}
+
+/// Why nothing was derived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StretchError {
+    /// Too many others wait for theirs.
+    #[error("{waiting} clients wait for key pairs or derivations from passwords; try again later")]
+    Busy {
+        /// How many.
+        waiting: usize,
+    },
+    /// There is no locked memory.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
 }
 
 /// There is no randomness, so no key and no IV can be made.

@@ -49,7 +49,7 @@ impl Protected {
         Self { bytes, objects: 0 }
     }
 
-    fn units(self, limits: &UsageLimits) -> u64 {
+    pub(crate) fn units(self, limits: &UsageLimits) -> u64 {
         if limits.unit == UsageLimits::BYTES { self.bytes as u64 } else { self.objects }
     }
 }
@@ -78,7 +78,7 @@ impl Shares {
         }
     }
 
-    fn give(&self, id: RowId, units: u64) {
+    pub(crate) fn give(&self, id: RowId, units: u64) {
         *self.left.lock().unwrap_or_else(PoisonError::into_inner).entry(id).or_default() += units;
     }
 

@@ -23,7 +23,7 @@ use crate::lifecycle::{Event, State};
 use crate::object_keys::ObjectKeys;
 use crate::policy::verb::{Changes, Destroy, UsesMaterial};
 use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
-use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, PairMaker, Parent, Query, Upstream};
+use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, PairMaker, Parent, Query, Stretcher, Upstream};
 use crate::references::Reported;
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row, Term};
@@ -74,6 +74,8 @@ pub struct EdgeParts {
     pub upstream: Arc<dyn Upstream>,
     /// Where key pairs come from.
     pub pairs: Arc<dyn PairMaker>,
+    /// Where keys are derived from passwords.
+    pub stretcher: Arc<dyn Stretcher>,
     /// Most wrapped object keys that wait for new objects of each service.
     pub pool_keys: usize,
     /// About how much memory opened object keys may take.

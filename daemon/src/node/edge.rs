@@ -15,9 +15,9 @@ use tokio::task::JoinHandle;
 
 use super::{Node, Open, State, UnsealError, spawn_writer};
 use crate::config;
-use crate::pairs::Pairs;
 use crate::role::upstream::Cores;
 use crate::system::{SystemClock, SystemEntropy, SystemPace};
+use crate::workers::Workers;
 
 /// How long after the interval a lease may still be renewed: the time of a call, and some. A shorter `offline_ttl` counts as that.
 const LEASE_SLACK: Duration = Duration::from_millis(2500);
@@ -85,10 +85,12 @@ impl Node {
 pub(crate) fn edge_parts(settings: &config::Edge, lease: Lease, asked: Duration, upstream: &Arc<dyn Upstream>) -> EdgeParts {
     // A lease that is renewed in time never ends: not being heard for one interval and the time of a call is no absence yet.
     let holds = settings.offline_ttl.max(settings.lease + LEASE_SLACK);
+    let workers = Arc::<Workers>::default();
     EdgeParts {
         leases: Leases::new(lease, asked, SystemClock.now(), holds),
         upstream: Arc::clone(upstream),
-        pairs: Arc::<Pairs>::default(),
+        pairs: Arc::clone(&workers) as _,
+        stretcher: workers,
         pool_keys: settings.pool_keys,
         cache_bytes: settings.cache_bytes,
         l4_ttl: settings.l4_ttl,

@@ -351,7 +351,8 @@ async fn opened(
         not_before: Time::default(),
     };
     let upstream: Arc<dyn Upstream> = Arc::<FakeUpstream>::clone(upstream);
-    let edge = EdgeParts { leases, upstream, pairs: Arc::new(InlinePairs), pool_keys, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let (pairs, stretcher) = (Arc::new(InlinePairs), Arc::new(InlinePairs));
+    let edge = EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
     let (vault, writer) = Vault::edge(parts, edge)?;
     drive(writer);
     if let Some(row) = root {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::derive::Stretch;
 use cipher::pair::{self, Pair, PairKind};
 use keys::cluster;
 use keys::entropy::Randomness;
@@ -17,11 +18,13 @@ use keys::lifecycle::State;
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{
     AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
+    StretchError, Stretcher,
 };
 use keys::record::{Record, SessionRecord};
 use keys::row::{Header, Row};
 use keys::unit::Writer;
 use keys::vault::{Parts, Vault};
+use secret::Bytes;
 
 /// Rows in a map, as their stored bytes; may be told to fail.
 #[derive(Default)]
@@ -349,12 +352,19 @@ pub(crate) fn name(text: &str) -> ScopeName {
     text.parse().expect("the test's names are names")
 }
 
-/// Makes pairs where it stands.
+/// Makes pairs, and derives from passwords, where it stands.
 pub(crate) struct InlinePairs;
 
 #[async_trait]
 impl PairMaker for InlinePairs {
     async fn make(&self, kind: PairKind) -> Result<Pair, PairError> {
         Ok(pair::generate(kind)?)
+    }
+}
+
+#[async_trait]
+impl Stretcher for InlinePairs {
+    async fn stretch(&self, stretch: Stretch) -> Result<Bytes, StretchError> {
+        Ok(stretch.run()?)
     }
 }

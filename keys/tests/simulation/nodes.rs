@@ -133,8 +133,8 @@ impl Node {
         let rows: Arc<dyn Keystore> = Arc::<SimStore>::clone(&self.store);
         let (registry, root) = roots(&rows, &*upstream, &lease, &self.randomness()).await?;
         let leases = Leases::new(lease, asked, Clock::now(&*self.time), HOLDS);
-        let (pool_keys, cache_bytes, pairs) = (POOL_KEYS, 1 << 20, Arc::new(SimPairs));
-        let edge = EdgeParts { leases, upstream, pairs, pool_keys, cache_bytes, l4_ttl: None, is_ephemeral: false };
+        let (pool_keys, cache_bytes, pairs, stretcher) = (POOL_KEYS, 1 << 20, Arc::new(SimPairs), Arc::new(SimPairs));
+        let edge = EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes, l4_ttl: None, is_ephemeral: false };
         let (vault, writer) = Vault::edge(self.parts(registry), edge)?;
         self.run(writer.run());
         if let Some(row) = root {

@@ -6,14 +6,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::derive::Stretch;
 use cipher::pair::{self, Pair, PairKind};
 use keys::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, Time};
 use keys::lifecycle::State;
 use keys::port::{
     AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
+    StretchError, Stretcher,
 };
 use keys::record::{Record, SessionRecord};
 use keys::row::{ParentRef, Row};
+use secret::Bytes;
 use uuid::Uuid;
 
 use super::executor::pause;
@@ -388,12 +391,19 @@ impl Entropy for SimEntropy {
     }
 }
 
-/// Makes pairs where it stands.
+/// Makes pairs, and derives from passwords, where it stands.
 pub(crate) struct SimPairs;
 
 #[async_trait]
 impl PairMaker for SimPairs {
     async fn make(&self, kind: PairKind) -> Result<Pair, PairError> {
         Ok(pair::generate(kind)?)
+    }
+}
+
+#[async_trait]
+impl Stretcher for SimPairs {
+    async fn stretch(&self, stretch: Stretch) -> Result<Bytes, StretchError> {
+        Ok(stretch.run()?)
     }
 }

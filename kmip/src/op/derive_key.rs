@@ -3,7 +3,7 @@
 //! The first identifier names the derivation key, for PBKDF2 the password. Derivation data come with the request, or are the Secret Data that a second
 //! identifier names. What is derived is as Sensitive as what it comes from. Keys with Usage Limits are used once by it.
 
-use cipher::derive;
+use cipher::derive::{self, ITERATIONS_MAX, Stretch};
 use cipher::mode::Mode;
 use cipher::{Hash, Mac, Padding};
 use keys::attributes::{Attributes, Other};
@@ -72,14 +72,20 @@ pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>
     let given = parameters.derivation_data.map_or(&[][..], |data| data.0);
     let bytes = usize::try_from(bits / 8).expect("a few thousand");
     let protected = Protected::object(data.as_ref().map_or(given.len(), Bytes::len));
-    let derive = |key: &[u8], view: &View| {
-        let material = Bytes::try_init_with(bytes, |out| match &data {
-            Some(data) => data.expose(|data| job.derive(key, view, data, out)),
-            None => job.derive(key, view, given, out),
-        })?;
-        Ok::<_, Failure>((material, view.attributes.sensitive))
+    let derived = if job.method == M::Pbkdf2 {
+        let prepare = |key: &[u8], view: &View| Ok::<_, Failure>((job.stretch(key, bytes)?, view.attributes.sensitive));
+        context.vault.stretch(context.unit, base.authorized, protected, prepare).await
+    } else {
+        let derive = |key: &[u8], view: &View| {
+            let material = Bytes::try_init_with(bytes, |out| match &data {
+                Some(data) => data.expose(|data| job.derive(key, view, data, out)),
+                None => job.derive(key, view, given, out),
+            })?;
+            Ok::<_, Failure>((material, view.attributes.sensitive))
+        };
+        context.vault.protect(context.unit, base.authorized, protected, derive).await
     };
-    let (material, is_sensitive) = context.vault.protect(context.unit, base.authorized, protected, derive).await.map_err(unable)?;
+    let (material, is_sensitive) = derived.map_err(unable)?;
     let mut attributes = registered.attributes;
     attributes.sensitive |= is_sensitive;
     let bases: Vec<&Header> = std::iter::once(&base.header).chain(&data_header).collect();
@@ -179,14 +185,11 @@ struct Job<'a> {
 impl Job<'_> {
     fn derive(&self, key: &[u8], view: &View, data: &[u8], out: &mut [u8]) -> Result<(), Failure> {
         let asked = self.parameters.cryptographic_parameters.as_ref();
-        if self.method != M::Pbkdf2 && (self.parameters.salt.is_some() || self.parameters.iteration_count.is_some()) {
+        if self.parameters.salt.is_some() || self.parameters.iteration_count.is_some() {
             return Err(Failure::field("Derivation Parameters: Salt and Iteration Count are PBKDF2's"));
         }
-        if self.method != M::Encrypt && self.parameters.initialization_vector.is_some() {
-            return Err(Failure::field("Initialization Vector: of the methods here only ENCRYPT has one"));
-        }
+        self.must_have_use_for_iv()?;
         match self.method {
-            M::Pbkdf2 => self.pbkdf2(key, asked, out),
             M::Hash => {
                 if self.has_data() {
                     return Err(ambiguous());
@@ -210,20 +213,31 @@ impl Job<'_> {
                 self.must_have_data()?;
                 derive::counter_mode(mac::algorithm(asked, view)?, key, data, out).map_err(failed)
             }
-            M::Nist800_108F | M::Nist800_108Dpi | M::AsymmetricKey | M::Extension(_) => {
+            M::Pbkdf2 | M::Nist800_108F | M::Nist800_108Dpi | M::AsymmetricKey | M::Extension(_) => {
                 Err(Failure::field("Derivation Method: PBKDF2, HASH, HMAC, ENCRYPT and NIST800-108-C are offered"))
             }
         }
     }
 
-    fn pbkdf2(&self, password: &[u8], asked: Option<&CryptographicParameters<'_>>, out: &mut [u8]) -> Result<(), Failure> {
+    fn must_have_use_for_iv(&self) -> Result<(), Failure> {
+        if self.method == M::Encrypt || self.parameters.initialization_vector.is_none() {
+            return Ok(());
+        }
+        Err(Failure::field("Initialization Vector: of the methods here only ENCRYPT has one"))
+    }
+
+    /// PBKDF2, which takes too long to be done while the key is open.
+    fn stretch(&self, password: &[u8], bytes: usize) -> Result<Stretch, Failure> {
+        let asked = self.parameters.cryptographic_parameters.as_ref();
+        self.must_have_use_for_iv()?;
         if self.has_data() {
             return Err(ambiguous());
         }
         let salt = self.parameters.salt.ok_or_else(|| Failure::field("Salt: PBKDF2 needs one"))?;
         let count = self.parameters.iteration_count.and_then(|count| u32::try_from(count).ok());
-        let count = count.filter(|count| (1..=derive::ITERATIONS_MAX).contains(count));
-        let count = count.ok_or_else(|| Failure::field("Iteration Count: PBKDF2 needs 1 to 200000 over all blocks of what is derived"))?;
+        let count = count.filter(|count| (1..=ITERATIONS_MAX).contains(count));
+        let needs = || Failure::field(format!("Iteration Count: PBKDF2 needs 1 to {ITERATIONS_MAX} over all blocks of what is derived"));
+        let count = count.ok_or_else(needs)?;
         // RFC 8018 has HMAC-SHA-1 where nothing is said.
         let hash = match asked {
             Some(asked) if asked.hashing_algorithm.is_some() => hash_of(Some(asked))?,
@@ -233,8 +247,9 @@ impl Job<'_> {
             },
             _ => Hash::Sha1,
         };
-        derive::pbkdf2(hash, password, salt.0, count, out).map_err(|error| match error {
+        Stretch::new(hash, password, salt.0, count, bytes).map_err(|error| match error {
             cipher::Error::Refused => Failure::field("Hashing Algorithm: PBKDF2 is offered with SHA-1 and SHA-2"),
+            cipher::Error::Exhausted(full) => full.into(),
             other => failed(other),
         })
     }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cipher::derive::Stretch;
 use cipher::pair::{self, Pair, PairKind};
 use keys::envelope::ObjectKeyId;
 use keys::id::{Layer, OutboxSeq, RowId, SessionId, Time};
@@ -14,7 +15,7 @@ use keys::policy::verb::{UnwrapObjectKey, WrapObjectKey};
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{
     AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
-    Upstream, UpstreamError,
+    StretchError, Stretcher, Upstream, UpstreamError,
 };
 use keys::record::{Record, SessionRecord};
 use keys::references::{EdgeKey, References};
@@ -258,7 +259,7 @@ impl Upstream for FakeUpstream {
     }
 }
 
-/// Makes pairs where it stands; may be told to fail.
+/// Makes pairs, and derives from passwords, where it stands; pairs may be told to fail.
 #[derive(Default)]
 pub(crate) struct InlinePairs {
     pub(crate) broken: AtomicBool,
@@ -268,5 +269,12 @@ pub(crate) struct InlinePairs {
 impl PairMaker for InlinePairs {
     async fn make(&self, kind: PairKind) -> Result<Pair, PairError> {
         if self.broken.load(Ordering::Relaxed) { Err(cipher::Error::Refused.into()) } else { Ok(pair::generate(kind)?) }
+    }
+}
+
+#[async_trait]
+impl Stretcher for InlinePairs {
+    async fn stretch(&self, stretch: Stretch) -> Result<Bytes, StretchError> {
+        Ok(stretch.run()?)
     }
 }

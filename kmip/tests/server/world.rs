@@ -13,7 +13,7 @@ use keys::id::{ClusterId, OutboxSeq, RowId, ScopeName, SessionId, Time};
 use keys::lease::Leases;
 use keys::policy::verb::RetireKey;
 use keys::policy::{Action, Principal, Role};
-use keys::port::{AuditSink, Clock, Entropy, Keystore, Pace, PairMaker, Upstream};
+use keys::port::{AuditSink, Clock, Entropy, Keystore, Pace, PairMaker, Stretcher, Upstream};
 use keys::record::{Outcome, Record};
 use keys::unit::{CommitError, Unit};
 use keys::vault::{EdgeParts, Parts, Vault};
@@ -203,8 +203,9 @@ async fn edge(l4_ttl: Option<Duration>, is_ephemeral: bool) -> World {
     };
     let leases = Leases::new(lease, pace.now(), clock.now(), HOLDS);
     let pairs = Arc::<InlinePairs>::default();
-    let maker: Arc<dyn PairMaker> = Arc::<InlinePairs>::clone(&pairs);
-    let edge = EdgeParts { leases, upstream, pairs: maker, pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let (maker, stretcher): (Arc<dyn PairMaker>, Arc<dyn Stretcher>) =
+        (Arc::<InlinePairs>::clone(&pairs), Arc::<InlinePairs>::clone(&pairs));
+    let edge = EdgeParts { leases, upstream, pairs: maker, stretcher, pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
     let (vault, writer) = Vault::edge(parts, edge).expect("the arena has room");
     std::thread::spawn(move || block_on(writer.run()));
     let mut unit = vault.begin(SYSTEM);
