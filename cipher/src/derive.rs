@@ -80,6 +80,52 @@ pub fn counter_mode(mac: Mac, key: &[u8], fixed: &[u8], out: &mut [u8]) -> Resul
     })
 }
 
+/// NIST SP 800-108, 4.2: the KDF in feedback mode, its counter of 32 bits between what is fed back and `fixed`, all of which the caller gives.
+///
+/// - `iv`: what is fed back first: as long as what the MAC puts out, or empty.
+///
+/// # Errors
+/// [`Error::WrongLength`] for an AES key, or the IV.
+pub fn feedback_mode(mac: Mac, key: &[u8], iv: &[u8], fixed: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    if !iv.is_empty() && iv.len() != mac.bytes() {
+        return Err(Error::WrongLength {
+            what: "initialization vector",
+            is_bytes: iv.len(),
+            wants: "none, or as many as the function puts out in",
+        });
+    }
+    scrubbed(|| {
+        let (mut block, mut fed) = ([0; HASH_BYTES_MAX], [0; HASH_BYTES_MAX]);
+        fed[..iv.len()].copy_from_slice(iv);
+        let mut fed_bytes = iv.len();
+        for (counter, part) in (1_u32..).zip(out.chunks_mut(mac.bytes())) {
+            mac.whole(key, &[&fed[..fed_bytes], &counter.to_be_bytes(), fixed], &mut block[..mac.bytes()])?;
+            part.copy_from_slice(&block[..part.len()]);
+            (fed, fed_bytes) = (block, mac.bytes());
+        }
+        Ok(())
+    })
+}
+
+/// NIST SP 800-108, 4.3: the KDF in double-pipeline iteration mode, its counter of 32 bits between the first pipeline's output and `fixed`, all of
+/// which the caller gives.
+///
+/// # Errors
+/// [`Error::WrongLength`] for an AES key.
+pub fn double_pipeline_mode(mac: Mac, key: &[u8], fixed: &[u8], out: &mut [u8]) -> Result<(), Error> {
+    scrubbed(|| {
+        let (mut block, mut piped) = ([0; HASH_BYTES_MAX], [0; HASH_BYTES_MAX]);
+        mac.whole(key, &[fixed], &mut piped[..mac.bytes()])?;
+        for (counter, part) in (1_u32..).zip(out.chunks_mut(mac.bytes())) {
+            mac.whole(key, &[&piped[..mac.bytes()], &counter.to_be_bytes(), fixed], &mut block[..mac.bytes()])?;
+            part.copy_from_slice(&block[..part.len()]);
+            mac.whole(key, &[&piped[..mac.bytes()]], &mut block[..mac.bytes()])?;
+            piped = block;
+        }
+        Ok(())
+    })
+}
+
 /// PBKDF2 (RFC 8018) with HMAC, ready to be run where it may take long.
 #[derive(Debug)]
 pub struct Stretch {
@@ -182,6 +228,57 @@ mod tests {
         counter_mode(Mac::Cmac, &[7; 16], fixed, &mut out).expect("the key fits");
         let blocks = [cmac(b"\0\0\0\x01label\0context"), cmac(b"\0\0\0\x02label\0context")].concat();
         assert_eq!(out, blocks[..20]);
+    }
+
+    /// NIST CAVP, KDFFeedback_gen.rsp, counter of 32 bits behind the iteration variable: HMAC-SHA-256 with an IV and without one.
+    #[test]
+    fn feedback_mode_is_that_of_its_document() {
+        let sha_256 = Mac::Hmac(Hash::Sha256);
+        let (key, iv, fixed) = (
+            hex("93f698e842eed75394d629d957e2e89c6e741f810b623c8b901e38376d068e7b"),
+            hex("9f575d9059d3e0c0803f08112f8a806de3c3471912cdf42b095388b14b33508e"),
+            hex("53b89c18690e2057a1d167822e636de50be0018532c431f7f5e37f77139220d5e042599ebe266af5767ee18cd2c5c19a1f0f80"),
+        );
+        check(
+            "bd1476f43a4e315747cf5918e0ea5bc0d98769457477c3ab18b742def0e079a933b756365afb5541f253fee43c6fd788a44041038509e9eeb68f7d65ffbb5f95",
+            |out| feedback_mode(sha_256, &key, &iv, &fixed, out),
+        );
+        let (key, fixed) = (
+            hex("e3dd9ec3bc30026325040b4d6a820234319bbacf204c9b3c95aef17216513395"),
+            hex("06b76346a153c26e1c493ef94d72095cfa23e08042407368d72ae760f2f1f2125121f0b3ec105fe75818e247da135e42305dfb"),
+        );
+        check(
+            "dafc087eea03a7865ad67cf9c441125c55de25d818de44279a49e77b370179c1e0a56bf8e905dfc3bb6f8d187106e1a793e77d198d041f4ce6a5072b8610b2c9b5bdf0c0ca07",
+            |out| feedback_mode(sha_256, &key, &[], &fixed, out),
+        );
+        for bytes in [1, 31, 33, 64] {
+            let refused = feedback_mode(sha_256, &key, &vec![7; bytes], &fixed, &mut [0; 32]);
+            assert!(matches!(refused, Err(Error::WrongLength { what: "initialization vector", .. })), "{bytes}");
+        }
+        assert_eq!(feedback_mode(Mac::Cmac, &[7; 16], &[7; 16], &fixed, &mut [0; 32]), Ok(()));
+        assert!(feedback_mode(Mac::Cmac, &[7; 15], &[], &fixed, &mut [0; 32]).is_err(), "no AES key");
+    }
+
+    /// NIST CAVP, KDFDblPipeline_gen.rsp, counter of 32 bits behind the iteration variable: CMAC-AES-128 and HMAC-SHA-256.
+    #[test]
+    fn double_pipeline_mode_is_that_of_its_document() {
+        let (key, fixed) = (
+            hex("34f0c2542bfe13c7149b68c8a1ef636b"),
+            hex("daefcc52d6e32e1614109268933087fce3d64a5a6f111ba1a8d343a1e388a1752aaea93853be52864997a81c84b04c4f3ff3bd"),
+        );
+        check(
+            "fc0eae673e7db3c4660668e187bcd81d5ca9b89213d8d741e71c9bab89bb4fb3c4df541d89a8117f0f56b0f15111ae28abf81fb7d7349fbbcaf01137e4d73527",
+            |out| double_pipeline_mode(Mac::Cmac, &key, &fixed, out),
+        );
+        let (key, fixed) = (
+            hex("9306645e6b3182a66b1cca905480b7ffa8d60467a52c12202476a54287a45bc0"),
+            hex("0fc1704af3daaa5942025495c22a710ed64bba03d71f0f89ee2b37552a073797d639a8fda73ee616332f5a54e51359ea578382"),
+        );
+        check(
+            "a0a718541e7722e8a62b7946ea0244d1b6f3f1dc9213a880cc1c777ead8814b51b687777258e32fe9f0e85854271d9cb029026c3c7eb920136005634b4e1c09acffa969cd952",
+            |out| double_pipeline_mode(Mac::Hmac(Hash::Sha256), &key, &fixed, out),
+        );
+        assert!(double_pipeline_mode(Mac::Cmac, &[7; 15], &fixed, &mut [0; 32]).is_err(), "no AES key");
     }
 
     #[test]

@@ -211,6 +211,8 @@ fn derivations(key: &[u8]) {
     derive::mac(mac, key, b"data", &mut out).expect("it fits");
     derive::counter_mode(mac, key, b"data", &mut out).expect("it fits");
     derive::counter_mode(Mac::Cmac, key, b"data", &mut out).expect("it fits");
+    derive::feedback_mode(mac, key, &[7; 32], b"data", &mut out).expect("it fits");
+    derive::double_pipeline_mode(mac, key, b"data", &mut out).expect("it fits");
     derive::encryption(Mode::Ecb(Padding::None), key, &[], &[7; 32], &mut out).expect("it fits");
     let stretch = derive::Stretch::new(Hash::Sha512, key, b"salt", 3, 32).expect("it fits");
     drop(stretch.run().expect("the arena has room"));

@@ -231,7 +231,11 @@ fn openssl_and_an_edge_derive_the_same_keys_and_others_are_served_meanwhile() {
     let base = base(&mut client, b"password");
     let key = format!("hexkey:{}", hex(b"password"));
     let fixed = format!("hexsalt:{}", hex(TEXT));
-    for (method, name, iv) in [(DerivationMethod::Nist800_108C, "mode:COUNTER", &b""[..])] {
+    for (method, name, iv) in [
+        (DerivationMethod::Nist800_108C, "mode:COUNTER", &b""[..]),
+        (DerivationMethod::Nist800_108F, "mode:FEEDBACK", b""),
+        (DerivationMethod::Nist800_108F, "mode:FEEDBACK", b"thirty-two bytes that are fed in"),
+    ] {
         let initialization_vector = (!iv.is_empty()).then_some(ByteString(iv));
         let parameters =
             DerivationParameters { derivation_data: Some(ByteString(TEXT)), initialization_vector, ..DerivationParameters::default() };

@@ -213,17 +213,26 @@ impl Job<'_> {
                 self.must_have_data()?;
                 derive::counter_mode(mac::algorithm(asked, view)?, key, data, out).map_err(failed)
             }
-            M::Pbkdf2 | M::Nist800_108F | M::Nist800_108Dpi | M::AsymmetricKey | M::Extension(_) => {
-                Err(Failure::field("Derivation Method: PBKDF2, HASH, HMAC, ENCRYPT and NIST800-108-C are offered"))
+            M::Nist800_108F => {
+                self.must_have_data()?;
+                let iv = self.parameters.initialization_vector.map_or(&[][..], |iv| iv.0);
+                derive::feedback_mode(mac::algorithm(asked, view)?, key, iv, data, out).map_err(failed)
+            }
+            M::Nist800_108Dpi => {
+                self.must_have_data()?;
+                derive::double_pipeline_mode(mac::algorithm(asked, view)?, key, data, out).map_err(failed)
+            }
+            M::Pbkdf2 | M::AsymmetricKey | M::Extension(_) => {
+                Err(Failure::field("Derivation Method: PBKDF2, HASH, HMAC, ENCRYPT and the three of NIST800-108 are offered"))
             }
         }
     }
 
     fn must_have_use_for_iv(&self) -> Result<(), Failure> {
-        if self.method == M::Encrypt || self.parameters.initialization_vector.is_none() {
+        if matches!(self.method, M::Encrypt | M::Nist800_108F) || self.parameters.initialization_vector.is_none() {
             return Ok(());
         }
-        Err(Failure::field("Initialization Vector: of the methods here only ENCRYPT has one"))
+        Err(Failure::field("Initialization Vector: of the methods here ENCRYPT and NIST800-108-F have one"))
     }
 
     /// PBKDF2, which takes too long to be done while the key is open.

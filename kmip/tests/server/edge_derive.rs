@@ -167,6 +167,30 @@ fn each_method_makes_what_its_document_says_in_every_version() {
                 stretch.run().expect("the arena has room").expose(|derived| out.copy_from_slice(derived));
             }),
         ),
+        (
+            vec![&*aes],
+            M::Nist800_108F,
+            with_data(sha_256()),
+            expected(&|out| derive::feedback_mode(Mac::Hmac(Hash::Sha256), KEY, &[], DATA, out).expect("it fits")),
+        ),
+        (
+            vec![&*aes],
+            M::Nist800_108F,
+            DerivationParameters { initialization_vector: Some(ByteString(&[9; 16])), ..with_data(cmac()) },
+            expected(&|out| derive::feedback_mode(Mac::Cmac, KEY, &[9; 16], DATA, out).expect("it fits")),
+        ),
+        (
+            vec![&*aes],
+            M::Nist800_108Dpi,
+            with_data(sha_256()),
+            expected(&|out| derive::double_pipeline_mode(Mac::Hmac(Hash::Sha256), KEY, DATA, out).expect("it fits")),
+        ),
+        (
+            vec![&*hmac, &*data],
+            M::Nist800_108Dpi,
+            without(None),
+            expected(&|out| derive::double_pipeline_mode(Mac::Hmac(Hash::Sha512), KEY, DATA, out).expect("it fits")),
+        ),
     ];
     for (ids, method, parameters, expected) in cases {
         for version in ProtocolVersion::ALL {
@@ -296,8 +320,22 @@ fn what_cannot_be_derived_or_not_from_that_is_refused_and_leaves_nothing() {
             None,
             R::InvalidField,
         ),
-        (vec![&*aes], M::Nist800_108F, sha_256(), None, R::InvalidField),
-        (vec![&*aes], M::Nist800_108Dpi, sha_256(), None, R::InvalidField),
+        (vec![&*aes], M::Nist800_108F, without(sha_256()), None, R::InvalidField),
+        (vec![&*aes], M::Nist800_108Dpi, without(sha_256()), None, R::InvalidField),
+        (
+            vec![&*aes],
+            M::Nist800_108F,
+            DerivationParameters { initialization_vector: Some(ByteString(&[9; 16])), ..sha_256() },
+            None,
+            R::CryptographicFailure,
+        ),
+        (
+            vec![&*aes],
+            M::Nist800_108Dpi,
+            DerivationParameters { initialization_vector: Some(ByteString(&[9; 32])), ..sha_256() },
+            None,
+            R::InvalidField,
+        ),
         (vec![&*aes], M::AsymmetricKey, sha_256(), None, R::InvalidField),
         // Objects that are not for it.
         (vec![&*unfit], M::Hmac, sha_256(), None, R::InvalidField),
