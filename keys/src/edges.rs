@@ -188,7 +188,12 @@ impl Vault {
             let Tenant { id, name, is_disabled, .. } = self.tenant(*tenant).await?;
             let mut services = Vec::new();
             for service in self.services(id).await? {
-                services.push(self.leased(service).await?);
+                match self.leased(service).await {
+                    Ok(leased) => services.push(leased),
+                    // What lies under its key stays shut, and all others are served. The sweep tells of it.
+                    Err(Error::Corrupt { .. }) => {}
+                    Err(error) => return Err(error),
+                }
             }
             tenants.push(LeasedTenant { id, name, is_disabled, services });
         }
@@ -255,7 +260,11 @@ impl Vault {
         loop {
             let page = self.shelf.store.find(&query).await?;
             for hint in page.iter().filter(|hint| hint.header.chain == chain) {
-                let header = self.shelf.existing(hint.header.id).await?.header;
+                let header = match self.shelf.existing(hint.header.id).await {
+                    Ok(row) => row.header,
+                    Err(Error::Corrupt { .. }) => continue,
+                    Err(error) => return Err(error),
+                };
                 if header.chain == chain && !header.state.is_destroyed() && header.state != State::Retired {
                     versions.push(LeasedKey { id: header.id, version: header.version, state: header.state });
                 }

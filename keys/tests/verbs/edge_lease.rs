@@ -244,6 +244,47 @@ fn an_l3_that_is_compromised_shuts_what_was_opened_under_it_until_that_is_moved(
     });
 }
 
+/// One damaged row of an L3 ended the leases of all tenants that an edge group serves.
+#[test]
+fn an_l3_that_does_not_verify_shuts_what_lies_under_it_and_nothing_else() {
+    block_on(async {
+        let site = Site::found().await;
+        let mut edge = site.edge().await;
+        let (billing, payroll) = (edge.billing().await, edge.service("acme", "payroll").await.expect("it is served"));
+        let (early, theirs) = (warm(&edge, &billing).await, warm(&edge, &payroll).await);
+        let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
+        let service = grants(&site.core, Role::Service, "acme", "billing").await;
+        let old = default_key(&site.core, &service).await;
+        rekey(&site.core, &admin, old).await.expect("a default key is replaced");
+        let new = default_key(&site.core, &service).await;
+        edge.vault.renew_lease().await.expect("the core is well");
+        let late = make(&edge.vault, &billing, named("late"), None).await.expect("the new version protects");
+        change(&edge.vault, &billing, late, Event::Activate).await.expect("a new key activates");
+        let is_shut = async |edge: &Edge, id| match encrypts(&edge.vault, &billing, id).await {
+            Ok(_) => false,
+            Err(Error::Withdrawn { .. }) => true,
+            Err(error) => panic!("{error}"),
+        };
+        for (damaged, shut) in [(old, [true, false]), (new, [true, true])] {
+            site.world.store.edit(damaged, |row| row.meta_mac[0] ^= 1);
+            edge.upstream.set_core(&site.world.unseal().await.expect("the roots open"));
+            edge.vault.renew_lease().await.expect("the others are served");
+            assert_eq!([is_shut(&edge, early).await, is_shut(&edge, late).await], shut, "{damaged}");
+            encrypts(&edge.vault, &payroll, theirs).await.expect("it lies under another L3");
+        }
+        edge.restart().await;
+        encrypts(&edge.vault, &payroll, theirs).await.expect("it lies under another L3");
+        for damaged in [old, new] {
+            site.world.store.edit(damaged, |row| row.meta_mac[0] ^= 1);
+        }
+        edge.upstream.set_core(&site.world.unseal().await.expect("the roots open"));
+        edge.vault.renew_lease().await.expect("the core is well");
+        for id in [early, late] {
+            encrypts(&edge.vault, &billing, id).await.expect("its L3 was restored");
+        }
+    });
+}
+
 #[test]
 fn a_service_that_the_core_makes_later_is_served_after_the_next_renewal() {
     block_on(async {

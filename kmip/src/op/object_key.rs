@@ -11,7 +11,7 @@ use keys::policy::{Action, Authorized};
 use keys::record::Subject;
 
 use crate::context::Context;
-use crate::enums::BlockCipherMode;
+use crate::enums::{BlockCipherMode, ResultReason};
 use crate::failure::Failure;
 use crate::object::CryptographicParameters;
 use crate::payload::{DecryptRequest, EncryptRequest};
@@ -33,7 +33,7 @@ pub(super) async fn wrap(context: &mut Context<'_>, request: EncryptRequest<'_>,
     must_be_plain(request.iv_counter_nonce, &parts)?;
     let object_key = object_key(request.additional_data)?;
     let data = request.data.ok_or_else(|| Failure::missing("Data: the object key"))?.0;
-    let blob = context.vault.wrap_object_key(context.unit, (&call.group, call.authorized), object_key, data).await?;
+    let blob = context.vault.wrap_object_key(context.unit, (&call.group, call.authorized), object_key, data).await.map_err(told)?;
     answer(call.text, out, |out| out.bytes(Tag::DATA, ByteString(&blob)));
     Ok(())
 }
@@ -50,7 +50,7 @@ pub(super) async fn unwrap(context: &mut Context<'_>, request: DecryptRequest<'_
     must_be_plain(request.iv_counter_nonce, &parts)?;
     let object_key = object_key(request.additional_data)?;
     let data = request.data.ok_or_else(|| Failure::missing("Data: the wrapped object key"))?.0;
-    let opened = context.vault.unwrap_object_key(context.unit, (&call.group, call.authorized), object_key, data).await?;
+    let opened = context.vault.unwrap_object_key(context.unit, (&call.group, call.authorized), object_key, data).await.map_err(told)?;
     opened.expose(|opened| answer(call.text, out, |out| out.bytes(Tag::DATA, ByteString(opened))));
     Ok(())
 }
@@ -72,7 +72,7 @@ impl<'r, V: UsesMaterial> Call<'r, V> {
         let text = id.ok_or_else(|| Failure::missing("Unique Identifier: the L3 to wrap under"))?;
         let id = text.parse::<RowId>().ok().filter(|id| id.layer == Layer::L3).ok_or_else(Failure::not_found)?;
         *context.subject = Subject::named(id);
-        let (group, header, authorized) = context.vault.authorize_edge::<V>(context.unit, &context.grants, id).await?;
+        let (group, header, authorized) = context.vault.authorize_edge::<V>(context.unit, &context.grants, id).await.map_err(told)?;
         context.is_about(&header);
         let only_mode = CryptographicParameters { block_cipher_mode: Some(OBJECT_KEY_WRAP), ..CryptographicParameters::default() };
         if parameters != Some(&only_mode) {
@@ -80,6 +80,14 @@ impl<'r, V: UsesMaterial> Call<'r, V> {
         }
         Ok(Self { group, authorized, text })
     }
+}
+
+/// What an edge is told: of an L3 that is damaged, that it does not open, and not that it should come again later. So what lies under it is passed over by
+/// the edge's walk, and keeps nothing else of its batch back.
+fn told(error: keys::Error) -> Failure {
+    let is_damaged = matches!(error, keys::Error::Corrupt { .. });
+    let failure = Failure::from(error);
+    if is_damaged { Failure { reason: ResultReason::CryptographicFailure, ..failure } } else { failure }
 }
 
 fn must_be_plain(iv: Option<ByteString<'_>>, parts: &[bool]) -> Result<(), Failure> {

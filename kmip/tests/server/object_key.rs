@@ -3,6 +3,7 @@
 use futures_executor::block_on;
 use keys::policy::{Action, Role};
 use keys::record::Outcome;
+use keys::row::Header;
 use kmip::ttlv::ByteString;
 use kmip::*;
 
@@ -197,4 +198,27 @@ fn the_state_of_the_l3_decides() {
     assert_eq!(open(&mut west, &opening(&id, &blob, &PLACE)), Ok(KEY.to_vec()), "what lies under it has to be taken out");
     world.admin().destroy(&id).expect("it is Compromised");
     assert_eq!(why(open(&mut west, &opening(&id, &blob, &PLACE))), R::PermissionDenied);
+}
+
+/// An edge was told to come again later, with all the keys that it had asked to be opened with the one under the damaged L3.
+#[test]
+fn a_damaged_l3_opens_nothing_now_nor_later_and_keeps_no_other_back() {
+    let world = World::found();
+    enrol(&world, "west", &["acme"]);
+    let (sound, damaged) = (world.key(), world.key());
+    let mut west = edge(&world, "west");
+    let blobs = [&sound, &damaged].map(|id| wrap(&mut west, &wrapping(id)).expect("it is Active"));
+    // Changed, so that nothing of it is kept open.
+    world.admin().add(V1_4, &damaged, named("damaged")).expect("it is acme's");
+    let row = world.store.rows()[&row_id(&damaged)].clone();
+    let header = Header { generation: row.header.generation.next(), ..row.header };
+    let mut material = row.material.expect("it has some");
+    *material.last_mut().expect("a blob has bytes") ^= 1;
+    let row = world.vault.registry().seal_row(header, Some(material), row.attributes, row.terms);
+    world.store.rows().insert(row_id(&damaged), row);
+    world.take_records();
+    assert_eq!(why(open(&mut west, &opening(&damaged, &blobs[1], &PLACE))), R::CryptographicFailure);
+    assert_eq!(world.outcomes(), [(Action::UnwrapObjectKey, Outcome::Corrupt)]);
+    assert_eq!(why(wrap(&mut west, &wrapping(&damaged))), R::CryptographicFailure);
+    assert_eq!(open(&mut west, &opening(&sound, &blobs[0], &PLACE)), Ok(KEY.to_vec()));
 }
