@@ -287,7 +287,8 @@ impl Attributes {
 
     /// Is the object for wrapping and unwrapping keys, and for nothing else that is done with its bytes? Who could have it decrypt as well would read what it
     /// wraps.
-    pub(crate) fn is_for_keys_alone(&self) -> bool {
+    #[must_use]
+    pub fn is_for_keys_alone(&self) -> bool {
         self.usage_mask & !(MASK_KEYS | MASK_EXPORT) == 0
     }
 

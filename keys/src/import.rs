@@ -17,7 +17,7 @@ use crate::lifecycle::{Event, State};
 use crate::policy::verb::Destroy;
 use crate::policy::{Action, Grants};
 use crate::port::Change;
-use crate::row::{Header, Owner};
+use crate::row::{Header, ObjectType, Owner};
 use crate::unit::Unit;
 use crate::vault::{Vault, View, key_header, next_header};
 
@@ -112,6 +112,10 @@ impl Vault {
             });
         }
         let _ends = view.state.next(Layer::L4, Event::Destroy)?;
+        let is_template = |kind| kind == ObjectType::TEMPLATE;
+        if is_template(row.header.object_type) != is_template(import.object.object_type) {
+            return Err(Error::invalid("Object Type", "a Template takes the place of a Template, and of nothing else"));
+        }
         let parent = match row.header.owner.service {
             Some(service) => self.ensure_attribute_key(row.header.owner.tenant, service).await?,
             None => return Err(Error::corrupt("it is no service's", row.header.id)),
@@ -144,7 +148,9 @@ impl Vault {
         let NewObject { object_type, algorithm, bits, mut attributes, material } = object;
         let material = material.ok_or_else(|| Error::invalid("Key Material", "an object is imported with it"))?;
         let now = self.now();
-        self.limit_life(&mut attributes.dates, now)?;
+        if object_type != ObjectType::TEMPLATE {
+            self.limit_life(&mut attributes.dates, now)?;
+        }
         attributes.digest = Some(scrubbed(|| material.expose(|bytes| cipher::mac::sha256(&[bytes]))));
         let before = before.map(|view| &view.attributes);
         attributes.always_sensitive &= attributes.sensitive && before.is_none_or(|before| before.always_sensitive);

@@ -59,19 +59,31 @@ impl Context<'_> {
     /// An unknown, a malformed and another owner's identifier have the same answer. Which kind of node holds an object is told from its spelling,
     /// so what the policy table says of the layer is the answer, whether or not there is such an object anywhere.
     pub(crate) async fn object<'r, V: Verb>(&mut self, given: Option<&'r str>) -> Result<Named<'r, V>, Failure> {
-        let (id, text) = match given {
-            Some(text) => (text.parse::<RowId>().map_err(|_| Failure::not_found())?, Cow::Borrowed(text)),
-            None => {
-                let id = self.placeholder.ok_or_else(no_placeholder)?;
-                (id, Cow::Owned(id.to_string()))
-            }
+        let text = match given {
+            Some(text) => Cow::Borrowed(text),
+            None => Cow::Owned(self.placeholder.ok_or_else(no_placeholder)?.to_string()),
         };
-        *self.subject = Subject::named(id);
-        self.must_be_held_here(id)?;
-        let header = self.vault.header(self.unit, &self.grants, id).await?;
+        if let Ok(id) = text.parse() {
+            *self.subject = Subject::named(id);
+        }
+        let header = self.header(&text).await?;
         let authorized = self.grants.check::<V>(&header)?;
         self.is_about(&header);
         Ok(Named { header, authorized, text })
+    }
+
+    /// The header of the client's object that goes by `text`: by its own identifier, or by the one that it was imported under.
+    pub(crate) async fn header(&self, text: &str) -> Result<Header, Failure> {
+        if let Ok(id) = text.parse() {
+            self.must_be_held_here(id)?;
+            match self.vault.header(self.unit, &self.grants, id).await {
+                Err(keys::Error::NotFound) => {}
+                found => return Ok(found?),
+            }
+        }
+        let imported = self.vault.imported_id(&self.grants, text).ok_or_else(Failure::not_found)?;
+        // On the heap, because next to nothing is looked for so, and every connection would have room for it.
+        Ok(Box::pin(self.vault.header(self.unit, &self.grants, imported)).await?)
     }
 
     /// Refuses what another kind of node holds.

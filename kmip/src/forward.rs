@@ -24,6 +24,8 @@ pub(crate) fn layer_at_core(node: NodeRole, role: Role, rules: Rules, item: &Req
     }
     match item.operation.known_in(rules.version)? {
         Operation::Query | Operation::DiscoverVersions => None,
+        // To a core nothing is imported, by whatever name.
+        Operation::Import => None,
         Operation::Create => (role == Role::TenantAdmin).then_some(Layer::L3),
         Operation::Locate => located_layer(rules, item.payload),
         _ => named_layer(item.payload).ok().flatten(),

@@ -168,7 +168,7 @@ message! {
     }
 }
 
-impl ManagedObject<'_> {
+impl<'a> ManagedObject<'a> {
     /// The Object Type that it is, whatever the field Object Type beside it says.
     #[must_use]
     pub const fn object_type(&self) -> ObjectType {
@@ -180,6 +180,18 @@ impl ManagedObject<'_> {
             Self::Template(_) => ObjectType::Template,
             Self::SecretData(_) => ObjectType::SecretData,
             Self::OpaqueObject(_) => ObjectType::OpaqueObject,
+        }
+    }
+
+    /// What holds its key, if it is one of those that have that: only these are wrapped.
+    #[must_use]
+    pub const fn key_block(&self) -> Option<&KeyBlock<'a>> {
+        match self {
+            Self::SymmetricKey(object) => Some(&object.key_block),
+            Self::PrivateKey(object) => Some(&object.key_block),
+            Self::PublicKey(object) => Some(&object.key_block),
+            Self::SecretData(object) => Some(&object.key_block),
+            Self::Certificate(_) | Self::Template(_) | Self::OpaqueObject(_) => None,
         }
     }
 }

@@ -5,6 +5,7 @@
 //! [`schema`]'s one macro turns into decoder, encoder and version check.
 
 mod attribute;
+mod brought;
 mod certificate;
 mod clear;
 mod client;
@@ -17,6 +18,7 @@ mod error;
 mod failure;
 mod forward;
 mod half;
+mod imported;
 mod instance;
 pub mod json;
 mod key_block;
@@ -40,6 +42,7 @@ mod templates;
 mod text;
 mod transparent;
 pub mod ttlv;
+mod unwrapping;
 mod version;
 mod view;
 mod wrapping;

@@ -16,6 +16,7 @@ mod get_attribute_list;
 mod get_attributes;
 mod get_usage_allocation;
 mod hash;
+mod import;
 pub(crate) mod locate;
 mod mac;
 pub(crate) mod object_key;
@@ -40,9 +41,9 @@ use crate::message::{OperationNumber, RequestBatchItem};
 use crate::payload::{
     ActivateRequest, AddAttributeRequest, ArchiveRequest, CheckRequest, CreateKeyPairRequest, CreateRequest, DecryptRequest,
     DeleteAttributeRequest, DeriveKeyRequest, DestroyRequest, DiscoverVersionsRequest, EncryptRequest, ExportRequest,
-    GetAttributeListRequest, GetAttributesRequest, GetRequest, GetUsageAllocationRequest, HashRequest, LocateRequest, MacRequest,
-    MacVerifyRequest, ModifyAttributeRequest, ObtainLeaseRequest, QueryRequest, ReKeyKeyPairRequest, ReKeyRequest, RecoverRequest,
-    RegisterRequest, RevokeRequest, RngRetrieveRequest, RngSeedRequest, SignRequest, SignatureVerifyRequest,
+    GetAttributeListRequest, GetAttributesRequest, GetRequest, GetUsageAllocationRequest, HashRequest, ImportRequest, LocateRequest,
+    MacRequest, MacVerifyRequest, ModifyAttributeRequest, ObtainLeaseRequest, QueryRequest, ReKeyKeyPairRequest, ReKeyRequest,
+    RecoverRequest, RegisterRequest, RevokeRequest, RngRetrieveRequest, RngSeedRequest, SignRequest, SignatureVerifyRequest,
 };
 use crate::schema::Decode;
 use crate::tag::Tag;
@@ -83,14 +84,14 @@ const OFFERED: &[(Operation, Action, By)] = &[
     (Operation::RngRetrieve, Action::RngRetrieve, By::Edge),
     (Operation::RngSeed, Action::RngSeed, By::Edge),
     (Operation::Hash, Action::Hash, By::Edge),
-    (Operation::Export, Action::Export, By::Core),
+    (Operation::Import, Action::Import, By::Edge),
+    (Operation::Export, Action::Export, By::All),
 ];
 
 /// Which nodes offer an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum By {
     All,
-    Core,
     Edge,
 }
 
@@ -98,7 +99,6 @@ impl By {
     fn has(self, node: NodeRole) -> bool {
         match self {
             Self::All => true,
-            Self::Core => node == NodeRole::Core,
             Self::Edge => node == NodeRole::Edge,
         }
     }
@@ -137,7 +137,7 @@ pub(crate) fn action(operation: OperationNumber, version: ProtocolVersion) -> Ac
 /// Whether the operation leaves an object in the ID Placeholder, or (Check) says whether what is there may be used. Its failure has to empty
 /// it: what follows in the batch was meant for that object and no other.
 pub(crate) fn decides_on_placeholder(operation: OperationNumber) -> bool {
-    let making = [Operation::Create, Operation::CreateKeyPair, Operation::Register, Operation::DeriveKey];
+    let making = [Operation::Create, Operation::CreateKeyPair, Operation::Register, Operation::DeriveKey, Operation::Import];
     let replacing = [Operation::ReKey, Operation::ReKeyKeyPair];
     let deciding = [Operation::Locate, Operation::Check, Operation::Recover, Operation::Export];
     making.into_iter().chain(replacing).chain(deciding).any(|one| operation == one.into())
@@ -193,6 +193,7 @@ pub(crate) async fn run(context: &mut Context<'_>, item: &RequestBatchItem<'_>, 
         Some(Operation::RngRetrieve) => rng::retrieve(context, &RngRetrieveRequest::decode(payload, rules)?, out),
         Some(Operation::RngSeed) => rng::seed(context, &RngSeedRequest::decode(payload, rules)?, out),
         Some(Operation::Hash) => hash::run(context, HashRequest::decode(payload, rules)?, out),
+        Some(Operation::Import) => Box::pin(import::run(context, ImportRequest::decode(payload, rules)?, out)).await,
         Some(Operation::Export) => Box::pin(get::export(context, ExportRequest::decode(payload, rules)?, out)).await,
         _ => Err(refusal(item.operation.known_in(rules.version), node, payload)),
     }

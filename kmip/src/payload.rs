@@ -220,6 +220,25 @@ message! {
 }
 
 message! {
+    /// Import, 4.41.
+    struct ImportRequest<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str,           required, V1_4..=V1_4;
+        REPLACE_EXISTING:  replace_existing,  bool,              optional, V1_4..=V1_4;
+        KEY_WRAP_TYPE:     key_wrap_type,     KeyWrapType,       optional, V1_4..=V1_4;
+        ATTRIBUTE:         attributes,        Attribute<'a>,     several,  V1_4..=V1_4;
+        CERTIFICATE | SYMMETRIC_KEY | PRIVATE_KEY | PUBLIC_KEY | TEMPLATE | SECRET_DATA | OPAQUE_OBJECT:
+                           object,            ManagedObject<'a>, one_of,   V1_4..=V1_4;
+    }
+}
+
+message! {
+    /// Import, 4.41: done.
+    struct ImportResponse<'a> {
+        UNIQUE_IDENTIFIER: unique_identifier, &'a str, required, V1_4..=V1_4;
+    }
+}
+
+message! {
     /// Get Attributes, 4.12.
     #[derive(Default)]
     struct GetAttributesRequest<'a> {
@@ -686,4 +705,5 @@ calls! {
     RngSeedRequest<'_>          => RngSeed,          RngSeedResponse;
     HashRequest<'_>             => Hash,             HashResponse<'a>;
     ExportRequest<'_>           => Export,           ExportResponse<'a>;
+    ImportRequest<'_>           => Import,           ImportResponse<'a>;
 }

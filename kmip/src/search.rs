@@ -37,7 +37,6 @@ pub(crate) struct Search {
 enum Criterion {
     /// Nothing here is.
     Never,
-    Id(RowId),
     /// One of these.
     Ids(Vec<RowId>),
     Name {
@@ -132,7 +131,10 @@ impl Search {
     async fn add(&mut self, context: &Context<'_>, value: &AttributeValue<'_>) -> Result<(), Failure> {
         use AttributeValue as A;
         let criterion = match value {
-            A::UniqueIdentifier(id) => Some(id.parse().map_or(Criterion::Never, Criterion::Id)),
+            A::UniqueIdentifier(id) => {
+                let imported = context.vault.imported_id(&context.grants, id);
+                Some(Criterion::Ids(id.parse().ok().into_iter().chain(imported).collect()))
+            }
             A::Name(name) => Some(self.name(context, name)),
             A::ObjectType(kind) => Some(Criterion::ObjectType(kind.number())),
             A::CryptographicAlgorithm(algorithm) => Some(Criterion::Algorithm(algorithm.number())),
@@ -181,6 +183,7 @@ impl Search {
                 None
             }
             A::Custom(name, value) if is_layer_name(name) => self.place(context, view::Y_LAYER, value).await?,
+            A::Custom(view::Y_IMPORTED_AS, _) => Some(self.kept(context, value)),
             A::Custom(name, value) if name.starts_with("y-") => self.place(context, name, value).await?,
             A::Custom(..)
             | A::AlternativeName(_)
@@ -327,7 +330,7 @@ impl Criterion {
         use AttributeName as N;
         match self {
             Self::Between { name, .. } => matches!(name, N::InitialDate | N::LastChangeDate | N::ArchiveDate),
-            Self::Id(_) | Self::Name { .. } | Self::ObjectType(_) | Self::Service(_) | Self::Version(_) | Self::Parent(_) => true,
+            Self::Ids(_) | Self::Name { .. } | Self::ObjectType(_) | Self::Service(_) | Self::Version(_) | Self::Parent(_) => true,
             _ => false,
         }
     }
@@ -336,7 +339,6 @@ impl Criterion {
         let (header, attributes) = (&view.header, &view.attributes);
         match self {
             Self::Never => false,
-            Self::Id(id) => header.id == *id,
             Self::Ids(ids) => ids.contains(&header.id),
             Self::Name { value, kind } => attributes
                 .names

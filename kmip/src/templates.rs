@@ -10,9 +10,9 @@ use keys::policy::{NodeRole, verb};
 use keys::row::{Header, ObjectType};
 use keys::vault::View;
 
-use crate::attribute::{Attribute, AttributeName, AttributeValue};
+use crate::attribute::{Attribute, AttributeName, AttributeValue, SetBy};
 use crate::context::Context;
-use crate::enums::ResultReason;
+use crate::enums::{ObjectType as Type, ResultReason};
 use crate::failure::Failure;
 use crate::instance;
 use crate::key_block::Template;
@@ -71,6 +71,24 @@ pub(crate) fn registered(own: &TemplateAttribute<'_>, template: &Template<'_>) -
         instance::keep(&mut attributes.others, index, value)?;
     }
     Ok(attributes)
+}
+
+/// What is stored of a Template that is imported: its Names stand among its attributes, and another server may repeat there what it holds.
+///
+/// # Errors
+/// Reasons of table 365.
+pub(crate) fn imported(said: &[Attribute<'_>], template: &Template<'_>) -> Result<Attributes, Failure> {
+    let is_other = |attribute: &&Attribute<'_>| matches!(&attribute.value, AttributeValue::ObjectType(kind) if *kind != Type::Template);
+    if said.iter().any(|attribute| is_other(&attribute)) {
+        return Err(Failure::field("Object Type: the object that is given is of another type"));
+    }
+    let is_servers = |value: &AttributeValue<'_>| match value.standard() {
+        Some(name) => name.row().set_by == SetBy::Server,
+        None => value.name().starts_with("y-"),
+    };
+    let is_held = |value: &AttributeValue<'_>| template.attributes.iter().any(|held| held.value == *value);
+    let attributes = said.iter().filter(|attribute| !is_servers(&attribute.value) && !is_held(&attribute.value)).cloned().collect();
+    registered(&TemplateAttribute { names: Vec::new(), attributes }, template)
 }
 
 /// The index of the next instance of what a Template holds.

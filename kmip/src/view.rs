@@ -1,10 +1,11 @@
 //! An object of the domain as the attributes of section 3.
 
+use cipher::pair::PairKind;
 use keys::attributes::{Attributes, Links, Name, Other};
 use keys::id::{Layer, RowId, Time};
 use keys::lifecycle;
 use keys::policy::verb;
-use keys::row::Header;
+use keys::row::{self, Header};
 use keys::vault::View;
 
 use crate::attribute::{Attribute, AttributeName, AttributeValue, Instances};
@@ -32,8 +33,12 @@ pub(crate) const Y_VERSION: &str = "y-version";
 /// The key that wraps it.
 pub(crate) const Y_PARENT: &str = "y-parent";
 
-/// Of Secret Data, its type. These three are kept with an object like a client's own attributes, but only the server sets them.
+/// Of Secret Data, its type. These are kept with an object like a client's own attributes, but only the server sets them.
 pub(crate) const Y_SECRET_DATA_TYPE: &str = "y-secret-data-type";
+/// Of a key that came wrapped, that it did.
+pub(crate) const Y_CAME_WRAPPED: &str = "y-registered-wrapped";
+/// Of what was imported, the identifier that it came under.
+pub(crate) const Y_IMPORTED_AS: &str = "y-imported-as";
 /// Of an Opaque Object, its type.
 pub(crate) const Y_OPAQUE_DATA_TYPE: &str = "y-opaque-data-type";
 /// Of Secret Data and keys of pairs, the Key Format Type that they came in.
@@ -51,6 +56,11 @@ pub(crate) fn kept_number(attributes: &Attributes, name: &str) -> Option<u32> {
         Some(AttributeValue::Custom(_, Value::Enumeration(number))) => Some(number),
         _ => None,
     }
+}
+
+/// Did the key come wrapped?
+pub(crate) fn came_wrapped(attributes: &Attributes) -> bool {
+    attributes.others.iter().any(|other| other.name == Y_CAME_WRAPPED)
 }
 
 /// For how long the client of an edge may go by what it knows of an object.
@@ -202,10 +212,17 @@ pub(crate) fn is_made_by_core(view: &View, name: AttributeName) -> bool {
 
 /// The format in which an object is stored, so that its digest is of that.
 fn digest_format(header: &Header) -> KeyFormatType {
-    match half::kind(header) {
-        Some(kind) => half::stored_format(header.object_type, kind),
-        None if header.object_type.0 == ObjectType::Certificate.number() => KeyFormatType::X509,
-        None => KeyFormatType::Raw,
+    stored_format(header.object_type, half::kind(header))
+}
+
+/// The same of an object that is not stored yet; a certificate too has a key of some kind.
+pub(crate) fn stored_format(object_type: row::ObjectType, kind: Option<PairKind>) -> KeyFormatType {
+    match kind {
+        Some(kind) if matches!(object_type, row::ObjectType::PUBLIC_KEY | row::ObjectType::PRIVATE_KEY) => {
+            half::stored_format(object_type, kind)
+        }
+        _ if object_type.0 == ObjectType::Certificate.number() => KeyFormatType::X509,
+        _ => KeyFormatType::Raw,
     }
 }
 

@@ -8,19 +8,20 @@ use keys::export::Frame;
 use keys::id::RowId;
 use keys::lifecycle::State;
 use keys::policy::{Authorized, verb};
-use keys::row::ObjectType as Kind;
 use keys::vault::View;
+use secret::Bytes;
 
 use crate::attribute::{AttributeName, AttributeValue};
+use crate::clear::{key_block, with_block};
 use crate::context::Context;
 use crate::enums::{
-    BlockCipherMode, CryptographicAlgorithm, EncodingOption, KeyCompressionType, KeyFormatType, KeyWrapType, ResultReason, WrappingMethod,
+    BlockCipherMode, EncodingOption, KeyCompressionType, KeyFormatType, KeyWrapType, ObjectType, ResultReason, WrappingMethod,
 };
 use crate::error::Error;
 use crate::failure::Failure;
 use crate::instance::encoded;
 use crate::key_block::{
-    KeyBlock, KeyMaterial, KeyValue, KeyWrappingData, KeyWrappingSpecification, PlainKeyValue, SymmetricKey, WrappingKeyInformation,
+    KeyBlock, KeyMaterial, KeyValue, KeyWrappingData, KeyWrappingSpecification, ManagedObject, PlainKeyValue, WrappingKeyInformation,
 };
 use crate::object::CryptographicParameters;
 use crate::schema::Encode;
@@ -38,7 +39,7 @@ pub(crate) struct Wanted<'a> {
     pub(crate) specification: Option<KeyWrappingSpecification<'a>>,
 }
 
-/// A specification that a core can follow.
+/// A specification that can be followed.
 pub(crate) struct Wrapping<'a> {
     /// The wrapping key's identifier as the client wrote it.
     id: &'a str,
@@ -52,11 +53,39 @@ pub(crate) struct Wrapping<'a> {
 }
 
 impl<'a> Wanted<'a> {
+    /// How an object of an edge is to be wrapped, if it is. Refuses what has nothing that could be, and a form in which the object is not kept.
+    ///
+    /// # Errors
+    /// Reasons of tables 338 and 364.
+    pub(crate) fn specification_of_edge(&mut self, view: &View) -> Result<Option<KeyWrappingSpecification<'a>>, Failure> {
+        let Some(specification) = self.specification.take() else {
+            return match self.key_wrap_type {
+                Some(KeyWrapType::AsRegistered) if view::came_wrapped(&view.attributes) => Err(Failure::unsupported(
+                    "Key Wrap Type: the key was unwrapped when it came; ask for Not Wrapped, or give a Key Wrapping Specification",
+                )),
+                Some(KeyWrapType::Extension(_)) => Err(Failure::unsupported("Key Wrap Type: Not Wrapped and As Registered are offered")),
+                Some(KeyWrapType::NotWrapped | KeyWrapType::AsRegistered) | None => Ok(None),
+            };
+        };
+        if matches!(ObjectType::of(view.header.object_type.0), Some(ObjectType::Certificate | ObjectType::OpaqueObject) | None) {
+            return Err(Failure::unsupported(
+                "Key Wrapping Specification: Certificates and Opaque Objects have no Key Block to be wrapped",
+            ));
+        }
+        if self.key_wrap_type.is_some() {
+            return Err(Failure::unsupported("Key Wrap Type: a Key Wrapping Specification says all, leave it out"));
+        }
+        if !view.attributes.extractable {
+            return Err(keys::Error::NotExtractable.into());
+        }
+        Ok(Some(specification))
+    }
+
     /// Refuses what no key of a core is returned as, and a key that may not be returned.
     ///
     /// # Errors
     /// Reasons of tables 338 and 364.
-    pub(crate) fn specification_for(self, view: &View) -> Result<KeyWrappingSpecification<'a>, Failure> {
+    pub(crate) fn specification_of_core(self, view: &View) -> Result<KeyWrappingSpecification<'a>, Failure> {
         if view.header.object_type != keys::row::ObjectType::SYMMETRIC_KEY {
             return Err(Failure::unsupported("Key Wrapping Specification: only symmetric keys are returned wrapped"));
         }
@@ -108,12 +137,37 @@ impl<'a> Wrapping<'a> {
         Ok((Self { id, algorithm, parameters: parameters.clone(), encoding, asked_encoding, attribute_names }, with))
     }
 
-    /// What stands around the key's bytes before they are wrapped.
-    pub(crate) fn frame(&self, view: &View, around: &Surroundings, version: ProtocolVersion) -> Frame {
+    /// What is wrapped of an object in the clear, and its Key Format Type.
+    ///
+    /// # Errors
+    /// Key Format Type Not Supported for a format without bytes.
+    pub(crate) fn enclose(
+        &self,
+        object: &ManagedObject<'_>,
+        view: &View,
+        around: &Surroundings,
+        version: ProtocolVersion,
+    ) -> Result<(KeyFormatType, Bytes), Failure> {
+        let block = object.key_block().ok_or_else(no_bytes)?;
+        let Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(material)), .. })) = block.key_value else {
+            return Err(no_bytes());
+        };
+        let Frame { before, after } = self.frame(material.len(), view, around, version);
+        let bytes = Bytes::init_with(before.len() + material.len() + after.len(), |plain| {
+            let (head, rest) = plain.split_at_mut(before.len());
+            let (body, tail) = rest.split_at_mut(material.len());
+            head.copy_from_slice(&before);
+            body.copy_from_slice(material);
+            tail.copy_from_slice(&after);
+        })?;
+        Ok((block.key_format_type, bytes))
+    }
+
+    /// What stands around so many bytes of a key before they are wrapped.
+    pub(crate) fn frame(&self, bytes: usize, view: &View, around: &Surroundings, version: ProtocolVersion) -> Frame {
         if self.encoding == EncodingOption::NoEncoding {
             return Frame { before: vec![], after: vec![] };
         }
-        let bytes = view.header.material_bytes();
         let attributes = view::attributes(view, around, |name| self.wants(name));
         let blank = PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(&vec![0; bytes])), attributes };
         let mut before = vec![];
@@ -129,8 +183,11 @@ impl<'a> Wrapping<'a> {
         self.attribute_names.contains(&name)
     }
 
-    /// The key as it is returned.
-    pub(crate) fn key<'w>(&'w self, view: &View, wrapped: &'w [u8]) -> SymmetricKey<'w> {
+    /// The object as it is returned.
+    ///
+    /// # Errors
+    /// Permission Denied for one that has no Key Block.
+    pub(crate) fn object<'w>(&'w self, view: &View, format: KeyFormatType, wrapped: &'w [u8]) -> Result<ManagedObject<'w>, Failure> {
         let cryptographic_parameters = match view::stored(&self.parameters) {
             Some(AttributeValue::CryptographicParameters(parameters)) => Some(parameters),
             _ => None,
@@ -146,20 +203,13 @@ impl<'a> Wrapping<'a> {
             encoding_option: self.asked_encoding,
         };
         let key_value = Some(KeyValue::Wrapped(ByteString(wrapped)));
-        SymmetricKey { key_block: KeyBlock { key_value, key_wrapping_data: Some(key_wrapping_data), ..bare_block(view) } }
+        with_block(view, KeyBlock { key_value, key_wrapping_data: Some(key_wrapping_data), ..key_block(view, format) })
     }
 }
 
-/// A Key Block without the key.
-pub(crate) fn bare_block(view: &View) -> KeyBlock<'static> {
-    KeyBlock {
-        key_format_type: KeyFormatType::Raw,
-        key_compression_type: None,
-        key_value: None,
-        cryptographic_algorithm: CryptographicAlgorithm::of(view.header.algorithm.0),
-        cryptographic_length: Some(view::bits(view)),
-        key_wrapping_data: None,
-    }
+fn no_bytes() -> Failure {
+    let message = "Key Format Type: a wrapped key is returned in a format that has bytes, not in a transparent one";
+    Failure::invalid(ResultReason::KeyFormatTypeNotSupported, message)
 }
 
 fn encoding(asked: Option<EncodingOption>, attribute_names: &[&str]) -> Result<EncodingOption, Failure> {
@@ -176,20 +226,37 @@ fn encoding(asked: Option<EncodingOption>, attribute_names: &[&str]) -> Result<E
     }
 }
 
-/// The header of the key to wrap with, which is noted for an audit record of its own.
-async fn wrapping_key(context: &mut Context<'_>, text: &str) -> Result<keys::row::Header, Failure> {
-    let id: RowId = text.parse().map_err(|_| Failure::not_found())?;
-    *context.wrapper = Some(id);
-    context.must_be_held_here(id)?;
-    let header = context.vault.header(context.unit, &context.grants, id).await?;
-    if !matches!(header.object_type, Kind::SYMMETRIC_KEY | Kind::PUBLIC_KEY | Kind::PRIVATE_KEY) {
-        return Err(Failure::invalid(ResultReason::IllegalOperation, "Encryption Key Information: the object that is named is not a key"));
+/// The header of the key to wrap or unwrap with, which is noted for an audit record of its own.
+///
+/// # Errors
+/// Item Not Found; Illegal Operation for what is no key; Permission Denied for a key that another kind of node holds.
+pub(crate) async fn wrapping_key(context: &mut Context<'_>, text: &str) -> Result<keys::row::Header, Failure> {
+    *context.wrapper = text.parse::<RowId>().ok();
+    let header = context.header(text).await?;
+    *context.wrapper = Some(header.id);
+    match ObjectType::of(header.object_type.0) {
+        Some(ObjectType::SymmetricKey | ObjectType::PublicKey | ObjectType::PrivateKey) => Ok(header),
+        _ => Err(Failure::invalid(ResultReason::IllegalOperation, "Encryption Key Information: the object that it names is not a key")),
     }
-    Ok(header)
+}
+
+/// How keys are wrapped in this mode.
+///
+/// # Errors
+/// Feature Not Supported.
+pub(crate) fn key_wrap(mode: Option<BlockCipherMode>) -> Result<KeyWrap, Failure> {
+    match mode {
+        Some(BlockCipherMode::NISTKeyWrap) => Ok(KeyWrap::Kw),
+        Some(BlockCipherMode::AESKeyWrapPadding) => Ok(KeyWrap::Kwp),
+        _ => Err(Failure::unsupported("Block Cipher Mode: keys are wrapped by NISTKeyWrap or AESKeyWrapPadding")),
+    }
 }
 
 /// The wrapping key's own parameters that the client's fit; without any of the client's, its first (2.1.6).
-fn parameters<'k>(key: &'k Attributes, asked: Option<&CryptographicParameters<'_>>) -> Result<(&'k Other, KeyWrap), Failure> {
+///
+/// # Errors
+/// Item Not Found if it has no such ones; those of [`key_wrap`].
+pub(crate) fn parameters<'k>(key: &'k Attributes, asked: Option<&CryptographicParameters<'_>>) -> Result<(&'k Other, KeyWrap), Failure> {
     let name = AttributeName::CryptographicParameters.row().name;
     let mut own: Vec<&Other> = key.others.iter().filter(|other| other.name == name).collect();
     own.sort_by_key(|other| other.index);
@@ -199,11 +266,7 @@ fn parameters<'k>(key: &'k Attributes, asked: Option<&CryptographicParameters<'_
         Some(AttributeValue::CryptographicParameters(parameters)) => parameters.block_cipher_mode,
         _ => None,
     };
-    match mode {
-        Some(BlockCipherMode::NISTKeyWrap) => Ok((found, KeyWrap::Kw)),
-        Some(BlockCipherMode::AESKeyWrapPadding) => Ok((found, KeyWrap::Kwp)),
-        _ => Err(Failure::unsupported("Block Cipher Mode: keys are wrapped by NISTKeyWrap or AESKeyWrapPadding")),
-    }
+    Ok((found, key_wrap(mode)?))
 }
 
 fn no_parameters() -> Failure {

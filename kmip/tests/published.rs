@@ -192,7 +192,7 @@ const STRUCTURES: &[(&str, &[Row])] = structures! {
     DerivationParameters DeriveKeyRequest DeriveKeyResponse DestroyRequest DestroyResponse Digest DiscoverVersionsRequest
     DiscoverVersionsResponse EncryptRequest EncryptResponse ExportRequest ExportResponse ExtensionInformation GetAttributeListRequest
     GetAttributeListResponse GetAttributesRequest GetAttributesResponse GetRequest GetResponse GetUsageAllocationRequest
-    GetUsageAllocationResponse HashRequest HashResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link
+    GetUsageAllocationResponse HashRequest HashResponse ImportRequest ImportResponse KeyBlock KeyValueLocation KeyWrappingData KeyWrappingSpecification Link
     LocateRequest LocateResponse MacRequest MacResponse MacVerifyRequest MacVerifyResponse MessageExtension ModifyAttributeRequest
     ModifyAttributeResponse Name Nonce ObtainLeaseRequest ObtainLeaseResponse OpaqueObject PlainKeyValue PrivateKey ProfileInformation
     PublicKey QueryRequest QueryResponse ReKeyKeyPairRequest ReKeyKeyPairResponse ReKeyRequest ReKeyResponse RecoverRequest RecoverResponse RegisterRequest RegisterResponse

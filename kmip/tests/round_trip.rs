@@ -617,6 +617,8 @@ structures! {
         unique_identifier key_format_type key_wrap_type key_compression_type key_wrapping_specification
     }
     export_response: ExportResponse<'static> { object_type unique_identifier attributes object }
+    import_request: ImportRequest<'static> { unique_identifier replace_existing key_wrap_type attributes object }
+    import_response: ImportResponse<'static> { unique_identifier }
     add_attribute_request: AddAttributeRequest<'static> { unique_identifier attribute }
     add_attribute_response: AddAttributeResponse<'static> { unique_identifier attribute }
     modify_attribute_request: ModifyAttributeRequest<'static> { unique_identifier attribute }

@@ -54,12 +54,15 @@ pub(super) async fn run(context: &mut Context<'_>, request: CheckRequest<'_>, ou
 /// What this client may do with the key now: by the policy table, the key's own mask, its state and its dates.
 fn allowed(context: &Context<'_>, header: &Header, view: &View) -> Mask {
     let may = |purpose: Purpose| view.state.allows(purpose) && view.attributes.dates.window_allows(purpose, context.vault.now());
+    // An edge's key that does something else neither wraps nor unwraps; a core has none of that kind.
+    let wraps = header.id.layer != Layer::L4 || view.attributes.is_for_keys_alone();
     let uses = [
         (Mask::ENCRYPT, context.grants.check::<verb::Encrypt>(header).is_ok() && may(verb::Encrypt::PURPOSE)),
         (Mask::DECRYPT, context.grants.check::<verb::Decrypt>(header).is_ok() && may(verb::Decrypt::PURPOSE)),
         (Mask::MAC_GENERATE, context.grants.check::<verb::Mac>(header).is_ok() && may(verb::Mac::PURPOSE)),
         (Mask::MAC_VERIFY, context.grants.check::<verb::MacVerify>(header).is_ok() && may(verb::MacVerify::PURPOSE)),
-        (Mask::WRAP_KEY, context.grants.check::<verb::WrapWith>(header).is_ok() && may(Purpose::Protect)),
+        (Mask::WRAP_KEY, context.grants.check::<verb::WrapWith>(header).is_ok() && may(Purpose::Protect) && wraps),
+        (Mask::UNWRAP_KEY, context.grants.check::<verb::UnwrapWith>(header).is_ok() && may(Purpose::Process) && wraps),
     ];
     let own = Mask(view.attributes.usage_mask.cast_signed());
     let bits = uses.into_iter().filter(|(bit, is_allowed)| *is_allowed && own.has(*bit));

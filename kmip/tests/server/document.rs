@@ -220,6 +220,12 @@ fn exceptions(proofs: &Proofs<'_>) -> String {
 - The reason in an answer is one that its version has: what 1.4 calls Sensitive or Not Extractable is Permission Denied before.
 - Which identifiers others have is told to nobody: an unknown, a malformed and another client's are all Item Not Found.
 - Undo takes back what the node itself did. A batch that would have an edge undo what a core has done is refused before it begins.
+- What is imported goes by the identifier that it came under, whatever that looks like, and by one of the node's own, which Locate tells; `y-imported-as` tells the former.
+  Others have nothing to do with it: they may have imported something else under the same one. All attributes are what the request says, but for those that only
+  the node can know (Unique Identifier, Lease Time, `y-` attributes). Refused are what is destroyed, Fresh, a date of the server's in the future, and a Digest or an attribute of
+  a certificate that is not the object's. Replace Existing takes the place of what the service could destroy, in the same State or a later one.
+- No wrapped key is kept as it came: Key Wrap Type As Registered is refused for it, and an Import of it wants Not Wrapped. What a Sensitive key has wrapped is Sensitive.
+- A key that wraps or unwraps at an edge has no bits in its usage mask but Wrap Key, Unwrap Key and Export.
 - A core makes all IVs itself and returns keys only wrapped by another; it holds AES keys alone.
 - Published cases that do not pass:
 

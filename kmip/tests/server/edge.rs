@@ -9,31 +9,31 @@ use crate::world::*;
 use ProtocolVersion::{V1_0, V1_1, V1_3, V1_4};
 use ResultReason as R;
 
-const KEY: [u8; 32] = *b"a key of thirty-two bytes, raw..";
+pub(crate) const KEY: [u8; 32] = *b"a key of thirty-two bytes, raw..";
 
 /// A managed object as a test speaks of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Thing {
-    kind: ObjectType,
-    format: Option<KeyFormatType>,
+pub(crate) struct Thing {
+    pub(crate) kind: ObjectType,
+    pub(crate) format: Option<KeyFormatType>,
     /// Secret Data Type or Opaque Data Type.
-    secret: Option<SecretDataType>,
-    algorithm: Option<CryptographicAlgorithm>,
-    bits: Option<i32>,
-    material: Vec<u8>,
+    pub(crate) secret: Option<SecretDataType>,
+    pub(crate) algorithm: Option<CryptographicAlgorithm>,
+    pub(crate) bits: Option<i32>,
+    pub(crate) material: Vec<u8>,
 }
 
-fn key(material: &[u8]) -> Thing {
+pub(crate) fn key(material: &[u8]) -> Thing {
     let (algorithm, bits) = (Some(CryptographicAlgorithm::Aes), i32::try_from(material.len() * 8).ok());
     Thing { kind: ObjectType::SymmetricKey, format: Some(KeyFormatType::Raw), secret: None, algorithm, bits, material: material.to_vec() }
 }
 
-fn secret(secret: SecretDataType, format: KeyFormatType, material: &[u8]) -> Thing {
+pub(crate) fn secret(secret: SecretDataType, format: KeyFormatType, material: &[u8]) -> Thing {
     let (kind, format, secret) = (ObjectType::SecretData, Some(format), Some(secret));
     Thing { kind, format, secret, algorithm: None, bits: None, material: material.to_vec() }
 }
 
-fn opaque(material: &[u8]) -> Thing {
+pub(crate) fn opaque(material: &[u8]) -> Thing {
     Thing { kind: ObjectType::OpaqueObject, format: None, secret: None, algorithm: None, bits: None, material: material.to_vec() }
 }
 
@@ -57,7 +57,7 @@ impl Thing {
         }
     }
 
-    fn object(&self) -> ManagedObject<'_> {
+    pub(crate) fn object(&self) -> ManagedObject<'_> {
         match self.kind {
             ObjectType::SecretData => ManagedObject::SecretData(SecretData {
                 secret_data_type: self.secret.expect("Secret Data has a type"),
@@ -70,7 +70,7 @@ impl Thing {
         }
     }
 
-    fn request<'a>(&'a self, attributes: &[AttributeValue<'a>]) -> RegisterRequest<'a> {
+    pub(crate) fn request<'a>(&'a self, attributes: &[AttributeValue<'a>]) -> RegisterRequest<'a> {
         registering(self.object(), attributes)
     }
 
@@ -97,24 +97,24 @@ impl Thing {
     }
 }
 
-fn registering<'a>(object: ManagedObject<'a>, attributes: &[AttributeValue<'a>]) -> RegisterRequest<'a> {
+pub(crate) fn registering<'a>(object: ManagedObject<'a>, attributes: &[AttributeValue<'a>]) -> RegisterRequest<'a> {
     let attributes = attributes.iter().cloned().map(bare).collect();
     RegisterRequest { object_type: object.object_type(), template_attribute: TemplateAttribute { names: vec![], attributes }, object }
 }
 
-fn register(client: &mut Client<'_>, version: ProtocolVersion, request: &RegisterRequest<'_>) -> Result<String, Failed> {
+pub(crate) fn register(client: &mut Client<'_>, version: ProtocolVersion, request: &RegisterRequest<'_>) -> Result<String, Failed> {
     client.call(version, request, |answer| answer.unique_identifier.to_owned())
 }
 
-fn mask(bits: i32) -> AttributeValue<'static> {
+pub(crate) fn mask(bits: i32) -> AttributeValue<'static> {
     AttributeValue::CryptographicUsageMask(CryptographicUsageMask(bits))
 }
 
-fn plainly(id: &str) -> GetRequest<'_> {
+pub(crate) fn plainly(id: &str) -> GetRequest<'_> {
     GetRequest { unique_identifier: Some(id), ..GetRequest::default() }
 }
 
-fn get(client: &mut Client<'_>, version: ProtocolVersion, request: &GetRequest<'_>) -> Result<Thing, Failed> {
+pub(crate) fn get(client: &mut Client<'_>, version: ProtocolVersion, request: &GetRequest<'_>) -> Result<Thing, Failed> {
     client.call(version, request, |answer| {
         assert_eq!((Some(answer.unique_identifier), answer.object_type), (request.unique_identifier, answer.object.object_type()));
         Thing::of(&answer.object)
@@ -377,8 +377,8 @@ fn a_registration_that_contradicts_itself_is_refused_and_keeps_nothing() {
         ("no algorithm", block(&|block| block.cryptographic_algorithm = None), R::InvalidMessage),
         ("another type", RegisterRequest { object_type: ObjectType::SecretData, ..good.request(&[]) }, R::InvalidField),
         ("another type", RegisterRequest { object_type: ObjectType::PrivateKey, ..good.request(&[]) }, R::InvalidField),
-        ("wrapped", block(&|block| block.key_wrapping_data = Some(wrapping.clone())), R::FeatureNotSupported),
-        ("wrapped bytes", block(&|block| block.key_value = Some(wrapped.clone())), R::FeatureNotSupported),
+        ("wrapped, and in the clear", block(&|block| block.key_wrapping_data = Some(wrapping.clone())), R::InvalidMessage),
+        ("wrapped by nothing", block(&|block| block.key_value = Some(wrapped.clone())), R::InvalidMessage),
         ("no key", block(&|block| block.key_value = None), R::InvalidMessage),
         ("another format", block(&|block| block.key_format_type = KeyFormatType::Pkcs8), R::KeyFormatTypeNotSupported),
         ("opaque", block(&|block| block.key_format_type = KeyFormatType::Opaque), R::KeyFormatTypeNotSupported),
@@ -492,7 +492,7 @@ fn an_object_is_fresh_until_it_was_returned() {
     assert_eq!(commits(), before + 1, "that is said once");
 }
 
-fn specification(with: &str) -> KeyWrappingSpecification<'_> {
+pub(crate) fn specification(with: &str) -> KeyWrappingSpecification<'_> {
     KeyWrappingSpecification {
         wrapping_method: WrappingMethod::Encrypt,
         encryption_key_information: Some(WrappingKeyInformation { unique_identifier: with, cryptographic_parameters: None }),
@@ -512,9 +512,9 @@ fn wrapped(client: &mut Client<'_>, version: ProtocolVersion, id: &str, with: &s
     })
 }
 
-const WRAPPER: [u8; 16] = *b"wraps other keys";
+pub(crate) const WRAPPER: [u8; 16] = *b"wraps other keys";
 
-fn for_wrapping(service: &mut Client<'_>, thing: &Thing, bits: i32) -> String {
+pub(crate) fn for_wrapping(service: &mut Client<'_>, thing: &Thing, bits: i32) -> String {
     let mode = CryptographicParameters { block_cipher_mode: Some(BlockCipherMode::NISTKeyWrap), ..CryptographicParameters::default() };
     let attributes = [mask(bits), AttributeValue::CryptographicParameters(mode)];
     let id = register(service, V1_4, &thing.request(&attributes)).expect("it is kept");
@@ -548,8 +548,8 @@ fn a_sensitive_key_leaves_wrapped_by_an_l4_that_may_wrap_and_by_nothing_else() {
     assert_eq!(why(wrapped(&mut service, V1_4, &id, &password)), R::IllegalOperation, "no key at all");
     let stays = register(&mut service, V1_4, &key(&KEY).request(&[mask(DATA), A::Extractable(false)])).expect("it is kept");
     assert_eq!(why(wrapped(&mut service, V1_4, &stays, &with)), R::NotExtractable);
-    let text = register(&mut service, V1_4, &secret(SecretDataType::Password, KeyFormatType::Raw, &KEY).request(&[])).expect("kept");
-    assert_eq!(why(wrapped(&mut service, V1_4, &text, &with)), R::FeatureNotSupported, "only keys leave wrapped");
+    let blob = register(&mut service, V1_4, &opaque(&KEY).request(&[])).expect("kept");
+    assert_eq!(why(wrapped(&mut service, V1_4, &blob, &with)), R::FeatureNotSupported, "it has no Key Block");
     let l3 = "L3-01890a5d-ac96-774b-bcce-b302099a8057";
     assert_eq!(why(wrapped(&mut service, V1_4, &id, l3)), R::PermissionDenied, "that one is held by a core");
     let theirs = for_wrapping(&mut world.client(Role::Service, "globex", "billing"), &key(&WRAPPER), 0x10);

@@ -205,8 +205,8 @@ fn an_edge_says_what_it_offers_and_a_core_says_something_else() {
         told.expect("anybody may ask")
     };
     let (edge, core) = (told(&World::edge()), told(&World::found()));
-    assert!(edge.0.contains(&Operation::Register) && !edge.0.contains(&Operation::Export));
-    assert!(!core.0.contains(&Operation::Register) && core.0.contains(&Operation::Export));
+    assert!(edge.0.contains(&Operation::Import) && edge.0.contains(&Operation::Export));
+    assert!(!core.0.contains(&Operation::Import) && core.0.contains(&Operation::Export));
     use ObjectType as T;
     assert_eq!(edge.1, [T::Certificate, T::SymmetricKey, T::PublicKey, T::PrivateKey, T::Template, T::SecretData, T::OpaqueObject]);
     assert_eq!(core.1, [ObjectType::SymmetricKey]);
@@ -250,6 +250,8 @@ fn each_operation_that_an_edge_offers_is_listed_in_the_versions_that_have_it() {
         O::RngRetrieve,
         O::RngSeed,
         O::Hash,
+        O::Import,
+        O::Export,
     ];
     for version in ProtocolVersion::ALL {
         let told = world.service().call(version, &query, |answer| answer.operations.clone()).expect("anybody may ask");
@@ -269,24 +271,29 @@ fn against(client: &mut Client<'_>, id: &str, mask: i32) -> Result<(), R> {
     client.call(V1_4, &request, |_| ()).map_err(|failed| failed.reason)
 }
 
+/// A key with this usage mask that was brought into this state.
+fn of_state(service: &mut Client<'_>, state: State, mask: i32) -> String {
+    let mut attributes = wish("billing", &[]);
+    attributes[2] = AttributeValue::CryptographicUsageMask(Mask(mask));
+    let id = service.create(V1_4, &attributes).expect("an edge's key may be for both");
+    if matches!(state, State::Active | State::Deactivated) {
+        service.activate(&id).expect("it is new");
+    }
+    match state {
+        State::Compromised => drop(service.revoke(&id, RevocationReasonCode::KeyCompromise).expect("it is new")),
+        State::Deactivated => drop(service.revoke(&id, RevocationReasonCode::Superseded).expect("it is Active")),
+        _ => {}
+    }
+    id
+}
+
 #[test]
 fn check_goes_by_state_mask_and_role() {
     let world = World::edge();
     let (mut service, mut admin) = (world.service(), world.admin());
     let mut cells = 0;
-    for (state, may) in [(State::PreActive, 0), (State::Active, 0x04 | 0x08 | 0x10), (State::Deactivated, 0x08), (State::Compromised, 0)] {
-        let mut attributes = wish("billing", &[]);
-        attributes[2] = AttributeValue::CryptographicUsageMask(Mask(0x04 | 0x08 | 0x10));
-        let id = service.create(V1_4, &attributes).expect("an edge's key may be for both");
-        match state {
-            State::PreActive => {}
-            State::Compromised => drop(service.revoke(&id, RevocationReasonCode::KeyCompromise).expect("it is new")),
-            State::Active => drop(service.activate(&id).expect("it is new")),
-            _ => {
-                service.activate(&id).expect("it is new");
-                service.revoke(&id, RevocationReasonCode::Superseded).expect("it is Active");
-            }
-        }
+    for (state, may) in [(State::PreActive, 0), (State::Active, 0x04 | 0x08), (State::Deactivated, 0x08), (State::Compromised, 0)] {
+        let id = of_state(&mut service, state, 0x04 | 0x08 | 0x10);
         for bit in [0x01, 0x04, 0x08, 0x10, 0x20, 0x04 | 0x08] {
             let expected = if may & bit == bit { Ok(()) } else { Err(R::PermissionDenied) };
             assert_eq!(against(&mut service, &id, bit), expected, "{state:?} {bit:#x}");
@@ -294,6 +301,13 @@ fn check_goes_by_state_mask_and_role() {
             cells += 2;
         }
         assert_eq!(against(&mut service, &id, 0), Ok(()), "{state:?}");
+        // What else a key is for, it does not wrap.
+        let for_keys = of_state(&mut service, state, 0x30);
+        let may = [(0x10, state == State::Active), (0x20, matches!(state, State::Active | State::Deactivated))];
+        for (bit, is_allowed) in may {
+            assert_eq!(against(&mut service, &for_keys, bit).is_ok(), is_allowed, "{state:?} {bit:#x}");
+            cells += 1;
+        }
         for (tenant, name) in [("acme", "payroll"), ("globex", "billing")] {
             assert_eq!(against(&mut world.client(Role::Service, tenant, name), &id, 0), Err(R::ItemNotFound));
         }

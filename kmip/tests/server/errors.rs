@@ -59,7 +59,7 @@ fn never(error: &'static str, reason: R, why: &'static str) -> Row {
 }
 
 /// What has no table, or one that is shown beside the operation itself.
-const WITHOUT: [Operation; 3] = [O::Query, O::DiscoverVersions, O::Import];
+const WITHOUT: [Operation; 2] = [O::Query, O::DiscoverVersions];
 
 fn tables() -> Vec<Table> {
     [making::tables(), looking::tables(), attributes::tables(), life::tables(), cryptography::tables()].into_iter().flatten().collect()

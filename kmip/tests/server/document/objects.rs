@@ -61,12 +61,22 @@ fn ways(edge: &mut Node<'_>, kind: ObjectType) -> Vec<&'static str> {
         ObjectType::OpaqueObject => Some(opaque()),
         _ => None,
     };
+    let import = object.clone().map(|object| ImportRequest {
+        unique_identifier: kind.name(),
+        replace_existing: None,
+        key_wrap_type: None,
+        attributes: vec![bare(A::CryptographicUsageMask(CryptographicUsageMask(DATA)))],
+        object,
+    });
     let is_registered = match object {
         Some(object) => edge.register(object).is_ok(),
         None => kind == ObjectType::Template && edge.template(&[A::CryptographicLength(256)]).is_ok(),
     };
     if is_registered {
         ways.push("Register");
+    }
+    if import.is_some_and(|import| does(&mut edge.owner, &import)) {
+        ways.push("Import");
     }
     let base = edge.key(0x200, &[]);
     if does(&mut edge.owner, &derivation(&base, kind)) {
@@ -172,7 +182,7 @@ impl Kind {
 
     /// The ten of the table, in its order.
     fn tries(&self, edge: &mut Node<'_>) -> [bool; 10] {
-        let wrapper = edge.key(0x30, &[A::CryptographicParameters(mode(BlockCipherMode::NISTKeyWrap))]);
+        let wrapper = edge.key(0x30, &[A::CryptographicParameters(mode(BlockCipherMode::AESKeyWrapPadding))]);
         let (unique_identifier, data) = (Some(self.id.as_str()), Some(ByteString(b"sixteen bytes...")));
         let client = &mut edge.owner;
         let get = GetRequest { unique_identifier, ..GetRequest::default() };
@@ -479,12 +489,16 @@ pub(super) fn wrapping(nodes: &Nodes) -> String {
     };
     let comes = edge.register(ManagedObject::SymmetricKey(SymmetricKey { key_block: wrapped }));
     let is_unknown = comes.is_err_and(|failed| failed.reason == ResultReason::FeatureNotSupported);
-    let comes = if is_unknown { "A key that comes wrapped is refused." } else { "Keys come wrapped, too." };
+    let comes = if is_unknown {
+        "A key that comes wrapped is refused."
+    } else {
+        "Register and Import open keys that come so, with a wrapping key of the service."
+    };
     format!(
         "\
-## Wrapping of Symmetric Keys
+## Wrapping of keys
 
-The mode is that of the wrapping key's Cryptographic Parameters; Wrapping Method: {methods}. {comes}
+A core wraps Symmetric Keys; an edge whatever has a Key Block, in a format that has bytes. The mode is that of the wrapping key's Cryptographic Parameters; Wrapping Method: {methods}. {comes}
 
 {table}"
     )

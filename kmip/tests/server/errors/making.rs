@@ -1,4 +1,4 @@
-//! Create, Create Key Pair, Register, Re-key and Derive Key.
+//! Create, Create Key Pair, Register, Import, Re-key and Derive Key.
 
 use super::*;
 use crate::document::probe::{on_curve, template};
@@ -15,7 +15,7 @@ const NAMESPACE: &str = "The particular Application Namespace is not supported, 
 const ARCHIVED_TEMPLATE: &str = "Template object is archived";
 
 pub(super) fn tables() -> Vec<Table> {
-    vec![create(), create_key_pair(), register(), re_key(), re_key_key_pair(), derive_key()]
+    vec![create(), create_key_pair(), register(), import(), re_key(), re_key_key_pair(), derive_key()]
 }
 
 /// A template that names another, which there is not.
@@ -170,6 +170,54 @@ fn register() -> Table {
         never("Key Format Type is PKCS#12, but PKCS#12 Password Link is not that of a Password", R::InvalidField, pkcs12),
     ];
     Table { operation: O::Register, number: 330, rows }
+}
+
+fn came(id: &str, values: &[A<'_>]) -> Vec<u8> {
+    of(&importing(id, values))
+}
+
+fn importing<'a>(id: &'a str, values: &[A<'a>]) -> ImportRequest<'a> {
+    let attributes = [all_uses()].into_iter().chain(values.iter().cloned()).map(bare).collect();
+    ImportRequest { unique_identifier: id, replace_existing: None, key_wrap_type: None, attributes, object: raw() }
+}
+
+fn import() -> Table {
+    let rows = vec![
+        arises("Unique identifier already exists and Replace Existing is false or not specified", R::ObjectAlreadyExists, |node| {
+            let id = node.key(DATA, &[]);
+            of(&ImportRequest { replace_existing: Some(false), ..importing(&id, &[]) })
+        }),
+        arises("Object Type is not recognized", R::InvalidField, |_| {
+            let fields = written(|out| {
+                out.text(Tag::UNIQUE_IDENTIFIER, "7");
+                bare(all_uses()).encode(Tag::ATTRIBUTE, out);
+                let split_key = out.open(Tag::SPLIT_KEY);
+                out.close(split_key);
+            });
+            by_hand(O::Import, fields)
+        }),
+        arises("Object Type does not match type of cryptographic object provided", R::InvalidField, |_| {
+            came("7", &[A::ObjectType(ObjectType::SecretData)])
+        }),
+        arises(VALUES, R::InvalidField, |_| came("7", &[A::CryptographicLength(128)])),
+        arises("Trying to register a new object with the same Name attribute value as an existing object", R::InvalidField, |node| {
+            came("7", &[named(&with_name(node).1)])
+        }),
+        arises(INSTANCES, R::IndexOutOfBounds, |node| {
+            let names = too_many_names(node);
+            came("7", &names.iter().map(|name| named(name)).collect::<Vec<_>>())
+        }),
+        arises(NAMESPACE, R::ApplicationNamespaceNotSupported, |_| came("7", &[no_application_data()])),
+        never(
+            "Encoding Option not permitted when Key Wrapping Specification contains attribute names",
+            R::EncodingOptionError,
+            "a request to import has no Key Wrapping Specification",
+        ),
+        arises("Field is not supported by server", R::InvalidField, |_| {
+            of(&ImportRequest { key_wrap_type: Some(KeyWrapType::Extension(0x8000_0001)), ..importing("7", &[]) })
+        }),
+    ];
+    Table { operation: O::Import, number: 365, rows }
 }
 
 fn replacing(id: &str, offset: Option<u32>, values: &[A<'_>]) -> Vec<u8> {
