@@ -17,7 +17,7 @@ use crate::{signal, wait_for};
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 /// PostgreSQL refuses to run as root; Debian's package makes this user.
 const USER: &str = "postgres";
-/// The role that owns the databases of [`PostgresServer::database`].
+/// The role that owns the databases of `PostgresServer::database`.
 const ROLE: &str = "strongroom";
 /// Its password, for connections that are not by the socket.
 pub const PASSWORD: &str = "not-a-good-password";
@@ -95,7 +95,7 @@ impl PostgresServer {
         self
     }
 
-    /// Makes an empty database of [`ROLE`]'s and returns its name.
+    /// Makes an empty database that belongs to the role of the URLs, and returns its name.
     ///
     /// # Panics
     /// If the server does not answer.
