@@ -59,6 +59,9 @@ fn allowed(context: &Context<'_>, header: &Header, view: &View) -> Mask {
     let uses = [
         (Mask::ENCRYPT, context.grants.check::<verb::Encrypt>(header).is_ok() && may(verb::Encrypt::PURPOSE)),
         (Mask::DECRYPT, context.grants.check::<verb::Decrypt>(header).is_ok() && may(verb::Decrypt::PURPOSE)),
+        (Mask::SIGN, context.grants.check::<verb::Sign>(header).is_ok() && may(verb::Sign::PURPOSE)),
+        (Mask::VERIFY, context.grants.check::<verb::SignatureVerify>(header).is_ok() && may(verb::SignatureVerify::PURPOSE)),
+        (Mask::DERIVE_KEY, context.grants.check::<verb::DeriveKey>(header).is_ok() && may(verb::DeriveKey::PURPOSE)),
         (Mask::MAC_GENERATE, context.grants.check::<verb::Mac>(header).is_ok() && may(verb::Mac::PURPOSE)),
         (Mask::MAC_VERIFY, context.grants.check::<verb::MacVerify>(header).is_ok() && may(verb::MacVerify::PURPOSE)),
         (Mask::WRAP_KEY, context.grants.check::<verb::WrapWith>(header).is_ok() && may(Purpose::Protect) && wraps),

@@ -1,5 +1,5 @@
 //! Just inside a rule and just outside of it, at a core and at an edge: full batches, versions mixed on one connection, attributes of later versions,
-//! attributes that are read-only.
+//! attributes that are read-only; and what Check says of a use against what the use is told.
 
 use keys::policy::NodeRole;
 use keys::record::Outcome;
@@ -8,7 +8,7 @@ use kmip::*;
 
 use crate::document::probe::{Node, Nodes, all_uses, template};
 use crate::edit;
-use crate::errors::stored;
+use crate::errors::{push_naming, stored};
 use crate::pairs;
 use crate::world::*;
 use AttributeValue as A;
@@ -170,4 +170,75 @@ fn what_a_client_may_not_write_is_refused_by_add_modify_and_delete_on_each_kind_
     }
     counted(cells);
     assert!(cells > 400, "{cells}");
+}
+
+/// An object in a state, by its Active one.
+fn brought_to(node: &mut Node<'_>, id: &str, state: State) {
+    let code = match state {
+        State::Deactivated => RevocationReasonCode::Superseded,
+        State::Compromised => RevocationReasonCode::KeyCompromise,
+        _ => return,
+    };
+    node.owner.revoke(id, code).expect("it is Active");
+}
+
+/// Check knew nothing of Sign, Signature Verify and Derive Key once, and said of keys for these that they are for nothing.
+#[test]
+fn check_says_of_each_use_what_the_use_is_told_in_each_state() {
+    use CryptographicUsageMask as Mask;
+    use Operation as O;
+    let nodes = Nodes::found();
+    let mut cells = 0;
+    for state in [State::Active, State::Deactivated, State::Compromised] {
+        let mut edge = nodes.edge();
+        let uses = [
+            (Mask::ENCRYPT, O::Encrypt),
+            (Mask::DECRYPT, O::Decrypt),
+            (Mask::MAC_GENERATE, O::Mac),
+            (Mask::MAC_VERIFY, O::MacVerify),
+            (Mask::DERIVE_KEY, O::DeriveKey),
+            (Mask::SIGN, O::Sign),
+            (Mask::VERIFY, O::SignatureVerify),
+        ];
+        for (mask, operation) in uses {
+            for is_for_it in [true, false] {
+                let own = if is_for_it { mask } else { Mask::CERTIFICATE_SIGN };
+                let id = match operation {
+                    O::Sign | O::SignatureVerify => {
+                        let mask = A::CryptographicUsageMask(own);
+                        let request = CreateKeyPairRequest {
+                            common_template_attribute: Some(template([
+                                A::CryptographicAlgorithm(CryptographicAlgorithm::Ecdsa),
+                                A::CryptographicLength(256),
+                            ])),
+                            private_key_template_attribute: Some(template([mask.clone()])),
+                            public_key_template_attribute: Some(template([mask])),
+                        };
+                        let half = |answer: CreateKeyPairResponse<'_>| match operation {
+                            O::Sign => answer.private_key_unique_identifier.to_owned(),
+                            _ => answer.public_key_unique_identifier.to_owned(),
+                        };
+                        let id = edge.owner.call(V1_4, &request, half).expect("it is offered");
+                        edge.owner.activate(&id).expect("it is new");
+                        id
+                    }
+                    _ => edge.key(own.0, &[]),
+                };
+                brought_to(&mut edge, &id, state);
+                let asked = CheckRequest { unique_identifier: Some(&id), cryptographic_usage_mask: Some(mask), ..CheckRequest::default() };
+                let said = edge.owner.call(V1_4, &asked, |_| ()).err().map(|failed| failed.reason);
+                let mut batch = Batch::new(V1_4);
+                push_naming(&mut batch, operation, &id);
+                let told = only_item(&edge.owner.ask(&batch.finish().bytes)).2;
+                // Table 333 calls what may not be derived from an Invalid Field.
+                let denied = if operation == O::DeriveKey { R::InvalidField } else { R::PermissionDenied };
+                let case = format!("{operation:?} of a key that is {state:?}, for it: {is_for_it}");
+                assert_eq!(said.is_some(), told == Some(denied), "{case}: Check says {said:?}, the use is told {told:?}");
+                assert_eq!(said.is_some(), said == Some(R::PermissionDenied), "{case}");
+                cells += 1;
+            }
+        }
+    }
+    counted(cells);
+    assert_eq!(cells, 3 * 7 * 2);
 }
