@@ -334,7 +334,7 @@ fn derive_key() -> Table {
         }),
         arises("Invalid Derivation Method", R::InvalidField, |node| {
             let id = node.key(0x200, &[]);
-            of(&DeriveKeyRequest { derivation_method: DerivationMethod::Nist800_108F, ..derivation(&[&id]) })
+            of(&DeriveKeyRequest { derivation_method: DerivationMethod::AsymmetricKey, ..derivation(&[&id]) })
         }),
         arises("Invalid Derivation Parameters", R::InvalidField, |node| {
             let id = node.key(0x200, &[]);
