@@ -266,7 +266,7 @@ fn openssl_and_an_edge_derive_the_same_keys_and_others_are_served_meanwhile() {
             });
         }
         while left.load(Ordering::Relaxed) > 0 {
-            assert_eq!(requests::get(&mut client, &base).expect("it is there"), b"password");
+            assert_eq!(requests::get(&mut client, base).expect("it is there"), b"password");
             served += 1;
         }
     });
