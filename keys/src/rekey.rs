@@ -33,8 +33,8 @@ use crate::tenancy::{Service, Tenant, tenant_row};
 use crate::unit::Unit;
 use crate::vault::{NewKey, Vault, View};
 
-/// What a client has said of one version and a replacement does not take over (table 173): its links, and what tells of how it was made.
-const NOT_COPIED: [&str; 3] = ["Link", "Original Creation Date", "Random Number Generator"];
+/// What was said of one version and a replacement does not take over (table 173): its links, and what tells of how it was made or came.
+const NOT_COPIED: [&str; 5] = ["Link", "Original Creation Date", "Random Number Generator", "y-imported-as", "y-registered-wrapped"];
 
 /// KMIP's Revocation Reason Code Key Compromise.
 const KEY_COMPROMISE: u32 = 2;

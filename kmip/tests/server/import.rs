@@ -453,7 +453,9 @@ fn what_was_claimed_of_an_object_is_never_more_than_it_was_here() {
     let link = A::Link(Link { link_type: Some(LinkType::ReplacementObjectLink), linked_object_identifier: Some("2") });
     import(&mut service, &importing("4", &thing, &[mask(DATA), A::State(State::Active), link])).expect("it is new");
     assert!(service.instances("4", "Link")[0].1.contains("ReplacementObjectLink"));
-    service.rekey(V1_4, "4").expect("nothing has replaced it here");
+    let next = service.rekey(V1_4, "4").expect("nothing has replaced it here");
+    assert_eq!(service.instances(&next, "y-imported-as"), [], "it was made here");
+    assert_ne!(own(&mut service, "4"), next, "of one object that is so");
 }
 
 #[test]

@@ -433,6 +433,7 @@ fn key_wrap_type_says_whether_the_form_of_the_registration_is_wanted_which_is_ke
     let packed = aes(wrap(KeyWrap::Kw, &WRAPPER, &KEY));
     let wrapped = register(&mut service, V1_4, &registering(packed.object(data(&with, None, Some(NoEncoding))), &[])).expect("it opens");
     let open = register(&mut service, V1_4, &key(&KEY).request(&[])).expect("it is kept");
+    let again = service.rekey(V1_4, &wrapped).expect("it is Pre-Active");
     let mut check = |id: &str, key_wrap_type, expected: Result<(), R>| {
         let (key_wrap_type, request) = (Some(key_wrap_type), plainly(id));
         let got = service.call(V1_4, &GetRequest { key_wrap_type, ..request }, |_| ()).map_err(|failed| failed.reason);
@@ -442,6 +443,7 @@ fn key_wrap_type_says_whether_the_form_of_the_registration_is_wanted_which_is_ke
     };
     check(&wrapped, KeyWrapType::NotWrapped, Ok(()));
     check(&wrapped, KeyWrapType::AsRegistered, Err(R::FeatureNotSupported));
+    check(&again, KeyWrapType::AsRegistered, Ok(()));
     check(&open, KeyWrapType::NotWrapped, Ok(()));
     check(&open, KeyWrapType::AsRegistered, Ok(()));
     check(&open, KeyWrapType::Extension(0x8000_0001), Err(R::FeatureNotSupported));

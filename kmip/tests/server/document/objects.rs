@@ -61,7 +61,9 @@ fn ways(edge: &mut Node<'_>, kind: ObjectType) -> Vec<&'static str> {
         ObjectType::OpaqueObject => Some(opaque()),
         _ => None,
     };
-    let import = object.clone().map(|object| ImportRequest {
+    let template = Template { attributes: vec![bare(A::CryptographicLength(256))] };
+    let template = (kind == ObjectType::Template).then_some(ManagedObject::Template(template));
+    let import = object.clone().or(template).map(|object| ImportRequest {
         unique_identifier: kind.name(),
         replace_existing: None,
         key_wrap_type: None,
