@@ -31,7 +31,7 @@ pub use people::{People, altered_shard, give_shard};
 pub use postgres::{PASSWORD as POSTGRES_PASSWORD, PostgresServer};
 pub use python::{drive, told};
 pub use softhsm::{LABEL, MODULE, PIN, SoftHsm};
-pub use swtpm::{Swtpm, free_port_pair};
+pub use swtpm::{Swtpm, free_port_pair, lasting_port};
 
 use std::env;
 use std::path::PathBuf;

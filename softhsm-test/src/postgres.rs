@@ -1,7 +1,6 @@
 //! A private PostgreSQL: a server of its own in a temporary directory, reached by a Unix socket there and, if asked for, by TLS on loopback.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -11,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 use tempfile::TempDir;
 
-use crate::{signal, wait_for};
+use crate::{lasting_port, signal, wait_for};
 
 /// Debian's PostgreSQL.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
@@ -76,7 +75,7 @@ impl PostgresServer {
     fn with(settings: Vec<String>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a free port").port();
+        let port = lasting_port();
         let mut this = Self { dir, port, settings, process: None, databases: AtomicU32::new(0) };
         this.give(this.dir.path());
         let mut initdb = this.program("initdb");

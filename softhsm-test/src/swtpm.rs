@@ -3,6 +3,7 @@
 //! It serves one client at a time and has no resource manager, so what a client leaves behind is there to be seen.
 
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -190,6 +191,17 @@ impl Drop for Swtpm {
     }
 }
 
+/// A free port that no connection going out is given while its server is stopped, as one from 32768 on might be (`ip_local_port_range`).
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn lasting_port() -> u16 {
+    let drawn = || 16384 + u16::try_from(RandomState::new().build_hasher().finish() % 16384).expect("it is below");
+    let is_free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    (0..1000).map(|_| drawn()).find(is_free).expect("a free port")
+}
+
 /// A port that is free, as is the one after it; whoever binds them must be ready to find them taken all the same.
 ///
 /// # Panics
@@ -197,7 +209,7 @@ impl Drop for Swtpm {
 #[must_use]
 pub fn free_port_pair() -> u16 {
     let pair = || {
-        let first = TcpListener::bind(("127.0.0.1", 0)).ok()?.local_addr().ok()?.port();
+        let first = lasting_port();
         let next = first.checked_add(1)?;
         TcpListener::bind(("127.0.0.1", next)).ok().map(|_| first)
     };

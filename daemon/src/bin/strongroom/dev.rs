@@ -9,7 +9,8 @@ use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::future::poll_fn;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -46,6 +47,10 @@ const TPM_PORT: u16 = 8;
 const SHORT_LIFE: Duration = Duration::from_secs(2);
 /// So many short lives in a row end `dev`.
 const SHORT_LIVES_MAX: u32 = 3;
+/// Linux gives those from 32768 on to connections going out (`ip_local_port_range`).
+const LASTING_PORTS: Range<u16> = 16384..32768;
+/// So many are tried until some are free.
+const PORTS_TRIED: u32 = 1000;
 
 /// Start a throwaway appliance below DIR and serve until SIGTERM; the same folder brings back the same keys.
 #[derive(Debug, Args)]
@@ -476,6 +481,13 @@ async fn default_key(client: &Client, tenant: &str) -> Result<String, Failure> {
     }
 }
 
+/// Any port that will still be free when a node that was stopped starts again: none of those that the system gives to connections going out.
+fn lasting_port() -> Result<u16, Failure> {
+    let drawn = getrandom::u32().map_err(told("the system's randomness"))?;
+    let (first, behind) = (u32::from(LASTING_PORTS.start), u32::from(LASTING_PORTS.end));
+    Ok(u16::try_from(first + drawn % (behind - first)).expect("the range is one of ports"))
+}
+
 /// A node's ports on 127.0.0.1.
 struct Ports {
     kmip: u16,
@@ -503,12 +515,16 @@ impl Ports {
 
     /// Four that nobody uses now.
     fn free() -> Result<Self, Failure> {
-        // All are held until all are known, so that they differ.
-        let sockets = (0..4).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<Vec<_>, _>>();
-        let sockets = sockets.map_err(told("no free port on 127.0.0.1"))?;
-        let ports: Result<Vec<u16>, _> = sockets.iter().map(|socket| socket.local_addr().map(|address| address.port())).collect();
-        let ports = ports.map_err(told("no free port on 127.0.0.1"))?;
-        Ok(Self { kmip: ports[0], https: ports[1], admin: ports[2], health: ports[3], held: sockets })
+        let mut found = Vec::new();
+        for _ in 0..PORTS_TRIED {
+            let port = lasting_port()?;
+            // Each is held until all are known, so that they differ.
+            found.extend(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(|socket| (port, socket)));
+            if let [(kmip, _), (https, _), (admin, _), (health, _)] = found[..] {
+                return Ok(Self { kmip, https, admin, health, held: found.into_iter().map(|(_, socket)| socket).collect() });
+            }
+        }
+        Err(Failure::failed("no free ports on 127.0.0.1: choose them by --base-port"))
     }
 }
 

@@ -91,8 +91,8 @@ pub(crate) fn port(tcti: &str) -> Option<u16> {
 /// A port that nobody uses, below another one: tpm2-tss looks for the control channel there.
 pub(crate) fn free_port() -> Result<u16, Failure> {
     let pair = || {
-        let lower = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?;
-        let port = lower.local_addr().ok()?.port();
+        let port = super::lasting_port().ok()?;
+        let _lower = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
         TcpListener::bind((Ipv4Addr::LOCALHOST, port.checked_add(1)?)).ok()?;
         Some(port)
     };
