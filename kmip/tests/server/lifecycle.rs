@@ -50,7 +50,7 @@ fn a_key_lives_from_create_to_destroy_in_every_version() {
             names
         });
         let (mut names, attributes) = (names.expect("it is the service's"), attributes.expect("it is the service's"));
-        names.retain(|name| !name.starts_with("y-"));
+        names.retain(|name| !name.starts_with("y-") && name != "Random Number Generator");
         assert_eq!(names, attributes);
         let sealed = encrypts(&mut service, &id).expect("an Active key encrypts");
         assert_eq!(decrypts(&mut service, &id, &sealed).as_deref(), Ok(b"an invoice".as_slice()));
