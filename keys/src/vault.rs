@@ -3,6 +3,11 @@
 //! A verb that touches an object consumes an [`Authorized`] for it, so authorization cannot be forgotten, and checks that the object is still the
 //! one that was authorized. Changes are staged in the message's [`Unit`] and become real when that is committed.
 
+mod change;
+mod making;
+mod names;
+mod search;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -10,34 +15,32 @@ use std::time::Duration;
 use secret::{Bytes, scrubbed};
 use uuid::Uuid;
 
-use crate::attributes::{ATTRIBUTES_BYTES_MAX, Attributes, NAMES_MAX, Name};
+use crate::attributes::{ATTRIBUTES_BYTES_MAX, Attributes};
 use crate::budget::Budgets;
 use crate::cache::{Cache, CacheFigures, Entry};
-use crate::chain::{Chain, seal};
+use crate::chain::Chain;
 use crate::clock::SteadyClock;
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
 use crate::lease::Leases;
-use crate::lifecycle::{Event, State};
+use crate::lifecycle::State;
 use crate::object_keys::ObjectKeys;
-use crate::policy::verb::{Changes, Destroy, UsesMaterial};
-use crate::policy::{Action, Authorized, Grants, NodeRole, Role, Verb};
-use crate::port::{AuditSink, Change, Clock, Entropy, Keystore, Pace, PairMaker, Parent, Query, Stretcher, Upstream};
+use crate::policy::verb::UsesMaterial;
+use crate::policy::{Authorized, Grants, NodeRole, Verb};
+use crate::port::{AuditSink, Clock, Entropy, Keystore, Pace, PairMaker, Parent, Query, Stretcher, Upstream};
 use crate::references::Reported;
 use crate::registry::Registry;
-use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row, Term};
+use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
 use crate::scopes::Scopes;
 use crate::shelf::Shelf;
 use crate::stream::Streams;
-use crate::tenancy::{Service, service_row};
 use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
 use crate::usage::Shares;
-use crate::wrap::{Binding, ParentKey};
 
-/// Most rows that one search looks at above the store; further ones are not found, and the answer says how many were.
-pub const SEARCHED_ROWS_MAX: usize = 10_000;
-const SEARCH_PAGE_ROWS: usize = 256;
+pub(crate) use change::next_header;
+pub use search::SEARCHED_ROWS_MAX;
+
 /// About the size of a key's blobs.
 const DECOY_BLOB_BYTES: usize = 200;
 /// A refusal that must not tell whether there is such an object leaves so long after the search began, or a multiple of it: longer than a store
@@ -434,195 +437,6 @@ impl Vault {
         Ok(())
     }
 
-    /// Stages a new key with fresh random material.
-    ///
-    /// # Errors
-    /// [`Error::NameTaken`], [`Error::Invalid`]; no randomness, no locked memory, no parent.
-    pub async fn insert(&self, unit: &mut Unit, new: NewKey) -> Result<Header, Error> {
-        Ok(self.insert_seen(unit, new).await?.header)
-    }
-
-    /// As [`Vault::insert`]; returns the object as it will be.
-    pub(crate) async fn insert_seen(&self, unit: &mut Unit, new: NewKey) -> Result<View, Error> {
-        let material = self.fresh_material(&new.header)?;
-        self.insert_material(unit, new, &material).await
-    }
-
-    /// As [`Vault::insert`], under a parent that this very unit makes: no chain opens it before it is stored, so its key is given.
-    pub(crate) async fn insert_under(&self, unit: &mut Unit, new: NewKey, parent: &ParentKey) -> Result<Header, Error> {
-        let material = self.fresh_material(&new.header)?;
-        let NewKey { header, attributes } = self.prepared(unit, new, &material).await?;
-        let content = encode_attributes(&header, &attributes)?;
-        let seal = |(binding, plain): (Binding, &Bytes)| seal(parent, &self.randomness, &binding, plain);
-        let blobs = self.children(&header, &content, &material).map(seal);
-        let [sealed, material] = blobs.map(|blob| blob.map_err(|error| at(error, header.id)));
-        let row = self.row_of(header, &attributes, sealed?, material?);
-        let header = row.header.clone();
-        unit.stage(Change::Insert(row));
-        Ok(header)
-    }
-
-    /// Random bytes for a key, in locked memory.
-    pub(crate) fn fresh_material(&self, header: &Header) -> Result<Bytes, Error> {
-        Bytes::try_init_with(header.material_bytes(), |bytes| {
-            self.randomness.fill(bytes)?;
-            if header.algorithm == Algorithm::TRIPLE_DES {
-                bytes.iter_mut().for_each(|byte| *byte = with_odd_parity(*byte));
-            }
-            Ok::<_, Error>(())
-        })
-    }
-
-    /// As [`Vault::insert_seen`], with key bytes that are there already.
-    pub(crate) async fn insert_material(&self, unit: &mut Unit, new: NewKey, material: &Bytes) -> Result<View, Error> {
-        let NewKey { header, attributes } = self.prepared(unit, new, material).await?;
-        let row = self.seal_new(header, &attributes, material).await?;
-        let header = row.header.clone();
-        unit.stage(Change::Insert(row));
-        Ok(self.seen_as(header, attributes))
-    }
-
-    /// A new key with what the domain says of it; its names are claimed.
-    async fn prepared(&self, unit: &mut Unit, new: NewKey, material: &Bytes) -> Result<NewKey, Error> {
-        let NewKey { mut header, mut attributes } = new;
-        attributes.digest = Some(scrubbed(|| material.expose(|bytes| cipher::mac::sha256(&[bytes]))));
-        (attributes.always_sensitive, attributes.never_extractable) = (attributes.sensitive, !attributes.extractable);
-        attributes.served = false;
-        header.generation = Generation::FIRST;
-        (header.wrap_seq, header.attributes_seq) = (1, 1);
-        self.claim_names(unit, &header, &attributes.names).await?;
-        Ok(NewKey { header, attributes })
-    }
-
-    /// Stages an event of an object's life and an edit of its attributes with it.
-    ///
-    /// # Errors
-    /// [`Error::WrongState`] by the lifecycle table; [`Error::Denied`] for a service's default key, which is replaced by ReKey instead.
-    pub async fn change<V: Changes>(
-        &self,
-        unit: &mut Unit,
-        authorized: Authorized<V>,
-        event: Event,
-        edit: impl FnOnce(&mut Attributes, Time),
-    ) -> Result<Header, Error> {
-        Ok(self.change_seen(unit, authorized, event, edit).await?.header)
-    }
-
-    /// As [`Vault::change`]; returns the object as it will be.
-    pub(crate) async fn change_seen<V: Changes>(
-        &self,
-        unit: &mut Unit,
-        authorized: Authorized<V>,
-        event: Event,
-        edit: impl FnOnce(&mut Attributes, Time),
-    ) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
-        let state = view.state.next(row.header.id.layer, event)?;
-        if event != Event::Activate {
-            self.must_not_be_default(unit, &row.header).await?;
-        }
-        let mut attributes = Arc::unwrap_or_clone(view.attributes);
-        let now = self.now();
-        edit(&mut attributes, now);
-        attributes.touch(now);
-        self.stage_change(unit, row, state, attributes).await
-    }
-
-    /// Stages the end of an object: material gone, names free, a tombstone with its attributes left; of a Template, nothing.
-    ///
-    /// # Errors
-    /// [`Error::WrongState`] for an Active or destroyed key, and for one above others that is not archived; [`Error::Denied`] for a service's default key.
-    pub async fn destroy(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<Header, Error> {
-        Ok(self.destroy_seen(unit, authorized).await?.header)
-    }
-
-    /// As [`Vault::destroy`]; returns the object as it will be.
-    ///
-    /// # Errors
-    /// As [`Vault::destroy`].
-    pub async fn destroy_seen(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
-        if row.header.object_type == ObjectType::TEMPLATE {
-            return self.remove_row(unit, &row, view).await;
-        }
-        let state = view.state.next(row.header.id.layer, Event::Destroy)?;
-        if matches!(row.header.id.layer, Layer::L2 | Layer::L21) && view.state != State::Retired {
-            let wants = match view.state {
-                State::Compromised => "a look through the keys below: `strongroom key destroy` does that",
-                _ => "a Retired version, under which no key lies: retire it first",
-            };
-            return Err(Error::WrongState { is: view.state, wants });
-        }
-        self.destroy_row(unit, row, view, state).await
-    }
-
-    /// Stages what [`Vault::destroy`] does, of a version that nobody needs any more.
-    pub(crate) async fn destroy_row(&self, unit: &mut Unit, row: Row, view: View, state: State) -> Result<View, Error> {
-        self.must_not_be_default(unit, &row.header).await?;
-        unit.intend(self.now(), Action::Destroy, &row.header);
-        let mut attributes = Arc::unwrap_or_clone(view.attributes);
-        attributes.dates.destroy = Some(self.now());
-        attributes.touch(self.now());
-        self.free_names(unit, &row.header, &attributes.names).await?;
-        self.stage_change(unit, Row { material: None, ..row }, state, attributes).await
-    }
-
-    /// The principal's objects of `layer` that carry all `terms` and pass `keep`, as this unit sees them, newest first.
-    ///
-    /// Looks at no more than [`SEARCHED_ROWS_MAX`] rows. Rows that do not verify are left out, and those of a tenant's services that may not be
-    /// served: they are refused by name when asked for.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn find(
-        &self,
-        unit: &Unit,
-        grants: &Grants,
-        layer: Layer,
-        mut terms: Vec<Term>,
-        keep: impl Fn(&View) -> bool,
-    ) -> Result<Vec<RowId>, Error> {
-        let Some(tenant) = grants.tenant() else { return Ok(Vec::new()) };
-        let maker = &self.shelf.registry.integrity().terms;
-        match (grants.role(), grants.service()) {
-            (Role::Service, Some(service)) => terms.push(maker.service(tenant, service)),
-            (Role::TenantAdmin, _) => terms.push(maker.tenant(tenant)),
-            _ => return Ok(Vec::new()),
-        }
-        let fits = |view: &View| grants.owns(&view.header.owner) && keep(view);
-        let mut found = Vec::new();
-        let staged = unit.changes().filter_map(Change::row).filter(|row| row.header.id.layer == layer);
-        for row in staged.filter(|row| terms.iter().all(|term| row.terms.contains(term))) {
-            if fits(&self.view(&self.open_row(row, Want::Attributes).await?)) {
-                found.push(row.header.id);
-            }
-        }
-        let mut query = Query { layer, terms, before: None, limit: SEARCH_PAGE_ROWS };
-        for _ in 0..SEARCHED_ROWS_MAX / SEARCH_PAGE_ROWS {
-            let page = self.shelf.store.find(&query).await?;
-            query.before = page.last().map(|row| row.header.id);
-            let last = page.len() < SEARCH_PAGE_ROWS;
-            for row in page.iter().filter(|row| unit.staged(row.header.id).is_none()) {
-                let entry = match self.entry_of_hint(row, &query.terms).await {
-                    Ok(Some(entry)) => entry,
-                    // Refused by name when it is asked for.
-                    Ok(None) | Err(Error::Corrupt { .. }) => continue,
-                    // One service that may not be served does not hide the others from their tenant.
-                    Err(Error::Withdrawn { .. }) if grants.role() == Role::TenantAdmin => continue,
-                    Err(error) => return Err(error),
-                };
-                if fits(&self.view(&entry)) {
-                    found.push(row.header.id);
-                }
-            }
-            if last {
-                break;
-            }
-        }
-        found.sort_unstable_by(|one, other| other.cmp(one));
-        Ok(found)
-    }
-
     /// The key version that wraps an object; `None` if that is an IVK.
     ///
     /// # Errors
@@ -679,21 +493,6 @@ impl Vault {
         Ok(entry)
     }
 
-    /// The entry of a row that a search returned, if it still is what was searched for.
-    async fn entry_of_hint(&self, hint: &Row, terms: &[Term]) -> Result<Option<Arc<Entry>>, Error> {
-        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
-        if is_sound {
-            return Ok(Some(self.entry_of_row(hint, Want::Attributes).await?));
-        }
-        // Changed between the search and now, or not sound at all: the row itself tells.
-        let Some(row) = self.shelf.row(hint.header.id).await? else { return Ok(None) };
-        if terms.iter().all(|term| row.terms.contains(term)) {
-            Ok(Some(self.entry_of_row(&row, Want::Attributes).await?))
-        } else {
-            Ok(None)
-        }
-    }
-
     /// Opens a row, which is moved from under a compromised version first if it lies there.
     pub(crate) async fn open_row(&self, row: &Row, want: Want) -> Result<Entry, Error> {
         let rescued = match &self.edge {
@@ -730,19 +529,6 @@ impl Vault {
         Ok(self.cache.hide(header.clone(), attributes, opened.next().as_ref()))
     }
 
-    /// The row behind an authorized change, as this unit sees it, and its present view.
-    pub(crate) async fn row_to_change(&self, unit: &Unit, id: RowId, generation: Generation) -> Result<(Row, View), Error> {
-        let row = self.row_in(unit, id).await?;
-        if row.header.generation != generation {
-            return Err(Error::Raced);
-        }
-        let view = self.view_of_row(&row).await?;
-        if view.attributes.archived.is_some() {
-            return Err(Error::Archived);
-        }
-        Ok((row, view))
-    }
-
     /// A row as this unit sees it.
     pub(crate) async fn row_in(&self, unit: &Unit, id: RowId) -> Result<Row, Error> {
         match unit.staged(id) {
@@ -754,119 +540,6 @@ impl Vault {
     /// What a row's attributes say. Its material stays shut: a key whose material is damaged can still be looked at, revoked and destroyed.
     pub(crate) async fn view_of_row(&self, row: &Row) -> Result<View, Error> {
         Ok(self.view(&self.open_row(&Row { material: None, ..row.clone() }, Want::Attributes).await?))
-    }
-
-    /// Stages the next generation of `row`: `state`, `attributes`, and the material that is left in it.
-    pub(crate) async fn stage_change(&self, unit: &mut Unit, row: Row, state: State, attributes: Attributes) -> Result<View, Error> {
-        let header = Header { state, expiry: attributes.dates.deactivation, ..next_header(&row.header) };
-        let expected = row.header.generation;
-        let row = self.seal_attributes(header, &attributes, row.material).await?;
-        let header = row.header.clone();
-        unit.stage(Change::Update { expected, row });
-        Ok(self.seen_as(header, attributes))
-    }
-
-    /// A new row: material and attributes wrapped by the parent in one call.
-    pub(crate) async fn seal_object(&self, header: Header, attributes: &Attributes, material: &Bytes) -> Result<Row, Error> {
-        let content = encode_attributes(&header, attributes)?;
-        let children = self.children(&header, &content, material);
-        let mut blobs = self.parent.wrap(header.parent, &children).await.map_err(|error| at(error, header.id))?.into_iter();
-        let mut blob = || blobs.next().expect("one answer a child");
-        let sealed = blob();
-        Ok(self.row_of(header, attributes, sealed, blob()))
-    }
-
-    /// What a new row's parent wraps: its attributes, then its material.
-    fn children<'c>(&self, header: &Header, content: &'c Bytes, material: &'c Bytes) -> [(Binding, &'c Bytes); 2] {
-        let registry = &self.shelf.registry;
-        [(registry.attributes_binding(header), content), (registry.material_binding(header), material)]
-    }
-
-    /// A new row with what its parent has wrapped.
-    fn row_of(&self, header: Header, attributes: &Attributes, sealed: Vec<u8>, material: Vec<u8>) -> Row {
-        let terms = self.shelf.registry.integrity().terms.of_object(&header, attributes);
-        self.shelf.registry.seal_row(header, Some(material), Some(sealed), terms)
-    }
-
-    /// A changed row: new attributes, material as it was.
-    async fn seal_attributes(&self, header: Header, attributes: &Attributes, material: Option<Vec<u8>>) -> Result<Row, Error> {
-        let content = encode_attributes(&header, attributes)?;
-        let registry = &self.shelf.registry;
-        let child = [(registry.attributes_binding(&header), &content)];
-        let sealed = self.parent.reseal(header.parent, &child).await.map_err(|error| at(error, header.id))?.pop();
-        let terms = registry.integrity().terms.of_object(&header, attributes);
-        Ok(registry.seal_row(header, material, sealed, terms))
-    }
-
-    /// Stages the claims on an object's names; each is a row that only one object can insert.
-    pub(crate) async fn claim_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
-        if names.len() > NAMES_MAX {
-            return Err(Error::invalid("Name", format!("at most {NAMES_MAX} a key")));
-        }
-        for name in names {
-            let id = self.claim_id(header, name);
-            let mut claim = self.claim_row(id, header);
-            let taken = match unit.staged(id) {
-                // Given up earlier in this unit: the row stays, of another generation.
-                Some(Change::Delete { expected, .. }) => {
-                    claim.header.generation = expected.next();
-                    claim = self.shelf.registry.seal_row(claim.header, None, None, claim.terms);
-                    false
-                }
-                Some(Change::Insert(_) | Change::Update { .. }) => true,
-                None => self.shelf.store.retrieve(id).await?.is_some(),
-            };
-            if taken {
-                return Err(Error::NameTaken { name: name.value.clone() });
-            }
-            unit.stage(Change::Insert(claim));
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn free_names(&self, unit: &mut Unit, header: &Header, names: &[Name]) -> Result<(), Error> {
-        for name in names {
-            let id = self.claim_id(header, name);
-            let expected = match unit.staged(id) {
-                Some(change) => change.row().map(|row| row.header.generation),
-                None => self.shelf.store.retrieve(id).await?.map(|row| row.header.generation),
-            };
-            // A claim that the store lost frees the name all the same.
-            if let Some(expected) = expected {
-                unit.stage(Change::Delete { id, expected });
-            }
-        }
-        Ok(())
-    }
-
-    fn claim_id(&self, header: &Header, name: &Name) -> RowId {
-        let claim = self.shelf.registry.integrity().terms.claim(header.owner.tenant, header.owner.service, &name.value);
-        RowId::new(Layer::Name, Uuid::from_bytes(claim))
-    }
-
-    pub(crate) fn claim_row(&self, id: RowId, header: &Header) -> Row {
-        let claim = Header { owner: header.owner, ..record_header(id, self.shelf.registry.records(), header.owner.tenant) };
-        self.shelf.registry.seal_row(claim, None, None, Vec::new())
-    }
-
-    /// The Active version of a service's default chain is replaced, never revoked or destroyed: exactly one is Active at every instant (C23). So it is with
-    /// a tenant's L2 and a resource's L2.1.
-    async fn must_not_be_default(&self, unit: &Unit, header: &Header) -> Result<(), Error> {
-        if matches!(header.id.layer, Layer::L2 | Layer::L21) && header.state == State::Active {
-            return Err(Error::Denied { why: "this is the Active version of a key that wraps others: replace it by ReKey first" });
-        }
-        if self.default_of(unit, header).await?.is_some() {
-            return Err(Error::Denied { why: "this is the Active version of the service's default key: replace it by ReKey first" });
-        }
-        Ok(())
-    }
-
-    /// The service whose default key this is, as this unit sees it, and its record's row.
-    pub(crate) async fn default_of(&self, unit: &Unit, header: &Header) -> Result<Option<(Row, Service)>, Error> {
-        let Some(service) = header.owner.service.filter(|_| header.id.layer == Layer::L3) else { return Ok(None) };
-        let row = self.row_in(unit, service_row(service)).await?;
-        let record: Service = self.content(&row).await?;
-        Ok((record.default_key == header.id).then_some((row, record)))
     }
 }
 
@@ -881,11 +554,6 @@ fn encode_attributes(header: &Header, attributes: &Attributes) -> Result<Bytes, 
         return Err(Error::invalid("Attribute", format!("all attributes of a key together take at most {ATTRIBUTES_BYTES_MAX} bytes")));
     }
     Ok(Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?)
-}
-
-/// The header of the next generation, with a new place for the attributes in the AAD.
-pub(crate) fn next_header(header: &Header) -> Header {
-    Header { generation: header.generation.next(), attributes_seq: header.attributes_seq + 1, ..header.clone() }
 }
 
 /// When a refusal leaves whose search began at `began` and has just ended.
@@ -922,11 +590,6 @@ pub(crate) fn key_header(id: RowId, chain: crate::id::ChainId, owner: Owner, par
     }
 }
 
-/// A byte of a DES key, whose last bit says nothing (SP 800-67, 3.1): some readers check it.
-fn with_odd_parity(byte: u8) -> u8 {
-    byte ^ u8::from(byte.count_ones().is_multiple_of(2))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -935,14 +598,6 @@ mod tests {
         let began = Duration::from_secs(7);
         let left = refusal_at(began, began + Duration::from_micros(searched_micros));
         assert_eq!(left - began, Duration::from_micros(expected_micros), "{searched_micros} us");
-    }
-
-    #[test]
-    fn a_byte_of_a_des_key_has_an_odd_number_of_ones_and_keeps_its_seven_bits() {
-        for byte in 0..=u8::MAX {
-            let made = with_odd_parity(byte);
-            assert_eq!((made.count_ones() % 2, made | 1), (1, byte | 1), "{byte:02x}");
-        }
     }
 
     #[test]
