@@ -493,7 +493,7 @@ impl Reencryptor {
         cursor: Cursor,
         commit_rows: usize,
     ) -> Result<Option<Cursor>, keys::Error> {
-        let (mut next, mut read, mut under_way) = (Some(cursor), tally.looked, Vec::new());
+        let (mut next, mut read, mut under_way) = (Some(cursor), tally.moved, Vec::new());
         while under_way.len() < self.processors * WIDE_SLICES
             && read < commit_rows
             && let Some(cursor) = next.take()

@@ -206,3 +206,24 @@ fn a_rotation_that_is_asked_for_twice_is_done_once_also_over_a_restart() {
     }
     assert_eq!(versions(&appliance).len(), 2, "bad input changes nothing");
 }
+
+/// More than one commit moves, and before them keys that lie where they should.
+#[test]
+fn a_walk_that_comes_by_keys_which_are_not_due_goes_on_to_its_end() {
+    const DUE: usize = 2200;
+    const NOT_DUE: usize = 200;
+    let appliance = Appliance::start();
+    let mut admin = appliance.connect(Who::TenantAdmin);
+    let mut create = |number: usize| drop(requests::create(&mut admin, &format!("key-{number}")).expect("it serves"));
+    (0..DUE).for_each(&mut create);
+    let _held = appliance.ask(&["reencrypt", "pause"]);
+    let tenant = appliance.ask(&["tenant", "show", "acme"]);
+    let l2 = tenant["key"].as_str().expect("a tenant has a key");
+    let as_admin = appliance.as_who(Who::TenantAdmin);
+    let rotated = appliance.ask(&[&as_admin.each_ref().map(String::as_str), &["key", "rotate", l2][..]].concat());
+    assert_eq!(rotated["layer"], "L2");
+    (DUE..DUE + NOT_DUE).for_each(&mut create);
+    let _goes_on = appliance.ask(&["reencrypt", "resume"]);
+    let walk = || appliance.ask(&["reencrypt", "status"]);
+    assert!(wait_for(|| walk()["state"] == "done" && walk()["moved"].as_u64() >= Some(DUE as u64)), "{}", walk());
+}
