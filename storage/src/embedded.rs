@@ -14,6 +14,7 @@
 //! bucket digests above this port must find.
 
 mod committer;
+mod journal;
 mod medium;
 mod scratch;
 mod tables;
@@ -36,6 +37,7 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, StorageBackend};
 
 use committer::{Committer, committing};
+pub(crate) use journal::Found;
 use medium::{Faults, Medium};
 use scratch::Scratch;
 use tables::Fault;
@@ -174,6 +176,39 @@ impl Embedded {
     pub fn writable(&self) -> Result<(), StoreError> {
         if self.store.faults.broken() { Err(StoreError::Poisoned) } else { self.store.check_space(0) }
     }
+
+    /// Batches that were begun in the file's journal and are not done, oldest first.
+    pub(crate) fn begun(&self) -> Result<Vec<Found>, StoreError> {
+        self.store.with("of the journal", journal::open)
+    }
+
+    /// Begins a batch in the file's journal under a number that no other there has.
+    pub(crate) async fn begin(&self, number: u64, batch: &Batch, before: &[Row]) -> Result<(), StoreError> {
+        let (encoded, outbox) = (journal::encode(batch, before), batch.outbox.clone());
+        self.change(move |store| store.write(encoded.len() as u64, |database| journal::put(database, number, &encoded, &outbox))).await
+    }
+
+    /// From now on the batch is to be undone.
+    pub(crate) async fn turn_back(&self, number: u64) -> Result<(), StoreError> {
+        self.change(move |store| store.write(0, |database| journal::turn_back(database, number))).await
+    }
+
+    /// Takes a batch out of the journal; its records are in the outbox then if it was `applied`.
+    pub(crate) async fn end(&self, number: u64, applied: bool) -> Result<(), StoreError> {
+        self.change(move |store| store.write(0, |database| journal::end(database, number, applied))).await
+    }
+
+    /// Runs a change on the committer's thread.
+    async fn change(&self, change: impl FnOnce(&Store) -> Result<(), StoreError> + Send + 'static) -> Result<(), StoreError> {
+        if self.store.faults.broken() {
+            return Err(StoreError::Poisoned);
+        }
+        let store = Arc::clone(&self.store);
+        match self.committer.run(move || change(&store)).await {
+            Some(outcome) => outcome,
+            None => Err(self.store.damaged(CHANGED, PANICKED)),
+        }
+    }
 }
 
 impl Drop for Embedded {
@@ -202,14 +237,7 @@ impl Keystore for Embedded {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        if self.store.faults.broken() {
-            return Err(StoreError::Poisoned);
-        }
-        let store = Arc::clone(&self.store);
-        match self.committer.run(move || store.commit(&batch)).await {
-            Some(outcome) => outcome,
-            None => Err(self.store.damaged(CHANGED, PANICKED)),
-        }
+        self.change(move |store| store.commit(&batch)).await
     }
 
     async fn outbox(&self, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
@@ -255,16 +283,22 @@ impl Store {
 
     /// On the committer's thread.
     fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        let encoded: Vec<_> = batch.changes.iter().map(|change| change.row().map(Row::encode)).collect();
+        let bytes = encoded.iter().flatten().map(|bytes| bytes.len() as u64).sum();
+        self.write(bytes, |database| tables::commit(database, batch, &encoded))
+    }
+
+    /// On the committer's thread: `work` is one transaction that puts about so many bytes in, and counts itself.
+    fn write(&self, bytes: u64, work: impl FnOnce(&Database) -> Result<(), Fault>) -> Result<(), StoreError> {
         if self.faults.broken() {
             return Err(StoreError::Poisoned);
         }
-        let encoded: Vec<_> = batch.changes.iter().map(|change| change.row().map(Row::encode)).collect();
-        self.check_space(encoded.iter().flatten().map(|bytes| bytes.len() as u64).sum())?;
+        self.check_space(bytes)?;
         self.leave_scratch()?;
         let mut before = None;
         let outcome = self.with(CHANGED, |database| {
             before = Some(tables::commits(database)?);
-            committing(|| tables::commit(database, batch, &encoded))
+            committing(|| work(database))
         });
         match outcome {
             Ok(()) => self.faults.forget_full(),

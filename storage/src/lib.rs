@@ -2,6 +2,8 @@
 
 pub mod conformance;
 pub mod embedded;
+pub mod intents;
+pub mod journalled;
 pub mod memory;
 pub mod postgres;
 

@@ -6,6 +6,7 @@
 //!         uuid 16 | 0xFF | 0 ...            -> Row::encode of a claim on a name; 0xFF is no layer
 //! outbox  sequence u64                      -> postcard(Record)
 //! meta    "schema" -> 2; "commits" -> number of commits so far
+//! intents in the file of a journal: see `journal.rs`
 //! ```
 //! A claim's identifier begins as the term does by which its name is found, so both lie on one page, and a new key with a name changes one page in
 //! the middle of the file where it would change two.
@@ -146,7 +147,7 @@ pub(super) fn commit(database: &Database, batch: &Batch, encoded: &[Option<Vec<u
     transaction.commit().map_err(engine)
 }
 
-fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
     let mut transaction = database.begin_write().map_err(engine)?;
     transaction.set_durability(Durability::Immediate).map_err(engine)?;
     Ok(transaction)
@@ -306,7 +307,7 @@ struct TermEdit {
 }
 
 /// The tables of one write transaction.
-struct Writer<'t> {
+pub(super) struct Writer<'t> {
     rows: Table<'t, &'static [u8; ROW_ID_BYTES], &'static [u8]>,
     terms: Table<'t, &'static [u8; TERM_KEY_BYTES], &'static [u8]>,
     outbox: Table<'t, u64, &'static [u8]>,
@@ -314,7 +315,7 @@ struct Writer<'t> {
 }
 
 impl<'t> Writer<'t> {
-    fn new(transaction: &'t WriteTransaction) -> Result<Self, Fault> {
+    pub(super) fn new(transaction: &'t WriteTransaction) -> Result<Self, Fault> {
         Ok(Self {
             rows: transaction.open_table(ROWS).map_err(engine)?,
             terms: transaction.open_table(TERMS).map_err(engine)?,
@@ -354,7 +355,11 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    fn queue(&mut self, batch: &Batch) -> Result<(), Fault> {
+    pub(super) fn is_queued(&self, seq: OutboxSeq) -> Result<bool, Fault> {
+        Ok(self.outbox.get(seq.0).map_err(engine)?.is_some())
+    }
+
+    pub(super) fn queue(&mut self, batch: &Batch) -> Result<(), Fault> {
         for entry in &batch.outbox {
             let bytes = postcard::to_allocvec(&entry.record).expect("a record is plain data and memory grows");
             if self.outbox.insert(entry.seq.0, bytes.as_slice()).map_err(engine)?.is_some() {
@@ -368,7 +373,7 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    fn count(&mut self) -> Result<(), Fault> {
+    pub(super) fn count(&mut self) -> Result<(), Fault> {
         let count = self.meta.get("commits").map_err(engine)?.map_or(0, |count| count.value());
         self.meta.insert("commits", count + 1).map_err(engine)?;
         Ok(())

@@ -15,6 +15,7 @@ use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use storage::conformance::sample::{changed, entry, id, query, row};
 use storage::embedded::Embedded;
+use storage::intents::Intents;
 use storage::memory::Memory;
 
 pub(crate) const EIO: i32 = 5;
@@ -184,11 +185,19 @@ impl StorageBackend for Faulty {
 /// Opens the store on a disk that may fail.
 pub(crate) fn open_on(disk: &Arc<Disk>, path: &Path) -> Result<Embedded, StoreError> {
     let disk = Arc::clone(disk);
-    Embedded::with_backend(path, move |file| {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file)?;
-        let inner = FileBackend::new(file).map_err(io::Error::other)?;
-        Ok(Box::new(Faulty { inner, disk: Arc::clone(&disk) }))
-    })
+    Embedded::with_backend(path, move |file| faulty(&disk, file))
+}
+
+/// Opens a journal on a disk that may fail.
+pub(crate) fn journal_on(disk: &Arc<Disk>, path: &Path) -> Result<Intents, StoreError> {
+    let disk = Arc::clone(disk);
+    Intents::with_backend(path, move |file| faulty(&disk, file))
+}
+
+fn faulty(disk: &Arc<Disk>, path: &Path) -> io::Result<Box<dyn StorageBackend>> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+    let inner = FileBackend::new(file).map_err(io::Error::other)?;
+    Ok(Box::new(Faulty { inner, disk: Arc::clone(disk) }))
 }
 
 /// Commits of every kind, each on top of the one before.
