@@ -43,7 +43,7 @@ fn front(bytes: usize, out: &mut [u8], fill: impl FnOnce(&mut [u8]) -> Result<()
     })
 }
 
-fn too_long(is_bytes: usize) -> Error {
+pub(crate) fn too_long(is_bytes: usize) -> Error {
     Error::WrongLength { what: "derived key", is_bytes, wants: "at most what the derivation method puts out" }
 }
 

@@ -1,4 +1,4 @@
-//! Algorithms as functions of exposed bytes: AEADs, client-data modes, key wrap, key derivation, MACs, signatures, and the self-tests that prove
+//! Algorithms as functions of exposed bytes: AEADs, client-data modes, key wrap, key derivation, key agreement, MACs, signatures, and the self-tests that prove
 //! them.
 //!
 //! Nothing here knows an id, a policy, a file, a clock or a random source: keys, nonces and initialization vectors are arguments, and whoever
@@ -7,6 +7,7 @@
 
 pub mod aead;
 pub mod age;
+pub mod agreement;
 pub mod certificate;
 mod cmac;
 pub mod derive;

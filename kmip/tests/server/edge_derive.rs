@@ -15,7 +15,7 @@ use ResultReason as R;
 const KEY: &[u8; 32] = b"a key of thirty-two bytes, raw..";
 const DATA: &[u8] = b"label\0context and sixteen bytes.";
 /// Derive Key.
-const DERIVES: i32 = 0x200;
+pub(crate) const DERIVES: i32 = 0x200;
 
 fn mask(bits: i32) -> A<'static> {
     A::CryptographicUsageMask(CryptographicUsageMask(bits))
@@ -60,7 +60,7 @@ fn with_data(parameters: Option<CryptographicParameters<'static>>) -> Derivation
 }
 
 /// An AES-256 key for data, or as many bits of Secret Data.
-fn asks<'a>(ids: &[&'a str], method: M, parameters: DerivationParameters<'a>, secret_bits: Option<i32>) -> DeriveKeyRequest<'a> {
+pub(crate) fn asks<'a>(ids: &[&'a str], method: M, parameters: DerivationParameters<'a>, secret_bits: Option<i32>) -> DeriveKeyRequest<'a> {
     let algorithm = A::CryptographicAlgorithm(CryptographicAlgorithm::Aes);
     let (object_type, attributes) = match secret_bits {
         None => (ObjectType::SymmetricKey, vec![algorithm, A::CryptographicLength(256), mask(12)]),
@@ -75,11 +75,11 @@ fn asks<'a>(ids: &[&'a str], method: M, parameters: DerivationParameters<'a>, se
     }
 }
 
-fn derived(client: &mut Client<'_>, version: ProtocolVersion, request: &DeriveKeyRequest<'_>) -> Result<String, Failed> {
+pub(crate) fn derived(client: &mut Client<'_>, version: ProtocolVersion, request: &DeriveKeyRequest<'_>) -> Result<String, Failed> {
     client.call(version, request, |answer| answer.unique_identifier.to_owned())
 }
 
-fn material(client: &mut Client<'_>, id: &str) -> Vec<u8> {
+pub(crate) fn material(client: &mut Client<'_>, id: &str) -> Vec<u8> {
     let told = client.call(V1_4, &GetRequest { unique_identifier: Some(id), ..GetRequest::default() }, |answer| {
         let block = match &answer.object {
             ManagedObject::SymmetricKey(key) => &key.key_block,

@@ -1,5 +1,6 @@
 //! The server's half, from the bytes of a request to the bytes of its answer and its audit records, on a founded core, or an edge of one, with fakes around it.
 
+mod agreement;
 mod attributes;
 mod batch;
 mod borders;

@@ -208,6 +208,7 @@ fn hashed(nodes: &Nodes) -> String {
 fn derived(nodes: &Nodes) -> String {
     let mut edge = nodes.edge();
     let (key, password) = (edge.key(0x200, &[]), edge.brought(Algorithm::HmacSha256));
+    let pair = edge.curve_pair(RecommendedCurve::P256).expect("it is offered");
     let methods = DerivationMethod::ALL.iter().filter(|method| {
         let none = DerivationParameters::default();
         let sha256 = Some(Parameters { hashing_algorithm: Some(HashingAlgorithm::Sha256), ..Parameters::default() });
@@ -221,12 +222,17 @@ fn derived(nodes: &Nodes) -> String {
                 let (initialization_vector, derivation_data) = (Some(TEXT), Some(TEXT));
                 DerivationParameters { cryptographic_parameters: Some(mode), initialization_vector, derivation_data, ..none }
             }
+            DerivationMethod::AsymmetricKey => none,
             _ => DerivationParameters { derivation_data: Some(TEXT), ..none },
         };
-        let base = if **method == DerivationMethod::Encrypt { &key } else { &password };
+        let bases = match method {
+            DerivationMethod::Encrypt => vec![&*key],
+            DerivationMethod::AsymmetricKey => pair.iter().map(String::as_str).collect(),
+            _ => vec![&*password],
+        };
         let request = DeriveKeyRequest {
             object_type: ObjectType::SecretData,
-            unique_identifiers: vec![base],
+            unique_identifiers: bases,
             derivation_method: **method,
             derivation_parameters,
             template_attribute: template([A::CryptographicLength(128), all_uses()]),

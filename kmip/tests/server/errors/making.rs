@@ -334,7 +334,7 @@ fn derive_key() -> Table {
         }),
         arises("Invalid Derivation Method", R::InvalidField, |node| {
             let id = node.key(0x200, &[]);
-            of(&DeriveKeyRequest { derivation_method: DerivationMethod::AsymmetricKey, ..derivation(&[&id]) })
+            of(&DeriveKeyRequest { derivation_method: DerivationMethod::Extension(0x8000_0001), ..derivation(&[&id]) })
         }),
         arises("Invalid Derivation Parameters", R::InvalidField, |node| {
             let id = node.key(0x200, &[]);
