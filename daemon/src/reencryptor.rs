@@ -7,7 +7,7 @@
 //! While nobody asks for anything and it has no limits, it takes every processor: a slice is computed on each, and the next part while the last one is
 //! committed. Only what is committed is counted, and stored as its place; a part that was staged behind one that failed is dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -37,6 +37,8 @@ const SLICE_ROWS: usize = 32;
 /// The same while nobody asks for anything, of each of [`WIDE_SLICES`] that are begun together on each processor.
 const WIDE_SLICE_ROWS: usize = 128;
 const WIDE_SLICES: usize = 2;
+/// So many commits may be under way while more is staged: one is with the disk, and the writer has the next one at hand.
+const WIDE_FLIGHTS: usize = 2;
 /// Most rows that one commit moves while clients are at work, who wait for the same disk.
 const COMMIT_ROWS_MAX: usize = 256;
 /// The same while nobody asks for anything.
@@ -179,8 +181,8 @@ pub(crate) struct Reencryptor {
     requests: u64,
     /// There were some since the part before it.
     is_busy: bool,
-    /// The part whose commit is under way.
-    flight: Option<Flight>,
+    /// The parts whose commits are under way, in the order of the walk.
+    flights: VecDeque<Flight>,
     /// The last part failed, and that was told.
     is_waiting: bool,
     /// The unseal whose stored state was read.
@@ -297,7 +299,7 @@ impl Reencryptor {
             commit_rows: commit_rows_max,
             requests: 0,
             is_busy: true,
-            flight: None,
+            flights: VecDeque::new(),
             is_waiting: false,
             restored: None,
             saved: Instant::now(),
@@ -333,7 +335,7 @@ impl Reencryptor {
             return RETRY_AFTER;
         }
         if self.node.reencryption.is_paused() {
-            match self.land().await {
+            match self.land(0).await {
                 Ok(None) => {}
                 Ok(from) => self.walk = from,
                 Err(error) => self.end(Some(error.to_string())),
@@ -387,7 +389,7 @@ impl Reencryptor {
 
     /// What is under way is of a walk that does not go on, and another one comes by the same rows. What was moved is counted still.
     async fn abandon(&mut self) {
-        let _begun_anew = self.land().await;
+        let _begun_anew = self.land(0).await;
     }
 
     /// Takes up what is stored: whether somebody holds the walk, and where the last one was.
@@ -428,14 +430,14 @@ impl Reencryptor {
         let part = match self.stage(open, &walk, is_wide).await {
             // What a row was to come under was replaced just then.
             Err(keys::Error::Raced) if !self.is_edge() => {
-                walk = self.land().await?.unwrap_or(walk);
+                walk = self.land(0).await?.unwrap_or(walk);
                 walk.cursor.forget();
                 return Ok(Some(walk));
             }
             part => part?,
         };
         // What was staged behind a part that is to be done again is staged again behind it.
-        if let Some(from) = self.land().await? {
+        if let Some(from) = self.land(WIDE_FLIGHTS - 1).await? {
             return Ok(Some(from));
         }
         let Part { from, onward, found, mut unit, tally } = part;
@@ -445,11 +447,11 @@ impl Reencryptor {
             self.saved = Instant::now();
         }
         let references = tally.references.clone();
-        self.flight = Some(Flight { commit: tokio::spawn(unit.commit()), from, tally });
+        self.flights.push_back(Flight { commit: tokio::spawn(unit.commit()), from, tally });
         if is_wide && onward.is_some() {
             return Ok(onward);
         }
-        if let Some(from) = self.land().await? {
+        if let Some(from) = self.land(0).await? {
             return Ok(Some(from));
         }
         references.into_iter().for_each(|references| open.vault.note_references(references));
@@ -484,7 +486,7 @@ impl Reencryptor {
         Ok(Part { from: walk.clone(), onward, found, unit, tally })
     }
 
-    /// The same of the next few slices, at once on every processor.
+    /// The same of the slices of one commit, on every processor at once.
     async fn stage_wide(
         &self,
         open: &Open,
@@ -493,27 +495,46 @@ impl Reencryptor {
         cursor: Cursor,
         commit_rows: usize,
     ) -> Result<Option<Cursor>, keys::Error> {
-        let (mut next, mut read, mut under_way) = (Some(cursor), tally.moved, Vec::new());
-        while under_way.len() < self.processors * WIDE_SLICES
-            && read < commit_rows
-            && let Some(cursor) = next.take()
-        {
-            let page = open.vault.page(cursor, WIDE_SLICE_ROWS.min(commit_rows)).await?;
-            next.clone_from(&page.next);
-            read += WIDE_SLICE_ROWS;
-            let vault = Arc::clone(&open.vault);
-            under_way.push(tokio::spawn(async move { vault.move_page(page).await }));
-        }
-        for moved in under_way {
+        let (mut next, mut read, mut under_way) = (Some(cursor.clone()), tally.moved, VecDeque::new());
+        let mut behind = Some(cursor);
+        loop {
+            // A client that comes meanwhile waits for no more than what is under way.
+            let is_disturbed = self.node.metrics.requests.of_clients() != self.requests;
+            while !is_disturbed
+                && read < commit_rows
+                && under_way.len() < self.processors * WIDE_SLICES
+                && let Some(cursor) = next.take()
+            {
+                let page = open.vault.page(cursor, WIDE_SLICE_ROWS.min(commit_rows)).await?;
+                next.clone_from(&page.next);
+                read += WIDE_SLICE_ROWS;
+                let vault = Arc::clone(&open.vault);
+                under_way.push_back(tokio::spawn(async move { vault.move_page(page).await }));
+            }
+            let Some(moved) = under_way.pop_front() else { return Ok(behind) };
             let moved = moved.await.map_err(|error| keys::Error::Unavailable { what: format!("a slice ended early: {error}") })?;
-            next = tally.add(open.vault.stage_moved(unit, moved?));
+            behind = tally.add(open.vault.stage_moved(unit, moved?));
         }
-        Ok(next)
     }
 
-    /// Waits for the commit under way, if there is one, and counts what it moved; from where to go on if it lost a race, and moved nothing.
-    async fn land(&mut self) -> Result<Option<Walk>, keys::Error> {
-        let Some(Flight { commit, from, tally }) = self.flight.take() else { return Ok(None) };
+    /// Waits for commits until no more than `left` are under way, and counts what they moved; from where to go on if one lost a race, and moved nothing.
+    /// Then none is under way: what those behind it moved need not be moved again.
+    async fn land(&mut self, left: usize) -> Result<Option<Walk>, keys::Error> {
+        let (mut left, mut from, mut failed) = (left, None, None);
+        while self.flights.len() > left
+            && let Some(flight) = self.flights.pop_front()
+        {
+            match self.landed(flight).await {
+                Ok(None) => continue,
+                Ok(Some(lost)) => from = from.or(Some(lost)),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+            left = 0;
+        }
+        failed.map_or(Ok(from), Err)
+    }
+
+    async fn landed(&mut self, Flight { commit, from, tally }: Flight) -> Result<Option<Walk>, keys::Error> {
         let committed = commit.await.map_err(|error| keys::Error::Unavailable { what: format!("a commit ended early: {error}") })?;
         match committed {
             Ok(_receipt) => {}

@@ -195,6 +195,25 @@ pub fn row_mac(integrity: &IntegrityKeys, row: &Row) -> [u8; 32] {
     integrity.registry_mac(&[b"row", &row.header.id.to_bytes(), &row.header.generation.0.to_be_bytes(), &hash])
 }
 
+/// A [`row_mac`] that was computed ahead.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RowMac {
+    /// The row's `meta_mac`, which is another one for any other content.
+    of: [u8; 32],
+    mac: [u8; 32],
+}
+
+impl RowMac {
+    pub(crate) fn new(integrity: &IntegrityKeys, row: &Row) -> Self {
+        Self { of: row.meta_mac, mac: row_mac(integrity, row) }
+    }
+
+    /// What this very row adds.
+    pub(crate) fn get(&self, row: &Row) -> Option<[u8; 32]> {
+        (self.of == row.meta_mac).then_some(self.mac)
+    }
+}
+
 /// The id of a bucket's record.
 #[must_use]
 pub fn bucket_row(bucket: u16) -> RowId {

@@ -10,10 +10,11 @@
 
 use std::collections::BTreeMap;
 
-use secret::Bytes;
+use secret::{Bytes, scrubbed_polls};
 
 use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::freshness::RowMac;
 use crate::id::{ChainId, KeyVersion, Layer, RowId};
 use crate::lifecycle::Purpose;
 use crate::policy::Action;
@@ -24,7 +25,7 @@ use crate::registry::Registry;
 use crate::rewrap::Objects;
 use crate::row::{Header, ParentRef, Row};
 use crate::sweep::Finding;
-use crate::unit::{CommitError, Unit};
+use crate::unit::{CommitError, Replaced, Unit};
 use crate::vault::{Vault, at};
 use crate::wrap::Binding;
 
@@ -116,7 +117,7 @@ pub struct Page {
 pub struct Moved {
     walked: Walked,
     /// Each row as it is, and as it is to be.
-    rows: Vec<(Row, Row)>,
+    rows: Vec<(Replaced, Row)>,
 }
 
 impl Vault {
@@ -164,6 +165,10 @@ impl Vault {
     /// # Errors
     /// As [`Vault::reencrypt`].
     pub async fn move_page(&self, page: Page) -> Result<Moved, Error> {
+        scrubbed_polls(self.moves(page)).await
+    }
+
+    async fn moves(&self, page: Page) -> Result<Moved, Error> {
         let Page { mut cursor, layer, rows, next } = page;
         let mut walked = Walked { looked: rows.len(), ..Walked::default() };
         let mut moved_rows = Vec::with_capacity(rows.len());
@@ -231,7 +236,7 @@ impl Vault {
     }
 
     /// The row that a search has found as it is and as it is to be, if it does not lie where it should.
-    async fn move_if_due(&self, cursor: &mut Cursor, hint: Row) -> Result<Option<(Row, Row)>, Error> {
+    async fn move_if_due(&self, cursor: &mut Cursor, hint: Row) -> Result<Option<(Replaced, Row)>, Error> {
         if self.target(cursor, &hint.header).await? == Some(hint.header.parent) {
             return Ok(None);
         }
@@ -240,7 +245,9 @@ impl Vault {
         let row = if is_sound { hint } else { self.shelf.existing(hint.header.id).await? };
         let Some(parent) = self.target(cursor, &row.header).await?.filter(|parent| *parent != row.header.parent) else { return Ok(None) };
         let moved = self.moved(&row, parent).await?;
-        Ok(Some((row, moved)))
+        // Here, where several slices are computed at once, and not in the one writer.
+        let macs = [&row, &moved].map(|row| RowMac::new(self.shelf.registry.integrity(), row));
+        Ok(Some((Replaced { row, macs }, moved)))
     }
 
     /// Under which version a row is to lie; `None` if nobody says.

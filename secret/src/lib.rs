@@ -21,6 +21,6 @@ mod wiping;
 
 pub use arena::{ArenaError, Exhausted, Report, Settings};
 pub use mapping::Backing;
-pub use scrub::scrubbed;
+pub use scrub::{scrubbed, scrubbed_polls};
 pub use value::{Bytes, Key};
 pub use wiping::{WipingHeap, wipe};

@@ -3,9 +3,13 @@
 
 use std::arch::asm;
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 
 /// How much of the stack below the caller is overwritten: more than the key set-up of any cipher here uses, and what calls it.
 const SCRUB_BYTES: usize = 8 * 1024;
+/// The same below a future that has others inside.
+const DEEP_SCRUB_BYTES: usize = 24 * 1024;
 
 thread_local! {
     /// A caller further up will do it.
@@ -18,17 +22,32 @@ thread_local! {
 /// around key set-up, not around bulk work; of nested calls only the outermost overwrites, so that an operation of several steps pays once.
 #[inline(never)]
 pub fn scrubbed<R>(compute: impl FnOnce() -> R) -> R {
-    let _also_after_a_panic = (!IS_OWED.replace(true)).then_some(Scrub);
+    let _also_after_a_panic = (!IS_OWED.replace(true)).then_some(Scrub { overwrite: overwrite::<SCRUB_BYTES> });
     run(compute)
 }
 
-struct Scrub;
+/// As [`scrubbed`], of work on many keys in a row: each time that it waits for something, and at its end, the stack below it is overwritten once.
+///
+/// What the last of the keys has left stays until then, as what one leaves stays while it is computed. Costs about 2 us, so let it be for work of at
+/// least a dozen keys.
+pub async fn scrubbed_polls<F: Future>(work: F) -> F::Output {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let _also_after_a_panic = (!IS_OWED.replace(true)).then_some(Scrub { overwrite: overwrite::<DEEP_SCRUB_BYTES> });
+        run(|| work.as_mut().poll(context))
+    })
+    .await
+}
+
+struct Scrub {
+    overwrite: fn(),
+}
 
 impl Drop for Scrub {
     #[inline(never)]
     fn drop(&mut self) {
         IS_OWED.set(false);
-        overwrite();
+        (self.overwrite)();
         clear_vectors();
     }
 }
@@ -41,8 +60,8 @@ fn run<R>(compute: impl FnOnce() -> R) -> R {
 /// The array is handed out, so it has to be there with its zeroes: one block fill, where volatile stores byte by byte took ten times as long and
 /// were a twentieth of an Encrypt. `cipher/tests/residue.rs` would find what it left.
 #[inline(never)]
-fn overwrite() {
-    let area = [0_u8; SCRUB_BYTES];
+fn overwrite<const BYTES: usize>() {
+    let area = [0_u8; BYTES];
     std::hint::black_box(&area);
 }
 
@@ -170,5 +189,20 @@ mod tests {
         assert!(panicked.is_err() && !left().contains(&PATTERN));
         scrubbed(use_registers);
         assert!(!left().contains(&PATTERN), "the next call clears again");
+    }
+
+    #[test]
+    fn work_that_waits_leaves_nothing_while_it_waits_and_nothing_at_its_end() {
+        let mut has_waited = false;
+        let mut work = pin!(scrubbed_polls(poll_fn(|_| {
+            scrubbed(use_registers);
+            assert!(left()[..2].contains(&PATTERN), "what computes on is not held up");
+            if std::mem::replace(&mut has_waited, true) { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        })));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        for is_done in [false, true] {
+            assert_eq!(work.as_mut().poll(&mut context).is_ready(), is_done);
+            assert!(!left().contains(&PATTERN));
+        }
     }
 }

@@ -8,13 +8,13 @@ use std::task::Poll;
 
 use futures_channel::mpsc;
 use futures_util::StreamExt;
-use secret::{Bytes, scrubbed};
+use secret::{Bytes, scrubbed_polls};
 
-use super::{CommitError, Pending, UnitSender, WAITING_UNITS_MAX, record_header};
+use super::{CommitError, Pending, Replaced, UnitSender, WAITING_UNITS_MAX, record_header};
 use crate::cache::Cache;
 use crate::entropy::Randomness;
 use crate::error::Error;
-use crate::freshness::{Bucket, bucket_of, bucket_row, row_mac};
+use crate::freshness::{Bucket, RowMac, bucket_of, bucket_row, row_mac};
 use crate::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, TenantId};
 use crate::port::{AuditSink, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::Record;
@@ -110,14 +110,16 @@ struct Group {
 struct Met {
     /// The row before the group.
     before: Option<Row>,
+    /// What it and the row after it add to their bucket, if that was computed ahead.
+    macs: Option<[RowMac; 2]>,
     /// Which unit's which change is the last one.
     last: (usize, usize),
 }
 
 impl Group {
     /// Takes in a unit, and the rows that its changes are the first to meet.
-    fn join(&mut self, unit: Pending, first: Vec<(RowId, Option<Row>)>) {
-        self.rows.extend(first.into_iter().map(|(id, before)| (id, Met { before, last: (0, 0) })));
+    fn join(&mut self, unit: Pending, first: Vec<(RowId, Met)>) {
+        self.rows.extend(first);
         for (place, change) in unit.changes.iter().enumerate() {
             let before = self.rows.get(&change.id()).and_then(|met| met.before.as_ref()).map(|row| row.header.state);
             let replaces =
@@ -214,9 +216,9 @@ impl Writer {
         &self,
         group: &Group,
         changes: &[Change],
-        mut replaced: BTreeMap<RowId, Row>,
+        mut replaced: BTreeMap<RowId, Replaced>,
         inserts: Inserts,
-    ) -> Result<Vec<(RowId, Option<Row>)>, CommitError> {
+    ) -> Result<Vec<(RowId, Met)>, CommitError> {
         self.parts.audit.ready().map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
         let (mut first, made) = (Vec::new(), made_by(changes));
         for (number, change) in changes.iter().enumerate() {
@@ -225,9 +227,9 @@ impl Writer {
             let is = match group.rows.get(&id) {
                 Some(met) => group.after(met).map(|row| row.header.generation),
                 None => {
-                    let row = self.before(change, replaced.remove(&id), inserts).await?;
-                    let generation = row.as_ref().map(|row| row.header.generation);
-                    first.push((id, row));
+                    let met = self.before(change, replaced.remove(&id), inserts).await?;
+                    let generation = met.before.as_ref().map(|row| row.header.generation);
+                    first.push((id, met));
                     generation
                 }
             };
@@ -236,7 +238,7 @@ impl Writer {
             if is != change.expected() || !grows {
                 return Err(CommitError::Conflict { id });
             }
-            let before = first.last().filter(|(at, _)| *at == id).and_then(|(_, row)| row.as_ref());
+            let before = first.last().filter(|(at, _)| *at == id).and_then(|(_, met)| met.before.as_ref());
             let comes_under = |row: &&Row| is_wrapped_key(row) && before.is_none_or(|before| before.header.parent != row.header.parent);
             if let Some(row) = change.row().filter(comes_under).filter(|row| !made.contains(&row.header.parent)) {
                 self.must_lie_under_an_active_parent(group, row).await?;
@@ -261,17 +263,19 @@ impl Writer {
 
     /// The row that a change meets in the store: the one that its unit says it replaces, unless a newer one was seen. The store refuses the group if
     /// it holds another, and nobody says what is replaced when the units are looked at again.
-    async fn before(&self, change: &Change, replaced: Option<Row>, inserts: Inserts) -> Result<Option<Row>, CommitError> {
-        let shelf = &self.parts.shelf;
-        let is_it =
-            |row: &Row| Some(row.header.generation) == change.expected() && shelf.seen.is_current(row.header.id, row.header.generation);
-        if let Some(row) = replaced.filter(is_it) {
-            return Ok(Some(row));
+    async fn before(&self, change: &Change, replaced: Option<Replaced>, inserts: Inserts) -> Result<Met, CommitError> {
+        let (shelf, last) = (&self.parts.shelf, (0, 0));
+        let is_it = |Replaced { row, .. }: &Replaced| {
+            Some(row.header.generation) == change.expected() && shelf.seen.is_current(row.header.id, row.header.generation)
+        };
+        if let Some(Replaced { row, macs }) = replaced.filter(is_it) {
+            return Ok(Met { before: Some(row), macs: Some(macs), last });
         }
         if inserts == Inserts::Tried && change.expected().is_none() && !shelf.seen.knows(change.id()) {
-            return Ok(None);
+            return Ok(Met { before: None, macs: None, last });
         }
-        shelf.row(change.id()).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })
+        let before = shelf.row(change.id()).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+        Ok(Met { before, macs: None, last })
     }
 
     async fn commit(&mut self, group: &Group) -> Result<(), CommitError> {
@@ -279,7 +283,8 @@ impl Writer {
             return Ok(());
         }
         let mut changes: Vec<Change> = group.changes().collect();
-        let buckets = self.bucket_changes(group).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
+        let buckets =
+            scrubbed_polls(self.bucket_changes(group)).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
         changes.extend_from_slice(&buckets);
         let outbox = self.number(group.units.iter().flat_map(|unit| &unit.records));
         let settled = Some(self.parts.audit.settled());
@@ -308,17 +313,19 @@ impl Writer {
     async fn bucket_changes(&mut self, group: &Group) -> Result<Vec<Change>, Error> {
         let registry = Arc::clone(&self.parts.shelf.registry);
         let mut touched = BTreeMap::new();
-        for (place, (id, before, after)) in group.rows().enumerate() {
+        for (place, (id, met)) in group.rows.iter().enumerate() {
             give_way(place).await;
-            let Some(number) = bucket_of(registry.integrity(), id) else { continue };
+            let Some(number) = bucket_of(registry.integrity(), *id) else { continue };
             if let std::collections::btree_map::Entry::Vacant(entry) = touched.entry(number) {
                 entry.insert(self.bucket(number).await?);
             }
             let (_, bucket) = touched.get_mut(&number).expect("just inserted");
-            scrubbed(|| {
-                before.into_iter().for_each(|row| bucket.subtract(&row_mac(registry.integrity(), row)));
-                after.into_iter().for_each(|row| bucket.add(&row_mac(registry.integrity(), row)));
-            });
+            let mac = |row: &Row| {
+                let ahead = met.macs.iter().flatten().find_map(|mac| mac.get(row));
+                ahead.unwrap_or_else(|| row_mac(registry.integrity(), row))
+            };
+            met.before.iter().for_each(|row| bucket.subtract(&mac(row)));
+            group.after(met).into_iter().for_each(|row| bucket.add(&mac(row)));
         }
         let mut changes = Vec::with_capacity(touched.len());
         for (number, (generation, mut bucket)) in touched {
