@@ -3,8 +3,9 @@
 //! (a) A row that was seen at a generation may never come back older, nor different at the same generation. (b) Rows fall into 4,096 buckets; a
 //! bucket's record holds the sum, modulo 2^256, of one MAC per row, and changes in its rows' transaction. Source: SECURITY C9.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -26,15 +27,37 @@ const SLICE_MILLIS: u64 = 64;
 const SHARDS: usize = 256;
 
 /// The newest generation of every row seen since unseal; 41 bytes a row, 50 to 100 with the table's free places.
+///
+/// A row is removed by the writer, in three steps that a reader may fall between: it is said to be leaving, the store removes it, it is forgotten. Who
+/// finds nothing from the first step on has not found a loss. And who read the row before the second, but tells of it after the third, would have it
+/// missed for ever: so a reader first notes the moment, by which that is known.
 #[derive(Debug)]
 pub struct Seen {
-    shards: [Mutex<HashMap<RowId, Mark>>; SHARDS],
+    shards: [Mutex<Shard>; SHARDS],
+    /// How many rows were forgotten, of all shards.
+    forgotten: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    marks: HashMap<RowId, Mark>,
+    /// Those that the writer is removing just now.
+    leaving: HashSet<RowId>,
+    /// How many rows were forgotten.
+    forgotten: u64,
 }
 
 impl Default for Seen {
     fn default() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()) }
+        Self { shards: std::array::from_fn(|_| Mutex::default()), forgotten: AtomicU64::default() }
     }
+}
+
+/// What had been seen of a row, and removed near it, before it was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moment {
+    mark: Option<Mark>,
+    forgotten: u64,
 }
 
 /// There is one for every row of the store, so it is made of bytes, which need no padding.
@@ -84,52 +107,101 @@ impl Seen {
     /// # Errors
     /// [`Error::Corrupt`] if the store went back in time for this row.
     pub fn check(&self, row: &Row) -> Result<(), Error> {
-        let mark = Mark::of(row);
+        self.shard(row.header.id).check(row)
+    }
+
+    /// As [`Seen::check`], for a row that was read after `moment`. `false`: it may have been removed since, so nothing is noted, and it is to be read again.
+    ///
+    /// # Errors
+    /// As [`Seen::check`].
+    pub(crate) fn check_since(&self, row: &Row, moment: Moment) -> Result<bool, Error> {
         let mut shard = self.shard(row.header.id);
-        let seen = shard.entry(row.header.id).or_insert(mark);
+        if shard.forgotten != moment.forgotten {
+            return Ok(false);
+        }
+        shard.check(row).map(|()| true)
+    }
+
+    /// Is a row that a search returned what was seen last, or newer, or new? Also `false` if it may have been removed since there were `forgotten`.
+    pub(crate) fn takes_hint(&self, row: &Row, forgotten: u64) -> bool {
+        let mut shard = self.shard(row.header.id);
+        let may_be_gone = self.forgotten() != forgotten && !shard.marks.contains_key(&row.header.id);
+        !may_be_gone && shard.check(row).is_ok()
+    }
+
+    /// How many rows were forgotten so far; asked for before a search.
+    pub(crate) fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Acquire)
+    }
+
+    /// True if nothing newer than `generation` has been seen of the row.
+    pub fn is_current(&self, id: RowId, generation: Generation) -> bool {
+        self.shard(id).marks.get(&id).is_none_or(|mark| mark.generation <= generation.0.to_be_bytes())
+    }
+
+    /// What was seen of a row last: another moment says that it has changed, or may have gone.
+    pub(crate) fn moment(&self, id: RowId) -> Moment {
+        let shard = self.shard(id);
+        Moment { mark: shard.marks.get(&id).copied(), forgotten: shard.forgotten }
+    }
+
+    /// True if the row has been seen and was not removed in good order.
+    pub fn knows(&self, id: RowId) -> bool {
+        self.shard(id).marks.contains_key(&id)
+    }
+
+    /// True if the row is to be there: it has been seen, and nobody removes it.
+    pub(crate) fn misses(&self, id: RowId) -> bool {
+        let shard = self.shard(id);
+        shard.marks.contains_key(&id) && !shard.leaving.contains(&id)
+    }
+
+    /// The row is about to be removed.
+    pub(crate) fn leave(&self, id: RowId) {
+        self.shard(id).leaving.insert(id);
+    }
+
+    /// It was not removed, as far as is known.
+    pub(crate) fn stay(&self, id: RowId) {
+        self.shard(id).leaving.remove(&id);
+    }
+
+    /// Whose it was when it was last seen, if it was.
+    pub(crate) fn owner(&self, id: RowId) -> Option<OwnerTag> {
+        self.shard(id).marks.get(&id).map(|mark| mark.owner)
+    }
+
+    /// A row was removed in good order: should its id be used again, it starts anew.
+    pub fn forget(&self, id: RowId) {
+        let mut shard = self.shard(id);
+        shard.marks.remove(&id);
+        shard.leaving.remove(&id);
+        shard.forgotten += 1;
+        self.forgotten.fetch_add(1, Ordering::Release);
+    }
+
+    /// Every row that has been seen and was not removed in good order.
+    pub(crate) fn ids(&self) -> Vec<RowId> {
+        let of = |shard: &Mutex<Shard>| shard.lock().unwrap_or_else(PoisonError::into_inner).marks.keys().copied().collect::<Vec<_>>();
+        self.shards.iter().flat_map(of).collect()
+    }
+
+    fn shard(&self, id: RowId) -> MutexGuard<'_, Shard> {
+        // The last byte of every UUID here is random.
+        let shard = usize::from(id.uuid.as_bytes()[15]) % SHARDS;
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shard {
+    fn check(&mut self, row: &Row) -> Result<(), Error> {
+        let mark = Mark::of(row);
+        let seen = self.marks.entry(row.header.id).or_insert(mark);
         if seen.generation > mark.generation || seen.generation == mark.generation && seen.mac != mark.mac {
             return Err(Error::corrupt("the keystore returned an older state of it (rollback)", row.header.id));
         }
         *seen = mark;
         Ok(())
-    }
-
-    /// True if nothing newer than `generation` has been seen of the row.
-    pub fn is_current(&self, id: RowId, generation: Generation) -> bool {
-        self.shard(id).get(&id).is_none_or(|mark| mark.generation <= generation.0.to_be_bytes())
-    }
-
-    /// What was seen of a row last: another mark says that it has changed.
-    pub(crate) fn mark(&self, id: RowId) -> Option<Mark> {
-        self.shard(id).get(&id).copied()
-    }
-
-    /// True if the row has been seen and was not removed in good order.
-    pub fn knows(&self, id: RowId) -> bool {
-        self.shard(id).contains_key(&id)
-    }
-
-    /// Whose it was when it was last seen, if it was.
-    pub(crate) fn owner(&self, id: RowId) -> Option<OwnerTag> {
-        self.shard(id).get(&id).map(|mark| mark.owner)
-    }
-
-    /// A row was removed in good order: should its id be used again, it starts anew.
-    pub fn forget(&self, id: RowId) {
-        self.shard(id).remove(&id);
-    }
-
-    /// Every row that has been seen and was not removed in good order.
-    pub(crate) fn ids(&self) -> Vec<RowId> {
-        let of =
-            |shard: &Mutex<HashMap<RowId, Mark>>| shard.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect::<Vec<_>>();
-        self.shards.iter().flat_map(of).collect()
-    }
-
-    fn shard(&self, id: RowId) -> std::sync::MutexGuard<'_, HashMap<RowId, Mark>> {
-        // The last byte of every UUID here is random.
-        let shard = usize::from(id.uuid.as_bytes()[15]) % SHARDS;
-        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -273,12 +345,48 @@ mod tests {
         assert_eq!(size_of::<(RowId, Mark)>(), 17 + 8 + 8 + 8);
     }
 
+    fn row(generation: u64) -> Row {
+        let header = Header { generation: Generation(generation), ..record_header(id(), parent(), TenantId::SYSTEM) };
+        Row { header, material: None, attributes: None, terms: Vec::new(), meta_mac: [7; 32] }
+    }
+
+    #[test]
+    fn a_row_is_missed_until_it_is_about_to_be_removed_and_again_if_it_was_not() {
+        let seen = Seen::default();
+        assert!(!seen.misses(id()));
+        seen.check(&row(1)).expect("it is the first that is seen");
+        assert!(seen.misses(id()));
+        seen.leave(id());
+        assert!(!seen.misses(id()) && seen.knows(id()));
+        seen.stay(id());
+        assert!(seen.misses(id()));
+        seen.leave(id());
+        seen.forget(id());
+        assert!(!seen.misses(id()) && !seen.knows(id()));
+        seen.check(&row(1)).expect("its identifier is used again");
+        assert!(seen.misses(id()));
+    }
+
+    #[test]
+    fn what_was_read_before_it_was_removed_is_not_noted_afterwards() {
+        let seen = Seen::default();
+        let (moment, forgotten) = (seen.moment(id()), seen.forgotten());
+        assert!(matches!(seen.check_since(&row(5), moment), Ok(true)));
+        assert!(seen.takes_hint(&row(5), forgotten) && seen.takes_hint(&row(6), forgotten) && !seen.takes_hint(&row(5), forgotten));
+        let moment = seen.moment(id());
+        seen.forget(id());
+        assert_ne!(seen.moment(id()), moment);
+        assert!(matches!(seen.check_since(&row(6), moment), Ok(false)));
+        assert!(!seen.takes_hint(&row(6), forgotten) && !seen.knows(id()));
+        // Used again, it begins anew, and what came before that is still not noted.
+        seen.check(&row(1)).expect("it is the first that is seen");
+        assert!(matches!(seen.check_since(&row(6), moment), Ok(false)));
+        assert!(matches!(seen.check_since(&row(1), seen.moment(id())), Ok(true)));
+        assert!(seen.takes_hint(&row(1), seen.forgotten()));
+    }
+
     #[test]
     fn generations_are_compared_as_numbers() {
-        let row = |generation| {
-            let header = Header { generation: Generation(generation), ..record_header(id(), parent(), TenantId::SYSTEM) };
-            Row { header, material: None, attributes: None, terms: Vec::new(), meta_mac: [7; 32] }
-        };
         let seen = Seen::default();
         for (older, newer) in [(1, 2), (255, 256), (0xFFFF, 0x1_0000), (u64::MAX - 1, u64::MAX)] {
             seen.forget(id());

@@ -68,9 +68,10 @@ impl Vault {
         };
         let limit = limit.clamp(1, WRAPPED_KEYS_MAX);
         let Some(layer) = LAYERS.get(objects.layer).copied() else { return Ok(Walked::default()) };
+        let forgotten = self.shelf.seen.forgotten();
         let page = self.shelf.store.find(&Query { layer, terms: Vec::new(), before: objects.before, limit }).await?;
         let mut walked = Walked { looked: page.len(), ..Walked::default() };
-        let due = self.due_rows(edge, &mut objects, &page, &mut walked).await?;
+        let due = self.due_rows(edge, &mut objects, (&page, forgotten), &mut walked).await?;
         for (active, rows) in due {
             let mut last = None;
             for (row, moved) in rows.iter().zip(self.rewrap_rows(edge, &rows, active).await?) {
@@ -168,14 +169,14 @@ impl Vault {
         &self,
         edge: &ObjectKeys,
         objects: &mut Objects,
-        page: &[Row],
+        (page, forgotten): (&[Row], u64),
         walked: &mut Walked,
     ) -> Result<BTreeMap<ParentRef, Vec<Row>>, Error> {
         let current = edge.leases.current();
         let mut due: BTreeMap<ParentRef, Vec<Row>> = BTreeMap::new();
         for hint in page {
             let id = hint.header.id;
-            let fresh = match self.believed(hint).await {
+            let fresh = match self.believed(hint, forgotten).await {
                 Ok(Some(row)) => row,
                 // Removed since it was found.
                 Ok(None) => continue,
@@ -208,8 +209,10 @@ impl Vault {
     }
 
     /// The row that a search has found, if it is what was seen last, or as it really is; `None` if it is gone.
-    pub(crate) async fn believed<'r>(&self, hint: &'r Row) -> Result<Option<Cow<'r, Row>>, Error> {
-        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
+    ///
+    /// - `forgotten`: how many rows were when the search began.
+    pub(crate) async fn believed<'r>(&self, hint: &'r Row, forgotten: u64) -> Result<Option<Cow<'r, Row>>, Error> {
+        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.takes_hint(hint, forgotten);
         if is_sound { Ok(Some(Cow::Borrowed(hint))) } else { Ok(self.shelf.row(hint.header.id).await?.map(Cow::Owned)) }
     }
 }

@@ -1,12 +1,13 @@
 //! The one way to a stored row: read, then believed only after its id, its MAC and its past were checked.
 //!
 //! A read may race a commit of this very node: what comes back is then older than what was seen meanwhile, without anybody having lied. So a row
-//! that looks wrong is read once more, and again for as long as more of it has been seen since the read began (C9, F6: no false alarms).
+//! that looks wrong is read once more, and again for as long as more of it has been seen since the read began (C9, F6: no false alarms). A row that may
+//! have been removed since it was read is read again too: what is noted of it then would be missed ever after.
 
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::freshness::Seen;
+use crate::freshness::{Moment, Seen};
 use crate::id::RowId;
 use crate::port::{Keystore, Query};
 use crate::registry::Registry;
@@ -31,11 +32,14 @@ impl Shelf {
     pub(crate) async fn row(&self, id: RowId) -> Result<Option<Row>, Error> {
         let mut reads = 1;
         loop {
-            let seen = self.seen.mark(id);
+            let moment = self.seen.moment(id);
             let row = self.store.retrieve(id).await?;
-            match self.believe(id, row) {
-                Err(Error::Corrupt { .. }) if reads == 1 || reads < READS_MAX && self.seen.mark(id) != seen => reads += 1,
-                believed => return believed,
+            match self.believe(id, row, moment) {
+                Err(Error::Corrupt { .. }) if reads == 1 || reads < READS_MAX && self.seen.moment(id) != moment => reads += 1,
+                Ok(Believed::Unnoted(_)) if reads < READS_MAX => reads += 1,
+                Ok(Believed::Noted(row) | Believed::Unnoted(row)) => return Ok(Some(row)),
+                Ok(Believed::Nothing) => return Ok(None),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -59,15 +63,25 @@ impl Shelf {
         Ok(row.filter(|row| query.terms.iter().all(|term| row.terms.contains(term))))
     }
 
-    fn believe(&self, id: RowId, row: Option<Row>) -> Result<Option<Row>, Error> {
+    fn believe(&self, id: RowId, row: Option<Row>, moment: Moment) -> Result<Believed, Error> {
         let Some(row) = row else {
-            return if self.seen.knows(id) { Err(Error::corrupt("the keystore has lost it", id)) } else { Ok(None) };
+            return if self.seen.misses(id) { Err(Error::corrupt("the keystore has lost it", id)) } else { Ok(Believed::Nothing) };
         };
         if row.header.id != id {
             return Err(Error::corrupt("the keystore returned another record", id));
         }
         self.registry.check_row(&row)?;
-        self.seen.check(&row)?;
-        Ok(Some(row))
+        let is_noted = self.seen.check_since(&row, moment)?;
+        Ok(if is_noted { Believed::Noted(row) } else { Believed::Unnoted(row) })
     }
+}
+
+/// What a read has come to.
+enum Believed {
+    /// The row, which is missed from now on if it does not come back.
+    Noted(Row),
+    /// The row, if it was not removed meanwhile.
+    Unnoted(Row),
+    /// There is none, and nobody misses one.
+    Nothing,
 }

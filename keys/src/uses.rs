@@ -157,9 +157,10 @@ impl Vault {
     /// [`Error::Corrupt`] names a row that does not verify: of that nobody can tell where it lies; the store's.
     pub async fn look_on(&self, mut look: Look, limit: usize) -> Result<Looked, Error> {
         let (layer, terms) = (look.layers[look.place], look.terms.clone());
+        let forgotten = self.shelf.seen.forgotten();
         let page = self.shelf.store.find(&Query { layer, terms, before: look.before, limit }).await?;
         for hint in &page {
-            let row = match self.believed(hint).await {
+            let row = match self.believed(hint, forgotten).await {
                 Err(Error::Corrupt { .. }) if !look.needs_all() => continue,
                 row => row?,
             };

@@ -288,7 +288,13 @@ impl Writer {
         changes.extend_from_slice(&buckets);
         let outbox = self.number(group.units.iter().flat_map(|unit| &unit.records));
         let settled = Some(self.parts.audit.settled());
-        self.parts.shelf.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await.map_err(unavailable)?;
+        let leaving: Vec<RowId> = group.rows().filter(|(_, _, after)| after.is_none()).map(|(id, _, _)| id).collect();
+        leaving.iter().for_each(|id| self.parts.shelf.seen.leave(*id));
+        let committed = self.parts.shelf.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await;
+        if committed.is_err() {
+            leaving.iter().for_each(|id| self.parts.shelf.seen.stay(*id));
+        }
+        committed.map_err(unavailable)?;
         self.remember(group.rows().map(|(id, _, after)| (id, after)));
         self.remember(buckets.iter().map(|change| (change.id(), change.row())));
         let ivks = group.rows().filter_map(|(id, _, after)| after.filter(|_| id.layer == Layer::Ivk));

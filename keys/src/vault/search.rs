@@ -48,11 +48,12 @@ impl Vault {
         }
         let mut query = Query { layer, terms, before: None, limit: SEARCH_PAGE_ROWS };
         for _ in 0..SEARCHED_ROWS_MAX / SEARCH_PAGE_ROWS {
+            let forgotten = self.shelf.seen.forgotten();
             let page = self.shelf.store.find(&query).await?;
             query.before = page.last().map(|row| row.header.id);
             let last = page.len() < SEARCH_PAGE_ROWS;
             for row in page.iter().filter(|row| unit.staged(row.header.id).is_none()) {
-                let entry = match self.entry_of_hint(row, &query.terms).await {
+                let entry = match self.entry_of_hint(row, &query.terms, forgotten).await {
                     Ok(Some(entry)) => entry,
                     // Refused by name when it is asked for.
                     Ok(None) | Err(Error::Corrupt { .. }) => continue,
@@ -73,8 +74,8 @@ impl Vault {
     }
 
     /// The entry of a row that a search returned, if it still is what was searched for.
-    async fn entry_of_hint(&self, hint: &Row, terms: &[Term]) -> Result<Option<Arc<Entry>>, Error> {
-        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.check(hint).is_ok();
+    async fn entry_of_hint(&self, hint: &Row, terms: &[Term], forgotten: u64) -> Result<Option<Arc<Entry>>, Error> {
+        let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.takes_hint(hint, forgotten);
         if is_sound {
             return Ok(Some(self.entry_of_row(hint, Want::Attributes).await?));
         }

@@ -3,6 +3,7 @@
 pub(crate) mod edge;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,6 +41,24 @@ pub(crate) struct FakeStore {
     pub(crate) is_deaf: AtomicBool,
     /// How many more commits succeed before one fails, and whether that one is made all the same.
     pub(crate) failing: Mutex<Option<(u64, Fails)>>,
+    /// What happens once in the middle of a call, between the rows and whoever asked.
+    meanwhile: Mutex<Vec<Meanwhile>>,
+}
+
+struct Meanwhile {
+    call: Call,
+    what: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+/// A call of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// Reading a row of this layer.
+    Retrieve(Layer),
+    /// Searching this layer.
+    Find(Layer),
+    /// A commit that goes well.
+    Commit,
 }
 
 /// How a commit fails.
@@ -52,6 +71,22 @@ pub(crate) enum Fails {
 }
 
 impl FakeStore {
+    /// Has something happen in the middle of the next such call: after it has read or written, and before it answers.
+    pub(crate) fn meanwhile(&self, call: Call, what: impl Future<Output = ()> + Send + 'static) {
+        self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner).push(Meanwhile { call, what: Box::pin(what) });
+    }
+
+    async fn pass(&self, call: Call) {
+        let due = {
+            let mut waiting = self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = waiting.iter().position(|waiting| waiting.call == call);
+            at.map(|at| waiting.swap_remove(at).what)
+        };
+        if let Some(due) = due {
+            due.await;
+        }
+    }
+
     pub(crate) fn rows(&self) -> MutexGuard<'_, BTreeMap<RowId, Vec<u8>>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -87,21 +122,27 @@ impl FakeStore {
 impl Keystore for FakeStore {
     async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
         let unreadable = |error: keys::row::RowError| StoreError::Corrupt { what: error.to_string(), at: id.to_string() };
-        self.rows().get(&id).map(|bytes| Row::decode(bytes).map_err(unreadable)).transpose()
+        let row = self.rows().get(&id).map(|bytes| Row::decode(bytes).map_err(unreadable)).transpose();
+        self.pass(Call::Retrieve(id.layer)).await;
+        row
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
         if self.is_deaf.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable { what: "search", source: "told to".into() });
         }
-        let rows = self.rows();
-        let all = rows.iter().rev().filter_map(|(_, bytes)| Row::decode(bytes).ok());
         let fits = |row: &Row| {
             row.header.id.layer == query.layer
                 && query.before.is_none_or(|before| row.header.id < before)
                 && (self.mixes_up.load(Ordering::Relaxed) || query.terms.iter().all(|term| row.terms.contains(term)))
         };
-        Ok(all.filter(fits).take(query.limit).collect())
+        let found = {
+            let rows = self.rows();
+            let all = rows.iter().rev().filter_map(|(_, bytes)| Row::decode(bytes).ok());
+            all.filter(fits).take(query.limit).collect()
+        };
+        self.pass(Call::Find(query.layer)).await;
+        Ok(found)
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -112,23 +153,26 @@ impl Keystore for FakeStore {
         if fails == Some(Fails::Before) {
             return Err(StoreError::Poisoned);
         }
-        let mut rows = self.rows();
-        for change in &batch.changes {
-            let stored = rows.get(&change.id()).map(|bytes| decode(bytes).header.generation);
-            if stored != change.expected() {
-                return Err(StoreError::Conflict { id: change.id() });
+        {
+            let mut rows = self.rows();
+            for change in &batch.changes {
+                let stored = rows.get(&change.id()).map(|bytes| decode(bytes).header.generation);
+                if stored != change.expected() {
+                    return Err(StoreError::Conflict { id: change.id() });
+                }
             }
-        }
-        for change in batch.changes {
-            match change.row() {
-                Some(row) => rows.insert(row.header.id, row.encode()),
-                None => rows.remove(&change.id()),
-            };
+            for change in batch.changes {
+                match change.row() {
+                    Some(row) => rows.insert(row.header.id, row.encode()),
+                    None => rows.remove(&change.id()),
+                };
+            }
         }
         self.commits.fetch_add(1, Ordering::Relaxed);
         if self.lies.load(Ordering::Relaxed) || fails == Some(Fails::After) {
             return Err(StoreError::Poisoned);
         }
+        self.pass(Call::Commit).await;
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! The background sweep: what is wrong in the store is named before anybody asks for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Poll, Waker};
 
 use futures_executor::block_on;
 use keys::freshness::{BUCKETS, bucket_of, bucket_row};
@@ -9,7 +11,7 @@ use keys::lifecycle::Event;
 use keys::policy::Role;
 
 use super::{edit, rekey, swept};
-use crate::fakes::{World, grants, settle};
+use crate::fakes::{Call, World, grants, settle};
 use crate::{change, create, named};
 
 #[test]
@@ -126,6 +128,70 @@ fn sweeping_while_others_change_keys_gives_no_alarm() {
             passes += 1;
         }
     });
+}
+
+/// A node that had read a claim which was given up before it noted what it had read took the claim for lost, until its next start: a false alarm, and
+/// nobody got that name any more.
+#[test]
+fn a_claim_that_is_given_up_while_it_is_read_is_not_missed_afterwards() {
+    let (world, vault) = block_on(World::found());
+    let (admin, service) = block_on(settle(&vault, "acme", "billing"));
+    for is_seen in [true, false] {
+        let id = block_on(create(&vault, &service, named("k"))).expect("the name is free");
+        // After an unseal the node has not seen the claim yet.
+        let vault = if is_seen { Arc::clone(&vault) } else { block_on(world.unseal()).expect("the roots open") };
+        let (other, admin) = (Arc::clone(&vault), admin);
+        world.store.meanwhile(Call::Retrieve(Layer::Name), async move {
+            change(&other, &admin, id, Event::Destroy).await.expect("a Pre-Active key is destroyed");
+        });
+        assert_eq!(block_on(swept(&vault, 50)), [], "{is_seen}");
+        assert_eq!(block_on(swept(&vault, 50)), [], "{is_seen}");
+        let id = block_on(create(&vault, &service, named("k"))).expect("the name is free again");
+        assert_eq!(block_on(swept(&vault, 50)), [], "{is_seen}");
+        block_on(change(&vault, &block_on(grants(&vault, Role::TenantAdmin, "acme", "billing")), id, Event::Destroy))
+            .expect("the next is as this one");
+    }
+}
+
+/// A claim that was gone from the store, but not yet from what the node has seen, was taken for lost.
+#[test]
+fn a_claim_is_not_missed_between_the_stores_commit_and_the_writers_note_of_it() {
+    let (world, vault) = block_on(World::found());
+    let (admin, service) = block_on(settle(&vault, "acme", "billing"));
+    let id = block_on(create(&vault, &service, named("k"))).expect("the name is free");
+    let (is_committed, committed) = mpsc::channel();
+    let (go_on, gone_on) = mpsc::channel::<()>();
+    let other = Arc::clone(&vault);
+    world.store.meanwhile(Call::Commit, async move {
+        is_committed.send(()).expect("the search waits");
+        // The test says when, or has failed.
+        let _gone_on = gone_on.recv();
+    });
+    // The sweep has the claim's identifier from its search; when it reads it, the claim is gone.
+    world.store.meanwhile(Call::Find(Layer::Name), async move {
+        std::thread::spawn(move || block_on(change(&other, &admin, id, Event::Destroy)).map(drop));
+        committed.recv().expect("a Pre-Active key is destroyed");
+    });
+    let (mut cursor, mut findings, mut context) = (None, Vec::new(), Context::from_waker(Waker::noop()));
+    loop {
+        let mut step = Box::pin(vault.sweep(cursor, 1000));
+        let swept = match step.as_mut().poll(&mut context) {
+            Poll::Ready(swept) => swept,
+            // It waits for the writer, so that has to go on.
+            Poll::Pending => {
+                go_on.send(()).expect("the writer waits");
+                block_on(step)
+            }
+        };
+        let swept = swept.expect("the store is well");
+        findings.extend(swept.findings);
+        cursor = swept.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    drop(go_on);
+    assert_eq!(findings, []);
 }
 
 #[test]
