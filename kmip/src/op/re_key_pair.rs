@@ -10,7 +10,7 @@ use keys::vault::View;
 
 use crate::attribute::AttributeValue;
 use crate::context::Context;
-use crate::enums::LinkType;
+use crate::enums::{LinkType, ResultReason};
 use crate::failure::Failure;
 use crate::half;
 use crate::op::create_key_pair::link;
@@ -72,31 +72,35 @@ pub(super) async fn run(context: &mut Context<'_>, request: ReKeyKeyPairRequest<
 /// The Public Key of the pair: the one that the Private Key is linked to and that is linked back.
 async fn public_half(context: &mut Context<'_>, private: &Header) -> Result<Header, Failure> {
     let no_pair = keys::Error::Denied { why: "the Private Key's Links do not tell its Public Key: each half has one to the other" };
-    let [id] = linked(&seen(context, private).await?, LinkType::PublicKeyLink)[..] else { return Err(no_pair.into()) };
-    context.must_be_held_here(id)?;
-    let public = context.vault.header(context.unit, &context.grants, id).await?;
-    let is_other_half = public.object_type == ObjectType::PUBLIC_KEY && half::kind(&public) == half::kind(private);
-    if !is_other_half || linked(&seen(context, &public).await?, LinkType::PrivateKeyLink) != [private.id] {
+    let [public] = &linked(context, private, LinkType::PublicKeyLink).await?[..] else { return Err(no_pair.into()) };
+    let is_other_half = public.object_type == ObjectType::PUBLIC_KEY && half::kind(public) == half::kind(private);
+    if !is_other_half {
         return Err(no_pair.into());
     }
-    Ok(public)
+    match &linked(context, public, LinkType::PrivateKeyLink).await?[..] {
+        [back] if back.id == private.id => Ok(public.clone()),
+        _ => Err(no_pair.into()),
+    }
 }
 
-async fn seen(context: &Context<'_>, header: &Header) -> Result<View, Failure> {
-    let authorized = context.grants.check::<verb::ReKeyKeyPair>(header)?;
-    Ok(context.vault.attributes(context.unit, authorized).await?)
-}
-
-/// Where an object's Links of this kind lead.
-fn linked(view: &View, kind: LinkType) -> Vec<RowId> {
+/// Where an object's Links of this kind lead. A link of what was imported may name what was imported with it, by the identifier that it came under.
+async fn linked(context: &Context<'_>, of: &Header, kind: LinkType) -> Result<Vec<Header>, Failure> {
+    let authorized = context.grants.check::<verb::ReKeyKeyPair>(of)?;
+    let view: View = context.vault.attributes(context.unit, authorized).await?;
     let kept = view.attributes.others.iter().filter_map(view::stored);
-    let mut ids: Vec<RowId> = kept
-        .filter_map(|value| match value {
-            AttributeValue::Link(link) if link.link_type == Some(kind) => link.linked_object_identifier?.parse().ok(),
-            _ => None,
-        })
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
+    let texts = kept.filter_map(|value| match value {
+        AttributeValue::Link(link) if link.link_type == Some(kind) => link.linked_object_identifier.map(ToOwned::to_owned),
+        _ => None,
+    });
+    let mut found: Vec<Header> = Vec::new();
+    for text in texts.collect::<Vec<_>>() {
+        match context.header(&text).await {
+            Ok(header) if found.iter().all(|known| known.id != header.id) => found.push(header),
+            Ok(_) => {}
+            // A link may say anything.
+            Err(failure) if failure.reason == ResultReason::ItemNotFound && text.parse::<RowId>().is_err() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(found)
 }

@@ -281,6 +281,58 @@ fn a_pair_that_was_brought_is_replaced_when_its_halves_are_linked_to_each_other(
     assert_eq!(format, Ok(KeyFormatType::ECPrivateKey));
 }
 
+fn import(client: &mut Client<'_>, unique_identifier: &str, object: ManagedObject<'_>, attributes: &[A<'_>]) {
+    let attributes = attributes.iter().cloned().map(bare).collect();
+    let request = ImportRequest { unique_identifier, replace_existing: None, key_wrap_type: None, attributes, object };
+    client.call(V1_4, &request, |_| ()).expect("it is new here");
+}
+
+/// Both halves of a pair as another server had them, under its identifiers and linked by those.
+#[test]
+fn a_pair_that_was_imported_is_replaced_although_its_links_name_what_it_was_elsewhere() {
+    let world = World::edge();
+    let mut service = world.service();
+    // What another vendor calls its objects, and what another edge does.
+    for [private, public] in [["pairs/7", "pairs/7.pub"], ["01890a5d-ac96-774b-bcce-b302099a8057", "01890a5d-ac96-774b-bcce-b302099a8058"]]
+    {
+        let pair = generate(P256).expect("the generator works");
+        let date = || A::ActivationDate(DateTime(START - 500));
+        pair.private.expose(|bytes| {
+            let key_block = block(KeyFormatType::ECPrivateKey, bytes);
+            let attributes = [mask(SIGN), named("mine"), date(), link(LinkType::PublicKeyLink, public)];
+            import(&mut service, private, ManagedObject::PrivateKey(PrivateKey { key_block }), &attributes);
+        });
+        pair.public.expose(|bytes| {
+            let key_block = block(KeyFormatType::X509, bytes);
+            let attributes = [mask(VERIFY), date(), link(LinkType::PrivateKeyLink, private)];
+            import(&mut service, public, ManagedObject::PublicKey(PublicKey { key_block }), &attributes);
+        });
+        let new = rekeyed(&mut service, V1_4, &again(private)).expect("a pair");
+        assert_eq!(service.locate(V1_4, &[named("mine")]), Ok(vec![new[0].clone()]), "the name moves");
+        for (place, was) in [private, public].into_iter().enumerate() {
+            let (kind, other) = [(LinkType::PublicKeyLink, public), (LinkType::PrivateKeyLink, private)][place];
+            assert_eq!((service.state(was), service.state(&new[place])), (State::Active, State::Active));
+            let of_old = [link(kind, other), link(LinkType::ReplacementObjectLink, &new[place])].map(|link| format!("{link:?}"));
+            assert_eq!(links(&mut service, was), of_old);
+            let of_new = links(&mut service, &new[place]);
+            assert_eq!(of_new.len(), 2, "{of_new:?}");
+            assert_eq!(of_new[1], format!("{:?}", link(kind, &new[1 - place])));
+            assert_eq!(told(&mut service, &new[place], "y-imported-as"), Vec::<String>::new(), "it was made here");
+            assert_eq!(
+                told(&mut service, &new[place], "Original Creation Date"),
+                [format!("OriginalCreationDate({:?})", DateTime(world.now()))]
+            );
+        }
+        let way = ecdsa(HashingAlgorithm::Sha256);
+        let signature = sign(&mut service, V1_4, &signing(&new[0], &way, b"text")).expect("it is Active");
+        assert_eq!(verify(&mut service, V1_4, &judging(&new[1], &way, b"text", &signature)), VALID);
+        assert_eq!(verify(&mut service, V1_4, &judging(public, &way, b"text", &signature)), INVALID, "another pair");
+        assert_eq!(why(rekeyed(&mut service, V1_4, &again(private))), R::PermissionDenied, "it was replaced already");
+        service.revoke(&new[0], RevocationReasonCode::Superseded).expect("it is Active");
+        service.destroy(&new[0]).expect("it is Deactivated");
+    }
+}
+
 #[test]
 fn what_is_no_pair_or_not_ones_own_has_no_replacement() {
     let world = World::edge();
