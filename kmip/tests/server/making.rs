@@ -165,4 +165,6 @@ fn what_is_brought_to_an_edge_has_what_its_client_says_and_once() {
     let made = service.create(V1_4, &wanted).expect("it is ours");
     assert_eq!(told(&mut service, V1_4, &made), both(20));
     assert_eq!(service.locate(V1_4, &[generator(RngAlgorithm::Unspecified)]).map(|found| found.len()), Ok(3));
+    let dated = service.create(V1_4, &wish("billing", &[made_at(-90)])).expect("a client may say it");
+    assert_eq!(told(&mut service, V1_4, &dated), both(-90), "its own date, and only that");
 }

@@ -144,8 +144,20 @@ pub(super) fn kinds(edge: &mut Node<'_>) -> Vec<Kind> {
 
 /// What is done with each kind of object.
 pub(super) fn uses(nodes: &Nodes) -> String {
-    let head =
-        ["Object", "Get", "Get, wrapped", "Encrypt", "Decrypt", "Sign", "Signature Verify", "MAC", "MAC Verify", "Derive Key", "Re-key"];
+    let head = [
+        "Object",
+        "Get",
+        "Get, wrapped",
+        "Encrypt",
+        "Decrypt",
+        "Sign",
+        "Signature Verify",
+        "MAC",
+        "MAC Verify",
+        "Derive Key",
+        "Re-key",
+        "Re-key Key Pair",
+    ];
     let mut table = Table::new(&head);
     let mut edge = nodes.edge();
     for kind in kinds(&mut edge) {
@@ -182,8 +194,22 @@ impl Kind {
         Some(CryptographicParameters { cryptographic_algorithm: Some(algorithm), ..CryptographicParameters::default() })
     }
 
-    /// The ten of the table, in its order.
-    fn tries(&self, edge: &mut Node<'_>) -> [bool; 10] {
+    /// From the object alone, or with the other half of its pair.
+    fn derivation(&self) -> DeriveKeyRequest<'_> {
+        let alone = derivation(&self.id, ObjectType::SecretData);
+        if self.partner == self.id {
+            return alone;
+        }
+        DeriveKeyRequest {
+            unique_identifiers: vec![&self.id, &self.partner],
+            derivation_method: DerivationMethod::AsymmetricKey,
+            derivation_parameters: DerivationParameters::default(),
+            ..alone
+        }
+    }
+
+    /// The eleven of the table, in its order.
+    fn tries(&self, edge: &mut Node<'_>) -> [bool; 11] {
         let wrapper = edge.key(0x30, &[A::CryptographicParameters(mode(BlockCipherMode::AESKeyWrapPadding))]);
         let (unique_identifier, data) = (Some(self.id.as_str()), Some(ByteString(b"sixteen bytes...")));
         let client = &mut edge.owner;
@@ -234,8 +260,9 @@ impl Kind {
             client.call(V1_4, &judge, |answer| answer.validity_indicator).is_ok_and(|verdict| verdict == ValidityIndicator::Valid),
             does(client, &code),
             client.call(V1_4, &verify, |answer| answer.validity_indicator).is_ok_and(|verdict| verdict == ValidityIndicator::Valid),
-            does(client, &derivation(&self.id, ObjectType::SecretData)),
+            does(client, &self.derivation()),
             does(client, &ReKeyRequest { unique_identifier, ..ReKeyRequest::default() }),
+            does(client, &ReKeyKeyPairRequest { private_key_unique_identifier: unique_identifier, ..ReKeyKeyPairRequest::default() }),
         ]
     }
 }
@@ -500,7 +527,8 @@ pub(super) fn wrapping(nodes: &Nodes) -> String {
         "\
 ## Wrapping of keys
 
-A core wraps Symmetric Keys; an edge whatever has a Key Block, in a format that has bytes. The mode is that of the wrapping key's Cryptographic Parameters; Wrapping Method: {methods}. {comes}
+A core wraps Symmetric Keys; an edge whatever has a Key Block, in a format that has bytes. The mode is that of the wrapping key's Cryptographic Parameters; Wrapping Method: {methods}. \
+The others are refused as Feature Not Supported: the standard says neither which bytes a MAC or a signature is made of, nor whether it is encrypted with the key. {comes}
 
 {table}"
     )
