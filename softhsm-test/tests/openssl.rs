@@ -63,8 +63,7 @@ fn pair(client: &mut KmipClient) -> [String; 2] {
 fn half(client: &mut KmipClient, id: &str, format: KeyFormatType) -> Vec<u8> {
     let request = GetRequest { unique_identifier: Some(id), key_format_type: Some(format), ..GetRequest::default() };
     let answer = client.call(&request).expect("it is the client's");
-    let (ManagedObject::PrivateKey(kmip::PrivateKey { key_block }) | ManagedObject::PublicKey(PublicKey { key_block })) =
-        &answer.object
+    let (ManagedObject::PrivateKey(kmip::PrivateKey { key_block }) | ManagedObject::PublicKey(PublicKey { key_block })) = &answer.object
     else {
         panic!("{:?}", answer.object_type)
     };

@@ -1,5 +1,6 @@
 //! Keystores: where rows, their search terms and the audit outbox are kept, behind the domain's `Keystore` port.
 
+pub mod cached;
 pub mod conformance;
 pub mod embedded;
 pub mod intents;
