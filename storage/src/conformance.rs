@@ -10,8 +10,12 @@ use std::fmt::{self, Debug};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use keys::id::RowId;
-use keys::port::{Keystore, StoreError};
+use keys::id::{Layer, OutboxSeq, RowId};
+use keys::port::{Batch, Change, Keystore, Query, StoreError};
+use keys::row::Row;
+
+/// Rows that [`empty`] removes at a time.
+const EMPTIED_ROWS: usize = 256;
 
 /// One rule of the port, tried on an empty keystore of its own.
 struct Case {
@@ -114,6 +118,24 @@ pub async fn run(make: impl AsyncFn() -> Arc<dyn Keystore>) -> Result<Report, Fa
         }
     }
     if failed.is_empty() { Ok(Report { passed }) } else { Err(Failure { failed, passed: passed.len() }) }
+}
+
+/// Removes all rows and queued records of a keystore, for one that every case is tried on: a plugin, a database.
+///
+/// # Errors
+/// What the keystore says.
+pub async fn empty(store: &dyn Keystore) -> Result<(), StoreError> {
+    for layer in (0..=u8::MAX).filter_map(|number| Layer::try_from(number).ok()) {
+        loop {
+            let rows = store.find(&Query { layer, terms: Vec::new(), before: None, limit: EMPTIED_ROWS }).await?;
+            if rows.is_empty() {
+                break;
+            }
+            let delete = |row: &Row| Change::Delete { id: row.header.id, expected: row.header.generation };
+            store.commit(Batch { changes: rows.iter().map(delete).collect(), ..Batch::default() }).await?;
+        }
+    }
+    store.commit(Batch { settled: Some(OutboxSeq(u64::MAX)), ..Batch::default() }).await
 }
 
 fn same<T: PartialEq + Debug>(rule: &'static str, got: &T, wanted: &T) -> Result<(), Violation> {

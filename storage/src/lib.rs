@@ -3,6 +3,7 @@
 pub mod cached;
 pub mod conformance;
 pub mod embedded;
+pub mod grpc;
 pub mod intents;
 pub mod journalled;
 pub mod memory;

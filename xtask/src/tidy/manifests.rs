@@ -11,6 +11,7 @@ use crate::workspace::Member;
 const LAYERS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("plugin", &[]),
+    ("plugin-redb", &["plugin"]),
     ("xtask", &[]),
     ("cipher", &["secret"]),
     ("hsm", &["secret"]),
@@ -36,9 +37,9 @@ const FIXTURES: &str = "softhsm-test";
 
 /// Foreign crates, by the beginning of their name, that only some of ours may use.
 const FOREIGN: &[(&str, &[&str])] = &[
-    ("anyhow", &["benches", "daemon", "hsm-helper", "softhsm-test", "xtask"]),
+    ("anyhow", &["benches", "daemon", "hsm-helper", "plugin-redb", "softhsm-test", "xtask"]),
     ("cryptoki", &["hsm-helper"]),
-    ("tokio", &["benches", "daemon", "plugin", "seal", "softhsm-test", "storage"]),
+    ("tokio", &["benches", "daemon", "plugin", "plugin-redb", "seal", "softhsm-test", "storage"]),
     ("tss-esapi", &["hsm-helper"]),
 ];
 
