@@ -8,6 +8,7 @@ pub mod intents;
 pub mod journalled;
 pub mod memory;
 pub mod postgres;
+pub mod routed;
 
 use keys::id::OutboxSeq;
 use keys::port::StoreError;

@@ -23,7 +23,7 @@ pub fn term(number: u64) -> Term {
     Term(bytes)
 }
 
-/// Row `number` at its first generation, with these terms.
+/// Row `number` at its first generation, with these terms; odd ones are another tenant's than even ones.
 #[must_use]
 pub fn row(number: u64, terms: &[u64]) -> Row {
     let id = id(number);
@@ -39,7 +39,7 @@ pub fn row(number: u64, terms: &[u64]) -> Row {
             aead: Aead::Aes256GcmSiv,
             state: State::Active,
             expiry: Some(Time::from_seconds(2_000_000_000)),
-            owner: Owner { tenant: TenantId::new(Uuid::from_u128(1)), service: Some(ServiceId::new(Uuid::from_u128(2))) },
+            owner: Owner { tenant: tenant(number), service: Some(ServiceId::new(Uuid::from_u128(2))) },
             generation: Generation::FIRST,
             parent: ParentRef { chain, version: KeyVersion::FIRST },
             wrap_seq: 1,
@@ -50,6 +50,12 @@ pub fn row(number: u64, terms: &[u64]) -> Row {
         terms: terms.iter().map(|number| term(*number)).collect(),
         meta_mac: [0x3c; 32],
     }
+}
+
+/// Whose row `number` is.
+#[must_use]
+pub fn tenant(number: u64) -> TenantId {
+    TenantId::new(Uuid::from_u128(1 + u128::from(number % 2)))
 }
 
 /// The row after one more change, with these terms instead.
