@@ -137,7 +137,46 @@ pub struct Keystore {
     /// What people call it.
     pub name: ScopeName,
     /// Where it is.
-    pub postgres: Postgres,
+    pub kind: KeystoreKind,
+}
+
+/// What keeps the rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeystoreKind {
+    /// A database.
+    Postgres(Postgres),
+    /// A folder of a KV mount.
+    Openbao(Openbao),
+}
+
+/// A folder in a KV mount on an OpenBao server, or one of Vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Openbao {
+    /// The server.
+    pub url: storage::openbao::Url,
+    /// The KV mount of version 2.
+    pub mount: String,
+    /// The node's folder in it.
+    pub prefix: String,
+    /// The namespace of mount and login; none for the root.
+    pub namespace: Option<String>,
+    /// PEM file of the CAs that have issued the server's certificate.
+    pub ca: PathBuf,
+    /// The node's own certificate; without `approle` it is known by that.
+    pub client: Option<CertificateFiles>,
+    /// By what the node is known else.
+    pub approle: Option<AppRole>,
+    /// How long one call may take.
+    pub timeout: Duration,
+}
+
+/// A role of OpenBao's AppRole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppRole {
+    /// Which.
+    pub role: String,
+    /// The secret id.
+    pub secret: Credential,
 }
 
 /// A database on a PostgreSQL server.

@@ -3,6 +3,7 @@
 //! ```text
 //! data_dir/node.json        cluster id and log id, written last by `strongroom init`: with it the node exists
 //! data_dir/store.redb       the embedded keystore
+//! data_dir/intents-NAME.redb  the journal of a keystore elsewhere that knows no transactions
 //! data_dir/audit/           the audit log's segments
 //! data_dir/slots/           seal slots
 //! data_dir/latch/           marks of refused PINs
@@ -161,6 +162,12 @@ impl Layout {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.data_dir.join("store.redb")
+    }
+
+    /// The journal of a keystore elsewhere that knows no transactions.
+    #[must_use]
+    pub fn intents(&self, keystore: &str) -> PathBuf {
+        self.data_dir.join(format!("intents-{keystore}.redb"))
     }
 
     /// The audit log's folder.

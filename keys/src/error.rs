@@ -185,9 +185,11 @@ impl From<StoreError> for Error {
         match error {
             StoreError::Conflict { .. } => Self::Raced,
             StoreError::Corrupt { what, at } => Self::Corrupt { what, at },
-            other @ (StoreError::Full { .. } | StoreError::Unavailable { .. } | StoreError::Poisoned) => {
-                Self::Unavailable { what: other.to_string() }
-            }
+            other @ (StoreError::Full { .. }
+            | StoreError::Unavailable { .. }
+            | StoreError::Sealed { .. }
+            | StoreError::Denied { .. }
+            | StoreError::Poisoned) => Self::Unavailable { what: other.to_string() },
         }
     }
 }

@@ -147,6 +147,20 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store is there, and its own operators have to unseal it; nothing was acknowledged.
+    #[error("the keystore at {at} is sealed: unseal it there, and what is asked here goes on")]
+    Sealed {
+        /// Where it is.
+        at: String,
+    },
+    /// The store is there and does not let this node; nothing was acknowledged.
+    #[error("the keystore at {at} refuses this node: {what}; see to its credentials and rights there")]
+    Denied {
+        /// Where it is.
+        at: String,
+        /// What it says.
+        what: String,
+    },
     /// A write or sync failed earlier; nothing more is written until a restart has checked the data.
     #[error("the keystore stopped after a failed write; restart strongroomd")]
     Poisoned,

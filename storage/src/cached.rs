@@ -185,6 +185,8 @@ fn again(error: Arc<StoreError>) -> StoreError {
         StoreError::Conflict { id } => StoreError::Conflict { id: *id },
         StoreError::Full { at } => StoreError::Full { at: at.clone() },
         StoreError::Unavailable { what, .. } => StoreError::Unavailable { what, source: Box::new(error) },
+        StoreError::Sealed { at } => StoreError::Sealed { at: at.clone() },
+        StoreError::Denied { at, what } => StoreError::Denied { at: at.clone(), what: what.clone() },
         StoreError::Poisoned => StoreError::Poisoned,
         StoreError::Corrupt { what, at } => StoreError::Corrupt { what: what.clone(), at: at.clone() },
     }

@@ -128,12 +128,4 @@ impl Intents {
     pub async fn outbox(&self, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
         self.file.outbox(after, limit).await
     }
-
-    /// Would a small change be taken now?
-    ///
-    /// # Errors
-    /// As [`Embedded::writable`].
-    pub fn writable(&self) -> Result<(), StoreError> {
-        self.file.writable()
-    }
 }

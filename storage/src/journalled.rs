@@ -133,14 +133,6 @@ impl<S: Plain + 'static> Journalled<S> {
         Ok(Self { shared: Arc::new(Shared { plain, intents, turn: tokio::sync::Mutex::default(), window }), patience })
     }
 
-    /// Is there room for a commit in the journal now? For operators to see.
-    ///
-    /// # Errors
-    /// As [`Intents::writable`].
-    pub fn writable(&self) -> Result<(), StoreError> {
-        self.shared.intents.writable()
-    }
-
     async fn patiently<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         timeout(self.patience, call).await.unwrap_or_else(|_| Err(Unsettled::Late(self.patience).told()))
     }

@@ -7,6 +7,7 @@ pub mod grpc;
 pub mod intents;
 pub mod journalled;
 pub mod memory;
+pub mod openbao;
 pub mod postgres;
 pub mod routed;
 

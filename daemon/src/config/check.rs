@@ -13,6 +13,8 @@ use keys::id::ScopeName;
 use keys::policy::NodeRole;
 use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 
+mod openbao;
+
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
@@ -304,7 +306,8 @@ fn keystore(edge: Option<&Edge>, raw: BTreeMap<String, file::Keystore>) -> Resul
     }
     let at = format!("keystores.{name}");
     let name: ScopeName = name.parse().map_err(|_| Fault { key: at.clone(), what: What::RefusedFor(name, KEYSTORE_NAME) })?;
-    Ok(Some(Keystore { name, postgres: postgres(&format!("{at}.postgres"), raw.postgres.unwrap_or_default())? }))
+    let kind = openbao::kind(&at, raw)?;
+    Ok(Some(Keystore { name, kind }))
 }
 
 fn postgres(at: &str, raw: file::Postgres) -> Result<Postgres, Fault> {

@@ -37,7 +37,7 @@ impl Shown {
 
     /// Something else than a text, in words.
     pub(super) fn described(key: &str, words: String) -> Self {
-        let may_be_secret = [".pin", ".password", ".url"].iter().any(|name| key.ends_with(name));
+        let may_be_secret = [".pin", ".password", ".secret_id", ".url"].iter().any(|name| key.ends_with(name));
         if may_be_secret { Self("(not shown)".to_owned()) } else { Self(words) }
     }
 }

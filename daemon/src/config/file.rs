@@ -110,6 +110,28 @@ pub(super) struct Identity {
 #[serde(deny_unknown_fields)]
 pub(super) struct Keystore {
     pub(super) postgres: Option<Postgres>,
+    pub(super) openbao: Option<Openbao>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Openbao {
+    pub(super) url: Option<String>,
+    pub(super) mount: Option<String>,
+    pub(super) prefix: Option<String>,
+    pub(super) namespace: Option<String>,
+    pub(super) ca: Option<String>,
+    pub(super) cert: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) approle: Option<AppRole>,
+    pub(super) timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AppRole {
+    pub(super) role_id: Option<String>,
+    pub(super) secret_id: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

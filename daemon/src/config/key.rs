@@ -23,6 +23,8 @@ const TRUTH: &str = "`true` or `false`";
 const CALLS: &str = "a number of calls a second, from 1 to 10000";
 const POOL: &str = "a number from 1 to 16384";
 const CONNECTIONS: &str = "a number of connections from 2 to 256";
+const STORE_TIMEOUT: &str = "a duration with its unit, from 100ms to 60s";
+const FOLDER: &str = "names of letters, digits, `-` and `_`, joined by `/`, 128 characters at most";
 const THRESHOLD: &str = "a number from 2 to that of the keepers";
 
 /// A value of the file.
@@ -83,7 +85,20 @@ pub(super) const KEYS: &[Key] = &[
     key("keystores.*.postgres.cert", PEM_FILE),
     key("keystores.*.postgres.key", PEM_FILE),
     key("keystores.*.postgres.pool", CONNECTIONS),
-    key("keystores.*.postgres.timeout", "a duration with its unit, from 100ms to 60s"),
+    key("keystores.*.postgres.timeout", STORE_TIMEOUT),
+    key("keystores.*.openbao.url", "https://HOST:PORT, without a path"),
+    key("keystores.*.openbao.mount", FOLDER),
+    key("keystores.*.openbao.prefix", FOLDER),
+    key("keystores.*.openbao.namespace", FOLDER),
+    key("keystores.*.openbao.ca", PEM_FILE),
+    key("keystores.*.openbao.cert", PEM_FILE),
+    key("keystores.*.openbao.key", PEM_FILE),
+    key("keystores.*.openbao.approle.role_id", "the id of the role, 1 to 128 printable characters without a space"),
+    key(
+        "keystores.*.openbao.approle.secret_id",
+        "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY; the secret is never written here",
+    ),
+    key("keystores.*.openbao.timeout", STORE_TIMEOUT),
     key("seal.device", "an absolute path, or the name of a program in the daemon's own folder"),
     key("seal.probe_interval", DURATION),
     key(

@@ -10,7 +10,10 @@ use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
 use super::check::{NONE, OAEPS, TYPED, UNLIMITED, pcrs_text};
-use super::{Config, Custodian, Edge, Ivk, Keystore, Listener, LogFormat, Means, Pkcs11, Tpm2, TpmPin, file, units};
+use super::{
+    AppRole, Config, Custodian, Edge, Ivk, Keystore, KeystoreKind, Listener, LogFormat, Means, Openbao, Pkcs11, Postgres, Tpm2, TpmPin,
+    file, units,
+};
 use crate::schedule::Schedule;
 
 impl From<&Config> for file::File {
@@ -117,8 +120,31 @@ fn listener(listener: &Listener) -> file::Listener {
 }
 
 fn keystores(keystore: &Keystore) -> BTreeMap<String, file::Keystore> {
-    let Keystore { name, postgres } = keystore;
-    let postgres = file::Postgres {
+    let Keystore { name, kind } = keystore;
+    let shown = match kind {
+        KeystoreKind::Postgres(database) => file::Keystore { postgres: Some(postgres(database)), openbao: None },
+        KeystoreKind::Openbao(folder) => file::Keystore { postgres: None, openbao: Some(openbao(folder)) },
+    };
+    BTreeMap::from([(name.to_string(), shown)])
+}
+
+fn openbao(openbao: &Openbao) -> file::Openbao {
+    let approle = |approle: &AppRole| file::AppRole { role_id: text(&approle.role), secret_id: Some(approle.secret.reference()) };
+    file::Openbao {
+        url: text(openbao.url.as_str()),
+        mount: text(&openbao.mount),
+        prefix: text(&openbao.prefix),
+        namespace: openbao.namespace.clone(),
+        ca: path(&openbao.ca),
+        cert: openbao.client.as_ref().and_then(|files| path(&files.cert)),
+        key: openbao.client.as_ref().and_then(|files| path(&files.key)),
+        approle: openbao.approle.as_ref().map(approle),
+        timeout: Some(units::duration_text(openbao.timeout)),
+    }
+}
+
+fn postgres(postgres: &Postgres) -> file::Postgres {
+    file::Postgres {
         url: text(postgres.url.as_str()),
         password: postgres.password.as_ref().map(super::Credential::reference),
         ca: postgres.ca.as_deref().and_then(path),
@@ -126,8 +152,7 @@ fn keystores(keystore: &Keystore) -> BTreeMap<String, file::Keystore> {
         key: postgres.client.as_ref().and_then(|files| path(&files.key)),
         pool: u32::try_from(postgres.connections).ok(),
         timeout: Some(units::duration_text(postgres.timeout)),
-    };
-    BTreeMap::from([(name.to_string(), file::Keystore { postgres: Some(postgres) })])
+    }
 }
 
 fn paths<'a>(paths: impl Iterator<Item = &'a Path>) -> Option<file::OneOrMore> {

@@ -10,7 +10,7 @@ use ::kmip::Credentials;
 use serde_json::Value;
 
 use super::key::KEYS;
-use super::{CertificateFiles, Config, ConfigError, File, LogFormat, Means, Postgres, Reencrypt, source};
+use super::{CertificateFiles, Config, ConfigError, File, Keystore, KeystoreKind, LogFormat, Means, Postgres, Reencrypt, source};
 use crate::schedule::Schedule;
 
 const EXAMPLE: &str = include_str!("../../../docs/config.example.yaml");
@@ -179,12 +179,18 @@ fn rows_are_kept_in_a_file_or_in_one_database() {
     let text = LEAST.to_owned() + POSTGRES;
     let keystore = |environment: &[(&str, &str)]| load(&text, environment).expect("it loads").keystore.expect("there is one");
     let plain = keystore(&[]);
-    assert_eq!((plain.name.as_str(), plain.postgres.url.as_str()), ("main", "postgresql://strongroom@db:5432/keys"));
-    let Postgres { password, ca, client, connections, timeout, .. } = plain.postgres;
+    let database = |keystore: Keystore| match keystore.kind {
+        KeystoreKind::Postgres(database) => database,
+        KeystoreKind::Openbao(_) => panic!("it is a database"),
+    };
+    assert_eq!(plain.name.as_str(), "main");
+    let Postgres { url, password, ca, client, connections, timeout } = database(plain);
+    assert_eq!(url.as_str(), "postgresql://strongroom@db:5432/keys");
     assert_eq!((password, ca, client), (None, Some("/ca.pem".into()), None));
     assert_eq!((connections, timeout), (8, Duration::from_secs(5)));
     let told = keystore(&[("STRONGROOM__KEYSTORES__MAIN__POSTGRES__POOL", "20"), ("STRONGROOM__KEYSTORES__MAIN__POSTGRES__TIMEOUT", "2s")]);
-    assert_eq!((told.postgres.connections, told.postgres.timeout), (20, Duration::from_secs(2)));
+    let told = database(told);
+    assert_eq!((told.connections, told.timeout), (20, Duration::from_secs(2)));
     let whole = text.replace("ca: /ca.pem", "password: 'credential:db', ca: /ca.pem, cert: /c.pem, key: /k.pem, pool: 2, timeout: 100ms");
     let local = text.replace("db:5432", "%2Frun%2Fpostgresql").replace(", ca: /ca.pem", "");
     for text in [&text, &whole, &local] {
@@ -192,6 +198,46 @@ fn rows_are_kept_in_a_file_or_in_one_database() {
         let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
         assert_eq!(again.keystore, config.keystore, "{}", config.to_yaml());
     }
+}
+
+const OPENBAO: &str =
+    "keystores: {main: {openbao: {url: 'https://bao:8200', ca: /ca.pem, approle: {role_id: r, secret_id: 'credential:s'}}}}\n";
+
+#[test]
+fn rows_are_kept_in_a_folder_of_openbao() {
+    let keystore = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").keystore.expect("there is one");
+    let folder = |text: &str| match keystore(text).kind {
+        KeystoreKind::Openbao(folder) => folder,
+        KeystoreKind::Postgres(_) => panic!("it is OpenBao's"),
+    };
+    let plain = folder(OPENBAO);
+    assert_eq!((plain.url.as_str(), plain.mount.as_str(), plain.prefix.as_str()), ("https://bao:8200", "strongroom", "keys"));
+    assert_eq!((plain.namespace.clone(), plain.client.clone(), plain.timeout), (None, None, Duration::from_secs(4)));
+    let by_certificate = OPENBAO.replace("approle: {role_id: r, secret_id: 'credential:s'}", "cert: /c.pem, key: /k.pem");
+    assert_eq!(folder(&by_certificate).approle, None);
+    let whole =
+        OPENBAO.replace("ca: /ca.pem", "ca: /ca.pem, cert: /c.pem, key: /k.pem, mount: a/b, prefix: c/d-1, namespace: e/f, timeout: 100ms");
+    assert_eq!((folder(&whole).mount.as_str(), folder(&whole).namespace.as_deref()), ("a/b", Some("e/f")));
+    for text in [OPENBAO, &by_certificate, &whole] {
+        let config = load(&(LEAST.to_owned() + text), &[]).expect("it loads");
+        let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
+        assert_eq!(again.keystore, config.keystore, "{}", config.to_yaml());
+    }
+    let with = |from: &str, to: &str| refused(&OPENBAO.replace(from, to), &[]);
+    let secret = with("credential:s", "hunter2");
+    says(&secret, &["`keystores.main.openbao.approle.secret_id` is (not shown)", "credential:NAME"]);
+    assert!(!secret.contains("hunter2"), "{secret}");
+    says(&with("https://bao:8200", "http://bao:8200"), &["`keystores.main.openbao.url` is (not shown)", "https://HOST:PORT"]);
+    says(&with("ca: /ca.pem, ", ""), &["`keystores.main.openbao.ca` is missing"]);
+    says(&with(", approle: {role_id: r, secret_id: 'credential:s'}", ""), &["`keystores.main.openbao.approle.role_id` is missing"]);
+    says(&with(", secret_id: 'credential:s'", ""), &["`keystores.main.openbao.approle.secret_id` is missing"]);
+    says(&with("ca: /ca.pem", "ca: /ca.pem, cert: /c.pem"), &["`keystores.main.openbao.key` is missing"]);
+    for folder in ["''", "/a", "a/", "a//b", "a b", "..", "a?b", "a%2Fb"] {
+        let refused = with("ca: /ca.pem", &format!("ca: /ca.pem, prefix: {folder}"));
+        says(&refused, &["`keystores.main.openbao.prefix` is", "joined by `/`"]);
+    }
+    says(&with("ca: /ca.pem", "ca: /ca.pem, timeout: 61s"), &["`keystores.main.openbao.timeout` is \"61s\"", "from 100ms to 60s"]);
+    says(&with("{openbao:", "{postgres: {}, openbao:"), &["`keystores.main` is \"both `postgres` and `openbao`\"", "of one kind"]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Counted {
                 self.counts.failures.add(1);
                 self.counts.answered();
             }
-            Err(error @ (StoreError::Full { .. } | StoreError::Unavailable { .. } | StoreError::Poisoned)) => {
+            Err(error) => {
                 self.counts.failures.add(1);
                 self.counts.failed(error);
             }
