@@ -25,12 +25,14 @@ use tokio::time::timeout;
 
 use crate::admin::{routes, server};
 use crate::config::{self, Config};
+use crate::confine::ConfineError;
 use crate::http;
 use crate::keystore::{self, Opened};
 use crate::layout::{Layout, LayoutError};
 use crate::listener::Door;
 use crate::logging::LogLevel;
 use crate::node::{Custody, Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
+use crate::plugin;
 use crate::reencryptor::Reencryptor;
 use crate::reload::Reloader;
 use crate::renewer::Renewer;
@@ -103,6 +105,29 @@ pub enum BootError {
         /// What is wrong.
         #[source]
         source: TlsError,
+    },
+    /// The plugin of a keystore is not started.
+    #[error("keystores.{keystore}.grpc: {source}")]
+    Plugin {
+        /// Which keystore.
+        keystore: String,
+        /// Why not.
+        #[source]
+        source: ConfineError,
+    },
+    /// There is no such user.
+    #[error("keystores.{keystore}.grpc.user: this machine has no user `{user}`: correct the name, or make the user")]
+    PluginUser {
+        /// Which keystore.
+        keystore: String,
+        /// The name.
+        user: String,
+    },
+    /// The plugin has rows of another cluster.
+    #[error("keystores.{keystore}.grpc: the plugin holds a cluster already: give it an empty place; nothing was made")]
+    PluginTaken {
+        /// Which keystore.
+        keystore: String,
     },
     /// The keystore's password cannot be had.
     #[error("the keystore's password in {}: {what}", .path.display())]
@@ -270,6 +295,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     keepers.spawn("the keeper of keys that are due", Renewer::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of old versions", Reencryptor::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
+    keepers.spawn("the keeper of the plugin", plugin::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
     if let Some(door) = kmip {
@@ -345,7 +371,7 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         Some(edge) => Custody::Core(Arc::new(Cores::new(edge))),
         None => Custody::Slots(Arc::new(open_seal(&config, layout)?)),
     };
-    let Opened { store, embedded } = keystore::open(&config, layout, identity.log).await?;
+    let Opened { store, embedded, plugin } = keystore::open(&config, layout, identity.log).await?;
     let (log, report) = Log::open(&layout.audit(), config.audit, identity.log)?;
     if report.repaired_bytes > 0 {
         tracing::warn!(bytes = report.repaired_bytes, "audit log: a torn last line was removed");
@@ -357,6 +383,7 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         memory,
         store,
         embedded,
+        plugin,
         audit: Arc::new(log),
         custody,
         sessions: Sessions::after(last_session),

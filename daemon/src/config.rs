@@ -12,6 +12,7 @@ use std::time::Duration;
 use keys::id::ScopeName;
 use keys::policy::NodeRole;
 
+use crate::confine::HASH_BYTES;
 use crate::identity::Rules;
 use crate::schedule::Schedule;
 
@@ -147,6 +148,8 @@ pub enum KeystoreKind {
     Postgres(Postgres),
     /// A folder of a KV mount.
     Openbao(Openbao),
+    /// Behind a plugin.
+    Grpc(Grpc),
 }
 
 /// A folder in a KV mount on an OpenBao server, or one of Vault.
@@ -177,6 +180,36 @@ pub struct AppRole {
     pub role: String,
     /// The secret id.
     pub secret: Credential,
+}
+
+/// A plugin: a process of its own that speaks the protocol of the crate `plugin`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grpc {
+    /// Who runs it.
+    pub runs: Runs,
+    /// How long one call may take.
+    pub timeout: Duration,
+}
+
+/// Who runs a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Runs {
+    /// A unit of its own, which listens here.
+    Unit {
+        /// The Unix socket.
+        socket: PathBuf,
+        /// The user that has to listen there, by name or number; `None`: the daemon's own, or root.
+        user: Option<String>,
+    },
+    /// The daemon.
+    Daemon {
+        /// The program.
+        command: PathBuf,
+        /// Its SHA-256.
+        sha256: [u8; HASH_BYTES],
+        /// Its arguments.
+        arguments: Vec<String>,
+    },
 }
 
 /// A database on a PostgreSQL server.

@@ -163,7 +163,8 @@ pub async fn run(config: &Config, options: InitOptions) -> Result<InitReport, In
     let shards = shards_back(&seal, &slot, desk, genesis.registry.integrity())?;
 
     let audit_key = genesis.cluster.audit_keys[0];
-    let store = keystore::create(config, &layout, log_id).await?;
+    let opened = keystore::create(config, &layout, log_id).await?;
+    let store = Arc::clone(&opened.store);
     store_roots(&layout, log_id, genesis, &store, now).await?;
     read_back(&seal, &store, options.pin.as_ref(), &shards, &slot).await?;
     layout.write_identity(&Identity { cluster, log: log_id, edge: None }).map_err(BootError::from)?;
@@ -196,7 +197,8 @@ pub async fn run_edge(config: &Config, settings: &config::Edge) -> Result<InitRe
     let (cluster, group) = (lease.cluster, lease.group.id);
     let log = open_log(&layout, log_id, seed, SystemClock.now())?;
     if !settings.is_ephemeral {
-        let store = keystore::create(config, &layout, log_id).await?;
+        let opened = keystore::create(config, &layout, log_id).await?;
+        let store = Arc::clone(&opened.store);
         let (registry, made) = edge::roots(&store, &*upstream, &lease, &randomness).await?;
         let parts = parts(registry, &store, &log, SystemClock.now());
         let (vault, writer) = Vault::edge(parts, edge_parts(settings, lease.clone(), asked, &upstream))?;

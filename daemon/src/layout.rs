@@ -7,6 +7,7 @@
 //! data_dir/audit/           the audit log's segments
 //! data_dir/slots/           seal slots
 //! data_dir/latch/           marks of refused PINs
+//! data_dir/plugins/NAME/    what the plugin of a keystore keeps, if the node starts it, and its socket
 //! data_dir/strongroom.sock  the admin socket
 //! data_dir/lock             held by the one process that uses the rest
 //! ```
@@ -200,6 +201,21 @@ impl Layout {
         self.data_dir.join("latch")
     }
 
+    fn plugins(&self) -> PathBuf {
+        self.data_dir.join("plugins")
+    }
+
+    /// The folder of the plugin of a keystore, made if it is not there.
+    ///
+    /// # Errors
+    /// [`LayoutError::Io`].
+    pub fn plugin(&self, keystore: &str) -> Result<PathBuf, LayoutError> {
+        let folder = self.plugins().join(keystore);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder);
+        made.map_err(|source| LayoutError::Io { path: folder.clone(), source })?;
+        Ok(folder)
+    }
+
     /// The admin socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
@@ -267,7 +283,7 @@ impl Layout {
         if self.node().exists() {
             return Err(LayoutError::Initialised { data_dir: self.data_dir.clone() });
         }
-        let left = [self.store(), self.audit(), self.slots()].into_iter().filter(|path| path.exists());
+        let left = [self.store(), self.plugins(), self.audit(), self.slots()].into_iter().filter(|path| path.exists());
         let left: Vec<PathBuf> = left.filter(|path| fs::read_dir(path).map_or(true, |mut folder| folder.next().is_some())).collect();
         if left.is_empty() {
             return Ok(None);

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use daemon::config::Config;
+use daemon::confine::{self, Confine};
 use daemon::{boot, logging};
 use tokio::runtime::Handle;
 
@@ -31,12 +32,26 @@ struct Arguments {
     /// The configuration file.
     #[arg(long, default_value = "/etc/strongroom/config.yaml")]
     config: PathBuf,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Become a program that is pinned by its hash and may write in one folder only: a keystore's plugin
+    Confine(Confine),
 }
 
 fn main() -> ExitCode {
     // Refused or not, the node works; it only takes more memory.
     HEAP.share_pools(HEAP_POOLS);
-    let arguments = Arguments::parse();
+    let mut arguments = Arguments::parse();
+    if let Some(Command::Confine(confine)) = arguments.command.take() {
+        let _log = logging::start(None);
+        let Err(error) = confine::run(confine);
+        tracing::error!("{error}");
+        return ExitCode::from(confine::REFUSED_CODE);
+    }
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

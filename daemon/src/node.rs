@@ -48,6 +48,7 @@ use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::node::shards::Collecting;
 use crate::notices::Notices;
+use crate::plugin::Plugin;
 use crate::reencryptor::Reencryption;
 use crate::refusals::Refusals;
 use crate::role::upstream::Cores;
@@ -73,6 +74,8 @@ pub struct Node {
     pub store: Arc<dyn Keystore>,
     /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
     pub embedded: Option<Arc<Embedded>>,
+    /// The plugin behind it, if it has one.
+    pub plugin: Option<Arc<Plugin>>,
     /// Its log.
     pub audit: Arc<Log>,
     /// By what it opens.
@@ -234,6 +237,8 @@ pub struct NodeParts {
     pub store: Arc<dyn Keystore>,
     /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
     pub embedded: Option<Arc<Embedded>>,
+    /// The plugin behind it, if it has one.
+    pub plugin: Option<Arc<Plugin>>,
     /// Its log.
     pub audit: Arc<Log>,
     /// By what it opens.
@@ -262,6 +267,7 @@ impl Node {
             memory: parts.memory,
             store,
             embedded: parts.embedded,
+            plugin: parts.plugin,
             audit: parts.audit,
             custody: parts.custody,
             by_request: AtomicBool::new(false),

@@ -226,6 +226,12 @@ pub enum Action {
     RepairKey = 159,
     /// The IVK was rotated because a tenant had left.
     OffBoardTenant = 160,
+    /// The program behind a keystore was started.
+    StartPlugin = 161,
+    /// It was not started, because it is another one than was pinned, or cannot run.
+    RefusePlugin = 162,
+    /// It has ended by itself, or was ended because it hung.
+    EndPlugin = 163,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -250,7 +256,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 89] = [
+    pub const ALL: [Self; 92] = [
         Self::Create,
         Self::CreateKeyPair,
         Self::Register,
@@ -329,6 +335,9 @@ impl Action {
         Self::GenerateIvk,
         Self::LimitCalls,
         Self::RepairKey,
+        Self::StartPlugin,
+        Self::RefusePlugin,
+        Self::EndPlugin,
         Self::OffBoardTenant,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,

@@ -271,6 +271,7 @@ impl Bench {
             identity: Identity { cluster: cluster_id(), log: LOG, edge: None },
             memory: secret::Report { backing: secret::Backing::Mlock, arena_bytes: 0 },
             store,
+            plugin: None,
             embedded: Some(embedded),
             audit: Arc::new(log),
             custody: Custody::Slots(Arc::new(self.seal())),

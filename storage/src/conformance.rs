@@ -104,6 +104,11 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The names of all cases, each a rule, in the order in which they are tried.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|case| case.name)
+}
+
 /// Tries every rule, each on an empty keystore that `make` returns; needs a tokio runtime.
 ///
 /// # Errors

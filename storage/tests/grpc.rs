@@ -105,7 +105,7 @@ async fn a_plugin_that_hangs_is_cut_off_and_found_again() {
     let plugin = Plugin::start(Example::Redb);
     let store = open(plugin.socket(), 1).await;
     store.commit(step(1)).await.expect("it serves");
-    plugin.signal(Signal::SIGSTOP);
+    plugin.hang();
     let began = Instant::now();
     let refused = store.commit(step(2)).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { .. })), "{refused:?}");

@@ -13,14 +13,16 @@ use keys::id::ScopeName;
 use keys::policy::NodeRole;
 use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 
+mod grpc;
 mod openbao;
 
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    Admin, CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Keystore, Kmip, Listener, Listeners, Log, LogFormat, Means, Pkcs11,
-    Postgres, Reencrypt, Seal, Shamir, Tpm2, TpmPin, Upstream, file, units,
+    Admin, CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Keystore, KeystoreKind, Kmip, Listener, Listeners, Log, LogFormat,
+    Means, Pkcs11, Postgres, Reencrypt, Seal, Shamir, Tpm2, TpmPin, Upstream, file, units,
 };
+use crate::confine::hash_of_hex;
 use crate::identity::Rules;
 use crate::schedule::{Calendar, Schedule};
 
@@ -66,6 +68,9 @@ const CONNECTIONS: RangeInclusive<usize> = 2..=256;
 /// What F7 grants a keystore that does not answer.
 const STORE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
 const STORE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(60);
+/// What F27 grants a plugin that hangs, with something left for the answer.
+const PLUGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
+const PLUGIN_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5);
 const NO_EDGE: &str = "no such section: it is for role `edge`";
 const ARENA_BYTES: RangeInclusive<usize> = ARENA_BYTES_MIN..=1 << 30;
 /// PKCS#11 v2.40, CK_TOKEN_INFO: `label` and `serialNumber` are fixed fields.
@@ -306,8 +311,22 @@ fn keystore(edge: Option<&Edge>, raw: BTreeMap<String, file::Keystore>) -> Resul
     }
     let at = format!("keystores.{name}");
     let name: ScopeName = name.parse().map_err(|_| Fault { key: at.clone(), what: What::RefusedFor(name, KEYSTORE_NAME) })?;
-    let kind = openbao::kind(&at, raw)?;
+    let kind = kind(&at, raw)?;
     Ok(Some(Keystore { name, kind }))
+}
+
+/// Of which kind a keystore is: exactly one.
+fn kind(at: &str, raw: file::Keystore) -> Result<KeystoreKind, Fault> {
+    let file::Keystore { postgres: database, openbao: folder, grpc: plugin } = raw;
+    match (database, folder, plugin) {
+        (None, Some(folder), None) => Ok(KeystoreKind::Openbao(openbao::openbao(&format!("{at}.openbao"), folder)?)),
+        (None, None, Some(plugin)) => Ok(KeystoreKind::Grpc(grpc::grpc(&format!("{at}.grpc"), plugin)?)),
+        (database, None, None) => Ok(KeystoreKind::Postgres(postgres(&format!("{at}.postgres"), database.unwrap_or_default())?)),
+        _ => {
+            let what = What::RefusedFor("two kinds".to_owned(), "`postgres`, `openbao` or `grpc`: a keystore is of one kind");
+            Err(Fault { key: at.to_owned(), what })
+        }
+    }
 }
 
 fn postgres(at: &str, raw: file::Postgres) -> Result<Postgres, Fault> {

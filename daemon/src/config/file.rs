@@ -111,6 +111,7 @@ pub(super) struct Identity {
 pub(super) struct Keystore {
     pub(super) postgres: Option<Postgres>,
     pub(super) openbao: Option<Openbao>,
+    pub(super) grpc: Option<Grpc>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -132,6 +133,17 @@ pub(super) struct Openbao {
 pub(super) struct AppRole {
     pub(super) role_id: Option<String>,
     pub(super) secret_id: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Grpc {
+    pub(super) socket: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) command: Option<String>,
+    pub(super) args: Option<OneOrMore>,
+    pub(super) sha256: Option<String>,
+    pub(super) timeout: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -99,6 +99,15 @@ pub(super) const KEYS: &[Key] = &[
         "credential:NAME, the name of a file in $CREDENTIALS_DIRECTORY; the secret is never written here",
     ),
     key("keystores.*.openbao.timeout", STORE_TIMEOUT),
+    key(
+        "keystores.*.grpc.socket",
+        "the absolute path of the Unix socket that the plugin's own unit listens on, or `command` instead of it",
+    ),
+    key("keystores.*.grpc.user", "the name or number of the user that the plugin's own unit runs as"),
+    key("keystores.*.grpc.command", "the absolute path of a plugin that the daemon itself starts, or `socket` instead of it"),
+    key_or_list("keystores.*.grpc.args", "an argument of the plugin, or a list of them"),
+    key("keystores.*.grpc.sha256", "the SHA-256 of the plugin's program as 64 lower-case hex digits, as sha256sum prints it"),
+    key("keystores.*.grpc.timeout", "a duration with its unit, from 100ms to 5s"),
     key("seal.device", "an absolute path, or the name of a program in the daemon's own folder"),
     key("seal.probe_interval", DURATION),
     key(

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use ::kmip::{CallerIvs, Credentials};
 use audit::SyncMode;
+use data_encoding::HEXLOWER;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
 use super::check::{NONE, OAEPS, TYPED, UNLIMITED, pcrs_text};
 use super::{
-    AppRole, Config, Custodian, Edge, Ivk, Keystore, KeystoreKind, Listener, LogFormat, Means, Openbao, Pkcs11, Postgres, Tpm2, TpmPin,
-    file, units,
+    AppRole, Config, Custodian, Edge, Grpc, Ivk, Keystore, KeystoreKind, Listener, LogFormat, Means, Openbao, Pkcs11, Postgres, Runs, Tpm2,
+    TpmPin, file, units,
 };
 use crate::schedule::Schedule;
 
@@ -122,8 +123,9 @@ fn listener(listener: &Listener) -> file::Listener {
 fn keystores(keystore: &Keystore) -> BTreeMap<String, file::Keystore> {
     let Keystore { name, kind } = keystore;
     let shown = match kind {
-        KeystoreKind::Postgres(database) => file::Keystore { postgres: Some(postgres(database)), openbao: None },
-        KeystoreKind::Openbao(folder) => file::Keystore { postgres: None, openbao: Some(openbao(folder)) },
+        KeystoreKind::Postgres(database) => file::Keystore { postgres: Some(postgres(database)), ..file::Keystore::default() },
+        KeystoreKind::Openbao(folder) => file::Keystore { openbao: Some(openbao(folder)), ..file::Keystore::default() },
+        KeystoreKind::Grpc(plugin) => file::Keystore { grpc: Some(grpc(plugin)), ..file::Keystore::default() },
     };
     BTreeMap::from([(name.to_string(), shown)])
 }
@@ -140,6 +142,20 @@ fn openbao(openbao: &Openbao) -> file::Openbao {
         key: openbao.client.as_ref().and_then(|files| path(&files.key)),
         approle: openbao.approle.as_ref().map(approle),
         timeout: Some(units::duration_text(openbao.timeout)),
+    }
+}
+
+fn grpc(grpc: &Grpc) -> file::Grpc {
+    let timeout = Some(units::duration_text(grpc.timeout));
+    match &grpc.runs {
+        Runs::Unit { socket, user } => file::Grpc { socket: path(socket), user: user.clone(), timeout, ..file::Grpc::default() },
+        Runs::Daemon { command, sha256, arguments } => file::Grpc {
+            command: path(command),
+            sha256: Some(HEXLOWER.encode(sha256)),
+            args: (!arguments.is_empty()).then(|| file::OneOrMore::More(arguments.clone())),
+            timeout,
+            ..file::Grpc::default()
+        },
     }
 }
 

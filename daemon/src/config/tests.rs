@@ -39,9 +39,27 @@ fn says(error: &str, parts: &[&str]) {
     }
 }
 
+/// Where each keystore of the example begins.
+const KEYSTORE: &str = "  #main:";
+
 /// The example with every key that is commented out put in place: `#key`, or `#  key` further down in an indented block.
 fn whole_example() -> String {
-    whole(EXAMPLE)
+    whole(&with_keystore(EXAMPLE, 0))
+}
+
+/// The example with one of the keystores that it shows: each kind is there, and there is one at most.
+fn with_keystore(example: &str, number: usize) -> String {
+    let (mut seen, mut is_left_out) = (0, false);
+    let mut stays = |line: &&str| {
+        if *line == KEYSTORE {
+            is_left_out = seen != number;
+            seen += 1;
+        } else if !line.starts_with("  #  ") {
+            is_left_out = false;
+        }
+        !is_left_out
+    };
+    example.lines().filter(|line| stays(line)).collect::<Vec<_>>().join("\n")
 }
 
 fn whole(example: &str) -> String {
@@ -77,14 +95,18 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>, names: &mut B
 #[test]
 fn the_examples_set_every_key_of_the_file_and_of_the_table() {
     let (mut found, mut names) = (BTreeSet::new(), BTreeSet::new());
-    for example in [EXAMPLE, EDGE_EXAMPLE] {
-        let (_, file) = source::Layers::read(Path::new("example"), &whole(example), []).expect("the whole example is well-formed");
+    let keystores = EXAMPLE.lines().filter(|line| *line == KEYSTORE).count();
+    let cores = (0..keystores).map(|number| with_keystore(EXAMPLE, number));
+    for example in cores.chain([EDGE_EXAMPLE.to_owned()]) {
+        let (_, file) = source::Layers::read(Path::new("example"), &whole(&example), []).expect("the whole example is well-formed");
         let json = serde_json::to_value(&file).expect("a file always prints");
         leaves(&json, "", &mut found, &mut names);
         Config::try_from(file).expect("the whole example is accepted");
     }
     // A key that is somewhere null and somewhere set, as in two custodians, is set. A null map or list would show up as a name here.
-    let unset: Vec<_> = names.iter().filter(|name| !found.iter().any(|key| key == *name || key.starts_with(&format!("{name}.")))).collect();
+    let is_set =
+        |name: &str| found.iter().any(|key| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])));
+    let unset: Vec<_> = names.iter().filter(|name| !is_set(name)).collect();
     assert_eq!(unset, Vec::<&String>::new(), "keys of the file that the example does not set");
     // A list that stands in place of one value.
     let found: BTreeSet<_> = found.iter().map(|key| key.strip_suffix("[]").unwrap_or(key).to_owned()).collect();
@@ -181,7 +203,7 @@ fn rows_are_kept_in_a_file_or_in_one_database() {
     let plain = keystore(&[]);
     let database = |keystore: Keystore| match keystore.kind {
         KeystoreKind::Postgres(database) => database,
-        KeystoreKind::Openbao(_) => panic!("it is a database"),
+        KeystoreKind::Openbao(_) | KeystoreKind::Grpc(_) => panic!("it is a database"),
     };
     assert_eq!(plain.name.as_str(), "main");
     let Postgres { url, password, ca, client, connections, timeout } = database(plain);
@@ -208,7 +230,7 @@ fn rows_are_kept_in_a_folder_of_openbao() {
     let keystore = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").keystore.expect("there is one");
     let folder = |text: &str| match keystore(text).kind {
         KeystoreKind::Openbao(folder) => folder,
-        KeystoreKind::Postgres(_) => panic!("it is OpenBao's"),
+        KeystoreKind::Postgres(_) | KeystoreKind::Grpc(_) => panic!("it is OpenBao's"),
     };
     let plain = folder(OPENBAO);
     assert_eq!((plain.url.as_str(), plain.mount.as_str(), plain.prefix.as_str()), ("https://bao:8200", "strongroom", "keys"));
@@ -237,7 +259,36 @@ fn rows_are_kept_in_a_folder_of_openbao() {
         says(&refused, &["`keystores.main.openbao.prefix` is", "joined by `/`"]);
     }
     says(&with("ca: /ca.pem", "ca: /ca.pem, timeout: 61s"), &["`keystores.main.openbao.timeout` is \"61s\"", "from 100ms to 60s"]);
-    says(&with("{openbao:", "{postgres: {}, openbao:"), &["`keystores.main` is \"both `postgres` and `openbao`\"", "of one kind"]);
+    says(&with("{openbao:", "{postgres: {}, openbao:"), &["`keystores.main` is \"two kinds\"", "of one kind"]);
+}
+
+const PLUGIN: &str = "keystores: {main: {grpc: {command: /p, sha256: 0f343b0931126a20f133d67c2b018a3b1e6f5a5a4d9c0e8f7b6a5948372615ff}}}\n";
+const UNIT: &str = "keystores: {main: {grpc: {socket: /run/p/socket, user: rows}}}\n";
+
+#[test]
+fn rows_are_kept_behind_a_plugin_that_a_unit_or_the_daemon_runs() {
+    let whole = PLUGIN.replace("command: /p", "command: /p, args: [-v, x], timeout: 1s");
+    for text in [PLUGIN, &whole, UNIT, &UNIT.replace(", user: rows", "")] {
+        let config = load(&(LEAST.to_owned() + text), &[]).expect("it loads");
+        let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
+        assert_eq!(again.keystore, config.keystore, "{}", config.to_yaml());
+        assert!(matches!(config.keystore.expect("there is one").kind, KeystoreKind::Grpc(_)));
+    }
+}
+
+#[test]
+fn a_plugin_that_cannot_be_meant_is_refused() {
+    let with = |from: &str, to: &str| refused(&PLUGIN.replace(from, to), &[]);
+    says(&refused(&PLUGIN.replace("0f34", "0F34"), &[]), &["`keystores.main.grpc.sha256` is", "64 lower-case hex digits"]);
+    says(&refused("keystores: {main: {grpc: {command: /p}}}\n", &[]), &["`keystores.main.grpc.sha256` is missing"]);
+    says(&refused("keystores: {main: {grpc: {}}}\n", &[]), &["`keystores.main.grpc.socket` is missing"]);
+    says(&with("command: /p", "command: p"), &["`keystores.main.grpc.command` is \"p\"", "absolute path"]);
+    says(&with("command: /p", "command: /p, socket: /s"), &["`keystores.main.grpc.socket` is \"/s\"", "not both"]);
+    says(&with("command: /p", "command: /p, user: u"), &["`keystores.main.grpc.user` is \"u\"", "own user"]);
+    says(&with("command: /p", "command: /p, timeout: 6s"), &["`keystores.main.grpc.timeout` is \"6s\"", "from 100ms to 5s"]);
+    says(&with("command: /p", "socket: /s"), &["`keystores.main.grpc.sha256` is", "strongroomd confine"]);
+    says(&refused(&UNIT.replace("user: rows", "args: -v"), &[]), &["`keystores.main.grpc.args` is \"-v\"", "strongroomd confine"]);
+    says(&with("{grpc:", "{postgres: {url: 'postgresql://u@%2Frun/k'}, grpc:"), &["`keystores.main` is \"two kinds\"", "of one kind"]);
 }
 
 #[test]
@@ -366,7 +417,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {a: {openbao: {}}}", "routing: []", "l1: {}"] {
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {a: {redis: {}}}", "routing: []", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);

@@ -7,6 +7,7 @@ use audit::LogId;
 use keys::port::Keystore;
 use rustls::ClientConfig;
 use secret::Bytes;
+use storage::grpc::Grpc;
 use storage::intents::Intents;
 use storage::journalled::Journalled;
 use storage::openbao::{self, Login, Openbao};
@@ -14,6 +15,7 @@ use storage::postgres::{self, Postgres};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use super::{Opened, plugin};
 use crate::boot::BootError;
 use crate::config::{self, CertificateFiles, Credential, KeystoreKind};
 use crate::layout::Layout;
@@ -23,21 +25,30 @@ use crate::tls;
 const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Opens it, or makes it where there is none.
-pub(crate) async fn open(keystore: &config::Keystore, layout: &Layout, log: LogId, is_made: bool) -> Result<Arc<dyn Keystore>, BootError> {
+pub(crate) async fn open(keystore: &config::Keystore, layout: &Layout, log: LogId, is_made: bool) -> Result<Opened, BootError> {
     let name = keystore.name.as_str();
-    match &keystore.kind {
+    let store: Arc<dyn Keystore> = match &keystore.kind {
         KeystoreKind::Postgres(database) => {
             let settings = postgres(name, database, log)?;
             let store = if is_made { Postgres::open(settings).await } else { Postgres::create(settings).await };
-            Ok(Arc::new(store?))
+            Arc::new(store?)
         }
         KeystoreKind::Openbao(folder) => {
             let settings = openbao(name, folder)?;
             let intents = Intents::open(&layout.intents(name))?;
             let store = if is_made { Openbao::open(settings).await } else { Openbao::create(settings).await };
-            Ok(Arc::new(Journalled::new(store?, intents, folder.timeout)?))
+            Arc::new(Journalled::new(store?, intents, folder.timeout)?)
         }
-    }
+        KeystoreKind::Grpc(place) => {
+            let plugin = Arc::new(plugin::open(&keystore.name, place, layout, log).await?);
+            let store: Arc<dyn Keystore> = Arc::<Grpc>::clone(&plugin.grpc);
+            if !is_made {
+                plugin::must_be_empty(&keystore.name, &*store).await?;
+            }
+            return Ok(Opened { store, embedded: None, plugin: Some(plugin) });
+        }
+    };
+    Ok(Opened { store, embedded: None, plugin: None })
 }
 
 /// The node is known to the database by its audit log, whose records wait there.

@@ -21,6 +21,7 @@ pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
     page.requests(metrics);
     page.doors(metrics);
     page.store(metrics);
+    page.plugin(&figures);
     page.sweep(metrics);
     page.rotation(&figures);
     page.reencryption(metrics);
@@ -121,6 +122,14 @@ impl Page {
         self.counter("store_records", "Audit records in those transactions: by commits, how many changes share one", one(&store.records));
         self.counter("store_conflicts", "Transactions that another change of the same row came before", one(&store.conflicts));
         self.counter("store_failures", "Calls of the keystore that failed", one(&store.failures));
+    }
+
+    fn plugin(&mut self, now: &Figures) {
+        let label = |keystore: &str| vec![("keystore", keystore.to_owned())];
+        let serving = now.plugin.iter().map(|plugin| (label(&plugin.keystore), truth(plugin.is_serving)));
+        self.gauge("plugin_serving", "1 if the plugin behind the keystore was well when it was asked last, else 0", serving.collect());
+        let starts = now.plugin.iter().filter_map(|plugin| plugin.starts.map(|starts| (label(&plugin.keystore), starts)));
+        self.counter("plugin_starts", "How often the node has started the plugin behind the keystore", starts.collect());
     }
 
     fn sweep(&mut self, metrics: &Metrics) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use keys::cache::CacheFigures;
 use keys::edge::EdgeFigures;
 
+use crate::plugin::PluginFigures;
 use crate::role::upstream::CoreCalls;
 
 /// How a node stands; gathered when somebody asks.
@@ -36,6 +37,8 @@ pub struct Figures {
     pub edge: Option<EdgeFigures>,
     /// Calls of an edge to its cores since the start; `None` on a core.
     pub core_calls: Option<CoreCalls>,
+    /// The plugin behind the keystore; `None` if it has none.
+    pub plugin: Option<PluginFigures>,
     /// Keys whose budget of random IVs runs short.
     pub keys_short_of_ivs: usize,
     /// Size of the arena, in bytes.

@@ -42,6 +42,13 @@ impl Plugin {
         kill(Pid::from_raw(self.child.id().cast_signed()), signal).expect("it is our child");
     }
 
+    /// Stops it. On a busy machine a signal takes its time.
+    pub(crate) fn hang(&self) {
+        self.signal(Signal::SIGSTOP);
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it does not end by that");
+        assert!(softhsm_test::wait_for(|| stat().contains(") T ")), "{}", stat());
+    }
+
     /// A new process on the same data.
     pub(crate) fn restarted(mut self) -> Self {
         self.child = spawn(self.example, self.folder.path());

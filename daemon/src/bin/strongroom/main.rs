@@ -13,6 +13,7 @@ mod failure;
 mod init;
 mod ivk;
 mod key;
+mod keystore;
 mod kmip;
 mod node;
 mod openapi;
@@ -82,6 +83,9 @@ enum Command {
     /// Keys of tenants and services
     #[command(subcommand)]
     Key(key::Key),
+    /// Where rows are stored
+    #[command(subcommand)]
+    Keystore(keystore::Keystore),
     /// Seal slots, each of which opens the MasterKey
     #[command(subcommand)]
     Slot(slot::Slot),
@@ -145,6 +149,7 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Service(command) => service::run(context, &command),
         Command::Edge(command) => edge::run(context, &command),
         Command::Key(command) => key::run(context, &command),
+        Command::Keystore(command) => keystore::run(context, &command),
         Command::Slot(command) => slot::run(context, &command),
         Command::Ceremony(command) => ceremony::run(context, &command),
         Command::Ivk(command) => ivk::run(context, &command),
@@ -271,6 +276,8 @@ mod tests {
             "key destroy L21-1 --yes",
             "key repair L3-1",
             "key repair L3-1 --dry-run --json",
+            "keystore certify --socket s --user u",
+            "keystore certify --plugin p --json -- --verbose f",
             "slot list",
             "slot add --custodian tpm",
             "slot add --custodian hsm --label spare --make-key --approval f --json",

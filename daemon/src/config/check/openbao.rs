@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::{AppRole, CertificateFiles, KeystoreKind, Openbao, file};
-use super::{Fault, STORE_TIMEOUTS, What, absolute, credential, optional, postgres, required, within};
+use super::super::{AppRole, CertificateFiles, Openbao, file};
+use super::{Fault, STORE_TIMEOUTS, absolute, credential, optional, required, within};
 
 /// Under the five seconds in which whoever asks has to hear that the store is away.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
@@ -12,20 +12,7 @@ const PREFIX_DEFAULT: &str = "keys";
 const FOLDER_BYTES_MAX: usize = 128;
 const ROLE_BYTES_MAX: usize = 128;
 
-/// Of which kind a keystore is: exactly one.
-pub(super) fn kind(at: &str, raw: file::Keystore) -> Result<KeystoreKind, Fault> {
-    let file::Keystore { postgres: database, openbao: folder } = raw;
-    match (database, folder) {
-        (Some(_), Some(_)) => {
-            let what = What::RefusedFor("both `postgres` and `openbao`".to_owned(), "one of them: a keystore is of one kind");
-            Err(Fault { key: at.to_owned(), what })
-        }
-        (None, Some(folder)) => Ok(KeystoreKind::Openbao(openbao(&format!("{at}.openbao"), folder)?)),
-        (database, None) => Ok(KeystoreKind::Postgres(postgres(&format!("{at}.postgres"), database.unwrap_or_default())?)),
-    }
-}
-
-fn openbao(at: &str, raw: file::Openbao) -> Result<Openbao, Fault> {
+pub(super) fn openbao(at: &str, raw: file::Openbao) -> Result<Openbao, Fault> {
     let key = |name: &str| format!("{at}.{name}");
     let url = required(&key("url"), raw.url, |text| text.parse().ok())?;
     let ca = required(&key("ca"), raw.ca, absolute)?;
