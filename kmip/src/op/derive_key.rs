@@ -14,7 +14,7 @@ use cipher::{Hash, Mac, Padding, agreement};
 use keys::attributes::{Attributes, Other};
 use keys::edge::NewObject;
 use keys::id::Layer;
-use keys::policy::{Action, Authorized, NodeRole, verb};
+use keys::policy::{Action, NodeRole, verb};
 use keys::row::{Algorithm, Header, ObjectType as Kind};
 use keys::usage::Protected;
 use keys::vault::View;
@@ -66,7 +66,7 @@ pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>
             ));
         }
     };
-    let (base, data): (Named<'_, verb::DeriveKey>, _) = match data {
+    let (base, second): (Named<'_, verb::DeriveKey>, _) = match data {
         Some(other) if agrees => halves(context, key, other).await?,
         Some(_) if parameters.derivation_data.is_some() => return Err(ambiguous()),
         Some(id) => {
@@ -75,17 +75,17 @@ pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>
         }
         None => (derivation_key(context, key).await?, None),
     };
-    let (data, data_header) = data.unzip();
+    let data = second.as_ref().map(|second| &second.bytes);
     let job = Job { method: request.derivation_method, parameters, has_data_object: data.is_some() };
     let given = parameters.derivation_data.map_or(&[][..], |data| data.0);
     let bytes = usize::try_from(bits / 8).expect("a few thousand");
-    let protected = Protected::object(data.as_ref().map_or(given.len(), Bytes::len));
+    let protected = Protected::object(data.map_or(given.len(), Bytes::len));
     let derived = if job.method == M::Pbkdf2 {
         let prepare = |key: &[u8], view: &View| Ok::<_, Failure>((job.stretch(key, bytes)?, view.attributes.sensitive));
         context.vault.stretch(context.unit, base.authorized, protected, prepare).await
     } else {
         let derive = |key: &[u8], view: &View| {
-            let material = Bytes::try_init_with(bytes, |out| match &data {
+            let material = Bytes::try_init_with(bytes, |out| match data {
                 Some(data) => data.expose(|data| job.derive(key, view, data, out)),
                 None => job.derive(key, view, given, out),
             })?;
@@ -95,8 +95,8 @@ pub(super) async fn run(context: &mut Context<'_>, request: DeriveKeyRequest<'_>
     };
     let (material, is_sensitive) = derived.map_err(unable)?;
     let mut attributes = registered.attributes;
-    attributes.sensitive |= is_sensitive;
-    let bases: Vec<&Header> = std::iter::once(&base.header).chain(&data_header).collect();
+    attributes.sensitive |= is_sensitive || second.as_ref().is_some_and(|second| second.is_sensitive);
+    let bases: Vec<&Header> = std::iter::once(&base.header).chain(second.as_ref().map(|second| &second.header)).collect();
     for header in &bases {
         put_link(&mut attributes, LinkType::DerivationBaseObjectLink, &header.id.to_string())?;
     }
@@ -158,7 +158,7 @@ async fn halves<'r>(
     context: &mut Context<'_>,
     one: &'r str,
     other: &'r str,
-) -> Result<(Named<'r, verb::DeriveKey>, Option<(Bytes, Header)>), Failure> {
+) -> Result<(Named<'r, verb::DeriveKey>, Option<Second>), Failure> {
     let [one, other] = [context.object::<verb::DeriveKey>(Some(one)).await?, context.object(Some(other)).await?];
     let (private, public) = match (one.header.object_type, other.header.object_type) {
         (Kind::PRIVATE_KEY, Kind::PUBLIC_KEY) => (one, other),
@@ -169,23 +169,35 @@ async fn halves<'r>(
         Some(PairKind::Ec(_)) if half::kind(&public.header) == half::kind(&private.header) => {}
         _ => return Err(Failure::field("Unique Identifier: this method takes two keys of one elliptic curve")),
     }
-    let Named { header, authorized, .. } = public;
-    let public = copied(context, authorized).await?;
-    Ok((private, Some((public, header))))
+    Ok((private, Some(Second::of(context, public).await?)))
 }
 
 /// The derivation data that an object holds.
-async fn secret_data(context: &mut Context<'_>, id: &str) -> Result<(Bytes, Header), Failure> {
-    let Named { header, authorized, .. } = context.object::<verb::DeriveKey>(Some(id)).await?;
-    if header.object_type.0 != ObjectType::SecretData.number() {
+async fn secret_data(context: &mut Context<'_>, id: &str) -> Result<Second, Failure> {
+    let named = context.object::<verb::DeriveKey>(Some(id)).await?;
+    if named.header.object_type.0 != ObjectType::SecretData.number() {
         return Err(Failure::field("Unique Identifier: the second object is Secret Data with the derivation data"));
     }
-    Ok((copied(context, authorized).await?, header))
+    Second::of(context, named).await
 }
 
-async fn copied(context: &Context<'_>, authorized: Authorized<verb::DeriveKey>) -> Result<Bytes, Failure> {
-    let copy = |bytes: &[u8], _: &View| Ok::<_, Failure>(Bytes::init_with(bytes.len(), |copy| copy.copy_from_slice(bytes))?);
-    context.vault.protect(context.unit, authorized, Protected::object(0), copy).await.map_err(unable)
+/// What is derived from beside the derivation key.
+struct Second {
+    bytes: Bytes,
+    header: Header,
+    is_sensitive: bool,
+}
+
+impl Second {
+    async fn of(context: &Context<'_>, named: Named<'_, verb::DeriveKey>) -> Result<Self, Failure> {
+        let Named { header, authorized, .. } = named;
+        let copy = |bytes: &[u8], view: &View| {
+            let copy = Bytes::init_with(bytes.len(), |copy| copy.copy_from_slice(bytes))?;
+            Ok::<_, Failure>((copy, view.attributes.sensitive))
+        };
+        let (bytes, is_sensitive) = context.vault.protect(context.unit, authorized, Protected::object(0), copy).await.map_err(unable)?;
+        Ok(Self { bytes, header, is_sensitive })
+    }
 }
 
 /// Table 333: an object that cannot be derived from is Invalid Field.

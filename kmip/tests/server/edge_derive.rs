@@ -243,6 +243,12 @@ fn what_is_derived_is_linked_with_what_it_comes_from_and_as_sensitive() {
         derived(&mut service, V1_4, &asks(&[&sensitive], M::Hmac, with_data(hashing(HashingAlgorithm::Sha256)), None)).expect("offered");
     let get = GetRequest { unique_identifier: Some(&id), ..GetRequest::default() };
     assert_eq!(why(service.call(V1_4, &get, |_| ())), R::Sensitive);
+    // Also from Sensitive data: who has the key could else have them by decrypting what was derived.
+    let hidden = base(&mut service, None, DATA, &[mask(DERIVES), A::Sensitive(true)]);
+    let ecb = DerivationParameters { derivation_data: None, ..with_data(by_mode(BlockCipherMode::Ecb, PaddingMethod::None)) };
+    let id = derived(&mut service, V1_4, &asks(&[&key, &hidden], M::Encrypt, ecb, None)).expect("offered");
+    let get = GetRequest { unique_identifier: Some(&id), ..GetRequest::default() };
+    assert_eq!(why(service.call(V1_4, &get, |_| ())), R::Sensitive);
     // A limit counts what is derived.
     let limit = A::UsageLimits(UsageLimits { total: Some(1), count: None, unit: Some(UsageLimitsUnit::Object) });
     let limited = base(&mut service, Some(CryptographicAlgorithm::Aes), KEY, &[mask(DERIVES), limit]);
