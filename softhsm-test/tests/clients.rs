@@ -49,6 +49,25 @@ fn every_known_client_finds_at_an_edge_what_it_needs_and_leaves_nothing_behind()
     drop(appliance.stop());
 }
 
+/// Each was told of a broken connection, and to look into logs.
+#[test]
+fn whoever_gives_the_address_of_the_other_port_is_told_so() {
+    let appliance = Appliance::with_edges(1);
+    let https = appliance.value("HTTPS_EDGE");
+    let asked: [(&[&str], &str); 3] = [
+        (&["--client", "vast"], "this client uses HTTPS: give --server the HTTPS address"),
+        (&["--client", "mongodb", "--server", &https], "give --server the address of the KMIP port"),
+        (&["--client", "veeam", "--server", &https], "give --server the address of the KMIP port"),
+    ];
+    for (arguments, expected) in asked {
+        let output = appliance.cli_at("edge", Who::Service, &[&["doctor"][..], arguments].concat());
+        let (said, complaint) = told(&output);
+        assert!(said.is_empty() && complaint.contains(expected), "{arguments:?}: {said}{complaint}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+    drop(appliance.stop());
+}
+
 #[test]
 fn for_people_each_step_is_a_line() {
     let appliance = Appliance::with_edges(1);

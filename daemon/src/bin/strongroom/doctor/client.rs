@@ -85,6 +85,31 @@ impl Line {
         answer
     }
 
+    /// What to do if the server answers by the other of the two ways that there are.
+    fn other_road(&mut self, error: &KmipError) -> Option<Failure> {
+        if !matches!(error, KmipError::Lost { .. } | KmipError::TimedOut { .. } | KmipError::Http { .. } | KmipError::Kmip(_)) {
+            return None;
+        }
+        let instead = match self.road {
+            Road::Https => "speaks KMIP on a connection of its own, and this client uses HTTPS: give --server the HTTPS address",
+            Road::Connection | Road::ConnectionPerMessage => {
+                "speaks HTTPS, and this client uses KMIP on a connection of its own: give --server the address of the KMIP port"
+            }
+        };
+        let tried = self.road;
+        self.road = if tried == Road::Https { Road::Connection } else { Road::Https };
+        self.client = None;
+        let request = notation::request((1, 1), "", &["Operation=#1E RequestPayload{}"]);
+        let answer = self.ask(&notation::encode(&request, &Bindings::new()).expect("it is right"));
+        self.road = tried;
+        let answers = match answer {
+            Ok(answer) => ResponseMessage::read(&answer).is_ok(),
+            Err(KmipError::Http { .. }) => true,
+            Err(_) => false,
+        };
+        answers.then(|| Failure::usage(format!("{} {instead}", self.server)))
+    }
+
     /// Connects twice more; the second time as a client that remembers the session.
     fn resumes(&mut self) -> Result<bool, KmipError> {
         self.client = None;
@@ -125,7 +150,7 @@ impl Player {
         for step in self.consumer.steps {
             match self.step(step) {
                 // Without a first answer there is nothing to be said of the server.
-                Err(error) if steps.is_empty() => return Err(error.into()),
+                Err(error) if steps.is_empty() => return Err(self.line.other_road(&error).unwrap_or_else(|| error.into())),
                 Err(error) => steps.push(outcome(step, Verdict::Bad, error.to_string())),
                 Ok(outcome) => steps.push(outcome),
             }
