@@ -20,7 +20,7 @@ use crate::vault::{Vault, View};
 /// Edge groups of one page.
 const PAGE_GROUPS: usize = 64;
 
-/// Why a version of an L3 is not retired.
+/// Why a version of an L3 is not retired, or not destroyed.
 #[derive(Debug, thiserror::Error)]
 pub enum RetireError {
     /// Edges may have objects under it.
@@ -84,6 +84,25 @@ impl Vault {
         let state = view.state.next(row.header.id.layer, Event::Destroy)?;
         unused.must_be_of(&row.header)?;
         self.destroy_row(unit, row, view, state).await
+    }
+
+    /// As [`Vault::destroy_seen`], of an L3 only if every enrolled edge group of its tenant has left it: an archived one was left before.
+    ///
+    /// KMIP's Destroy asks no edge: it is how a tenant loses on purpose what edges have under a version.
+    ///
+    /// # Errors
+    /// As [`Vault::destroy_seen`]; [`RetireError::Held`].
+    pub async fn destroy_left(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<View, RetireError> {
+        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let layer = row.header.id.layer;
+        view.state.next(layer, Event::Destroy).map_err(Error::from)?;
+        if layer == Layer::L3 && view.state != State::Retired {
+            let groups = self.holding(&row.header).await?;
+            if !groups.is_empty() {
+                return Err(RetireError::Held { groups });
+            }
+        }
+        Ok(self.destroy_seen(unit, authorized).await?)
     }
 
     /// The enrolled edge groups that may have objects under an L3 version.

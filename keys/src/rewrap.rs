@@ -46,8 +46,9 @@ impl Objects {
         let services = self.lease.lease.tenants.iter().flat_map(|tenant| &tenant.services);
         let versions = services.flat_map(|service| service.versions.iter().map(|key| (service.chain, key)));
         let is_left = |parent: ParentRef| self.damaged == 0 && !self.stays.contains(&parent);
-        let left =
-            versions.filter(|(chain, key)| key.state == State::Deprecated && is_left(ParentRef { chain: *chain, version: key.version }));
+        // Neither wraps again. What is compromised is destroyed once it is left, and what is retired was left.
+        let is_over = |state| matches!(state, State::Deprecated | State::Compromised);
+        let left = versions.filter(|(chain, key)| is_over(key.state) && is_left(ParentRef { chain: *chain, version: key.version }));
         let left: BTreeSet<RowId> = left.map(|(_, key)| key.id).collect();
         References { began: Some(self.began), left: left.into_iter().take(LEFT_MAX).collect(), damaged: self.damaged }
     }

@@ -225,10 +225,7 @@ async fn retire_l3(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Listed
     let deed = Deed::new(Action::RetireKey, Some(Layer::L3)).of(id);
     act(node, call, deed, async |vault, unit, subject| {
         let (grants, authorized) = authorized::<verb::RetireKey>(vault, unit, call, subject).await?;
-        let retired = vault.retire_key(unit, authorized).await.map_err(|error| match error {
-            RetireError::Held { .. } => Refused::conflict(error.to_string()),
-            RetireError::Keys(error) => refused(error),
-        })?;
+        let retired = vault.retire_key(unit, authorized).await.map_err(not_left)?;
         *subject = Subject::from(&retired.header);
         Ok(vault.described(&grants, retired).await?)
     })
@@ -237,8 +234,8 @@ async fn retire_l3(node: &Node, call: &Call, id: Option<RowId>) -> Answer<Listed
 
 /// Destroys a key for ever: its material is removed, a tombstone with its attributes stays. For the tenant-admin.
 ///
-/// An L3 that is neither Active nor a service's default key: what is encrypted under it becomes unreadable. An L2 or L2.1 that is archived, or that is
-/// compromised and no key lies under it any more.
+/// An L3 that is neither Active nor a service's default key, once edges have left it: what clients have encrypted directly under it becomes unreadable.
+/// An L2 or L2.1 that is archived, or that is compromised and no key lies under it any more.
 #[utoipa::path(
     post, path = "/api/v1/keys/{key}/destroy", tag = "keys", params(("key" = String, Path, description = "Its identifier")),
     responses((status = 200, description = "What is left of it", body = KeyInfo), Refusals)
@@ -266,15 +263,22 @@ async fn destroy(node: &Node, call: &Call, id: Option<RowId>) -> Answer<ListedKe
         let destroyed = match looked? {
             Some(Under::Looked(uses)) => {
                 let unused = uses.unused().ok_or_else(|| in_use(&uses))?;
-                vault.destroy_compromised(unit, authorized, unused).await
+                vault.destroy_compromised(unit, authorized, unused).await.map_err(refused)
             }
-            Some(Under::Nothing) | None => vault.destroy_seen(unit, authorized).await,
+            Some(Under::Nothing) | None => vault.destroy_left(unit, authorized).await.map_err(not_left),
         };
-        let destroyed = destroyed.map_err(refused)?;
+        let destroyed = destroyed?;
         *subject = Subject::from(&destroyed.header);
         Ok(vault.described(&grants, destroyed).await?)
     })
     .await
+}
+
+fn not_left(error: RetireError) -> Refused {
+    match error {
+        RetireError::Held { .. } => Refused::conflict(error.to_string()),
+        RetireError::Keys(error) => refused(error),
+    }
 }
 
 fn in_use(uses: &Uses) -> Refused {

@@ -9,7 +9,7 @@ use keys::Error;
 use keys::envelope::Envelope;
 use keys::id::{Layer, RowId, SessionId};
 use keys::lifecycle::{Event, State};
-use keys::policy::verb::RetireKey;
+use keys::policy::verb::{Destroy, RetireKey};
 use keys::policy::{Action, Grants, Role};
 use keys::references::{EdgeKey, Why};
 use keys::retire::RetireError;
@@ -53,6 +53,15 @@ async fn retire(core: &Vault, id: RowId) -> Result<View, RetireError> {
     let retired = core.retire_key(&mut unit, admin.check::<RetireKey>(&header).map_err(Error::from)?).await?;
     let _receipt = unit.commit().await.map_err(Error::from)?;
     Ok(retired)
+}
+
+async fn destroy_left(core: &Vault, id: RowId) -> Result<View, RetireError> {
+    let admin = grants(core, Role::TenantAdmin, "acme", "billing").await;
+    let mut unit = core.begin(SessionId(2));
+    let header = core.header(&unit, &admin, id).await?;
+    let destroyed = core.destroy_left(&mut unit, admin.check::<Destroy>(&header).map_err(Error::from)?).await?;
+    let _receipt = unit.commit().await.map_err(Error::from)?;
+    Ok(destroyed)
 }
 
 /// For whose sake a version is not retired, by group.
@@ -460,13 +469,20 @@ fn a_walk_takes_objects_out_from_under_a_compromised_l3() {
         let first = rekey_l3(&site.core).await;
         let admin = grants(&site.core, Role::TenantAdmin, "acme", "billing").await;
         change(&site.core, &admin, first, Event::Compromise).await.expect("a Deprecated L3 is compromised");
+        // Neither this edge nor the other one has said that it needs nothing of it.
+        let held = destroy_left(&site.core, first).await.expect_err("edges may need it").to_string();
+        assert!(held.contains("group east (") && held.contains("group west ("), "{held}");
+        site.revoke("east").await;
         edge.restart().await;
         assert_eq!(walked(&edge.vault, 64).await, (71, Vec::new()), "with their attribute key");
         assert_eq!((parents(&edge), edge.kept()), (vec![2], 0));
+        assert!(matches!(destroy_left(&site.core, first).await, Err(RetireError::Held { .. })), "it has moved them, and not said so");
         let told = retire(&site.core, first).await.expect_err("it is compromised").to_string();
         assert!(told.contains("`strongroom key destroy` once edges have left it"), "{told}");
-        change(&site.core, &admin, first, Event::Destroy).await.expect("nobody needs it");
         edge.vault.renew_lease().await.expect("the core is well");
+        destroy_left(&site.core, first).await.expect("nobody needs it");
+        let again = destroy_left(&site.core, first).await;
+        assert!(matches!(again, Err(RetireError::Keys(Error::WrongState { is: State::DestroyedCompromised, .. }))));
         must_open(&edge, &billing, &made).await;
         edge.restart().await;
         must_open(&edge, &billing, &made).await;
