@@ -81,7 +81,7 @@ impl Routed {
             let changes = rows.iter().map(|row| Change::Insert((*row).clone())).collect();
             match self.store(to).commit(Batch { changes, ..Batch::default() }).await {
                 // Some of them are there from an earlier walk.
-                Err(StoreError::Conflict { .. }) => drop(try_join_all(rows.into_iter().map(|row| self.bring(to, row))).await?),
+                Err(StoreError::Conflict { .. }) => self.bring_all(to, &rows).await?,
                 copied => copied?,
             }
         }
@@ -122,15 +122,14 @@ impl Routed {
     }
 
     async fn bring_noted(&self, now: &Placement, next: &Placement, noted: BTreeSet<RowId>) -> Result<usize, StoreError> {
-        let (count, mut left) = (noted.len(), noted);
-        while let Some(id) = left.first().copied() {
-            if let Err(error) = self.bring_over(now, next, id).await {
-                self.changed().get_or_insert_default().append(&mut left);
+        let noted = Vec::from_iter(noted);
+        for (number, ids) in noted.chunks(STEP_ROWS).enumerate() {
+            if let Err(error) = self.bring_over(now, next, ids).await {
+                self.changed().get_or_insert_default().extend(&noted[number * STEP_ROWS..]);
                 return Err(error);
             }
-            left.remove(&id);
         }
-        Ok(count)
+        Ok(noted.len())
     }
 
     /// Makes `next` the placement that counts, with all rows where it has them. `remember` makes that outlast the process; if it fails, nothing has changed.
@@ -208,18 +207,48 @@ impl Routed {
         }
     }
 
-    /// One row, as it is now, or its absence.
-    async fn bring_over(&self, now: &Placement, next: &Placement, id: RowId) -> Result<(), StoreError> {
-        let row = self.look(now, id).await?;
-        if let Some((row, to)) = row.as_ref().and_then(|row| Some((row, now.moves(next, row)?))) {
-            return self.bring(to, row).await;
+    /// Rows as they are now, or their absence.
+    async fn bring_over(&self, now: &Placement, next: &Placement, ids: &[RowId]) -> Result<(), StoreError> {
+        let rows = try_join_all(ids.iter().map(|id| self.look(now, *id))).await?;
+        let mut shares: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+        for (id, row) in ids.iter().zip(&rows) {
+            match row.as_ref().and_then(|row| Some((row, now.moves(next, row)?))) {
+                Some((row, to)) => shares.entry(to).or_default().push(row),
+                None => self.remove_copy(now, next, *id).await?,
+            }
         }
+        for (to, rows) in shares {
+            self.bring_all(to, &rows).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_copy(&self, now: &Placement, next: &Placement, id: RowId) -> Result<(), StoreError> {
         for to in next.stores_of(id.layer) {
             let copy = self.store(to).retrieve(id).await?;
             if copy.is_some_and(|copy| now.moves(next, &copy) == Some(to)) {
                 remove(&*self.store(to), id).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Puts rows into a keystore in one go, and reads them back.
+    async fn bring_all(&self, to: &str, rows: &[&Row]) -> Result<(), StoreError> {
+        let store = self.store(to);
+        let stored = try_join_all(rows.iter().map(|row| store.retrieve(row.header.id))).await?;
+        let change = |(row, stored): (&&Row, Option<Row>)| match stored {
+            Some(stored) if stored == **row => None,
+            Some(stored) => Some(Change::Update { expected: stored.header.generation, row: (*row).clone() }),
+            None => Some(Change::Insert((*row).clone())),
+        };
+        let changes = rows.iter().zip(stored).filter_map(change).collect();
+        match store.commit(Batch { changes, ..Batch::default() }).await {
+            // Another try of the same is only now known to have happened: one by one it shows.
+            Err(StoreError::Conflict { .. }) => {}
+            written => written?,
+        }
+        try_join_all(rows.iter().map(|row| self.bring(to, row))).await?;
         Ok(())
     }
 
