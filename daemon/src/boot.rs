@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use audit::Log;
 use hsm::{Device, DeviceProcess, ProcessSettings};
-use keys::id::Time;
+use keys::id::{RowId, Time};
 use keys::policy::Action;
 use keys::port::Keystore;
 use keys::record::{Origin, Outcome};
@@ -31,6 +31,7 @@ use crate::keystore::{self, Opened};
 use crate::layout::{Layout, LayoutError};
 use crate::listener::Door;
 use crate::logging::LogLevel;
+use crate::mover::Mover;
 use crate::node::{Custody, Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
 use crate::plugin;
 use crate::reencryptor::Reencryptor;
@@ -96,6 +97,36 @@ pub enum BootError {
     StoreMissing {
         /// Where it should be.
         path: PathBuf,
+    },
+    /// The configuration names other keystores than rows are in.
+    #[error(
+        "{row} lies in keystore {from}, and `routing` has it in {to}: put `routing` back as it was, start, and run `strongroom keystore migrate --from {from} --to {to}`"
+    )]
+    RowsElsewhere {
+        /// The first such row.
+        row: RowId,
+        /// Where it lies.
+        from: String,
+        /// Where the configuration has it.
+        to: String,
+    },
+    /// The configuration was changed before rows had come to where they are being moved.
+    #[error(
+        "rows are being moved from keystore {from} to {to}: put `routing` back as it was until `strongroom keystore migrate --status` says that none are"
+    )]
+    RowsMoving {
+        /// From where.
+        from: String,
+        /// Where to.
+        to: String,
+    },
+    /// The configuration does not know a keystore that has rows.
+    #[error(
+        "rows lie in keystore {keystore}, which is not under `keystores` any more: put it back; `strongroom keystore migrate` moves rows elsewhere"
+    )]
+    KeystoreGone {
+        /// Which.
+        keystore: String,
     },
     /// A certificate or key for the way to the keystore.
     #[error("keystores.{keystore}: {source}")]
@@ -294,6 +325,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     keepers.spawn("the keeper of the IVK's schedule", Rotator::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of keys that are due", Renewer::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of old versions", Reencryptor::new(Arc::clone(&node)).run(keepers_stop.clone()));
+    keepers.spawn("the mover of rows between keystores", Mover::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the keeper of the plugin", plugin::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
@@ -371,7 +403,7 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         Some(edge) => Custody::Core(Arc::new(Cores::new(edge))),
         None => Custody::Slots(Arc::new(open_seal(&config, layout)?)),
     };
-    let Opened { store, embedded, plugin } = keystore::open(&config, layout, identity.log).await?;
+    let Opened { store, embedded, keystores } = keystore::open(&config, layout, identity.log).await?;
     let (log, report) = Log::open(&layout.audit(), config.audit, identity.log)?;
     if report.repaired_bytes > 0 {
         tracing::warn!(bytes = report.repaired_bytes, "audit log: a torn last line was removed");
@@ -383,7 +415,7 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         memory,
         store,
         embedded,
-        plugin,
+        keystores,
         audit: Arc::new(log),
         custody,
         sessions: Sessions::after(last_session),

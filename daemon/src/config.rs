@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use keys::id::ScopeName;
 use keys::policy::NodeRole;
+use storage::routed::Placement;
 
 use crate::confine::HASH_BYTES;
 use crate::identity::Rules;
@@ -24,11 +25,15 @@ mod show;
 mod source;
 mod units;
 
+pub(crate) use check::routing::LAYERS;
 pub use check::{pcrs, pcrs_text};
 
 pub use error::{ConfigError, Place, Shown};
 pub use file::File;
 pub(crate) use show::rate_text;
+
+/// The name of the keystore that every node has: the file below its `data_dir`.
+pub const EMBEDDED: &str = "embedded";
 
 /// Everything a node is told. Every value has its default filled in.
 #[derive(Debug, Clone)]
@@ -43,8 +48,12 @@ pub struct Config {
     pub listeners: Listeners,
     /// Who the peers are.
     pub identity: Rules,
-    /// Where keys are stored; `None`: in a file below `data_dir`.
-    pub keystore: Option<Keystore>,
+    /// In which region the node is, for rules that name one.
+    pub region: Option<String>,
+    /// Keystores elsewhere; [`EMBEDDED`] is a file below `data_dir`.
+    pub keystores: Vec<Keystore>,
+    /// Which rows belong to which keystore.
+    pub placement: Placement,
     /// How the MasterKey is kept while the node is off; an edge has none.
     pub seal: Seal,
     /// When the IVK and the keys below it are replaced by themselves. An edge has no IVK.

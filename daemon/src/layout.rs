@@ -3,6 +3,8 @@
 //! ```text
 //! data_dir/node.json        cluster id and log id, written last by `strongroom init`: with it the node exists
 //! data_dir/store.redb       the embedded keystore
+//! data_dir/placement.json   which rows belong to which keystore
+//! data_dir/routing.redb     changes of several keystores that have not ended
 //! data_dir/intents-NAME.redb  the journal of a keystore elsewhere that knows no transactions
 //! data_dir/audit/           the audit log's segments
 //! data_dir/slots/           seal slots
@@ -171,6 +173,18 @@ impl Layout {
         self.data_dir.join(format!("intents-{keystore}.redb"))
     }
 
+    /// Which rows belong to which keystore.
+    #[must_use]
+    pub fn placement(&self) -> PathBuf {
+        self.data_dir.join("placement.json")
+    }
+
+    /// Changes of several keystores that have not ended.
+    #[must_use]
+    pub fn routing(&self) -> PathBuf {
+        self.data_dir.join("routing.redb")
+    }
+
     /// The audit log's folder.
     #[must_use]
     pub fn audit(&self) -> PathBuf {
@@ -283,7 +297,8 @@ impl Layout {
         if self.node().exists() {
             return Err(LayoutError::Initialised { data_dir: self.data_dir.clone() });
         }
-        let left = [self.store(), self.plugins(), self.audit(), self.slots()].into_iter().filter(|path| path.exists());
+        let left = [self.store(), self.placement(), self.routing(), self.plugins(), self.audit(), self.slots()].into_iter();
+        let left = left.filter(|path| path.exists());
         let left: Vec<PathBuf> = left.filter(|path| fs::read_dir(path).map_or(true, |mut folder| folder.next().is_some())).collect();
         if left.is_empty() {
             return Ok(None);

@@ -16,6 +16,7 @@ pub mod layout;
 pub mod listener;
 pub mod logging;
 pub mod metrics;
+mod mover;
 pub mod node;
 pub mod notices;
 pub mod plugin;

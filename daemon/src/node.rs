@@ -44,11 +44,11 @@ use tokio::time::timeout;
 
 use crate::admin::calls::Calls;
 use crate::config::Config;
+use crate::keystore::Keystores;
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::node::shards::Collecting;
 use crate::notices::Notices;
-use crate::plugin::Plugin;
 use crate::reencryptor::Reencryption;
 use crate::refusals::Refusals;
 use crate::role::upstream::Cores;
@@ -74,8 +74,8 @@ pub struct Node {
     pub store: Arc<dyn Keystore>,
     /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
     pub embedded: Option<Arc<Embedded>>,
-    /// The plugin behind it, if it has one.
-    pub plugin: Option<Arc<Plugin>>,
+    /// Its keystores one by one; `None` for an edge that keeps nothing.
+    pub keystores: Option<Arc<Keystores>>,
     /// Its log.
     pub audit: Arc<Log>,
     /// By what it opens.
@@ -237,8 +237,8 @@ pub struct NodeParts {
     pub store: Arc<dyn Keystore>,
     /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
     pub embedded: Option<Arc<Embedded>>,
-    /// The plugin behind it, if it has one.
-    pub plugin: Option<Arc<Plugin>>,
+    /// Its keystores one by one; `None` for an edge that keeps nothing.
+    pub keystores: Option<Arc<Keystores>>,
     /// Its log.
     pub audit: Arc<Log>,
     /// By what it opens.
@@ -267,7 +267,7 @@ impl Node {
             memory: parts.memory,
             store,
             embedded: parts.embedded,
-            plugin: parts.plugin,
+            keystores: parts.keystores,
             audit: parts.audit,
             custody: parts.custody,
             by_request: AtomicBool::new(false),
@@ -641,9 +641,11 @@ impl Node {
             warnings.push(format!("nothing is served: {error}; look at the cores in edge.upstreams"));
         }
         warnings.extend(self.notices.all());
+        warnings.extend(self.keystores.iter().flat_map(|keystores| keystores.warnings()));
         warnings.extend(self.embedded.as_ref().and_then(|embedded| embedded.writable().err()).map(|error| error.to_string()));
         // A file of the node's own says itself why it cannot be written, and can be read all the same.
-        warnings.extend(self.metrics.store.failing().filter(|_| self.embedded.is_none()));
+        let is_elsewhere = self.keystores.as_ref().is_none_or(|keystores| keystores.reach_elsewhere());
+        warnings.extend(self.metrics.store.failing().filter(|_| is_elsewhere));
         if self.memory.backing == secret::Backing::Mlock {
             warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
         }

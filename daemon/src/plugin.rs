@@ -2,6 +2,7 @@
 //!
 //! The thread that starts the process waits for its end: the process dies with the thread that has started it, and a thread of the runtime may end.
 
+use std::collections::HashMap;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
@@ -248,18 +249,15 @@ impl Plugin {
     }
 }
 
-/// Looks after the plugin of a node, if it has one, and tells the audit log what became of it.
+/// Looks after the plugins of a node, if it has any, and tells the audit log what became of them.
 ///
 /// # Errors
 /// None; it is a keeper as others are.
 pub async fn keep(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
-    let Some(plugin) = node.plugin.clone() else {
-        stop.requested().await;
-        return Ok(());
-    };
-    let mut silences = 0;
+    let mut silences: HashMap<String, u32> = HashMap::new();
     loop {
-        for (action, outcome) in plugin.supervisor.iter().flat_map(PluginSupervisor::events) {
+        let plugins = node.keystores.as_ref().map_or_else(Vec::new, |keystores| keystores.plugins());
+        for (action, outcome) in plugins.iter().filter_map(|plugin| plugin.supervisor.as_ref()).flat_map(PluginSupervisor::events) {
             if let Err(error) = node.note_own(node.system, action, outcome) {
                 tracing::error!(%error, "what became of the plugin is not in the audit log");
             }
@@ -268,11 +266,14 @@ pub async fn keep(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
             () = tokio::time::sleep(HEALTH_EVERY) => {}
             () = stop.requested() => return Ok(()),
         }
-        silences = if plugin.look().await.is_ok() { 0 } else { silences + 1 };
-        if let Some(supervisor) = plugin.supervisor.as_ref().filter(|_| silences >= SILENCES_MAX) {
-            tracing::error!(keystore = %plugin.name, "the plugin hangs: it is ended");
-            supervisor.restart();
-            silences = 0;
+        for plugin in &plugins {
+            let silences = silences.entry(plugin.name.clone()).or_default();
+            *silences = if plugin.look().await.is_ok() { 0 } else { *silences + 1 };
+            if let Some(supervisor) = plugin.supervisor.as_ref().filter(|_| *silences >= SILENCES_MAX) {
+                tracing::error!(keystore = %plugin.name, "the plugin hangs: it is ended");
+                supervisor.restart();
+                *silences = 0;
+            }
         }
     }
 }

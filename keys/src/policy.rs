@@ -232,6 +232,14 @@ pub enum Action {
     RefusePlugin = 162,
     /// It has ended by itself, or was ended because it hung.
     EndPlugin = 163,
+    /// Rows are to be moved from one keystore to another.
+    MigrateKeystore = 165,
+    /// Such rows are to stay where they are.
+    AbortMigration = 166,
+    /// Such rows belong to the other keystore from now on.
+    SwitchKeystore = 167,
+    /// Nothing is left of them where they were, or of their copies if they stay.
+    EndMigration = 168,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -256,7 +264,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 92] = [
+    pub const ALL: [Self; 96] = [
         Self::Create,
         Self::CreateKeyPair,
         Self::Register,
@@ -339,6 +347,10 @@ impl Action {
         Self::RefusePlugin,
         Self::EndPlugin,
         Self::OffBoardTenant,
+        Self::MigrateKeystore,
+        Self::AbortMigration,
+        Self::SwitchKeystore,
+        Self::EndMigration,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,
@@ -409,6 +421,7 @@ pub fn verdict(action: Action, node: NodeRole, layer: Option<Layer>, role: Role)
         (NodeRole::Core, A::GenerateIvk | A::RotateIvk | A::RetireIvk | A::DestroyIvk | A::ControlReencryption, None) => {
             role == Role::Operator
         }
+        (_, A::MigrateKeystore | A::AbortMigration, None) => role == Role::Operator,
         (NodeRole::Core, A::RepairKey, None) => role == Role::Operator,
         (NodeRole::Core, A::ReportRotation, None) => matches!(role, Role::Operator | Role::Auditor),
         (NodeRole::Core, A::ListShards, None) => matches!(role, Role::Operator | Role::Auditor | Role::Custodian),

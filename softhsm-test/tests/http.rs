@@ -225,7 +225,7 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
     let l21 = format!("/api/v1/keys/{}", l21_of(&appliance, "acme"));
     let superseded = "{\"reason\":\"Superseded\"}";
     let found = r#"{"operation":"ivk-destroy","version":1,"found":{"status":"retired","algorithm":"","created":"","keys":0,"shreds":9}}"#;
-    let cells: [(String, [u16; 5]); 76] = [
+    let cells: [(String, [u16; 5]); 81] = [
         (get("/api/v1/status"), [200, 200, 403, 403, 403]),
         (get("/api/v1/slots"), [200, 200, 403, 403, 403]),
         (post("/api/v1/slots", "{\"custodian\":\"nobody\"}"), [400, 403, 403, 403, 403]),
@@ -240,6 +240,11 @@ fn each_role_may_do_on_the_admin_listener_what_the_policy_table_says() {
         (post("/api/v1/kek/versions/x/destroy", ""), [404, 403, 403, 403, 403]),
         // Nobody says in the node's place what it has found.
         (post("/api/v1/ceremonies", found), [400, 403, 403, 400, 403]),
+        (get("/api/v1/keystores"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/keystores/health"), [200, 200, 403, 403, 403]),
+        (get("/api/v1/keystores/migration"), [200, 200, 403, 403, 403]),
+        (post("/api/v1/keystores/migration", "{\"from\":\"embedded\",\"to\":\"main\"}"), [404, 403, 403, 403, 403]),
+        (post("/api/v1/keystores/migration/abort", ""), [409, 403, 403, 403, 403]),
         (get("/api/v1/kek/reencryption"), [200, 200, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/pause", ""), [200, 403, 403, 403, 403]),
         (post("/api/v1/kek/reencryption/resume", ""), [200, 403, 403, 403, 403]),

@@ -28,6 +28,7 @@ const CAMPAIGNS: &[(&str, u64)] = &[
     ("simulation", 15),
     ("kill", 3),
     ("rotate", 6),
+    ("migrate", 4),
     ("edge-kill", 6),
     ("lost-answers", 50),
     ("outage", 4),

@@ -21,9 +21,9 @@ use zeroize::Zeroizing;
 use crate::admin::report::RotationWanted;
 use crate::admin::types::{
     AddSlot, ApprovalInfo, Approve, CastVote, CeremonyInfo, DisableTenant, EdgeGroupInfo, EnrolEdges, GiveUpEdge, KekRotated, KekSchedule,
-    KekStatus, KeyInfo, KeyList, KeysWanted, NewCeremony, NewService, NewTenant, Problem, ReencryptionInfo, RepairInfo, RepairKey,
-    RevokeKey, RotateKek, RotateKey, ServiceDeployed, ServiceInfo, ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified,
-    SplitInfo, Status, TenantInfo, VerifySlot,
+    KekStatus, KeyInfo, KeyList, KeysWanted, KeystoreHealth, KeystoreInfo, MigrateKeystore, MigrationInfo, NewCeremony, NewService,
+    NewTenant, Problem, ReencryptionInfo, RepairInfo, RepairKey, RevokeKey, RotateKek, RotateKey, ServiceDeployed, ServiceInfo,
+    ShardProgress, SignedManifest, SlotInfo, SlotRemoved, SlotVerified, SplitInfo, Status, TenantInfo, VerifySlot,
 };
 use crate::tls::{ClientTls, TlsError};
 
@@ -435,6 +435,46 @@ impl Client {
     /// `Refused` with status 409 if it is the Active one, or destroyed, or a key lies under it.
     pub async fn destroy_kek(&self, version: u32) -> Result<CeremonyInfo, ClientError> {
         self.call(Method::POST, &format!("kek/versions/{version}/destroy"), "application/json", Bytes::new()).await
+    }
+
+    /// Every keystore of the node, and what belongs to it.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn keystores(&self) -> Result<Vec<KeystoreInfo>, ClientError> {
+        self.get("keystores").await
+    }
+
+    /// Whether each keystore answers.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn keystore_health(&self) -> Result<Vec<KeystoreHealth>, ClientError> {
+        self.get("keystores/health").await
+    }
+
+    /// How far rows have come that are being moved.
+    ///
+    /// # Errors
+    /// [`ClientError`], as for every call.
+    pub async fn migration(&self) -> Result<MigrationInfo, ClientError> {
+        self.get("keystores/migration").await
+    }
+
+    /// Has rows moved from one keystore to another.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 while others are being moved, or if there is nothing to move.
+    pub async fn migrate(&self, what: &MigrateKeystore) -> Result<MigrationInfo, ClientError> {
+        self.post("keystores/migration", what).await
+    }
+
+    /// Has rows that are being moved stay where they are.
+    ///
+    /// # Errors
+    /// `Refused` with status 409 if none are, or if they belong to the other keystore already.
+    pub async fn abort_migration(&self) -> Result<MigrationInfo, ClientError> {
+        self.call(Method::POST, "keystores/migration/abort", "application/json", Bytes::new()).await
     }
 
     /// How far re-encryption has come.

@@ -24,6 +24,7 @@ use crate::admin::types::Problem;
         (name = "tenants", description = "Who keeps keys here"),
         (name = "edges", description = "Which edges may keep whose objects"),
         (name = "keys", description = "The keys of tenants and services: what they are, never what is in them"),
+        (name = "keystores", description = "Where rows are stored, and moving them elsewhere"),
         (name = "reports", description = "Evidence, signed by the node")
     ),
     components(schemas(Problem))

@@ -9,6 +9,7 @@ mod edge_routes;
 pub mod evidence;
 mod kek_routes;
 mod key_routes;
+mod keystore_routes;
 pub mod peer;
 pub mod report;
 mod report_routes;

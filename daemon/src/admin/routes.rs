@@ -24,7 +24,9 @@ use crate::admin::peer::{self, Call};
 use crate::admin::sent::{Named, Sent};
 use crate::admin::status::Refused;
 use crate::admin::types::{DisableTenant, Memory, NewService, NewTenant, ResourceInfo, ServiceInfo, Status, TenantInfo, UnsealBy};
-use crate::admin::{ceremony_routes, edge_routes, kek_routes, key_routes, report_routes, service_routes, shard_routes, slot_routes};
+use crate::admin::{
+    ceremony_routes, edge_routes, kek_routes, key_routes, keystore_routes, report_routes, service_routes, shard_routes, slot_routes,
+};
 use crate::node::{Node, Typed};
 use crate::system::{SystemClock, rfc3339};
 
@@ -52,6 +54,10 @@ pub fn documented() -> OpenApiRouter<Arc<Node>> {
         .routes(routes!(key_routes::retire_key))
         .routes(routes!(key_routes::destroy_key))
         .routes(routes!(key_routes::repair_key))
+        .routes(routes!(keystore_routes::list_keystores))
+        .routes(routes!(keystore_routes::keystore_health))
+        .routes(routes!(keystore_routes::migration, keystore_routes::migrate))
+        .routes(routes!(keystore_routes::abort_migration))
         .routes(routes!(edge_routes::edges, edge_routes::enrol_edges))
         .routes(routes!(edge_routes::revoke_edges))
         .routes(routes!(edge_routes::give_up_edge))

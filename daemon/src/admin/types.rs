@@ -4,6 +4,7 @@ mod ceremony;
 mod edge;
 mod kek;
 mod key;
+mod keystore;
 mod node;
 mod shard;
 mod slot;
@@ -20,6 +21,7 @@ pub use kek::{
     GenerateKek, IvkInfo, KekGenerated, KekRotated, KekSchedule, KekStatus, ReencryptionInfo, RenewalInfo, RotateKek, ScheduleInfo,
 };
 pub use key::{KeyInfo, KeyLayer, KeyList, KeyState, KeysWanted, RepairInfo, RepairKey, RevokeKey, RotateKey, WrappedByInfo};
+pub use keystore::{KeystoreHealth, KeystoreInfo, MigrateKeystore, MigrationInfo};
 pub use node::{Memory, Status, UnsealBy};
 pub use shard::{ShardInfo, ShardProgress, SplitInfo};
 pub use slot::{AddSlot, ApprovalInfo, Approve, SlotDevice, SlotInfo, SlotRemoved, SlotVerified, VerifySlot};

@@ -15,12 +15,13 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 
 mod grpc;
 mod openbao;
+pub(super) mod routing;
 
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
 use super::{
-    Admin, CertificateFiles, Config, Credential, Custodian, Edge, Ivk, Keystore, KeystoreKind, Kmip, Listener, Listeners, Log, LogFormat,
-    Means, Pkcs11, Postgres, Reencrypt, Seal, Shamir, Tpm2, TpmPin, Upstream, file, units,
+    Admin, CertificateFiles, Config, Credential, Custodian, EMBEDDED, Edge, Ivk, Keystore, KeystoreKind, Kmip, Listener, Listeners, Log,
+    LogFormat, Means, Pkcs11, Postgres, Reencrypt, Seal, Shamir, Tpm2, TpmPin, Upstream, file, units,
 };
 use crate::confine::hash_of_hex;
 use crate::identity::Rules;
@@ -138,6 +139,8 @@ impl TryFrom<file::File> for Config {
             return Err(Fault { key: "seal.custodians".to_owned(), what });
         }
         let edge = edge(role, file.edge)?;
+        let keystores = keystores(edge.as_ref(), file.keystores.unwrap_or_default())?;
+        let region = optional("region", file.region, routing::region)?;
         Ok(Self {
             role,
             data_dir: required("data_dir", file.data_dir, absolute)?,
@@ -147,7 +150,9 @@ impl TryFrom<file::File> for Config {
             seal,
             ivk: ivk(role, file.ivk.unwrap_or_default())?,
             reencrypt: reencrypt(role, file.reencrypt.unwrap_or_default())?,
-            keystore: keystore(edge.as_ref(), file.keystores.unwrap_or_default())?,
+            placement: routing::placement(edge.as_ref(), &keystores, region.as_deref(), file.routing.unwrap_or_default())?,
+            region,
+            keystores,
             edge,
             admin: admin(file.admin.unwrap_or_default())?,
             kmip: kmip(file.kmip.unwrap_or_default())?,
@@ -298,21 +303,24 @@ fn rules(raw: file::Identity) -> Result<Rules, Fault> {
 }
 
 /// One, or none for the file below `data_dir`.
-fn keystore(edge: Option<&Edge>, raw: BTreeMap<String, file::Keystore>) -> Result<Option<Keystore>, Fault> {
-    let refused = |what: String, form| Err(Fault { key: "keystores".to_owned(), what: What::RefusedFor(what, form) });
-    let count = raw.len();
-    let mut all = raw.into_iter();
-    let Some((name, raw)) = all.next() else { return Ok(None) };
-    if count > 1 {
-        return refused(format!("a map of {count}"), "one keystore at most: all rows are kept in the same one");
+fn keystores(edge: Option<&Edge>, raw: BTreeMap<String, file::Keystore>) -> Result<Vec<Keystore>, Fault> {
+    if edge.is_some_and(|edge| edge.is_ephemeral) && !raw.is_empty() {
+        let what = What::RefusedFor(format!("a map of {}", raw.len()), "no keystore: this edge is ephemeral (edge.ephemeral)");
+        return Err(Fault { key: "keystores".to_owned(), what });
     }
-    if edge.is_some_and(|edge| edge.is_ephemeral) {
-        return refused("a map of 1".to_owned(), "no keystore: this edge is ephemeral (edge.ephemeral)");
-    }
-    let at = format!("keystores.{name}");
-    let name: ScopeName = name.parse().map_err(|_| Fault { key: at.clone(), what: What::RefusedFor(name, KEYSTORE_NAME) })?;
-    let kind = kind(&at, raw)?;
-    Ok(Some(Keystore { name, kind }))
+    let one = |(name, raw): (String, file::Keystore)| {
+        let at = format!("keystores.{name}");
+        if name == EMBEDDED {
+            return Err(Fault {
+                key: at,
+                what: What::RefusedFor(name, "another name: `embedded` is the node's own file, without a section"),
+            });
+        }
+        let name: ScopeName = name.parse().map_err(|_| Fault { key: at.clone(), what: What::RefusedFor(name, KEYSTORE_NAME) })?;
+        let kind = kind(&at, raw)?;
+        Ok(Keystore { name, kind })
+    };
+    raw.into_iter().map(one).collect()
 }
 
 /// Of which kind a keystore is: exactly one.

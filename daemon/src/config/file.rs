@@ -15,7 +15,9 @@ pub struct File {
     pub(super) cluster: Option<String>,
     pub(super) listeners: Option<Listeners>,
     pub(super) identity: Option<Identity>,
+    pub(super) region: Option<String>,
     pub(super) keystores: Option<BTreeMap<String, Keystore>>,
+    pub(super) routing: Option<Vec<Route>>,
     pub(super) seal: Option<Seal>,
     pub(super) ivk: Option<Ivk>,
     pub(super) reencrypt: Option<Reencrypt>,
@@ -156,6 +158,15 @@ pub(super) struct Postgres {
     pub(super) key: Option<String>,
     pub(super) pool: Option<u32>,
     pub(super) timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    pub(super) layer: Option<OneOrMore>,
+    pub(super) tenant: Option<String>,
+    pub(super) region: Option<String>,
+    pub(super) keystore: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

@@ -25,6 +25,7 @@ const POOL: &str = "a number from 1 to 16384";
 const CONNECTIONS: &str = "a number of connections from 2 to 256";
 const STORE_TIMEOUT: &str = "a duration with its unit, from 100ms to 60s";
 const FOLDER: &str = "names of letters, digits, `-` and `_`, joined by `/`, 128 characters at most";
+const REGION: &str = "a region's name, 1 to 64 bytes without a space at either end";
 const THRESHOLD: &str = "a number from 2 to that of the keepers";
 
 /// A value of the file.
@@ -108,6 +109,11 @@ pub(super) const KEYS: &[Key] = &[
     key_or_list("keystores.*.grpc.args", "an argument of the plugin, or a list of them"),
     key("keystores.*.grpc.sha256", "the SHA-256 of the plugin's program as 64 lower-case hex digits, as sha256sum prints it"),
     key("keystores.*.grpc.timeout", "a duration with its unit, from 100ms to 5s"),
+    key("region", REGION),
+    key_or_list("routing[].layer", "L2, L2.1, L3 or L4, or a list of them"),
+    key("routing[].tenant", "a tenant's id, which `strongroom tenant list` prints"),
+    key("routing[].region", REGION),
+    key("routing[].keystore", "the name of a keystore under `keystores`, or `embedded`, the node's own file"),
     key("seal.device", "an absolute path, or the name of a program in the daemon's own folder"),
     key("seal.probe_interval", DURATION),
     key(

@@ -10,6 +10,9 @@ use data_encoding::HEXLOWER;
 use keys::policy::NodeRole;
 use yaml_rust2::{Yaml, YamlEmitter, YamlLoader};
 
+use storage::routed::{Class, Placement};
+
+use super::check::routing::LAYERS;
 use super::check::{NONE, OAEPS, TYPED, UNLIMITED, pcrs_text};
 use super::{
     AppRole, Config, Custodian, Edge, Grpc, Ivk, Keystore, KeystoreKind, Listener, LogFormat, Means, Openbao, Pkcs11, Postgres, Runs, Tpm2,
@@ -34,7 +37,9 @@ impl From<&Config> for file::File {
                 health: Some(file::Health { bind: Some(config.listeners.health.map_or_else(|| NONE.to_owned(), |bind| bind.to_string())) }),
             }),
             identity: Some(file::Identity { rules: Some(config.identity.texts().cloned().collect()) }),
-            keystores: config.keystore.as_ref().map(keystores),
+            region: config.region.clone(),
+            keystores: (!config.keystores.is_empty()).then(|| config.keystores.iter().map(keystore).collect()),
+            routing: routing(&config.placement, !config.keystores.is_empty()),
             seal: Some(file::Seal {
                 device: path(&config.seal.device),
                 probe_interval: Some(units::duration_text(config.seal.probe_interval)),
@@ -120,14 +125,31 @@ fn listener(listener: &Listener) -> file::Listener {
     }
 }
 
-fn keystores(keystore: &Keystore) -> BTreeMap<String, file::Keystore> {
+/// The rules that count on this node, and the default.
+fn routing(placement: &Placement, is_needed: bool) -> Option<Vec<file::Route>> {
+    let route = |class: &Class, keystore: &str| {
+        let mut layers: Vec<String> =
+            LAYERS.iter().filter(|(_, layer)| class.layers.contains(layer)).map(|(name, _)| (*name).to_owned()).collect();
+        let layer = match layers.len() {
+            0 => None,
+            1 => layers.pop().map(file::OneOrMore::One),
+            _ => Some(file::OneOrMore::More(layers)),
+        };
+        file::Route { layer, tenant: class.tenant.map(|tenant| tenant.to_string()), region: None, keystore: text(keystore) }
+    };
+    let rules = placement.rules().iter().map(|rule| route(&rule.class, &rule.keystore));
+    let default = std::iter::once_with(|| route(&Class::default(), placement.home()));
+    (is_needed || !placement.rules().is_empty()).then(|| rules.chain(default).collect())
+}
+
+fn keystore(keystore: &Keystore) -> (String, file::Keystore) {
     let Keystore { name, kind } = keystore;
     let shown = match kind {
         KeystoreKind::Postgres(database) => file::Keystore { postgres: Some(postgres(database)), ..file::Keystore::default() },
         KeystoreKind::Openbao(folder) => file::Keystore { openbao: Some(openbao(folder)), ..file::Keystore::default() },
         KeystoreKind::Grpc(plugin) => file::Keystore { grpc: Some(grpc(plugin)), ..file::Keystore::default() },
     };
-    BTreeMap::from([(name.to_string(), shown)])
+    (name.to_string(), shown)
 }
 
 fn openbao(openbao: &Openbao) -> file::Openbao {

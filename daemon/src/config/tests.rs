@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ::kmip::Credentials;
+use keys::id::{Layer, TenantId};
 use serde_json::Value;
+use storage::routed::{Class, Placement, Rule};
+use uuid::Uuid;
 
 use super::key::KEYS;
 use super::{CertificateFiles, Config, ConfigError, File, Keystore, KeystoreKind, LogFormat, Means, Postgres, Reencrypt, source};
@@ -128,7 +131,8 @@ fn the_commented_values_of_the_example_are_the_defaults() {
     let (plain, mut whole) = (head(EXAMPLE), head(&whole_example()));
     whole.seal.custodians.truncate(1);
     whole.identity = plain.identity.clone();
-    (whole.listeners.https, whole.listeners.admin, whole.keystore) = (None, None, None);
+    (whole.listeners.https, whole.listeners.admin, whole.region) = (None, None, None);
+    (whole.keystores, whole.placement) = (plain.keystores.clone(), plain.placement.clone());
     assert_eq!(format!("{plain:?}"), format!("{whole:?}"));
 }
 
@@ -196,10 +200,10 @@ const POSTGRES: &str = "keystores: {main: {postgres: {url: 'postgresql://strongr
 
 #[test]
 fn rows_are_kept_in_a_file_or_in_one_database() {
-    assert_eq!(load(LEAST, &[]).expect("it loads").keystore, None);
-    assert_eq!(load(&(LEAST.to_owned() + "keystores: {}\n"), &[]).expect("it loads").keystore, None);
+    assert_eq!(load(LEAST, &[]).expect("it loads").keystores, vec![]);
+    assert_eq!(load(&(LEAST.to_owned() + "keystores: {}\n"), &[]).expect("it loads").placement, Placement::at("embedded"));
     let text = LEAST.to_owned() + POSTGRES;
-    let keystore = |environment: &[(&str, &str)]| load(&text, environment).expect("it loads").keystore.expect("there is one");
+    let keystore = |environment: &[(&str, &str)]| load(&text, environment).expect("it loads").keystores.pop().expect("there is one");
     let plain = keystore(&[]);
     let database = |keystore: Keystore| match keystore.kind {
         KeystoreKind::Postgres(database) => database,
@@ -218,7 +222,7 @@ fn rows_are_kept_in_a_file_or_in_one_database() {
     for text in [&text, &whole, &local] {
         let config = load(text, &[]).expect("it loads");
         let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
-        assert_eq!(again.keystore, config.keystore, "{}", config.to_yaml());
+        assert_eq!((again.keystores, again.placement), (config.keystores.clone(), Placement::at("main")), "{}", config.to_yaml());
     }
 }
 
@@ -227,7 +231,7 @@ const OPENBAO: &str =
 
 #[test]
 fn rows_are_kept_in_a_folder_of_openbao() {
-    let keystore = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").keystore.expect("there is one");
+    let keystore = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").keystores.pop().expect("there is one");
     let folder = |text: &str| match keystore(text).kind {
         KeystoreKind::Openbao(folder) => folder,
         KeystoreKind::Postgres(_) | KeystoreKind::Grpc(_) => panic!("it is OpenBao's"),
@@ -243,7 +247,7 @@ fn rows_are_kept_in_a_folder_of_openbao() {
     for text in [OPENBAO, &by_certificate, &whole] {
         let config = load(&(LEAST.to_owned() + text), &[]).expect("it loads");
         let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
-        assert_eq!(again.keystore, config.keystore, "{}", config.to_yaml());
+        assert_eq!(again.keystores, config.keystores, "{}", config.to_yaml());
     }
     let with = |from: &str, to: &str| refused(&OPENBAO.replace(from, to), &[]);
     let secret = with("credential:s", "hunter2");
@@ -271,8 +275,8 @@ fn rows_are_kept_behind_a_plugin_that_a_unit_or_the_daemon_runs() {
     for text in [PLUGIN, &whole, UNIT, &UNIT.replace(", user: rows", "")] {
         let config = load(&(LEAST.to_owned() + text), &[]).expect("it loads");
         let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
-        assert_eq!(again.keystore, config.keystore, "{}", config.to_yaml());
-        assert!(matches!(config.keystore.expect("there is one").kind, KeystoreKind::Grpc(_)));
+        assert_eq!(again.keystores, config.keystores, "{}", config.to_yaml());
+        assert!(matches!(config.keystores[0].kind, KeystoreKind::Grpc(_)));
     }
 }
 
@@ -311,10 +315,66 @@ fn a_database_that_cannot_be_meant_is_refused_and_no_password_repeated() {
     says(&with("{main: {postgres", "{main: {postgress"), &["`keystores.main.postgress`", "did you mean `postgres`"]);
     says(&refused("keystores: {main: {}}\n", &[]), &["`keystores.main.postgres.url` is missing", "postgresql://"]);
     let two = "keystores: {a: {postgres: {url: 'postgresql://u@%2Frun/k'}}, b: {postgres: {url: 'postgresql://u@%2Frun/l'}}}\n";
-    says(&refused(two, &[]), &["`keystores` is \"a map of 2\"", "one keystore at most"]);
+    says(&refused(two, &[]), &["`routing` is \"left out\"", "which of them is the default"]);
+    says(&with("{main:", "{embedded:"), &["`keystores.embedded` is \"embedded\"", "another name"]);
     let ephemeral =
         load(&(EDGE.replace("key: /k}", "key: /k, ephemeral: true}") + POSTGRES), &[]).expect_err("it keeps nothing").to_string();
     says(&ephemeral, &["`keystores`", "edge.ephemeral"]);
+}
+
+const TWO: &str = "keystores: {a: {postgres: {url: 'postgresql://u@%2Frun/k'}}, b: {postgres: {url: 'postgresql://u@%2Frun/l'}}}\n";
+const TENANT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+#[test]
+fn rows_are_routed_by_the_first_rule_that_fits() {
+    let placed = |routing: &str, environment: &[(&str, &str)]| {
+        let config = load(&format!("{LEAST}{TWO}{routing}\n"), environment).expect("it loads");
+        let again = load(&config.to_yaml(), &[]).expect("what is shown loads");
+        assert!(again.placement.agrees_with(&config.placement), "{}", config.to_yaml());
+        config.placement
+    };
+    let rule = |layers: &[Layer], tenant: Option<&str>, keystore: &str| Rule {
+        class: Class {
+            layers: layers.iter().copied().collect(),
+            tenant: tenant.map(|tenant| TenantId::new(Uuid::try_parse(tenant).expect("it is one"))),
+        },
+        keystore: keystore.to_owned(),
+    };
+    assert_eq!(placed("routing: [{keystore: b}]", &[]), Placement::at("b"));
+    // KS-21 in one line: the default is the node's own file.
+    let bao = "routing: [{layer: [L2, L3], keystore: a}]";
+    assert_eq!(placed(bao, &[]), Placement::new("embedded", vec![rule(&[Layer::L2, Layer::L3], None, "a")]));
+    let told =
+        format!("routing: [{{layer: L2.1, tenant: {TENANT}, keystore: a}}, {{tenant: {TENANT}, keystore: embedded}}, {{keystore: b}}]");
+    let wanted = Placement::new("b", vec![rule(&[Layer::L21], Some(TENANT), "a"), rule(&[], Some(TENANT), "embedded")]);
+    assert_eq!(placed(&told, &[]), wanted);
+    assert_eq!(placed(bao, &[("STRONGROOM__ROUTING__0__KEYSTORE", "b")]).rules()[0].keystore, "b");
+    assert_eq!(placed(bao, &[("STRONGROOM__ROUTING", "[{keystore: a}]")]), Placement::at("a"));
+    let regional = "routing: [{layer: L4, region: eu, keystore: a}, {region: us, keystore: a}, {keystore: b}]";
+    assert_eq!(placed(regional, &[("STRONGROOM__REGION", "eu")]), Placement::new("b", vec![rule(&[Layer::L4], None, "a")]));
+    assert!(load(&format!("{LEAST}region: us\n{TWO}{regional}"), &[]).is_err(), "the third rule is never come to");
+    assert_eq!(placed(regional, &[("STRONGROOM__REGION", "asia")]), Placement::at("b"));
+}
+
+#[test]
+fn routing_that_cannot_be_meant_is_refused() {
+    let refused = |routing: &str| refused(&format!("{TWO}{routing}\n"), &[]);
+    for (routing, parts) in [
+        ("routing: []", ["`routing` is \"left out\"", "{keystore: NAME}"]),
+        ("routing: [{layer: L3}]", ["`routing[0].keystore` is missing", "`embedded`"]),
+        ("routing: [{keystore: c}]", ["`routing[0].keystore` is \"c\"", "under `keystores`"]),
+        ("routing: [{layer: L5, keystore: a}]", ["`routing[0].layer` is \"L5\"", "L2, L2.1, L3 or L4"]),
+        ("routing: [{layer: [], keystore: a}]", ["`routing[0].layer` is \"an empty list\"", "L2, L2.1, L3 or L4"]),
+        ("routing: [{tenant: acme, keystore: a}]", ["`routing[0].tenant` is \"acme\"", "strongroom tenant list"]),
+        ("routing: [{region: eu, keystore: a}]", ["`region` is missing", "region's name"]),
+        ("routing: [{keystore: a}, {layer: L3, keystore: b}]", ["`routing[1]` is \"b\"", "no such rule"]),
+        ("routing: [{layer: L3, keystore: a}, {layer: [L3], keystore: b}]", ["`routing[1]` is \"b\"", "no such rule"]),
+        ("routing: [{layr: L3, keystore: a}]", ["`routing[0].layr`", "did you mean `layer`"]),
+    ] {
+        says(&refused(routing), &parts);
+    }
+    let ephemeral = EDGE.replace("key: /k}", "key: /k, ephemeral: true}") + "routing: [{keystore: embedded}]\n";
+    says(&load(&ephemeral, &[]).expect_err("it keeps nothing").to_string(), &["`routing` is", "edge.ephemeral"]);
 }
 
 #[test]
@@ -417,7 +477,7 @@ fn a_misspelt_key_is_answered_with_the_nearest() {
 
 #[test]
 fn sections_that_this_release_does_not_have_are_unknown_keys() {
-    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {a: {redis: {}}}", "routing: []", "l1: {}"] {
+    for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {a: {redis: {}}}", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);

@@ -15,7 +15,7 @@ use storage::postgres::{self, Postgres};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{Opened, plugin};
+use super::{One, plugin};
 use crate::boot::BootError;
 use crate::config::{self, CertificateFiles, Credential, KeystoreKind};
 use crate::layout::Layout;
@@ -25,7 +25,7 @@ use crate::tls;
 const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Opens it, or makes it where there is none.
-pub(crate) async fn open(keystore: &config::Keystore, layout: &Layout, log: LogId, is_made: bool) -> Result<Opened, BootError> {
+pub(crate) async fn open(keystore: &config::Keystore, layout: &Layout, log: LogId, is_made: bool) -> Result<One, BootError> {
     let name = keystore.name.as_str();
     let store: Arc<dyn Keystore> = match &keystore.kind {
         KeystoreKind::Postgres(database) => {
@@ -45,10 +45,10 @@ pub(crate) async fn open(keystore: &config::Keystore, layout: &Layout, log: LogI
             if !is_made {
                 plugin::must_be_empty(&keystore.name, &*store).await?;
             }
-            return Ok(Opened { store, embedded: None, plugin: Some(plugin) });
+            return Ok(One { store, embedded: None, plugin: Some(plugin) });
         }
     };
-    Ok(Opened { store, embedded: None, plugin: None })
+    Ok(One { store, embedded: None, plugin: None })
 }
 
 /// The node is known to the database by its audit log, whose records wait there.

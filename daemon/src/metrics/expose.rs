@@ -126,9 +126,9 @@ impl Page {
 
     fn plugin(&mut self, now: &Figures) {
         let label = |keystore: &str| vec![("keystore", keystore.to_owned())];
-        let serving = now.plugin.iter().map(|plugin| (label(&plugin.keystore), truth(plugin.is_serving)));
+        let serving = now.plugins.iter().map(|plugin| (label(&plugin.keystore), truth(plugin.is_serving)));
         self.gauge("plugin_serving", "1 if the plugin behind the keystore was well when it was asked last, else 0", serving.collect());
-        let starts = now.plugin.iter().filter_map(|plugin| plugin.starts.map(|starts| (label(&plugin.keystore), starts)));
+        let starts = now.plugins.iter().filter_map(|plugin| plugin.starts.map(|starts| (label(&plugin.keystore), starts)));
         self.counter("plugin_starts", "How often the node has started the plugin behind the keystore", starts.collect());
     }
 

@@ -37,8 +37,8 @@ pub struct Figures {
     pub edge: Option<EdgeFigures>,
     /// Calls of an edge to its cores since the start; `None` on a core.
     pub core_calls: Option<CoreCalls>,
-    /// The plugin behind the keystore; `None` if it has none.
-    pub plugin: Option<PluginFigures>,
+    /// The plugins behind keystores.
+    pub plugins: Vec<PluginFigures>,
     /// Keys whose budget of random IVs runs short.
     pub keys_short_of_ivs: usize,
     /// Size of the arena, in bytes.

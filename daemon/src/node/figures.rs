@@ -64,7 +64,7 @@ impl Node {
                 Custody::Core(cores) => Some(cores.counts()),
                 Custody::Slots(_) => None,
             },
-            plugin: self.plugin.as_ref().map(|plugin| plugin.figures()),
+            plugins: self.keystores.iter().flat_map(|keystores| keystores.plugins()).map(|plugin| plugin.figures()).collect(),
             keys_short_of_ivs: open.as_ref().map_or(0, |open| open.vault.keys_short_of_ivs().len()),
             arena_bytes: self.memory.arena_bytes,
             arena_used_bytes: secret::arena::used_bytes(),

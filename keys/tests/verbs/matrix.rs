@@ -61,6 +61,8 @@ const CORE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::RetireIvk, &[None], "o"),
     (Action::DestroyIvk, &[None], "o"),
     (Action::ControlReencryption, &[None], "o"),
+    (Action::MigrateKeystore, &[None], "o"),
+    (Action::AbortMigration, &[None], "o"),
     (Action::RepairKey, &[None], "o"),
     (Action::ReportRotation, &[None], "oa"),
     (Action::Inspect, &[None], "oa"),
@@ -111,6 +113,8 @@ const EDGE: &[(Action, &[Option<Layer>], &str)] = &[
     (Action::Unseal, &[None], "o"),
     (Action::Seal, &[None], "o"),
     (Action::ControlReencryption, &[None], "o"),
+    (Action::MigrateKeystore, &[None], "o"),
+    (Action::AbortMigration, &[None], "o"),
     (Action::Inspect, &[None], "oa"),
 ];
 

@@ -25,6 +25,8 @@ enum Campaign {
     Kill,
     /// As `kill`, while the IVK and a tenant's key are rotated; after each restart one version is Active and every key comes under it.
     Rotate,
+    /// As `kill`, while all rows are moved to a database and back; after each restart nothing is missing and nothing left behind.
+    Migrate,
     /// A core, an edge or both are killed while the edge is under load; after each restart everything acknowledged must be there.
     EdgeKill,
     /// Each write, sync and allocation under keystore and audit log fails, one after the other.
@@ -64,6 +66,7 @@ fn main() {
     let seen: Box<dyn Display> = match name {
         Campaign::Kill => Box::new(soak::kill_campaign(count, seed)),
         Campaign::Rotate => Box::new(soak::rotation_campaign(count, seed)),
+        Campaign::Migrate => Box::new(soak::migration_campaign(count, seed)),
         Campaign::EdgeKill => Box::new(soak::edge_kill_campaign(count, seed)),
         Campaign::StorageFaults => Box::new(soak::storage_fault_campaign(count, seed)),
         Campaign::LogFaults => Box::new(soak::log_fault_campaign(count, seed)),

@@ -20,8 +20,6 @@ use crate::soak::{Verified, verified};
 const KILLS_PER_FOLDER: u32 = 50;
 /// After so many kills of one folder everything is checked, not only a sample.
 const KILLS_TO_A_FULL_CHECK: u32 = 10;
-/// A core lives between these two before it is killed by time.
-const LIFE_MILLIS: std::ops::Range<u64> = 10..500;
 /// Clients at work, each with two connections.
 const WORKERS: usize = 3;
 /// A core that has not made the fatal call by then is killed by time.
@@ -32,6 +30,9 @@ const FATAL: &[(&str, u64)] = &[("pwrite64", 150), ("fdatasync", 12), ("write", 
 
 /// What else goes on in a folder, beside its clients.
 pub(super) trait Beside: Sync {
+    /// A core lives between these two before it is killed by time.
+    const LIFE_MILLIS: std::ops::Range<u64> = 10..500;
+
     /// Before the first round; the core runs.
     fn prepare(&mut self, core: &Core);
 
@@ -153,16 +154,16 @@ fn must_have_recorded(before: Verified, now: Verified, acknowledged: u64) {
 }
 
 /// Returns at which kind of moment the core was killed.
-fn load_until_killed(
+fn load_until_killed<B: Beside>(
     core: &mut Core,
     workers: &mut [(Ledger, Random)],
     random: &mut Random,
     at_call: bool,
-    beside: &impl Beside,
+    beside: &B,
 ) -> &'static str {
     let (call, nth) = FATAL[random.place(FATAL.len())];
     let nth = random.within(1..nth + 1);
-    let life = if at_call { FATAL_CALL_WITHIN } else { Duration::from_millis(random.within(LIFE_MILLIS)) };
+    let life = if at_call { FATAL_CALL_WITHIN } else { Duration::from_millis(random.within(B::LIFE_MILLIS)) };
     let files = [vec![core.store()], core.segments()].concat();
     let files: Vec<&Path> = files.iter().map(AsRef::as_ref).collect();
     let _strace = at_call.then(|| Strace::attach(core.pid(), &format!("{call}:signal=SIGKILL:when={nth}"), &files));

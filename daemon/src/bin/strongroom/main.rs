@@ -83,9 +83,6 @@ enum Command {
     /// Keys of tenants and services
     #[command(subcommand)]
     Key(key::Key),
-    /// Where rows are stored
-    #[command(subcommand)]
-    Keystore(keystore::Keystore),
     /// Seal slots, each of which opens the MasterKey
     #[command(subcommand)]
     Slot(slot::Slot),
@@ -98,6 +95,9 @@ enum Command {
     /// How keys come under new versions of what wraps them
     #[command(subcommand)]
     Reencrypt(reencrypt::Reencrypt),
+    /// Where rows are stored, and moving them elsewhere
+    #[command(subcommand)]
+    Keystore(keystore::Keystore),
     /// Evidence for auditors, signed by the node
     #[command(subcommand)]
     Report(report::Report),
@@ -149,11 +149,11 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
         Command::Service(command) => service::run(context, &command),
         Command::Edge(command) => edge::run(context, &command),
         Command::Key(command) => key::run(context, &command),
-        Command::Keystore(command) => keystore::run(context, &command),
         Command::Slot(command) => slot::run(context, &command),
         Command::Ceremony(command) => ceremony::run(context, &command),
         Command::Ivk(command) => ivk::run(context, &command),
         Command::Reencrypt(command) => reencrypt::run(context, &command),
+        Command::Keystore(command) => keystore::run(context, &command),
         Command::Report(command) => report::run(context, &command),
         Command::Audit(command) => audit::run(context, &command),
         Command::Cert(command) => cert::run(context, &command),
@@ -296,6 +296,11 @@ mod tests {
             "reencrypt start",
             "reencrypt pause",
             "reencrypt resume",
+            "keystore list",
+            "keystore health",
+            "keystore migrate --from embedded --to main --layer L3 --tenant acme --watch",
+            "keystore migrate --status",
+            "keystore migrate --abort",
             "report rotation",
             "report rotation --tenant acme --limit 1000 --after service-1 --out f --html g --json",
             "ceremony manifest c1",
