@@ -52,6 +52,8 @@ pub struct Config {
     pub region: Option<String>,
     /// Keystores elsewhere; [`EMBEDDED`] is a file below `data_dir`.
     pub keystores: Vec<Keystore>,
+    /// How much is kept of what was read in a keystore elsewhere.
+    pub row_cache: storage::cached::Settings,
     /// Which rows belong to which keystore.
     pub placement: Placement,
     /// How the MasterKey is kept while the node is off; an edge has none.

@@ -31,6 +31,8 @@ pub struct Metrics {
     doors: [Door; DOORS.len()],
     /// What the keystore was asked.
     pub store: std::sync::Arc<StoreCounts>,
+    /// How often rows of a keystore elsewhere were kept.
+    pub rows: std::sync::Arc<storage::cached::Counts>,
     /// How the keystore was swept.
     pub sweep: Sweeps,
     /// How keys came under newer versions.

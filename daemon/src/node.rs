@@ -36,6 +36,7 @@ use keys::unit::{Unit, Writer};
 use keys::vault::{Parts, Vault};
 use seal::{Approval, Attempt, Consent, Expected, Label, Residency, Roster, Seal, TypedPin};
 use secret::Bytes;
+use storage::cached::Cached;
 use storage::embedded::Embedded;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -259,7 +260,11 @@ impl Node {
     pub fn new(parts: NodeParts) -> Self {
         let system = parts.sessions.next();
         let metrics = Metrics::default();
-        let store = Arc::new(Counted::new(parts.store, Arc::clone(&metrics.store)));
+        let mut store: Arc<dyn Keystore> = Arc::new(Counted::new(parts.store, Arc::clone(&metrics.store)));
+        // Above what counts: a keystore that is not asked does not answer.
+        if !parts.config.keystores.is_empty() && parts.config.row_cache.bytes > 0 {
+            store = Arc::new(Cached::new(store, parts.config.row_cache, Arc::clone(&metrics.rows)));
+        }
         Self {
             calls: Calls::new(parts.config.admin.calls_per_second),
             config: parts.config,

@@ -155,6 +155,38 @@ fn a_core_does_its_whole_job_on_a_database_and_a_crash_loses_nothing() {
     estate.stop_and_verify();
 }
 
+/// What is warm asks the server for nothing, and what was just read is not read again.
+#[test]
+fn rows_that_were_just_read_are_not_asked_for_again() {
+    let mut estate = Estate::serving();
+    let secret = estate.secret("warm");
+    let count = |estate: &Estate, name: &str| -> u64 {
+        let page = estate.core.metrics();
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("strongroom_{name}_total "))).expect("it is on the page");
+        line.parse().expect("a number")
+    };
+    let all = |estate: &Estate| ["store_reads", "row_cache_misses", "row_cache_hits"].map(|name| count(estate, name));
+    let look = |estate: &Estate| requests::look(&mut estate.core.connect(Who::Service), &secret.key).expect("it serves").state;
+    estate.core.stop();
+    estate.core.start();
+    assert_eq!(look(&estate), State::Active);
+    estate.must_open(std::slice::from_ref(&secret));
+    // The sweep that follows a start reads too.
+    assert!(wait_for(|| estate.core.status().contains("\"swept\": \"")), "{}", estate.core.status());
+    let before = all(&estate);
+    assert!(before[1] > 0, "a start reads: {before:?}");
+    for _ in 0..50 {
+        assert_eq!(look(&estate), State::Active);
+        estate.must_open(std::slice::from_ref(&secret));
+    }
+    let after = all(&estate);
+    assert_eq!((after[0], after[1]), (before[0], before[1]), "nothing more was asked for");
+    assert!(after[2] > before[2], "it was kept: {after:?}");
+    // A change is seen at once by whoever comes after it.
+    requests::rekey(&mut estate.core.connect(Who::TenantAdmin), &secret.key).expect("it serves");
+    assert_eq!(look(&estate), State::Deactivated);
+}
+
 /// Requests fail while the server is away, each within the timeout; nothing that was acknowledged is lost, and nobody has to help.
 #[test]
 fn a_server_that_restarts_under_load_is_found_again() {

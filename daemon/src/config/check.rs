@@ -72,6 +72,10 @@ const STORE_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Du
 /// What F27 grants a plugin that hangs, with something left for the answer.
 const PLUGIN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(4);
 const PLUGIN_TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(5);
+const ROW_CACHE_BYTES: RangeInclusive<usize> = 0..=4 << 30;
+const ROW_CACHE_BYTES_DEFAULT: usize = 16 << 20;
+const ROW_LIVES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
+const ROW_LIFE_DEFAULT: Duration = Duration::from_secs(30);
 const NO_EDGE: &str = "no such section: it is for role `edge`";
 const ARENA_BYTES: RangeInclusive<usize> = ARENA_BYTES_MIN..=1 << 30;
 /// PKCS#11 v2.40, CK_TOKEN_INFO: `label` and `serialNumber` are fixed fields.
@@ -160,6 +164,7 @@ impl TryFrom<file::File> for Config {
                 sync: optional("audit.sync", file.audit.unwrap_or_default().sync, sync)?.unwrap_or(SyncMode::Lifecycle),
                 ..audit::Settings::default()
             },
+            row_cache: row_cache(file.row_cache.unwrap_or_default())?,
             memory: memory(file.memory.unwrap_or_default())?,
             log: log(file.log.unwrap_or_default())?,
         })
@@ -335,6 +340,12 @@ fn kind(at: &str, raw: file::Keystore) -> Result<KeystoreKind, Fault> {
             Err(Fault { key: at.to_owned(), what })
         }
     }
+}
+
+fn row_cache(raw: file::RowCache) -> Result<storage::cached::Settings, Fault> {
+    let bytes = optional("row_cache.size", raw.size, |text| size(text, &ROW_CACHE_BYTES))?.unwrap_or(ROW_CACHE_BYTES_DEFAULT);
+    let life = optional("row_cache.life", raw.life, |text| within(text, &ROW_LIVES))?.unwrap_or(ROW_LIFE_DEFAULT);
+    Ok(storage::cached::Settings { bytes: bytes as u64, life })
 }
 
 fn postgres(at: &str, raw: file::Postgres) -> Result<Postgres, Fault> {

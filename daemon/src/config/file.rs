@@ -17,6 +17,7 @@ pub struct File {
     pub(super) identity: Option<Identity>,
     pub(super) region: Option<String>,
     pub(super) keystores: Option<BTreeMap<String, Keystore>>,
+    pub(super) row_cache: Option<RowCache>,
     pub(super) routing: Option<Vec<Route>>,
     pub(super) seal: Option<Seal>,
     pub(super) ivk: Option<Ivk>,
@@ -114,6 +115,13 @@ pub(super) struct Keystore {
     pub(super) postgres: Option<Postgres>,
     pub(super) openbao: Option<Openbao>,
     pub(super) grpc: Option<Grpc>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RowCache {
+    pub(super) size: Option<String>,
+    pub(super) life: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]

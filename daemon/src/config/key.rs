@@ -110,6 +110,8 @@ pub(super) const KEYS: &[Key] = &[
     key("keystores.*.grpc.sha256", "the SHA-256 of the plugin's program as 64 lower-case hex digits, as sha256sum prints it"),
     key("keystores.*.grpc.timeout", "a duration with its unit, from 100ms to 5s"),
     key("region", REGION),
+    key("row_cache.size", "a size with its unit, from 0B (nothing is kept) to 4GiB, such as \"16MiB\""),
+    key("row_cache.life", "a duration with its unit, from 1s to 1h"),
     key_or_list("routing[].layer", "L2, L2.1, L3 or L4, or a list of them"),
     key("routing[].tenant", "a tenant's id, which `strongroom tenant list` prints"),
     key("routing[].region", REGION),

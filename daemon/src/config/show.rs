@@ -85,6 +85,10 @@ impl From<&Config> for file::File {
                     SyncMode::Always => "always",
                 }),
             }),
+            row_cache: Some(file::RowCache {
+                size: Some(units::size_text(usize::try_from(config.row_cache.bytes).unwrap_or(usize::MAX))),
+                life: Some(units::duration_text(config.row_cache.life)),
+            }),
             memory: Some(file::Memory {
                 arena: Some(units::size_text(config.memory.arena_bytes)),
                 require_secretmem: Some(config.memory.require_secretmem),

@@ -390,6 +390,15 @@ fn re_encryption_is_held_back_at_a_core_and_by_numbers_with_a_unit() {
 }
 
 #[test]
+fn the_row_cache_has_bounds() {
+    let told = |text: &str| load(&(LEAST.to_owned() + text), &[]).expect("it loads").row_cache;
+    assert_eq!((told("").bytes, told("").life), (16 << 20, Duration::from_secs(30)));
+    assert_eq!(told("row_cache: {size: 0B, life: 1h}\n"), storage::cached::Settings { bytes: 0, life: Duration::from_hours(1) });
+    says(&refused("row_cache: {size: 5GiB}\n", &[]), &["`row_cache.size` is \"5GiB\"", "to 4GiB"]);
+    says(&refused("row_cache: {life: 0s}\n", &[]), &["`row_cache.life` is \"0s\"", "from 1s to 1h"]);
+}
+
+#[test]
 fn what_is_shown_loads_as_the_same_configuration() {
     let odd = "cluster: 'yes: \"no\" # 0123'\nmemory: {arena: 96KiB, require_secretmem: true}\n";
     let monthly = LEAST.to_owned()

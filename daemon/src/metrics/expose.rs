@@ -122,6 +122,12 @@ impl Page {
         self.counter("store_records", "Audit records in those transactions: by commits, how many changes share one", one(&store.records));
         self.counter("store_conflicts", "Transactions that another change of the same row came before", one(&store.conflicts));
         self.counter("store_failures", "Calls of the keystore that failed", one(&store.failures));
+        self.counter(
+            "row_cache_hits",
+            "Rows of a keystore elsewhere that were kept when they were wanted",
+            vec![(vec![], metrics.rows.hits())],
+        );
+        self.counter("row_cache_misses", "Rows that a keystore elsewhere was asked for", vec![(vec![], metrics.rows.misses())]);
     }
 
     fn plugin(&mut self, now: &Figures) {
