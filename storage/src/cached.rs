@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
-use keys::id::{OutboxSeq, RowId};
+use keys::id::{Layer, OutboxSeq, RowId};
 use keys::port::{Batch, Change, Keystore, OutboxEntry, Query, StoreError};
 use keys::row::{Row, Term};
 use quick_cache::Weighter;
@@ -56,7 +56,7 @@ impl Counts {
     }
 }
 
-/// A keystore whose rows are kept for a while. Also that there is none of an id is kept.
+/// A keystore whose rows are kept for a while. Also that there is none of an id is kept, but of a name's.
 pub struct Cached {
     store: Arc<dyn Keystore>,
     rows: Cache<RowId, Kept, Bytes>,
@@ -136,7 +136,10 @@ impl Cached {
             return;
         }
         flights.remove(&id);
-        if let Ok(row) = answer {
+        // Whoever asks for the claim on a free name means to claim it: that is to fail here if it cannot be done, and not when it has begun.
+        if let Ok(row) = answer
+            && (row.is_some() || id.layer != Layer::Name)
+        {
             self.rows.insert(id, Kept { row: row.clone(), asked: flight.asked });
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keys::id::{OutboxSeq, RowId};
+use keys::id::{Layer, OutboxSeq, RowId};
 use keys::port::{Batch, Change, Keystore, OutboxEntry, Query, StoreError};
 use keys::row::Row;
 use storage::cached::{Cached, Counts, Settings};
@@ -98,6 +98,11 @@ async fn a_row_and_that_there_is_none_are_asked_for_once() {
         assert_eq!(near.retrieve(id(2)).await.expect("it answers"), None);
     }
     assert_eq!((far.reads(), counts.misses(), counts.hits()), (2, 2, 4));
+    let free = RowId { layer: Layer::Name, ..id(3) };
+    for _ in 0..2 {
+        assert_eq!(near.retrieve(free).await.expect("it answers"), None);
+    }
+    assert_eq!(far.reads(), 4, "a name that is free now may be taken next");
 }
 
 #[tokio::test]

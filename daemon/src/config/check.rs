@@ -307,7 +307,7 @@ fn rules(raw: file::Identity) -> Result<Rules, Fault> {
     })
 }
 
-/// One, or none for the file below `data_dir`.
+/// Those that are elsewhere; the file below `data_dir` has no section.
 fn keystores(edge: Option<&Edge>, raw: BTreeMap<String, file::Keystore>) -> Result<Vec<Keystore>, Fault> {
     if edge.is_some_and(|edge| edge.is_ephemeral) && !raw.is_empty() {
         let what = What::RefusedFor(format!("a map of {}", raw.len()), "no keystore: this edge is ephemeral (edge.ephemeral)");

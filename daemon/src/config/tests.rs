@@ -50,7 +50,7 @@ fn whole_example() -> String {
     whole(&with_keystore(EXAMPLE, 0))
 }
 
-/// The example with one of the keystores that it shows: each kind is there, and there is one at most.
+/// The example with one of the keystores that it shows, which all have the same name: each kind is there.
 fn with_keystore(example: &str, number: usize) -> String {
     let (mut seen, mut is_left_out) = (0, false);
     let mut stays = |line: &&str| {
