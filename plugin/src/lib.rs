@@ -26,7 +26,7 @@
 //! }
 //! ```
 //!
-//! A store without transactions implements [`Store`] alone, and is served by [`serve`]. `strongroom keystore certify` tells whether a plugin keeps the rules.
+//! A store without transactions implements [`Store`] alone, and is served by [`serve()`]. `strongroom keystore certify` tells whether a plugin keeps the rules.
 
 mod request;
 mod serve;
