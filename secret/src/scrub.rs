@@ -22,7 +22,7 @@ thread_local! {
 /// around key set-up, not around bulk work; of nested calls only the outermost overwrites, so that an operation of several steps pays once.
 #[inline(never)]
 pub fn scrubbed<R>(compute: impl FnOnce() -> R) -> R {
-    let _also_after_a_panic = (!IS_OWED.replace(true)).then_some(Scrub { overwrite: overwrite::<SCRUB_BYTES> });
+    let _also_after_a_panic = (!IS_OWED.replace(true)).then(|| Scrub { overwrite: overwrite::<SCRUB_BYTES> });
     run(compute)
 }
 
@@ -33,7 +33,7 @@ pub fn scrubbed<R>(compute: impl FnOnce() -> R) -> R {
 pub async fn scrubbed_polls<F: Future>(work: F) -> F::Output {
     let mut work = pin!(work);
     poll_fn(|context| {
-        let _also_after_a_panic = (!IS_OWED.replace(true)).then_some(Scrub { overwrite: overwrite::<DEEP_SCRUB_BYTES> });
+        let _also_after_a_panic = (!IS_OWED.replace(true)).then(|| Scrub { overwrite: overwrite::<DEEP_SCRUB_BYTES> });
         run(|| work.as_mut().poll(context))
     })
     .await
@@ -189,6 +189,16 @@ mod tests {
         assert!(panicked.is_err() && !left().contains(&PATTERN));
         scrubbed(use_registers);
         assert!(!left().contains(&PATTERN), "the next call clears again");
+    }
+
+    #[test]
+    fn nested_calls_leave_it_to_the_outermost() {
+        scrubbed(|| {
+            use_registers();
+            scrubbed(|| assert!(left()[..2].contains(&PATTERN), "nothing is cleared when it begins"));
+            assert!(left()[..2].contains(&PATTERN) && IS_OWED.get(), "nor when it ends");
+        });
+        assert!(!left().contains(&PATTERN) && !IS_OWED.get());
     }
 
     #[test]
