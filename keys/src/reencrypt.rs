@@ -14,7 +14,6 @@ use secret::{Bytes, scrubbed_polls};
 
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::freshness::RowMac;
 use crate::id::{ChainId, KeyVersion, Layer, RowId};
 use crate::lifecycle::Purpose;
 use crate::policy::Action;
@@ -25,7 +24,7 @@ use crate::registry::Registry;
 use crate::rewrap::Objects;
 use crate::row::{Header, ParentRef, Row};
 use crate::sweep::Finding;
-use crate::unit::{CommitError, Replaced, Unit};
+use crate::unit::{CommitError, Unit};
 use crate::vault::{Vault, at};
 use crate::wrap::Binding;
 
@@ -117,7 +116,7 @@ pub struct Page {
 pub struct Moved {
     walked: Walked,
     /// Each row as it is, and as it is to be.
-    rows: Vec<(Replaced, Row)>,
+    rows: Vec<(Box<Row>, Row)>,
 }
 
 impl Vault {
@@ -207,7 +206,8 @@ impl Vault {
         if let Some((_, Row { header, .. })) = rows.last() {
             unit.record(self.moved_record(unit, header.id, header.parent));
         }
-        rows.into_iter().for_each(|(before, row)| unit.stage_onto(before, row));
+        // Oldest first, as the stage keeps them, so that none is put in before others.
+        rows.into_iter().rev().for_each(|(before, row)| unit.stage_onto(before, row));
         walked
     }
 
@@ -236,7 +236,7 @@ impl Vault {
     }
 
     /// The row that a search has found as it is and as it is to be, if it does not lie where it should.
-    async fn move_if_due(&self, cursor: &mut Cursor, hint: Row) -> Result<Option<(Replaced, Row)>, Error> {
+    async fn move_if_due(&self, cursor: &mut Cursor, hint: Row) -> Result<Option<(Box<Row>, Row)>, Error> {
         if self.target(cursor, &hint.header).await? == Some(hint.header.parent) {
             return Ok(None);
         }
@@ -245,9 +245,7 @@ impl Vault {
         let row = if is_sound { hint } else { self.shelf.existing(hint.header.id).await? };
         let Some(parent) = self.target(cursor, &row.header).await?.filter(|parent| *parent != row.header.parent) else { return Ok(None) };
         let moved = self.moved(&row, parent).await?;
-        // Here, where several slices are computed at once, and not in the one writer.
-        let macs = [&row, &moved].map(|row| RowMac::new(self.shelf.registry.integrity(), row));
-        Ok(Some((Replaced { row, macs }, moved)))
+        Ok(Some((Box::new(row), moved)))
     }
 
     /// Under which version a row is to lie; `None` if nobody says.

@@ -127,15 +127,15 @@ impl Header {
 pub struct Term(pub [u8; 16]);
 
 /// One stored record. `material` and `attributes` are C1 blobs; a tombstone has no material.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// The visible part.
     pub header: Header,
     /// Sealed key bytes.
-    #[serde(with = "blob")]
+    #[serde(serialize_with = "blob::serialize")]
     pub material: Option<Vec<u8>>,
     /// Sealed attributes or the sealed content of a record.
-    #[serde(with = "blob")]
+    #[serde(serialize_with = "blob::serialize")]
     pub attributes: Option<Vec<u8>>,
     /// What the row can be found by.
     pub terms: Vec<Term>,
@@ -174,15 +174,8 @@ impl Row {
     /// # Errors
     /// See [`RowError`]; never panics on any input.
     pub fn decode(bytes: &[u8]) -> Result<Self, RowError> {
-        let rest = bytes.strip_prefix(MAGIC).ok_or(RowError::NotARow)?;
-        let (format, body) = rest.split_first().ok_or(RowError::Damaged)?;
-        if *format != FORMAT {
-            return Err(RowError::Newer { format: *format });
-        }
-        match postcard::take_from_bytes(body) {
-            Ok((row, [])) => Ok(row),
-            Ok(_) | Err(_) => Err(RowError::Damaged),
-        }
+        let StoredRow { header, material, attributes, terms, meta_mac } = StoredRow::read(bytes)?;
+        Ok(Self { header, material: material.map(<[u8]>::to_vec), attributes: attributes.map(<[u8]>::to_vec), terms, meta_mac })
     }
 
     /// What `meta_mac` is computed over.
@@ -197,6 +190,36 @@ impl Row {
     }
 }
 
+/// A row as it is read, its blobs where they are stored.
+#[derive(Debug, Deserialize)]
+pub struct StoredRow<'a> {
+    /// The visible part.
+    pub header: Header,
+    material: Option<&'a [u8]>,
+    attributes: Option<&'a [u8]>,
+    /// What the row can be found by.
+    pub terms: Vec<Term>,
+    meta_mac: [u8; 32],
+}
+
+impl<'a> StoredRow<'a> {
+    /// As [`Row::decode`], for whoever does without the blobs.
+    ///
+    /// # Errors
+    /// See [`RowError`].
+    pub fn read(bytes: &'a [u8]) -> Result<Self, RowError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(RowError::NotARow)?;
+        let (format, body) = rest.split_first().ok_or(RowError::Damaged)?;
+        if *format != FORMAT {
+            return Err(RowError::Newer { format: *format });
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((row, [])) => Ok(row),
+            Ok(_) | Err(_) => Err(RowError::Damaged),
+        }
+    }
+}
+
 fn prefix(room_bytes: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(room_bytes);
     bytes.extend_from_slice(MAGIC);
@@ -206,46 +229,17 @@ fn prefix(room_bytes: usize) -> Vec<u8> {
 
 /// A blob is stored as its length and its bytes. That is how any list of bytes is, but as one piece it is copied, and not looked at byte by byte.
 mod blob {
-    use std::fmt;
-
-    use serde::de::{Error, Visitor};
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde::{Serialize, Serializer};
 
     struct Blob<'b>(&'b [u8]);
-
-    struct Taken(Vec<u8>);
-
-    struct Bytes;
 
     pub(super) fn serialize<S: Serializer>(blob: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
         blob.as_deref().map(Blob).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<u8>>, D::Error> {
-        Ok(Option::<Taken>::deserialize(deserializer)?.map(|Taken(bytes)| bytes))
-    }
-
     impl Serialize for Blob<'_> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             serializer.serialize_bytes(self.0)
-        }
-    }
-
-    impl<'de> Deserialize<'de> for Taken {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            deserializer.deserialize_bytes(Bytes)
-        }
-    }
-
-    impl Visitor<'_> for Bytes {
-        type Value = Taken;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("bytes")
-        }
-
-        fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Taken, E> {
-            Ok(Taken(bytes.to_vec()))
         }
     }
 }

@@ -14,7 +14,6 @@ use futures_util::SinkExt;
 use secret::Bytes;
 
 use crate::error::Error;
-use crate::freshness::RowMac;
 use crate::id::{ChainId, Generation, KeyVersion, RowId, SessionId, TenantId, Time};
 use crate::lifecycle;
 use crate::policy::Action;
@@ -76,7 +75,7 @@ pub struct Unit {
     writer: Option<UnitSender>,
     staged: BTreeMap<RowId, Change>,
     /// Rows that changes replace, as they were read and checked: the writer need not read them again.
-    replaced: BTreeMap<RowId, Replaced>,
+    replaced: BTreeMap<RowId, Box<Row>>,
     /// What stood in the stage before each change, oldest first.
     journal: Vec<(RowId, Option<Change>)>,
     records: Vec<Record>,
@@ -131,16 +130,9 @@ impl UnitSender {
     }
 }
 
-/// A row that was read and checked and is to be replaced, and what it and its next generation add to their bucket.
-#[derive(Debug)]
-pub(crate) struct Replaced {
-    pub(crate) row: Row,
-    pub(crate) macs: [RowMac; 2],
-}
-
 struct Pending {
     changes: Vec<Change>,
-    replaced: BTreeMap<RowId, Replaced>,
+    replaced: BTreeMap<RowId, Box<Row>>,
     records: Vec<Record>,
     announced: Option<Announced>,
     done: oneshot::Sender<Result<(), CommitError>>,
@@ -241,9 +233,9 @@ impl Unit {
     }
 
     /// Stages the next generation of a row that was read and checked, and says which it replaces.
-    pub(crate) fn stage_onto(&mut self, before: Replaced, row: Row) {
-        self.stage(Change::Update { expected: before.row.header.generation, row });
-        self.replaced.insert(before.row.header.id, before);
+    pub(crate) fn stage_onto(&mut self, before: Box<Row>, row: Row) {
+        self.stage(Change::Update { expected: before.header.generation, row });
+        self.replaced.insert(before.header.id, before);
     }
 
     /// Where the stage stands now.

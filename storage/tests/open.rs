@@ -72,15 +72,15 @@ fn opened_with_schema(number: u64) -> StoreError {
 
 #[test]
 fn a_newer_schema_is_refused_by_name_and_the_file_left_untouched() {
-    let error = opened_with_schema(3);
-    assert!(matches!(open_error(&error), OpenError::Newer { found: 3, known: 2, .. }), "{error:?}");
+    let error = opened_with_schema(4);
+    assert!(matches!(open_error(&error), OpenError::Newer { found: 4, known: 3, .. }), "{error:?}");
 }
 
 #[test]
 fn an_older_schema_is_refused_by_name_and_the_file_left_untouched() {
-    for older in [0, 1] {
+    for older in 0..3 {
         let error = opened_with_schema(older);
-        assert!(matches!(open_error(&error), OpenError::Older { found, known: 2, .. } if *found == older), "{error:?}");
+        assert!(matches!(open_error(&error), OpenError::Older { found, known: 3, .. } if *found == older), "{error:?}");
     }
 }
 

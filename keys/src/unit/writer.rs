@@ -10,11 +10,11 @@ use futures_channel::mpsc;
 use futures_util::StreamExt;
 use secret::{Bytes, scrubbed_polls};
 
-use super::{CommitError, Pending, Replaced, UnitSender, WAITING_UNITS_MAX, record_header};
+use super::{CommitError, Pending, UnitSender, WAITING_UNITS_MAX, record_header};
 use crate::cache::Cache;
 use crate::entropy::Randomness;
 use crate::error::Error;
-use crate::freshness::{Bucket, RowMac, bucket_of, bucket_row, row_mac};
+use crate::freshness::{Bucket, bucket_of, bucket_row, row_mac};
 use crate::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, TenantId};
 use crate::port::{AuditSink, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::Record;
@@ -109,9 +109,7 @@ struct Group {
 /// What the group does to one row.
 struct Met {
     /// The row before the group.
-    before: Option<Row>,
-    /// What it and the row after it add to their bucket, if that was computed ahead.
-    macs: Option<[RowMac; 2]>,
+    before: Option<Box<Row>>,
     /// Which unit's which change is the last one.
     last: (usize, usize),
 }
@@ -137,7 +135,7 @@ impl Group {
 
     /// Every row, as it was before the group and as it is after it.
     fn rows(&self) -> impl Iterator<Item = (RowId, Option<&Row>, Option<&Row>)> {
-        self.rows.iter().map(|(id, met)| (*id, met.before.as_ref(), self.after(met)))
+        self.rows.iter().map(|(id, met)| (*id, met.before.as_deref(), self.after(met)))
     }
 
     fn changes(&self) -> impl Iterator<Item = Change> {
@@ -216,11 +214,11 @@ impl Writer {
         &self,
         group: &Group,
         changes: &[Change],
-        mut replaced: BTreeMap<RowId, Replaced>,
+        mut replaced: BTreeMap<RowId, Box<Row>>,
         inserts: Inserts,
     ) -> Result<Vec<(RowId, Met)>, CommitError> {
         self.parts.audit.ready().map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
-        let (mut first, made) = (Vec::new(), made_by(changes));
+        let (mut first, made, mut protects) = (Vec::new(), made_by(changes), None);
         for (number, change) in changes.iter().enumerate() {
             give_way(number).await;
             let id = change.id();
@@ -240,8 +238,10 @@ impl Writer {
             }
             let before = first.last().filter(|(at, _)| *at == id).and_then(|(_, met)| met.before.as_ref());
             let comes_under = |row: &&Row| is_wrapped_key(row) && before.is_none_or(|before| before.header.parent != row.header.parent);
-            if let Some(row) = change.row().filter(comes_under).filter(|row| !made.contains(&row.header.parent)) {
+            let is_asked = |row: &&Row| protects != Some(row.header.parent) && !made.contains(&row.header.parent);
+            if let Some(row) = change.row().filter(comes_under).filter(is_asked) {
                 self.must_lie_under_an_active_parent(group, row).await?;
+                protects = Some(row.header.parent);
             }
         }
         Ok(first)
@@ -263,19 +263,18 @@ impl Writer {
 
     /// The row that a change meets in the store: the one that its unit says it replaces, unless a newer one was seen. The store refuses the group if
     /// it holds another, and nobody says what is replaced when the units are looked at again.
-    async fn before(&self, change: &Change, replaced: Option<Replaced>, inserts: Inserts) -> Result<Met, CommitError> {
+    async fn before(&self, change: &Change, replaced: Option<Box<Row>>, inserts: Inserts) -> Result<Met, CommitError> {
         let (shelf, last) = (&self.parts.shelf, (0, 0));
-        let is_it = |Replaced { row, .. }: &Replaced| {
-            Some(row.header.generation) == change.expected() && shelf.seen.is_current(row.header.id, row.header.generation)
-        };
-        if let Some(Replaced { row, macs }) = replaced.filter(is_it) {
-            return Ok(Met { before: Some(row), macs: Some(macs), last });
+        let is_it =
+            |row: &Row| Some(row.header.generation) == change.expected() && shelf.seen.is_current(row.header.id, row.header.generation);
+        if let Some(row) = replaced.filter(|row| is_it(row)) {
+            return Ok(Met { before: Some(row), last });
         }
         if inserts == Inserts::Tried && change.expected().is_none() && !shelf.seen.knows(change.id()) {
-            return Ok(Met { before: None, macs: None, last });
+            return Ok(Met { before: None, last });
         }
         let before = shelf.row(change.id()).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
-        Ok(Met { before, macs: None, last })
+        Ok(Met { before: before.map(Box::new), last })
     }
 
     async fn commit(&mut self, group: &Group) -> Result<(), CommitError> {
@@ -326,12 +325,8 @@ impl Writer {
                 entry.insert(self.bucket(number).await?);
             }
             let (_, bucket) = touched.get_mut(&number).expect("just inserted");
-            let mac = |row: &Row| {
-                let ahead = met.macs.iter().flatten().find_map(|mac| mac.get(row));
-                ahead.unwrap_or_else(|| row_mac(registry.integrity(), row))
-            };
-            met.before.iter().for_each(|row| bucket.subtract(&mac(row)));
-            group.after(met).into_iter().for_each(|row| bucket.add(&mac(row)));
+            met.before.iter().for_each(|row| bucket.subtract(&row_mac(registry.integrity(), row)));
+            group.after(met).into_iter().for_each(|row| bucket.add(&row_mac(registry.integrity(), row)));
         }
         let mut changes = Vec::with_capacity(touched.len());
         for (number, (generation, mut bucket)) in touched {

@@ -5,13 +5,13 @@
 //! terms   term 16 | layer u8 | uuid 16      -> nothing
 //!         uuid 16 | 0xFF | 0 ...            -> Row::encode of a claim on a name; 0xFF is no layer
 //! outbox  sequence u64                      -> postcard(Record)
-//! meta    "schema" -> 2; "commits" -> number of commits so far
+//! meta    "schema" -> 3; "commits" -> number of commits so far
 //! intents in the file of a journal: see `journal.rs`
 //! ```
 //! A claim's identifier begins as the term does by which its name is found, so both lie on one page, and a new key with a name changes one page in
 //! the middle of the file where it would change two.
 //!
-//! The schema also stands for what the rows say of each other: which bucket a row is counted in changed with 2.
+//! The schema also stands for what the rows say of each other: which bucket a row is counted in changed with 2, what it adds there with 3.
 
 use std::io::ErrorKind;
 use std::ops::{Bound, RangeBounds};
@@ -19,14 +19,14 @@ use std::ops::{Bound, RangeBounds};
 use keys::id::{Layer, OutboxSeq, ROW_ID_BYTES, RowId};
 use keys::port::{Batch, Change, OutboxEntry, Query, StoreError};
 use keys::record::Record;
-use keys::row::{Row, Term};
+use keys::row::{Header, Row, StoredRow, Term};
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 use uuid::Uuid;
 
 use crate::outbox_taken;
 
 /// The layout above; a file with another number is left untouched.
-pub(super) const SCHEMA: u64 = 2;
+pub(super) const SCHEMA: u64 = 3;
 const TERM_BYTES: usize = 16;
 const TERM_KEY_BYTES: usize = TERM_BYTES + ROW_ID_BYTES;
 /// In the place of a layer: not a term's key, but a claim's.
@@ -184,7 +184,13 @@ fn claim_at(key: &[u8; TERM_KEY_BYTES]) -> Option<RowId> {
 
 fn decode(id: RowId, bytes: &[u8]) -> Result<Row, Fault> {
     let row = Row::decode(bytes).map_err(|error| corrupt(id, &error.to_string()))?;
-    if row.header.id == id { Ok(row) } else { Err(corrupt(id, "another record lies in its place")) }
+    must_be_of(id, &row.header)?;
+    Ok(row)
+}
+
+/// Is what lies at the place of `id` that row?
+fn must_be_of(id: RowId, header: &Header) -> Result<(), Fault> {
+    if header.id == id { Ok(()) } else { Err(corrupt(id, "another record lies in its place")) }
 }
 
 fn corrupt(id: RowId, what: &str) -> Fault {
@@ -326,19 +332,18 @@ impl<'t> Writer<'t> {
 
     /// Changes the row; what that means for the index is added to `edits`.
     fn apply(&mut self, change: &Change, encoded: Option<&[u8]>, edits: &mut Vec<TermEdit>) -> Result<(), Fault> {
-        let stored = match change.id() {
+        let before = match change.id() {
             id if id.layer == Layer::Name => put(&mut self.terms, &claim_key(id.uuid), change, encoded)?,
             id => put(&mut self.rows, &id.to_bytes(), change, encoded)?,
         };
         let id = change.id();
-        let before = stored.as_ref().map_or(&[][..], |row| &row.terms);
         let after = change.row().map_or(&[][..], |row| &row.terms);
         let only_in = |these: &[Term], others: &[Term], is_there| {
             let terms = these.iter().filter(|term| !others.contains(term));
             terms.map(|term| TermEdit { key: term_key(*term, id), is_there }).collect::<Vec<_>>()
         };
-        edits.extend(only_in(before, after, false));
-        edits.extend(only_in(after, before, true));
+        edits.extend(only_in(&before, after, false));
+        edits.extend(only_in(after, &before, true));
         Ok(())
     }
 
@@ -380,22 +385,24 @@ impl<'t> Writer<'t> {
     }
 }
 
-/// Changes one row at its place; returns what an update or delete met there.
+/// Changes one row at its place; returns the terms of what an update or delete met there.
 fn put<const N: usize>(
     table: &mut Table<'_, &'static [u8; N], &'static [u8]>,
     place: &[u8; N],
     change: &Change,
     encoded: Option<&[u8]>,
-) -> Result<Option<Row>, Fault> {
+) -> Result<Vec<Term>, Fault> {
     let id = change.id();
     // What was there is told by the change itself and need not be asked first: a transaction in which a row is not what it should be is dropped.
     let replaced = match encoded {
         Some(bytes) => table.insert(place, bytes).map_err(engine)?,
         None => table.remove(place).map_err(engine)?,
     };
-    let stored = replaced.map(|bytes| decode(id, bytes.value())).transpose()?;
+    let stored =
+        replaced.as_ref().map(|bytes| StoredRow::read(bytes.value())).transpose().map_err(|error| corrupt(id, &error.to_string()))?;
+    stored.iter().try_for_each(|row| must_be_of(id, &row.header))?;
     if stored.as_ref().map(|row| row.header.generation) != change.expected() {
         return Err(StoreError::Conflict { id }.into());
     }
-    Ok(stored)
+    Ok(stored.map_or_else(Vec::new, |row| row.terms))
 }
