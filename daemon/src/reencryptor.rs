@@ -35,8 +35,8 @@ use crate::system::SystemClock;
 /// Rows of one slice: half a millisecond or so.
 const SLICE_ROWS: usize = 32;
 /// The same while nobody asks for anything, of each of [`WIDE_SLICES`] that are begun together on each processor.
-const WIDE_SLICE_ROWS: usize = 128;
-const WIDE_SLICES: usize = 2;
+const WIDE_SLICE_ROWS: usize = 32;
+const WIDE_SLICES: usize = 4;
 /// So many commits may be under way while more is staged: one is with the disk, and the writer has the next one at hand.
 const WIDE_FLIGHTS: usize = 2;
 /// Most rows that one commit moves while clients are at work, who wait for the same disk.
