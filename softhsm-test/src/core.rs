@@ -269,6 +269,17 @@ impl Core {
         before
     }
 
+    /// Makes or replaces a credential of this name.
+    ///
+    /// # Panics
+    /// If the folder is gone.
+    pub fn write_credential(&self, name: &str, text: &str) {
+        let path = self.credentials().join(name);
+        let _none_yet = fs::remove_file(&path);
+        fs::write(&path, format!("{text}\n")).expect("the folder is ours");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("it is ours");
+    }
+
     /// Takes the token away, as if it were unplugged.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! A private OpenBao: a server of its own in a temporary directory, with TLS on loopback, one KV mount, and a role that may use one folder of it.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,12 +9,16 @@ use std::time::Duration;
 
 use daemon::certs::{Ca, ClientName, Holder, Validity};
 use daemon::system::SystemClock;
+use daemon::tls::ClientTls;
+use keys::id::Layer;
 use keys::policy::Role;
 use keys::port::Clock;
 use nix::sys::signal::Signal;
+use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::https::{self, Tls};
 use crate::{free_port_pair, signal, wait_for};
 
 /// Where the keystores of tests are.
@@ -39,7 +44,35 @@ impl Default for OpenbaoServer {
     }
 }
 
+/// A connection to the server as its administrator.
+struct Asked<'s> {
+    server: &'s OpenbaoServer,
+    stream: Tls,
+}
+
+impl<'s> Asked<'s> {
+    fn open(server: &'s OpenbaoServer) -> Self {
+        let file = |name| server.file(name);
+        let tls = ClientTls::load(&file("ca.pem"), &file("client.pem"), &file("client.key"), "127.0.0.1").expect("the fixture's");
+        let connection = ClientConnection::new(tls.config(), tls.server_name()).expect("the configuration is good");
+        let socket = TcpStream::connect(("127.0.0.1", server.port)).expect("the server listens");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a duration");
+        Self { server, stream: StreamOwned::new(connection, socket) }
+    }
+
+    /// Is a row's entry there, and without a row?
+    fn is_empty(&mut self, prefix: &str, row: &str) -> bool {
+        let token = &self.server.root_token;
+        let head = format!("GET /v1/{MOUNT}/data/{prefix}/{row} HTTP/1.1\r\nHost: localhost\r\nX-Vault-Token: {token}\r\n\r\n");
+        let reply = https::send(&mut self.stream, &head, b"").expect("the server answers");
+        reply.status == 200 && reply.text().contains(r#""metadata""#) && !reply.text().contains(r#""row""#)
+    }
+}
+
 impl OpenbaoServer {
+    /// The credential of a role's secret id.
+    pub const CREDENTIAL: &str = "bao-secret-id";
+
     /// A new server, unsealed, with the mount, a role of AppRole and one for a certificate.
     ///
     /// # Panics
@@ -131,6 +164,39 @@ impl OpenbaoServer {
     #[must_use]
     pub fn prefix(&self) -> String {
         format!("keys{}", self.prefixes.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// What the configuration says of a folder on this server at `url`, or on what stands before it; its secret id is the credential
+    /// [`OpenbaoServer::CREDENTIAL`].
+    ///
+    /// - `role`: the id of the role, as [`OpenbaoServer::role_id`] has asked for it.
+    /// - `ca`: the file of the fixture that is to be believed.
+    #[must_use]
+    pub fn section(&self, url: &str, role: &str, prefix: &str, ca: &str, timeout: Duration) -> String {
+        let approle = format!("approle: {{role_id: '{role}', secret_id: 'credential:{}'}}", Self::CREDENTIAL);
+        let (ca, timeout) = (self.file(ca), timeout.as_secs());
+        format!("{{url: '{url}', mount: {MOUNT}, prefix: {prefix}, ca: '{}', {approle}, timeout: {timeout}s}}", ca.display())
+    }
+
+    /// What is left of the rows of a folder: names below each, but for the empty places of names that were given up.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    #[must_use]
+    pub fn left(&self, prefix: &str) -> Vec<String> {
+        let below = |folder: &str| -> Vec<String> {
+            let output = self.program().args(["list", "-format=json", &format!("{MOUNT}/metadata/{prefix}/{folder}")]).output();
+            let output = output.expect("the program starts");
+            // It answers {} and a status of 2 if there is nothing.
+            let said = serde_json::from_slice(&output.stdout);
+            let said: Value = said.unwrap_or_else(|_| panic!("bao list {folder}: {}", String::from_utf8_lossy(&output.stderr)));
+            said.as_array().into_iter().flatten().filter_map(|name| Some(format!("{folder}{}", name.as_str()?))).collect()
+        };
+        let rows: Vec<String> = below("rows/").iter().flat_map(|layer| below(layer)).collect();
+        let names = format!("rows/{:02x}/", Layer::Name as u8);
+        let mut asked = Asked::open(self);
+        let left = rows.into_iter().filter(|row| !row.starts_with(&names) || !asked.is_empty(prefix, row)).collect::<Vec<_>>();
+        left.into_iter().chain(below("terms/")).collect()
     }
 
     /// The mount.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -54,17 +53,12 @@ impl Estate {
 
     fn configure(&self, prefix: &str, ca: &str) {
         let Self { server, core, plain, role } = self;
-        let approle = format!("approle: {{role_id: '{role}', secret_id: 'credential:bao-secret-id'}}");
-        let (url, mount, ca, timeout) = (server.url(), server.mount(), server.file(ca), TIMEOUT.as_secs());
-        let store = format!("{{url: '{url}', mount: {mount}, prefix: {prefix}, ca: '{}', {approle}, timeout: {timeout}s}}", ca.display());
+        let store = server.section(&server.url(), role, prefix, ca, TIMEOUT);
         fs::write(core.config(), format!("{plain}\nkeystores:\n  main:\n    openbao: {store}\n")).expect("the folder is ours");
     }
 
     fn write_secret(&self, secret: &str) {
-        let path = self.core.credential().with_file_name("bao-secret-id");
-        let _none_yet = fs::remove_file(&path);
-        fs::write(&path, format!("{secret}\n")).expect("the folder is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("it is ours");
+        self.core.write_credential(OpenbaoServer::CREDENTIAL, secret);
     }
 
     /// A new key under this name, with something encrypted under it.

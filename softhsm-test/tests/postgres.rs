@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -65,10 +64,7 @@ impl Estate {
     }
 
     fn write_password(&self, password: &str) {
-        let path = self.core.credential().with_file_name("postgres-password");
-        let _none_yet = fs::remove_file(&path);
-        fs::write(&path, format!("{password}\n")).expect("the folder is ours");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).expect("it is ours");
+        self.core.write_credential("postgres-password", password);
     }
 
     fn sql(&self, text: &str) -> String {

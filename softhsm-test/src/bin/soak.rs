@@ -25,7 +25,7 @@ enum Campaign {
     Kill,
     /// As `kill`, while the IVK and a tenant's key are rotated; after each restart one version is Active and every key comes under it.
     Rotate,
-    /// As `kill`, while all rows are moved to a database and back; after each restart nothing is missing and nothing left behind.
+    /// As `kill`, while all rows are moved to PostgreSQL, OpenBao and back and servers fail; after each restart nothing is missing and nothing left behind.
     Migrate,
     /// A core, an edge or both are killed while the edge is under load; after each restart everything acknowledged must be there.
     EdgeKill,

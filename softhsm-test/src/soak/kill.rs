@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,9 +32,18 @@ const FATAL: &[(&str, u64)] = &[("pwrite64", 150), ("fdatasync", 12), ("write", 
 pub(super) trait Beside: Sync {
     /// A core lives between these two before it is killed by time.
     const LIFE_MILLIS: std::ops::Range<u64> = 10..500;
+    /// Whether clients may be refused because of it.
+    const REFUSALS: Refusals = Refusals::Forbidden;
+    /// Between two requests of a client.
+    const PAUSE: Duration = Duration::ZERO;
 
     /// Before the first round; the core runs.
     fn prepare(&mut self, core: &Core);
+
+    /// Files beside keystore and log at whose calls the core may be killed.
+    fn files(&self, _core: &Core) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// Works until the core is killed.
     fn work(&self, core: &Core, random: &mut Random);
@@ -67,6 +76,8 @@ pub(super) struct Tally {
     keys: usize,
     secrets: usize,
     audits: u32,
+    /// What clients were refused with, and how often.
+    refusals: BTreeMap<String, u64>,
     /// Longest time from a kill until everything to be checked was.
     slowest: Duration,
 }
@@ -92,6 +103,13 @@ pub(super) fn killed<B: Beside>(count: u32, seed: u64, beside: impl Fn() -> B, m
     tally
 }
 
+impl Tally {
+    /// What clients were refused with.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = &str> {
+        self.refusals.keys().map(String::as_str)
+    }
+}
+
 impl Display for Tally {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let tally = self;
@@ -108,7 +126,8 @@ impl Display for Tally {
             tally.secrets,
             tally.audits,
             tally.slowest.as_secs_f64()
-        )
+        )?;
+        tally.refusals.iter().try_for_each(|(said, times)| write!(f, "; refused {times} times: {said}"))
     }
 }
 
@@ -137,6 +156,11 @@ fn kill_in_one_folder(kills: u32, random: &mut Random, tally: &mut Tally, beside
     core.stop();
     let _last = verified(&core);
     tally.counts += total(&workers);
+    for (ledger, _) in &mut workers {
+        for (said, times) in std::mem::take(&mut ledger.refusals) {
+            *tally.refusals.entry(said).or_default() += times;
+        }
+    }
     tally.keys += workers.iter().map(|(ledger, _)| ledger.keys.len()).sum::<usize>();
     tally.secrets += workers.iter().map(|(ledger, _)| ledger.secrets.len()).sum::<usize>();
 }
@@ -164,7 +188,7 @@ fn load_until_killed<B: Beside>(
     let (call, nth) = FATAL[random.place(FATAL.len())];
     let nth = random.within(1..nth + 1);
     let life = if at_call { FATAL_CALL_WITHIN } else { Duration::from_millis(random.within(B::LIFE_MILLIS)) };
-    let files = [vec![core.store()], core.segments()].concat();
+    let files = [vec![core.store()], core.segments(), beside.files(core)].concat();
     let files: Vec<&Path> = files.iter().map(AsRef::as_ref).collect();
     let _strace = at_call.then(|| Strace::attach(core.pid(), &format!("{call}:signal=SIGKILL:when={nth}"), &files));
     let pid = core.pid();
@@ -174,8 +198,8 @@ fn load_until_killed<B: Beside>(
         for (number, (ledger, random)) in workers.iter_mut().enumerate() {
             let working = working.clone();
             scope.spawn(move || {
-                let hand = Hand::connect(core, format!("w{number}"), ledger, random, Refusals::Forbidden);
-                hand.into_iter().for_each(Hand::work_until_cut);
+                let hand = Hand::connect(core, format!("w{number}"), ledger, random, B::REFUSALS);
+                hand.into_iter().for_each(|hand| hand.work_until_cut(B::PAUSE));
                 drop(working);
             });
         }

@@ -1,6 +1,6 @@
 //! What a core has acknowledged, what it may have done besides, and the check that it still knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use daemon::kmip_client::{KmipClient, KmipError};
 use kmip::{ResultReason, State};
@@ -78,6 +78,8 @@ pub(crate) struct Ledger {
     pub(crate) secrets: Vec<Secret>,
     pub(crate) checked_secrets: usize,
     pub(crate) counts: Counts,
+    /// What was refused with which words, and how often.
+    pub(crate) refusals: BTreeMap<String, u64>,
 }
 
 /// What became of requests.

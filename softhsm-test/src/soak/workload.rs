@@ -1,6 +1,8 @@
 //! What clients do while a campaign disturbs the core: a table of operations, each of which notes what it was told.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use daemon::kmip_client::{KmipClient, KmipError};
 use kmip::{RevocationReasonCode, State};
@@ -71,9 +73,11 @@ impl<'a> Hand<'a> {
         Some(Self { admin, service, ledger, random, prefix, refusals })
     }
 
-    /// Does what comes to hand until the connection is cut.
-    pub(crate) fn work_until_cut(mut self) {
-        while !matches!(self.work(), Err(Outcome::Cut)) {}
+    /// Does what comes to hand until the connection is cut, with a pause after each.
+    pub(crate) fn work_until_cut(mut self, pause: Duration) {
+        while !matches!(self.work(), Err(Outcome::Cut)) {
+            thread::park_timeout(pause);
+        }
     }
 
     /// Does what comes to hand until it is over; returns whether the connections have lasted.
@@ -134,6 +138,7 @@ impl<'a> Hand<'a> {
             Err(KmipError::Kmip(refused)) => {
                 assert!(self.refusals == Refusals::Counted, "the core refused: {refused}");
                 self.ledger.counts.refused += 1;
+                *self.ledger.refusals.entry(refused.to_string()).or_default() += 1;
                 Err(Outcome::Refused)
             }
             Err(_) => Err(Outcome::Cut),
