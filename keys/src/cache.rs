@@ -19,6 +19,7 @@ use crate::freshness::Seen;
 use crate::hierarchy::{GenerateError, random_key};
 use crate::id::RowId;
 use crate::row::Header;
+use crate::sharing::Hearing;
 
 /// Most objects kept; about 330 bytes each.
 pub const CACHED_OBJECTS_MAX: usize = 100_000;
@@ -78,16 +79,18 @@ pub struct Cache {
     packed: quick_cache::sync::Cache<RowId, Arc<[u8]>>,
     unpacked: quick_cache::sync::Cache<RowId, Arc<Entry>>,
     seen: Arc<Seen>,
+    /// Whether it may be used, if other nodes change rows too.
+    hearing: Option<Arc<Hearing>>,
     key: Key<32>,
     nonces: AtomicU64,
 }
 
 impl Cache {
-    /// An empty cache under a fresh key; it keeps nothing of which `seen` knows something newer.
+    /// An empty cache under a fresh key; it keeps nothing of which `seen` knows something newer, and gives nothing while `hearing` does not let it.
     ///
     /// # Errors
     /// No randomness or no locked memory.
-    pub fn new(randomness: &Randomness, seen: Arc<Seen>) -> Result<Self, GenerateError> {
+    pub(crate) fn new(randomness: &Randomness, seen: Arc<Seen>, hearing: Option<Arc<Hearing>>) -> Result<Self, GenerateError> {
         let packed = quick_cache::sync::Cache::new(CACHED_OBJECTS_MAX);
         // Address space, not memory, until it is filled; a table that grows leaves holes as large as itself in the heap.
         packed.reserve(CACHED_OBJECTS_MAX);
@@ -95,6 +98,7 @@ impl Cache {
             packed,
             unpacked: quick_cache::sync::Cache::new(UNPACKED_OBJECTS_MAX),
             seen,
+            hearing,
             key: random_key(randomness)?,
             nonces: AtomicU64::new(0),
         })
@@ -102,19 +106,31 @@ impl Cache {
 
     /// Looks an object up.
     pub fn get(&self, id: RowId) -> Option<Arc<Entry>> {
-        self.unpacked.get(&id).or_else(|| {
+        if self.hearing.as_ref().is_some_and(|hearing| !hearing.is_fresh()) {
+            return None;
+        }
+        let found = self.unpacked.get(&id).or_else(|| {
             let entry = Arc::new(Entry::unpack(&self.packed.get(&id)?));
             self.unpacked.insert(id, Arc::clone(&entry));
             self.is_still_current(&entry).then_some(entry)
-        })
+        });
+        // What another node has changed may have been seen before it was heard of.
+        found.filter(|entry| self.hearing.is_none() || self.is_still_current(entry))
     }
 
-    /// Keeps an object, unless something newer has been seen of it meanwhile.
-    pub fn keep(&self, entry: &Arc<Entry>) {
+    /// A moment to read a row after, and to keep it by.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.hearing.as_ref().map_or(0, |hearing| hearing.epoch())
+    }
+
+    /// Keeps an object whose row was read after `epoch`, unless something newer has been seen of it meanwhile, or may have been heard of it.
+    pub(crate) fn keep(&self, entry: &Arc<Entry>, epoch: u64) {
         let id = entry.header.id;
         self.packed.insert(id, entry.pack());
         self.unpacked.insert(id, Arc::clone(entry));
-        self.is_still_current(entry);
+        if self.is_still_current(entry) && self.epoch() != epoch {
+            self.purge(id);
+        }
     }
 
     /// Asked after an insert, which it takes back: a change marks the new generation first and removes the entry second, so one of us two removes it.
@@ -239,7 +255,7 @@ mod tests {
     }
 
     fn cache() -> Cache {
-        Cache::new(&Randomness::new(Arc::new(Counting::default())), Arc::default()).expect("there is locked memory")
+        Cache::new(&Randomness::new(Arc::new(Counting::default())), Arc::default(), None).expect("there is locked memory")
     }
 
     fn header(number: u128, generation: u64) -> Header {
@@ -285,7 +301,7 @@ mod tests {
         let cache = cache();
         let many = 2 * UNPACKED_OBJECTS_MAX as u128;
         for number in 0..many {
-            cache.keep(&entry(&cache, header(number, 1)));
+            cache.keep(&entry(&cache, header(number, 1)), 0);
         }
         assert!(cache.unpacked.len() <= UNPACKED_OBJECTS_MAX, "{} are unpacked", cache.unpacked.len());
         for number in 0..many {
@@ -299,7 +315,7 @@ mod tests {
     fn an_object_that_was_let_go_of_is_in_neither_tier() {
         let cache = cache();
         let old = entry(&cache, header(1, 1));
-        cache.keep(&old);
+        cache.keep(&old, 0);
         cache.purge(old.header.id);
         assert!(cache.get(old.header.id).is_none());
     }
@@ -309,7 +325,7 @@ mod tests {
         let cache = cache();
         let old = entry(&cache, header(1, 1));
         change(&cache, header(1, 2));
-        cache.keep(&old);
+        cache.keep(&old, 0);
         assert!(cache.get(old.header.id).is_none());
     }
 
@@ -318,7 +334,7 @@ mod tests {
     fn an_object_that_changes_while_it_is_unpacked_is_not_found() {
         let cache = cache();
         let old = entry(&cache, header(1, 1));
-        cache.keep(&old);
+        cache.keep(&old, 0);
         cache.unpacked.remove(&old.header.id);
         change(&cache, header(1, 2));
         assert!(cache.get(old.header.id).is_none());

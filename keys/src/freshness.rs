@@ -1,7 +1,8 @@
 //! Rollback by the store: what has been seen of each row, and the digest of each bucket of rows.
 //!
 //! (a) A row that was seen at a generation may never come back older, nor different at the same generation. (b) Rows fall into 4,096 buckets; a
-//! bucket's record holds the sum, modulo 2^256, of one MAC per row, and changes in its rows' transaction. Source: SECURITY C9.
+//! bucket's record holds the sum, modulo 2^256, of one MAC per row, and changes in its rows' transaction. Where several nodes share a store each has
+//! a part of the sum (`sharing.rs`). Source: SECURITY C9.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -178,6 +179,16 @@ impl Seen {
         shard.leaving.remove(&id);
         shard.forgotten += 1;
         self.forgotten.fetch_add(1, Ordering::Release);
+    }
+
+    /// As [`Seen::forget`], if nothing was seen of the row since.
+    pub(crate) fn forget_since(&self, id: RowId, moment: Moment) {
+        let mut shard = self.shard(id);
+        if shard.marks.get(&id).copied() == moment.mark && shard.forgotten == moment.forgotten {
+            shard.marks.remove(&id);
+            shard.forgotten += 1;
+            self.forgotten.fetch_add(1, Ordering::Release);
+        }
     }
 
     /// Every row that has been seen and was not removed in good order.

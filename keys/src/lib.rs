@@ -50,6 +50,7 @@ mod rollback;
 pub mod rotate;
 pub mod row;
 mod scopes;
+pub mod sharing;
 mod shelf;
 pub mod stream;
 mod stretch;

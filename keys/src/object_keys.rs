@@ -114,7 +114,7 @@ fn above(error: impl Into<Error>) -> WrapError {
 
 impl ObjectKeys {
     pub(crate) fn new(shelf: Shelf, randomness: Arc<Randomness>, cache: Arc<Cache>, edge: EdgeParts) -> Self {
-        let EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes, l4_ttl, is_ephemeral } = edge;
+        let EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes, l4_ttl, is_ephemeral, shared_as: _ } = edge;
         let (work, due) = mpsc::channel(0);
         Self {
             shelf,

@@ -240,6 +240,8 @@ pub enum Action {
     SwitchKeystore = 167,
     /// Nothing is left of them where they were, or of their copies if they stay.
     EndMigration = 168,
+    /// A node began to use a keystore that others may share with it.
+    JoinKeystore = 171,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -264,7 +266,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 96] = [
+    pub const ALL: [Self; 97] = [
         Self::Create,
         Self::CreateKeyPair,
         Self::Register,
@@ -351,6 +353,7 @@ impl Action {
         Self::AbortMigration,
         Self::SwitchKeystore,
         Self::EndMigration,
+        Self::JoinKeystore,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,
         Self::EncryptWithOwnIv,

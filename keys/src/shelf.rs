@@ -3,15 +3,19 @@
 //! A read may race a commit of this very node: what comes back is then older than what was seen meanwhile, without anybody having lied. So a row
 //! that looks wrong is read once more, and again for as long as more of it has been seen since the read began (C9, F6: no false alarms). A row that may
 //! have been removed since it was read is read again too: what is noted of it then would be missed ever after.
+//!
+//! Of a store that other nodes change too, no node knows which names and templates are to be there: those that are not are taken for removed by
+//! another. That none was lost, the sweep tells by the digest of the bucket.
 
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::freshness::{Moment, Seen};
-use crate::id::RowId;
+use crate::id::{Layer, RowId};
 use crate::port::{Keystore, Query};
 use crate::registry::Registry;
 use crate::row::Row;
+use crate::sharing::Sharing;
 
 /// Most reads of a row that others change all the time.
 const READS_MAX: usize = 32;
@@ -22,6 +26,8 @@ pub(crate) struct Shelf {
     pub(crate) store: Arc<dyn Keystore>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) seen: Arc<Seen>,
+    /// Who else uses the store, if it is shared.
+    pub(crate) sharing: Option<Arc<Sharing>>,
 }
 
 impl Shelf {
@@ -63,15 +69,33 @@ impl Shelf {
         Ok(row.filter(|row| query.terms.iter().all(|term| row.terms.contains(term))))
     }
 
+    fn may_be_removed_by_others(&self, id: RowId) -> bool {
+        self.sharing.is_some() && matches!(id.layer, Layer::L4 | Layer::Name)
+    }
+
     fn believe(&self, id: RowId, row: Option<Row>, moment: Moment) -> Result<Believed, Error> {
         let Some(row) = row else {
-            return if self.seen.misses(id) { Err(Error::corrupt("the keystore has lost it", id)) } else { Ok(Believed::Nothing) };
+            return match self.seen.misses(id) {
+                true if self.may_be_removed_by_others(id) => {
+                    self.seen.forget_since(id, moment);
+                    Ok(Believed::Nothing)
+                }
+                true => Err(Error::corrupt("the keystore has lost it", id)),
+                false => Ok(Believed::Nothing),
+            };
         };
         if row.header.id != id {
             return Err(Error::corrupt("the keystore returned another record", id));
         }
         self.registry.check_row(&row)?;
-        let is_noted = self.seen.check_since(&row, moment)?;
+        let is_noted = match self.seen.check_since(&row, moment) {
+            // Another node has given the name up, and somebody has claimed it again.
+            Err(_) if id.layer == Layer::Name && self.may_be_removed_by_others(id) => {
+                self.seen.forget_since(id, moment);
+                false
+            }
+            noted => noted?,
+        };
         Ok(if is_noted { Believed::Noted(row) } else { Believed::Unnoted(row) })
     }
 }

@@ -6,6 +6,10 @@
 //! a bucket that has changed during the pass that cannot be said of what the pass has read. Its rows, all of which this node has seen by now, are read once
 //! more, in one go: if the bucket's own record is the same before and after, they must add up. A bucket that changes too fast even for that is left out
 //! after some rounds, and it is told which were compared.
+//!
+//! Where several nodes share the store, the digest of a bucket is the sum of what each has added to it, and the generations of these parts together tell
+//! whether any of them has changed. What another node has made meanwhile this node may not have seen yet, so before each round it looks through
+//! the store for rows of those buckets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,6 +21,7 @@ use crate::freshness::{BUCKETS, Bucket, bucket_of, bucket_row, row_mac};
 use crate::id::{Generation, Layer, RowId};
 use crate::port::Query;
 use crate::row::Row;
+use crate::sharing::{NODES_MAX, above_parts, bucket_number};
 use crate::vault::{Vault, Want};
 
 /// Most rows of one step.
@@ -78,6 +83,8 @@ enum Place {
     Buckets(Option<RowId>),
     /// Rows of this layer below this one.
     Rows(Layer, Option<RowId>),
+    /// The same, which another node may have made meanwhile.
+    Others(Layer, Option<RowId>),
     /// This bucket's comparison.
     Compare(u16),
     /// The rows in [`Cursor::names`].
@@ -109,6 +116,7 @@ impl Vault {
         let next = match cursor.at {
             Place::Buckets(before) => Some(self.sweep_buckets(&mut cursor, before, limit, &mut swept).await?),
             Place::Rows(layer, before) => Some(self.sweep_rows(&mut cursor, layer, before, limit, &mut swept).await?),
+            Place::Others(layer, before) => Some(self.sweep_others(&mut cursor, layer, before, limit, &mut swept).await?),
             Place::Compare(number) => Some(self.compare(&mut cursor, number, limit, &mut swept).await?),
             Place::Names => Some(self.sweep_names(&mut cursor, limit).await?),
             Place::Changed => Some(self.sweep_changed(&mut cursor, &mut swept).await?),
@@ -122,6 +130,9 @@ impl Vault {
         let page = self.shelf.store.find(&Query { layer: Layer::Bucket, terms: Vec::new(), before, limit }).await?;
         swept.rows += page.len();
         for number in page.iter().filter_map(|hint| bucket_number(hint.header.id)) {
+            if cursor.began.contains_key(&number) {
+                continue;
+            }
             match self.bucket(number).await {
                 Ok(bucket) => cursor.began.extend(bucket.map(|bucket| (number, bucket))),
                 Err(Error::Corrupt { what, .. }) => {
@@ -227,8 +238,27 @@ impl Vault {
     }
 
     async fn bucket(&self, number: u16) -> Result<Option<(Generation, Bucket)>, Error> {
-        let Some(row) = self.shelf.row(bucket_row(number)).await? else { return Ok(None) };
-        Ok(Some((row.header.generation, self.content(&row).await?)))
+        let mut sum = None;
+        for id in self.parts_of(number).await? {
+            let Some(row) = self.shelf.row(id).await? else { continue };
+            let part: Bucket = self.content(&row).await?;
+            let (generation, bucket) = sum.get_or_insert((Generation(0), Bucket::default()));
+            generation.0 = generation.0.wrapping_add(row.header.generation.0);
+            bucket.add(&part.digest);
+        }
+        Ok(sum)
+    }
+
+    /// The records whose sum is the digest of a bucket.
+    async fn parts_of(&self, number: u16) -> Result<Vec<RowId>, Error> {
+        let mut parts = vec![bucket_row(number)];
+        if self.shelf.sharing.is_some() {
+            let query = Query { layer: Layer::Bucket, terms: Vec::new(), before: Some(above_parts(number)), limit: NODES_MAX };
+            let page = self.shelf.store.find(&query).await?;
+            let found = page.iter().map(|hint| hint.header.id).filter(|id| *id != parts[0] && bucket_number(*id) == Some(number));
+            parts.extend(found.collect::<Vec<_>>());
+        }
+        Ok(parts)
     }
 
     /// Compares sums and digests of the next buckets, and notes which do not add up.
@@ -292,9 +322,10 @@ impl Vault {
                 return Ok(Place::Suspects);
             }
             cursor.rounds += 1;
-            let mut rows = self.seen_rows(|number| cursor.again.contains_key(&number));
-            cursor.changed = cursor.again.keys().map(|number| (*number, rows.remove(number).unwrap_or_default())).collect();
-            return Ok(Place::Changed);
+            if self.shelf.sharing.is_some() {
+                return Ok(Place::Others(FIRST_LAYER, None));
+            }
+            return Ok(self.next_round(cursor));
         };
         swept.rows += rows.len();
         let before = cursor.again.remove(&number).flatten();
@@ -311,6 +342,37 @@ impl Vault {
             InOneGo::Changed => drop(cursor.again.insert(number, None)),
         }
         Ok(Place::Changed)
+    }
+
+    /// Sees the rows of buckets that are to be read again which another node has made.
+    async fn sweep_others(
+        &self,
+        cursor: &mut Cursor,
+        layer: Layer,
+        before: Option<RowId>,
+        limit: usize,
+        swept: &mut Swept,
+    ) -> Result<Place, Error> {
+        let page = self.shelf.store.find(&Query { layer, terms: Vec::new(), before, limit }).await?;
+        swept.rows += page.len();
+        for id in page.iter().map(|hint| hint.header.id).filter(|id| !self.shelf.seen.knows(*id)) {
+            let number = bucket_of(self.registry().integrity(), id);
+            if number.is_some_and(|number| cursor.again.contains_key(&number))
+                && let Err(finding) = self.swept(id).await?
+            {
+                cursor.suspects.push(finding.row);
+            }
+        }
+        match page.last().filter(|_| page.len() == limit) {
+            Some(last) => Ok(Place::Others(layer, Some(last.header.id))),
+            None => Ok(layer_after(layer).map_or_else(|| self.next_round(cursor), |layer| Place::Others(layer, None))),
+        }
+    }
+
+    fn next_round(&self, cursor: &mut Cursor) -> Place {
+        let mut rows = self.seen_rows(|number| cursor.again.contains_key(&number));
+        cursor.changed = cursor.again.keys().map(|number| (*number, rows.remove(number).unwrap_or_default())).collect();
+        Place::Changed
     }
 
     async fn read_in_one_go(&self, number: u16, rows: &[RowId]) -> Result<InOneGo, Error> {
@@ -387,11 +449,6 @@ impl Cursor {
             *rows += 1;
         }
     }
-}
-
-/// The bucket whose record this is.
-fn bucket_number(id: RowId) -> Option<u16> {
-    u16::try_from(id.uuid.as_u128()).ok().filter(|number| *number < BUCKETS)
 }
 
 const FIRST_LAYER: Layer = Layer::Cluster;

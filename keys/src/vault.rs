@@ -33,6 +33,7 @@ use crate::references::Reported;
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
 use crate::scopes::Scopes;
+use crate::sharing::{NodeTag, Sharing};
 use crate::shelf::Shelf;
 use crate::stream::Streams;
 use crate::unit::{Unit, UnitSender, Writer, WriterParts, record_header, writer};
@@ -87,6 +88,8 @@ pub struct EdgeParts {
     pub l4_ttl: Option<Duration>,
     /// The store is gone with the process.
     pub is_ephemeral: bool,
+    /// Others use the store too, and this node is known there by this tag.
+    pub shared_as: Option<NodeTag>,
 }
 
 /// How much of an object is to be opened.
@@ -161,7 +164,7 @@ impl Vault {
         let place = Arc::new(OnceLock::new());
         let chains = Arc::clone(&place);
         let (vault, writer) =
-            Self::build(parts, |shelf, randomness, _cache| Opener::Core(Arc::new(Chain::new(shelf, randomness, chains))))?;
+            Self::build(parts, None, |shelf, randomness, _cache| Opener::Core(Arc::new(Chain::new(shelf, randomness, chains))))?;
         let _first = place.set(Arc::downgrade(&vault));
         Ok((vault, writer))
     }
@@ -171,13 +174,20 @@ impl Vault {
     /// # Errors
     /// As [`Vault::core`].
     pub fn edge(parts: Parts, edge: EdgeParts) -> Result<(Arc<Self>, Writer), Error> {
-        Self::build(parts, |shelf, randomness, cache| Opener::Edge(Arc::new(ObjectKeys::new(shelf, randomness, cache, edge))))
+        let shared_as = edge.shared_as;
+        Self::build(parts, shared_as, |shelf, randomness, cache| Opener::Edge(Arc::new(ObjectKeys::new(shelf, randomness, cache, edge))))
     }
 
-    fn build(parts: Parts, opener: impl FnOnce(Shelf, Arc<Randomness>, Arc<Cache>) -> Opener) -> Result<(Arc<Self>, Writer), Error> {
+    fn build(
+        parts: Parts,
+        shared_as: Option<NodeTag>,
+        opener: impl FnOnce(Shelf, Arc<Randomness>, Arc<Cache>) -> Opener,
+    ) -> Result<(Arc<Self>, Writer), Error> {
         let randomness = Arc::new(Randomness::new(parts.entropy));
-        let shelf = Shelf { store: parts.store, registry: Arc::new(parts.registry), seen: Arc::default() };
-        let cache = Arc::new(Cache::new(&randomness, Arc::clone(&shelf.seen))?);
+        let sharing = shared_as.map(|own| Arc::new(Sharing::new(own, Arc::clone(&parts.pace))));
+        let hearing = sharing.as_ref().map(|sharing| Arc::clone(&sharing.hearing));
+        let shelf = Shelf { store: parts.store, registry: Arc::new(parts.registry), seen: Arc::default(), sharing };
+        let cache = Arc::new(Cache::new(&randomness, Arc::clone(&shelf.seen), hearing)?);
         let (parent, chain, edge): (Arc<dyn Parent>, _, _) = match opener(shelf.clone(), Arc::clone(&randomness), Arc::clone(&cache)) {
             Opener::Core(chain) => (Arc::<Chain>::clone(&chain), Some(chain), None),
             Opener::Edge(keys) => (Arc::<ObjectKeys>::clone(&keys), None, Some(keys)),
@@ -472,7 +482,10 @@ impl Vault {
             Some(change) => Arc::new(self.open_row(change.row().ok_or(Error::NotFound)?, want).await?),
             None => match self.cache.get(id).filter(|entry| has(entry, want)) {
                 Some(entry) => entry,
-                None => self.entry_of_row(&self.shelf.existing(id).await?, want).await?,
+                None => {
+                    let epoch = self.cache.epoch();
+                    self.entry_of_row(&self.shelf.existing(id).await?, want, epoch).await?
+                }
             },
         };
         if entry.header.generation != authorized.generation() {
@@ -481,14 +494,14 @@ impl Vault {
         if entry.attributes.archived.is_some() { Err(Error::Archived) } else { Ok(entry) }
     }
 
-    /// The entry of a checked row: the cached one, or opened and kept.
-    async fn entry_of_row(&self, row: &Row, want: Want) -> Result<Arc<Entry>, Error> {
+    /// The entry of a checked row, which was read after `epoch` of the cache: the cached one, or opened and kept.
+    async fn entry_of_row(&self, row: &Row, want: Want, epoch: u64) -> Result<Arc<Entry>, Error> {
         let is_it = |entry: &Arc<Entry>| entry.header.generation == row.header.generation && has(entry, want);
         if let Some(entry) = self.cache.get(row.header.id).filter(is_it) {
             return Ok(entry);
         }
         let entry = Arc::new(self.open_row(row, want).await?);
-        self.cache.keep(&entry);
+        self.cache.keep(&entry, epoch);
         self.keep_if_leased(&entry.header);
         Ok(entry)
     }

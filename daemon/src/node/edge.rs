@@ -95,5 +95,6 @@ pub(crate) fn edge_parts(settings: &config::Edge, lease: Lease, asked: Duration,
         cache_bytes: settings.cache_bytes,
         l4_ttl: settings.l4_ttl,
         is_ephemeral: settings.is_ephemeral,
+        shared_as: None,
     }
 }

@@ -9,6 +9,8 @@ use std::task::Poll;
 use futures_channel::mpsc;
 use futures_util::StreamExt;
 use secret::{Bytes, scrubbed_polls};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::{CommitError, Pending, UnitSender, WAITING_UNITS_MAX, record_header};
 use crate::cache::Cache;
@@ -19,6 +21,7 @@ use crate::id::{ChainId, Generation, KeyVersion, Layer, OutboxSeq, RowId, Tenant
 use crate::port::{AuditSink, Batch, Change, OutboxEntry, Parent, StoreError};
 use crate::record::Record;
 use crate::row::{Header, ParentRef, Row};
+use crate::sharing::{Telling, node_row, part_row};
 use crate::shelf::Shelf;
 use crate::wrap::WrapError;
 use crate::{attributes, lifecycle};
@@ -59,6 +62,14 @@ fn is_wrapped_key(row: &Row) -> bool {
     }
 }
 
+/// Does a change of an object concern a node that keeps it? A row of any other layer is kept by nobody, and one that nobody could know yet neither; and
+/// where only the object key was wrapped anew, what is kept is still true.
+fn is_felt(before: Option<&Row>, after: Option<&Row>) -> bool {
+    let Some(before) = before.filter(|before| before.header.id.layer == Layer::L4) else { return false };
+    let seen = |row: &Row| (row.header.state, row.header.expiry, row.attributes.clone(), row.terms.clone());
+    after.is_none_or(|after| seen(before) != seen(after))
+}
+
 /// The Active versions of new chains that a unit makes itself, so that nobody can have replaced them.
 fn made_by(changes: &[Change]) -> BTreeSet<ParentRef> {
     let made = changes.iter().filter_map(|change| match change {
@@ -87,13 +98,15 @@ pub struct Writer {
     parts: WriterParts,
     receiver: mpsc::Receiver<Pending>,
     buckets: BTreeMap<u16, (Option<Generation>, Bucket)>,
+    /// What it has told the other nodes of the store, if there are any.
+    telling: Option<Telling>,
 }
 
 /// Makes a writer and the sender that reaches it.
 #[must_use]
 pub fn writer(parts: WriterParts) -> (UnitSender, Writer) {
     let (sender, receiver) = mpsc::channel(WAITING_UNITS_MAX);
-    (UnitSender(sender), Writer { parts, receiver, buckets: BTreeMap::new() })
+    (UnitSender(sender), Writer { parts, receiver, buckets: BTreeMap::new(), telling: None })
 }
 
 /// A group under construction.
@@ -193,6 +206,7 @@ impl Writer {
     /// Whatever the store holds now, what is in memory may not be it.
     fn give_up(&mut self, group: &Group) {
         self.buckets.clear();
+        self.telling = None;
         self.let_go(group);
     }
 
@@ -282,9 +296,10 @@ impl Writer {
             return Ok(());
         }
         let mut changes: Vec<Change> = group.changes().collect();
-        let buckets =
-            scrubbed_polls(self.bucket_changes(group)).await.map_err(|error| CommitError::Unavailable { what: error.to_string() })?;
-        changes.extend_from_slice(&buckets);
+        let failed = |error: Error| CommitError::Unavailable { what: error.to_string() };
+        let mut own = scrubbed_polls(self.bucket_changes(group)).await.map_err(failed)?;
+        own.extend(self.tell(group).await.map_err(failed)?);
+        changes.extend_from_slice(&own);
         let outbox = self.number(group.units.iter().flat_map(|unit| &unit.records));
         let settled = Some(self.parts.audit.settled());
         let leaving: Vec<RowId> = group.rows().filter(|(_, _, after)| after.is_none()).map(|(id, _, _)| id).collect();
@@ -295,7 +310,7 @@ impl Writer {
         }
         committed.map_err(unavailable)?;
         self.remember(group.rows().map(|(id, _, after)| (id, after)));
-        self.remember(buckets.iter().map(|change| (change.id(), change.row())));
+        self.remember(own.iter().map(|change| (change.id(), change.row())));
         let ivks = group.rows().filter_map(|(id, _, after)| after.filter(|_| id.layer == Layer::Ivk));
         ivks.for_each(|row| self.parts.shelf.registry.settle(&row.header));
         self.let_go(group);
@@ -331,7 +346,7 @@ impl Writer {
         let mut changes = Vec::with_capacity(touched.len());
         for (number, (generation, mut bucket)) in touched {
             bucket.seq += 1;
-            let row = self.seal_bucket(number, generation, &bucket).await?;
+            let row = self.seal_own(self.bucket_id(number), generation, &bucket).await?;
             self.buckets.insert(number, (Some(row.header.generation), bucket));
             changes.push(change_of(generation, row));
         }
@@ -342,21 +357,50 @@ impl Writer {
         if let Some(known) = self.buckets.get(&number) {
             return Ok(*known);
         }
-        let Some(row) = self.parts.shelf.row(bucket_row(number)).await? else {
-            return Ok((None, Bucket::default()));
+        self.own(self.bucket_id(number)).await
+    }
+
+    /// The record of a bucket, or of this node's part of it.
+    fn bucket_id(&self, number: u16) -> RowId {
+        self.parts.shelf.sharing.as_ref().map_or_else(|| bucket_row(number), |sharing| part_row(number, sharing.own))
+    }
+
+    /// What is told to the other nodes of the store with this group.
+    async fn tell(&mut self, group: &Group) -> Result<Option<Change>, Error> {
+        let Some(sharing) = self.parts.shelf.sharing.clone() else { return Ok(None) };
+        let (id, now) = (node_row(sharing.own), sharing.pace.now());
+        // The first time, to join, it is a change like any other.
+        if group.rows.contains_key(&id) {
+            return Ok(None);
+        }
+        let mut telling = match self.telling.take() {
+            Some(telling) => telling,
+            None => self.own(id).await.map(|(generation, told)| Telling::new(generation, told, now))?,
+        };
+        let before = telling.generation;
+        telling.next(group.rows().filter(|(_, before, after)| is_felt(*before, *after)).map(|(id, _, _)| id), now);
+        let row = self.seal_own(id, before, &telling.told).await?;
+        self.telling = Some(telling);
+        Ok(Some(change_of(before, row)))
+    }
+
+    /// A record that only the writer changes: its generation, and what it holds.
+    async fn own<T: Default + DeserializeOwned>(&self, id: RowId) -> Result<(Option<Generation>, T), Error> {
+        let Some(row) = self.parts.shelf.row(id).await? else {
+            return Ok((None, T::default()));
         };
         let registry = &self.parts.shelf.registry;
         let blob = row.attributes.as_deref().ok_or_else(|| Error::corrupt("it has no content", row.header.id))?;
         let content = self.parts.parent.unwrap(row.header.parent, &[(registry.attributes_binding(&row.header), blob)]).await?;
-        let bucket = content[0].expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
-        Ok((Some(row.header.generation), bucket))
+        let content = content[0].expose(attributes::decode).map_err(|error| Error::corrupt(&error.to_string(), row.header.id))?;
+        Ok((Some(row.header.generation), content))
     }
 
-    async fn seal_bucket(&self, number: u16, generation: Option<Generation>, bucket: &Bucket) -> Result<Row, Error> {
-        let mut header = record_header(bucket_row(number), self.parts.shelf.registry.records(), TenantId::SYSTEM);
+    async fn seal_own<T: Serialize>(&self, id: RowId, generation: Option<Generation>, content: &T) -> Result<Row, Error> {
+        let mut header = record_header(id, self.parts.shelf.registry.records(), TenantId::SYSTEM);
         header.generation = generation.map_or(Generation::FIRST, Generation::next);
         header.attributes_seq = header.generation.0;
-        let content = attributes::encode(bucket);
+        let content = attributes::encode(content);
         let content = Bytes::init_with(content.len(), |bytes| bytes.copy_from_slice(&content))?;
         let binding = self.parts.shelf.registry.attributes_binding(&header);
         let blob = self.parts.parent.wrap(header.parent, &[(binding, &content)]).await?.pop();

@@ -17,6 +17,7 @@ use keys::policy::{Grants, Principal, Role};
 use keys::port::{Entropy, Keystore, Pace, Upstream, UpstreamError};
 use keys::references::{EdgeKey, References};
 use keys::row::{Algorithm, ObjectType, Row};
+use keys::sharing::NodeTag;
 use keys::vault::{EdgeParts, Parts, Vault};
 use secret::Bytes;
 
@@ -243,11 +244,12 @@ pub(crate) struct EdgeSettings {
     pub(crate) pool_keys: usize,
     pub(crate) l4_ttl: Option<Duration>,
     pub(crate) is_ephemeral: bool,
+    pub(crate) shared_as: Option<NodeTag>,
 }
 
 impl Default for EdgeSettings {
     fn default() -> Self {
-        Self { pool_keys: POOL_KEYS, l4_ttl: None, is_ephemeral: false }
+        Self { pool_keys: POOL_KEYS, l4_ttl: None, is_ephemeral: false, shared_as: None }
     }
 }
 
@@ -312,6 +314,14 @@ impl Site {
         self.edge_by(FakeUpstream::new(&self.core, group), store, settings).await
     }
 
+    /// Two edges of one group on one store.
+    pub(crate) async fn two_edges(&self) -> (Edge, Edge) {
+        let sharing = |number| EdgeSettings { shared_as: Some(node(number)), ..EdgeSettings::default() };
+        let first = self.edge_with(sharing(1)).await;
+        let second = self.edge_of("west", &first.store, sharing(2)).await.expect("the group's roots open");
+        (first, second)
+    }
+
     /// An edge that reaches its core by `upstream`.
     pub(crate) async fn edge_by(&self, upstream: FakeUpstream, store: &Arc<FakeStore>, settings: EdgeSettings) -> Result<Edge, Error> {
         let upstream = Arc::new(upstream);
@@ -323,6 +333,11 @@ impl Site {
     }
 }
 
+/// How the node of that number is known to those that share a store with it.
+pub(crate) fn node(number: u8) -> NodeTag {
+    NodeTag::of(uuid::Builder::from_random_bytes([number; 16]).into_uuid())
+}
+
 /// What a start of an edge does: a lease, the group's roots, a vault.
 async fn opened(
     store: &Arc<FakeStore>,
@@ -331,7 +346,7 @@ async fn opened(
     pace: &Arc<FakePace>,
     entropy: &Arc<Counting>,
     upstream: &Arc<FakeUpstream>,
-    EdgeSettings { pool_keys, l4_ttl, is_ephemeral }: EdgeSettings,
+    EdgeSettings { pool_keys, l4_ttl, is_ephemeral, shared_as }: EdgeSettings,
 ) -> Result<Arc<Vault>, Error> {
     let asked = pace.now();
     let lease = upstream.lease().await?;
@@ -352,7 +367,7 @@ async fn opened(
     };
     let upstream: Arc<dyn Upstream> = Arc::<FakeUpstream>::clone(upstream);
     let (pairs, stretcher) = (Arc::new(InlinePairs), Arc::new(InlinePairs));
-    let edge = EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let edge = EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes: 1 << 20, l4_ttl, is_ephemeral, shared_as };
     let (vault, writer) = Vault::edge(parts, edge)?;
     drive(writer);
     if let Some(row) = root {
@@ -360,6 +375,7 @@ async fn opened(
         vault.stage_edge_roots(&mut unit, row);
         let _receipt = unit.commit().await?;
     }
+    vault.join().await?;
     Ok(vault)
 }
 

@@ -39,6 +39,8 @@ pub(crate) struct FakeStore {
     pub(crate) mixes_up: AtomicBool,
     /// Searches are not answered.
     pub(crate) is_deaf: AtomicBool,
+    /// Nothing is answered.
+    pub(crate) is_away: AtomicBool,
     /// How many more commits succeed before one fails, and whether that one is made all the same.
     pub(crate) failing: Mutex<Option<(u64, Fails)>>,
     /// What happens once in the middle of a call, between the rows and whoever asked.
@@ -104,6 +106,13 @@ fn decode(bytes: &[u8]) -> Row {
 }
 
 impl FakeStore {
+    fn must_be_there(&self) -> Result<(), StoreError> {
+        match self.is_away.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable { what: "any call", source: "told to".into() }),
+            false => Ok(()),
+        }
+    }
+
     /// Whether this commit is the one to fail.
     fn fails(&self) -> Option<Fails> {
         let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,6 +130,7 @@ impl FakeStore {
 #[async_trait]
 impl Keystore for FakeStore {
     async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        self.must_be_there()?;
         let unreadable = |error: keys::row::RowError| StoreError::Corrupt { what: error.to_string(), at: id.to_string() };
         let row = self.rows().get(&id).map(|bytes| Row::decode(bytes).map_err(unreadable)).transpose();
         self.pass(Call::Retrieve(id.layer)).await;
@@ -128,6 +138,7 @@ impl Keystore for FakeStore {
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.must_be_there()?;
         if self.is_deaf.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable { what: "search", source: "told to".into() });
         }
@@ -138,7 +149,9 @@ impl Keystore for FakeStore {
         };
         let found = {
             let rows = self.rows();
-            let all = rows.iter().rev().filter_map(|(_, bytes)| Row::decode(bytes).ok());
+            let newest = RowId::new(query.layer, uuid::Uuid::max());
+            let below = rows.range(..=query.before.map_or(newest, |before| before.min(newest))).rev();
+            let all = below.take_while(|(id, _)| id.layer == query.layer).filter_map(|(_, bytes)| Row::decode(bytes).ok());
             all.filter(fits).take(query.limit).collect()
         };
         self.pass(Call::Find(query.layer)).await;
@@ -146,6 +159,7 @@ impl Keystore for FakeStore {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        self.must_be_there()?;
         if self.full.load(Ordering::Relaxed) {
             return Err(StoreError::Full { at: "the fake".to_owned() });
         }

@@ -134,7 +134,8 @@ impl Node {
         let (registry, root) = roots(&rows, &*upstream, &lease, &self.randomness()).await?;
         let leases = Leases::new(lease, asked, Clock::now(&*self.time), HOLDS);
         let (pool_keys, cache_bytes, pairs, stretcher) = (POOL_KEYS, 1 << 20, Arc::new(SimPairs), Arc::new(SimPairs));
-        let edge = EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes, l4_ttl: None, is_ephemeral: false };
+        let edge =
+            EdgeParts { leases, upstream, pairs, stretcher, pool_keys, cache_bytes, l4_ttl: None, is_ephemeral: false, shared_as: None };
         let (vault, writer) = Vault::edge(self.parts(registry), edge)?;
         self.run(writer.run());
         if let Some(row) = root {

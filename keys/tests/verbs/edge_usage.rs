@@ -10,7 +10,7 @@ use keys::policy::verb::{Decrypt, Encrypt};
 use keys::usage::Protected;
 use keys::vault::Vault;
 
-use crate::fakes::edge::{EdgeSettings, Site, make};
+use crate::fakes::edge::{Site, make};
 use crate::{change, named};
 
 const LIMIT: u64 = 640;
@@ -58,10 +58,9 @@ fn a_restart_loses_at_most_a_share_of_the_limit_and_never_adds_to_it() {
 fn two_edges_on_one_store_give_the_limit_once() {
     block_on(async {
         let site = Site::found().await;
-        let first = site.edge().await;
+        let (first, second) = site.two_edges().await;
         let own = first.billing().await;
         let id = limited(&first.vault, &own, LIMIT, UsageLimits::BYTES).await;
-        let second = site.edge_of("west", &first.store, EdgeSettings::default()).await.expect("the group's roots open");
         let mut left = [LIMIT, 0];
         let mut done = [0, 0];
         for turn in 0.. {

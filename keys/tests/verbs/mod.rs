@@ -6,6 +6,7 @@ mod edge;
 mod edge_faults;
 mod edge_lease;
 mod edge_matrix;
+mod edge_shared;
 mod edge_usage;
 mod edge_walk;
 mod edit;

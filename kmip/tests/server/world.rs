@@ -205,7 +205,8 @@ async fn edge(l4_ttl: Option<Duration>, is_ephemeral: bool) -> World {
     let pairs = Arc::<InlinePairs>::default();
     let (maker, stretcher): (Arc<dyn PairMaker>, Arc<dyn Stretcher>) =
         (Arc::<InlinePairs>::clone(&pairs), Arc::<InlinePairs>::clone(&pairs));
-    let edge = EdgeParts { leases, upstream, pairs: maker, stretcher, pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral };
+    let edge =
+        EdgeParts { leases, upstream, pairs: maker, stretcher, pool_keys: 8, cache_bytes: 1 << 20, l4_ttl, is_ephemeral, shared_as: None };
     let (vault, writer) = Vault::edge(parts, edge).expect("the arena has room");
     std::thread::spawn(move || block_on(writer.run()));
     let mut unit = vault.begin(SYSTEM);
