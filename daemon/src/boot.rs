@@ -24,6 +24,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::timeout;
 
 use crate::admin::{routes, server};
+use crate::awaiter;
 use crate::config::{self, Config};
 use crate::confine::ConfineError;
 use crate::http;
@@ -56,6 +57,12 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(10);
 const DESCRIPTORS_KEPT: u64 = 256;
 /// How long a start waits for the first unseal before it says that it is ready.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+/// How long after a keystore was found away it is asked again, doubled with each further time.
+const KEYSTORE_PAUSE_LEAST: Duration = Duration::from_millis(250);
+/// Never longer than this.
+const KEYSTORE_PAUSE_MOST: Duration = Duration::from_secs(5);
+/// Numbers of sessions that a start leaves out which cannot see what waits in its keystore: more than a log can have lost with the machine's power.
+const SESSIONS_LEFT_OUT: u64 = 1 << 20;
 /// How often streams are looked at whose time is over.
 const STREAMS_SWEPT_EVERY: Duration = Duration::from_secs(10);
 /// How often answers are looked at whose time is over.
@@ -300,9 +307,15 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     let descriptors = system::raise_descriptors()?;
     let layout = Layout::new(&config.data_dir);
     let _lock = layout.lock()?;
-    let node = Arc::new(open_node(config, memory, &layout).await?);
-    node.resume_ceremony().await;
-    node.reconcile().await?;
+    let opened = tokio::select! {
+        opened = open_node(config, memory, &layout) => opened,
+        () = signals.stop() => return Ok(()),
+    };
+    let node = Arc::new(opened?);
+    if !node.awaits_keystore() {
+        node.resume_ceremony().await;
+        node.reconcile().await?;
+    }
     node.record_start()?;
 
     let admin = server::bind(&node.socket);
@@ -327,6 +340,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     keepers.spawn("the keeper of old versions", Reencryptor::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the mover of rows between keystores", Mover::new(Arc::clone(&node)).run(keepers_stop.clone()));
     keepers.spawn("the sweeper of the keystore", Sweeper::new(Arc::clone(&node)).run(keepers_stop.clone()));
+    keepers.spawn("the keeper of keystores that are away", awaiter::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the plugin", plugin::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the keeper of the listeners' trust", reloader.run(hangup, keepers_stop));
     listeners.spawn("the admin server", server::serve(admin, Arc::clone(&node), stop.clone()));
@@ -360,23 +374,47 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     served.and(ended)
 }
 
-/// Tries to unseal and says that the node is ready, sealed or not; a device that does not answer does not delay that for ever.
+/// Tries to unseal and says that the node is ready, sealed or not; neither a device nor a keystore that does not answer delays that for ever.
 async fn open_and_tell(node: &Node) -> Infallible {
-    let mut unseal = pin!(node.unseal(node.system, None));
+    let mut unseal = pin!(open_as_configured(node));
     let within = timeout(READY_WITHIN, &mut unseal).await;
-    let in_time = within.is_ok();
-    if let Ok(Err(error)) = within {
+    if let Ok(Err(error)) = &within {
         tracing::error!(%error, "starting sealed");
     }
-    tell(&[NotifyState::Ready, NotifyState::Status(&node.status().state)]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&node.standing())]);
     tracing::info!(state = node.status().state, "ready");
-    if !in_time {
+    if within.is_err() {
         if let Err(error) = unseal.await {
             tracing::error!(%error, "still sealed");
         }
-        tell(&[NotifyState::Status(&node.status().state)]);
+        tell(&[NotifyState::Status(&node.standing())]);
     }
     pending().await
+}
+
+/// Unseals once the keystore answers. No device is asked before: a login is not to be in vain. An edge goes on by itself.
+async fn open_as_configured(node: &Node) -> Result<(), UnsealError> {
+    let mut has_waited = node.awaits_keystore();
+    let mut unsealed = node.unseal(node.system, None).await;
+    let mut pause = KEYSTORE_PAUSE_LEAST;
+    while let Err(UnsealError::Keystore { .. }) = unsealed {
+        if pause == KEYSTORE_PAUSE_LEAST {
+            tell(&[NotifyState::Status(&node.standing())]);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(KEYSTORE_PAUSE_MOST);
+        unsealed = match node.look_after_keystore().await {
+            Ok(()) => {
+                if std::mem::take(&mut has_waited) {
+                    node.resume_ceremony().await;
+                }
+                // What an operator has ordered meanwhile counts.
+                if node.is_sealed_by_request() { Ok(()) } else { node.unseal(node.system, None).await }
+            }
+            Err(away) => Err(away),
+        };
+    }
+    unsealed
 }
 
 /// The last records, and every key forgotten.
@@ -408,7 +446,11 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
     if report.repaired_bytes > 0 {
         tracing::warn!(bytes = report.repaired_bytes, "audit log: a torn last line was removed");
     }
-    let (last_session, last_time) = last_seen(&store, &report).await?;
+    let (last_session, last_time) = match &keystores {
+        // What waits there counts when the node opens.
+        Some(keystores) if keystores.awaits_default() => (report.last_session + SESSIONS_LEFT_OUT, report.last_time),
+        _ => last_seen(&store, &report).await?,
+    };
     Ok(Node::new(NodeParts {
         config,
         identity,

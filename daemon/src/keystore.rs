@@ -1,6 +1,7 @@
 //! The node's keystores, opened or made, and which rows belong to which.
 
-pub(crate) mod elsewhere;
+mod elsewhere;
+mod late;
 mod plugin;
 mod record;
 
@@ -21,6 +22,9 @@ use crate::config::{self, Config, EMBEDDED, KeystoreKind};
 use crate::layout::{Layout, LayoutError};
 use crate::plugin::Plugin;
 
+use late::Late;
+pub(crate) use late::Tried;
+use plugin::Plugins;
 use record::{Moving, Phase, Record};
 
 /// Where rows are kept.
@@ -38,8 +42,8 @@ pub struct Keystores {
     door: Door,
     record: Mutex<Record>,
     progress: Mutex<Progress>,
-    /// Behind those of them that are plugins'.
-    plugins: Mutex<Vec<Arc<Plugin>>>,
+    /// Those that did not answer when the node was started.
+    late: Vec<Arc<Late>>,
     /// Told when there is something to move, or not any more.
     ordered: Notify,
 }
@@ -49,8 +53,14 @@ pub(crate) struct One {
     pub(crate) store: Arc<dyn Keystore>,
     /// The same, if it is a file of the node's own.
     embedded: Option<Arc<Embedded>>,
-    /// What is behind it, if it is a plugin's. It has to live as long.
-    plugin: Option<Arc<Plugin>>,
+    /// The same, if it has not answered yet.
+    late: Option<Arc<Late>>,
+}
+
+/// The keystore of a node that is made now, and what has to live as long.
+pub(crate) struct Made {
+    pub(crate) store: Arc<dyn Keystore>,
+    _door: Door,
 }
 
 /// How keystores are opened.
@@ -58,6 +68,7 @@ struct Door {
     keystores: Vec<config::Keystore>,
     layout: Layout,
     log: LogId,
+    plugins: Plugins,
 }
 
 /// How far rows have come that are being moved.
@@ -157,11 +168,11 @@ pub(crate) enum MoveError {
 }
 
 /// The keystore of a node that is made now.
-pub(crate) async fn create(config: &Config, layout: &Layout, log: LogId) -> Result<One, BootError> {
+pub(crate) async fn create(config: &Config, layout: &Layout, log: LogId) -> Result<Made, BootError> {
     let (door, home) = (Door::new(config, layout, log), config.placement.home());
     let one = door.open(home, false).await?;
     Record::new(&config.placement, home).write(layout)?;
-    Ok(one)
+    Ok(Made { store: one.store, _door: door })
 }
 
 /// The keystores of a node that exists, with all rows where the configuration has them, or where they were moved to.
@@ -172,11 +183,11 @@ pub(crate) async fn open(config: &Config, layout: &Layout, log: LogId) -> Result
     let door = Door::new(config, layout, log);
     let mut record = Record::read(layout)?.unwrap_or_else(|| before_there_were_records(config, layout));
     let as_read = record.clone();
-    let (mut stores, mut embedded, mut plugins) = (BTreeMap::new(), None, Vec::new());
+    let (mut stores, mut embedded, mut late) = (BTreeMap::new(), None, Vec::new());
     for name in record.in_force.stores().into_iter().map(str::to_owned).collect::<Vec<_>>() {
-        let one = door.open(&name, record.made.contains(&name)).await?;
+        let one = if record.made.contains(&name) { door.open_or_await(&name).await? } else { door.open(&name, false).await? };
         embedded = embedded.or(one.embedded);
-        plugins.extend(one.plugin);
+        late.extend(one.late);
         record.made.insert(name.clone());
         stores.insert(name, one.store);
     }
@@ -187,7 +198,6 @@ pub(crate) async fn open(config: &Config, layout: &Layout, log: LogId) -> Result
         for name in config.placement.stores().into_iter().filter(|name| routed.keystore(name).is_none()) {
             let one = door.open(name, record.made.contains(name)).await?;
             embedded = embedded.or(one.embedded);
-            plugins.extend(one.plugin);
             record.made.insert(name.to_owned());
             routed.add(name, one.store, || Intents::open(&layout.routing()))?;
         }
@@ -206,7 +216,7 @@ pub(crate) async fn open(config: &Config, layout: &Layout, log: LogId) -> Result
         door,
         record: Mutex::new(record),
         progress: Mutex::default(),
-        plugins: Mutex::new(plugins),
+        late,
         ordered: Notify::new(),
     };
     Ok(Opened { store: routed, embedded, keystores: Some(Arc::new(keystores)) })
@@ -231,7 +241,7 @@ async fn refuse_to_lose_rows(routed: &Routed, record: &Record, wanted: &Placemen
 
 impl Door {
     fn new(config: &Config, layout: &Layout, log: LogId) -> Self {
-        Self { keystores: config.keystores.clone(), layout: layout.clone(), log }
+        Self { keystores: config.keystores.clone(), layout: layout.clone(), log, plugins: Plugins::default() }
     }
 
     /// Opens a keystore, or makes it. One that was made before must be there.
@@ -242,12 +252,26 @@ impl Door {
                 return Err(BootError::StoreMissing { path });
             }
             let embedded = Arc::new(Embedded::open(&path)?);
-            return Ok(One { store: Arc::<Embedded>::clone(&embedded), embedded: Some(embedded), plugin: None });
+            return Ok(One { store: Arc::<Embedded>::clone(&embedded), embedded: Some(embedded), late: None });
         }
         let Some(keystore) = self.keystores.iter().find(|keystore| keystore.name.as_str() == name) else {
             return Err(BootError::KeystoreGone { keystore: name.to_owned() });
         };
-        elsewhere::open(keystore, &self.layout, self.log, is_made).await
+        let store = elsewhere::open(keystore, &self.layout, self.log, is_made, &self.plugins).await?;
+        Ok(One { store, embedded: None, late: None })
+    }
+
+    /// Opens one that was made before. If it is only away, it stands for itself until it answers.
+    async fn open_or_await(&self, name: &str) -> Result<One, BootError> {
+        match self.open(name, true).await {
+            Err(BootError::Store(error)) if storage::is_away(&error) => {
+                let why = told(&error);
+                tracing::warn!(keystore = name, why, "the keystore does not answer: it is awaited");
+                let late = Arc::new(Late::new(name, why));
+                Ok(One { store: Arc::<Late>::clone(&late), embedded: None, late: Some(late) })
+            }
+            opened => opened,
+        }
     }
 
     fn knows(&self, name: &str) -> bool {
@@ -277,7 +301,45 @@ impl Keystores {
 
     /// The plugins behind those of them that have one.
     pub(crate) fn plugins(&self) -> Vec<Arc<Plugin>> {
-        self.plugins.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.door.plugins.all()
+    }
+
+    /// Does one of them that did not answer when the node was started still not?
+    pub(crate) fn awaits_any(&self) -> bool {
+        self.late.iter().any(|late| late.why().is_some())
+    }
+
+    /// Is the default one of those?
+    pub(crate) fn awaits_default(&self) -> bool {
+        let home = self.routed.placement().home().to_owned();
+        self.late.iter().any(|late| late.name == home && late.why().is_some())
+    }
+
+    /// Those on other machines or of other processes that rows belong to, and whether each has answered since the node was started.
+    pub(crate) fn answered(&self) -> Vec<(String, bool)> {
+        let is_late = |name: &str| self.late.iter().any(|late| late.name == name && late.why().is_some());
+        let placement = self.routed.placement();
+        let elsewhere = placement.stores().into_iter().filter(|name| *name != EMBEDDED);
+        elsewhere.map(|name| (name.to_owned(), !is_late(name))).collect()
+    }
+
+    /// Asks those that did not answer when the node was started, each once.
+    pub(crate) async fn try_late(&self) -> Vec<Tried> {
+        let mut tried = Vec::new();
+        for late in self.late.iter().filter(|late| late.why().is_some()) {
+            let outcome = match self.door.open(&late.name, true).await {
+                Ok(one) => {
+                    late.opened(one.store);
+                    Ok(())
+                }
+                Err(error) => {
+                    late.failed(told(&error));
+                    Err(error)
+                }
+            };
+            tried.push(Tried { keystore: late.name.clone(), is_default: late.name == self.routed.placement().home(), outcome });
+        }
+        tried
     }
 
     /// All of them as one.
@@ -319,6 +381,11 @@ impl Keystores {
             };
             let why = self.progress().error.as_ref().map_or(String::new(), |error| format!(" ({error})"));
             warnings.push(format!("rows {what} from keystore {from} to {to}{why}: see `strongroom keystore migrate --status`"));
+        }
+        for late in &self.late {
+            warnings.extend(late.why().map(|why| {
+                format!("keystore {} has not answered since the start: {why}; what lies there is unavailable until it does", late.name)
+            }));
         }
         if self.routed.is_unsettled() {
             warnings.push("a change of several keystores waits for one that does not answer; nothing else is changed before".to_owned());
@@ -376,8 +443,8 @@ impl Keystores {
             return Ok(());
         }
         let not_open = |error: BootError| MoveError::NotOpen { name: name.to_owned(), why: told(&error) };
-        let one = self.door.open(name, is_made).await.map_err(not_open)?;
-        self.plugins.lock().unwrap_or_else(PoisonError::into_inner).extend(one.plugin);
+        let opened = self.door.open(name, is_made).await;
+        let one = opened.inspect_err(|_| self.door.plugins.end(name)).map_err(not_open)?;
         Ok(self.routed.add(name, one.store, || Intents::open(&self.door.layout.routing()))?)
     }
 

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod answer;
+mod awaiter;
 pub mod boot;
 pub mod certs;
 pub mod config;

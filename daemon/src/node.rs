@@ -27,9 +27,9 @@ use audit::Log;
 use keys::cluster::{self, Roots};
 use keys::floor::CrlFloors;
 use keys::hierarchy::MasterKey;
-use keys::id::{ClusterId, OutboxSeq, ScopeName, SessionId, Time};
+use keys::id::{ClusterId, Layer, OutboxSeq, ScopeName, SessionId, Time};
 use keys::policy::{Action, Principal};
-use keys::port::{AuditSink, AuditUnavailable, Clock, Keystore};
+use keys::port::{AuditSink, AuditUnavailable, Clock, Keystore, Query, StoreError};
 use keys::record::{Origin, Outcome, Record, SessionRecord};
 use keys::registry::Registry;
 use keys::unit::{Unit, Writer};
@@ -45,7 +45,7 @@ use tokio::time::timeout;
 
 use crate::admin::calls::Calls;
 use crate::config::Config;
-use crate::keystore::Keystores;
+use crate::keystore::{Keystores, told};
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::node::shards::Collecting;
@@ -60,6 +60,8 @@ use crate::system::{SystemClock, SystemEntropy, SystemPace};
 pub(crate) const OUTBOX_PAGE_RECORDS: usize = 1000;
 /// How long sealing waits for requests under way.
 const SEAL_WITHIN: Duration = Duration::from_secs(5);
+/// How the reason begins for which a node is sealed that goes on by itself once its keystore answers.
+pub const WAITING: &str = "waiting for its keystore";
 /// How long unsealing waits until the listeners believe no CRL below the numbers that are stored.
 const BELIEVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -193,6 +195,12 @@ pub enum UnsealError {
     /// A commit that was under way when the node was sealed has not ended.
     #[error("a change from before the seal has not ended yet: try again; if it never ends, restart strongroomd")]
     StillClosing,
+    /// The keystore does not answer; no device was asked.
+    #[error("{WAITING}: {}", told(.source))]
+    Keystore {
+        /// Why not.
+        source: StoreError,
+    },
     /// No slot opened.
     #[error(transparent)]
     Slots(#[from] seal::Error),
@@ -326,6 +334,42 @@ impl Node {
         self.changed.notified()
     }
 
+    /// Did an operator seal it?
+    #[must_use]
+    pub fn is_sealed_by_request(&self) -> bool {
+        self.by_request.load(Ordering::Relaxed)
+    }
+
+    /// Has the default keystore not answered since the start?
+    #[must_use]
+    pub fn awaits_keystore(&self) -> bool {
+        self.keystores.as_ref().is_some_and(|keystores| keystores.awaits_default())
+    }
+
+    /// How it stands, in one line for the service manager.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        match self.sealed() {
+            None => "unsealed".to_owned(),
+            Some((_, reason)) => format!("sealed: {reason}"),
+        }
+    }
+
+    /// Does the keystore answer?
+    ///
+    /// # Errors
+    /// [`UnsealError::Keystore`].
+    pub async fn look_after_keystore(&self) -> Result<(), UnsealError> {
+        let query = Query { layer: Layer::Integrity, terms: Vec::new(), before: None, limit: 1 };
+        match self.store.find(&query).await {
+            Err(source @ (StoreError::Unavailable { .. } | StoreError::Sealed { .. } | StoreError::Denied { .. })) => {
+                Err(UnsealError::Keystore { source })
+            }
+            // Whatever else is wrong with it is found where it matters.
+            _ => Ok(()),
+        }
+    }
+
     /// The slots of a core.
     #[must_use]
     pub fn seal_slots(&self) -> Option<&Arc<Seal>> {
@@ -438,6 +482,7 @@ impl Node {
     }
 
     async fn try_open(&self, typed: Option<Typed>) -> Result<(Open, JoinHandle<()>), UnsealError> {
+        self.look_after_keystore().await?;
         match &self.custody {
             Custody::Slots(seal) => self.try_unseal(seal, typed).await,
             Custody::Core(upstream) => self.try_lease(upstream).await,
@@ -528,7 +573,7 @@ impl Node {
 
     /// Opens every slot that needs no person, by real device jobs, and decides anew whether the MasterKey may leave memory.
     pub async fn probe_slots(&self) {
-        let Some(seal) = self.seal_slots().cloned() else { return };
+        let Some(seal) = self.seal_slots().cloned().filter(|_| !self.awaits_keystore()) else { return };
         let expected = self.expected().await;
         let attempts = match blocking(move || seal.probe(expected)).await {
             Ok(attempts) => attempts,
@@ -673,6 +718,8 @@ impl Node {
             let page = self.store.outbox(last, OUTBOX_PAGE_RECORDS).await.map_err(keys::Error::from)?;
             let Some(entry) = page.last() else { break };
             last = entry.seq;
+            let newest = page.iter().map(|entry| entry.record.time.millis()).max();
+            self.newest_millis.fetch_max(newest.unwrap_or(i64::MIN), Ordering::Relaxed);
             self.audit.reconcile(&page).map_err(log_error)?;
         }
         let mut used = self.last_outbox.lock().unwrap_or_else(PoisonError::into_inner);

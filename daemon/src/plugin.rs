@@ -8,7 +8,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use plugin::{SOCKET_VARIABLE, STATE_VARIABLE};
-use storage::grpc::Grpc;
+use storage::grpc::{Grpc, Settings};
 
 use crate::confine::{ConfineError, HASH_BYTES, Pinned, REFUSED_CODE};
 use crate::node::Node;
@@ -202,10 +202,12 @@ impl Shared {
 pub struct Plugin {
     /// What the operator calls the keystore.
     pub name: String,
-    /// The way to it.
-    pub grpc: Arc<Grpc>,
+    /// Where it is.
+    pub settings: Settings,
     /// What keeps it running; `None` if its own unit does.
     pub supervisor: Option<PluginSupervisor>,
+    /// The way to it, once it has answered.
+    grpc: OnceLock<Arc<Grpc>>,
     is_serving: AtomicBool,
 }
 
@@ -221,10 +223,23 @@ pub struct PluginFigures {
 }
 
 impl Plugin {
-    /// One that has just answered.
+    /// One that has not answered yet.
     #[must_use]
-    pub fn new(name: String, grpc: Arc<Grpc>, supervisor: Option<PluginSupervisor>) -> Self {
-        Self { name, grpc, supervisor, is_serving: AtomicBool::new(true) }
+    pub fn new(settings: Settings, supervisor: Option<PluginSupervisor>) -> Self {
+        Self { name: settings.name.clone(), settings, supervisor, grpc: OnceLock::new(), is_serving: AtomicBool::new(false) }
+    }
+
+    /// Connects to it.
+    ///
+    /// # Errors
+    /// As [`Grpc::open`].
+    pub async fn open(&self) -> Result<Arc<Grpc>, StoreError> {
+        if let Some(grpc) = self.grpc.get() {
+            return Ok(Arc::clone(grpc));
+        }
+        let grpc = Arc::new(Grpc::open(self.settings.clone()).await?);
+        self.is_serving.store(true, Ordering::Relaxed);
+        Ok(Arc::clone(self.grpc.get_or_init(|| grpc)))
     }
 
     /// How it stands.
@@ -234,8 +249,9 @@ impl Plugin {
         PluginFigures { keystore: self.name.clone(), is_serving: self.is_serving.load(Ordering::Relaxed), starts }
     }
 
-    async fn look(&self) -> Result<(), StoreError> {
-        let health = self.grpc.health().await;
+    /// `None` while it has not answered at all: one that takes long to start is not ended for it.
+    async fn look(&self) -> Option<Result<(), StoreError>> {
+        let health = self.grpc.get()?.health().await;
         let was = self.is_serving.swap(health.is_ok(), Ordering::Relaxed);
         match &health {
             Ok(()) if !was => tracing::info!(keystore = %self.name, "the plugin serves again"),
@@ -245,7 +261,7 @@ impl Plugin {
             }
             _ => {}
         }
-        health
+        Some(health)
     }
 }
 
@@ -268,7 +284,7 @@ pub async fn keep(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
         }
         for plugin in &plugins {
             let silences = silences.entry(plugin.name.clone()).or_default();
-            *silences = if plugin.look().await.is_ok() { 0 } else { *silences + 1 };
+            *silences = if plugin.look().await.is_none_or(|health| health.is_ok()) { 0 } else { *silences + 1 };
             if let Some(supervisor) = plugin.supervisor.as_ref().filter(|_| *silences >= SILENCES_MAX) {
                 tracing::error!(keystore = %plugin.name, "the plugin hangs: it is ended");
                 supervisor.restart();

@@ -242,6 +242,8 @@ pub enum Action {
     EndMigration = 168,
     /// A node began to use a keystore that others may share with it.
     JoinKeystore = 171,
+    /// A keystore that was away when the node started is awaited, has come, or is another one than is meant.
+    AwaitKeystore = 175,
     /// An edge's object key was wrapped under an L3.
     WrapObjectKey = 140,
     /// An edge's object key was opened.
@@ -266,7 +268,7 @@ pub enum Action {
 
 impl Action {
     /// Every action, for tables and tests.
-    pub const ALL: [Self; 97] = [
+    pub const ALL: [Self; 98] = [
         Self::Create,
         Self::CreateKeyPair,
         Self::Register,
@@ -353,6 +355,7 @@ impl Action {
         Self::AbortMigration,
         Self::SwitchKeystore,
         Self::EndMigration,
+        Self::AwaitKeystore,
         Self::JoinKeystore,
         Self::WrapObjectKey,
         Self::UnwrapObjectKey,

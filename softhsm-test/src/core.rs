@@ -9,6 +9,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use daemon::kmip_client::{Endpoint, KmipClient, KmipError};
+use keys::policy::Action;
+use keys::record::Outcome;
 use kmip::ProtocolVersion;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
@@ -167,15 +169,24 @@ impl Core {
     /// # Panics
     /// If it neither runs nor ends.
     pub fn try_start(&mut self) -> Result<(), String> {
-        let said = self.dir.path().join(format!("{}.said", self.name));
-        let to = fs::File::create(&said).expect("the folder is ours");
+        let to = fs::File::create(self.said_in()).expect("the folder is ours");
         self.daemon = Some(self.command().stderr(to).spawn().expect("the binary is there"));
         assert!(wait_for(|| self.has_ended() || self.has_settled()), "the core does not come to rest");
         if self.has_ended() {
             self.daemon = None;
-            return Err(fs::read_to_string(&said).unwrap_or_default());
+            return Err(self.said());
         }
         Ok(())
+    }
+
+    /// What it has said since it was started.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.said_in()).unwrap_or_default()
+    }
+
+    fn said_in(&self) -> PathBuf {
+        self.dir.path().join(format!("{}.said", self.name))
     }
 
     /// Has the core ended, or was none started?
@@ -186,6 +197,18 @@ impl Core {
     fn has_settled(&self) -> bool {
         let said = self.status();
         said.contains("\"state\"") && !said.contains("not unsealed since start")
+    }
+
+    /// How many records of the node's own acts, about no object, its log has that ended so.
+    ///
+    /// # Panics
+    /// If the log cannot be read.
+    #[must_use]
+    pub fn acts(&self, action: Action, outcome: Outcome) -> usize {
+        // Neither object nor version nor generation.
+        let needle = [&(action as u16).to_be_bytes()[..], &[0; 30], &[outcome as u8]].concat();
+        let logs = self.segments().into_iter().map(|segment| fs::read(segment).expect("it reads"));
+        logs.map(|log| log.windows(needle.len()).filter(|window| *window == needle).count()).sum()
     }
 
     /// What `strongroom status` says, as JSON; its exit status is 3 while the node is sealed.

@@ -203,8 +203,19 @@ fn keys_lie_apart_by_rules_and_a_crash_or_an_outage_of_one_keystore_loses_nothin
     estate.server.start();
     assert!(wait_for(|| estate.core.cli(&["keystore", "health"]).status.success()));
     secrets.push(estate.secret("after the outage"));
+
+    // The same holds of a core that starts without it.
     estate.core.kill();
+    estate.server.stop();
     estate.core.start();
+    assert_eq!(estate.core.standing(), "unsealed: ");
+    let warns = |estate: &Estate| estate.core.status().contains("keystore main has not answered since the start");
+    assert!(warns(&estate), "{}", estate.core.status());
+    let _made = estate.core.ask(&["tenant", "create", "umbrella"]);
+    let away = requests::decrypt(&mut estate.core.connect(Who::Service), &secrets[0]).expect_err("it lies there");
+    assert!(away.to_string().contains("unavailable; try again later"), "{away}");
+    estate.server.start();
+    assert!(wait_for(|| !warns(&estate)), "{}", estate.core.status());
     estate.must_open(&secrets);
     estate.core.stop();
     let _verified = estate.core.ask(&["audit", "verify"]);

@@ -216,12 +216,20 @@ fn a_server_that_is_away_sealed_or_wrong_at_the_start_is_said_with_what_to_do() 
     let secret = estate.secret("kept");
     estate.core.stop();
 
+    // What is over by itself is waited for.
     estate.server.seal();
-    says(&estate.start_fails(), &["the keystore at https://127.0.0.1", "is sealed: unseal it there"]);
+    estate.core.start();
+    says(&estate.core.standing(), &["sealed: waiting for its keystore", "the keystore at https://127.0.0.1", "is sealed: unseal it there"]);
     estate.server.unseal();
+    assert!(wait_for(|| estate.core.standing() == "unsealed: "), "{}", estate.core.standing());
+    estate.core.stop();
     estate.server.crash();
-    says(&estate.start_fails(), &["OpenBao cannot be reached", "see that the server runs"]);
+    estate.core.start();
+    says(&estate.core.standing(), &["sealed: waiting for its keystore", "OpenBao cannot be reached", "see that the server runs"]);
     estate.server.start();
+    assert!(wait_for(|| estate.core.standing() == "unsealed: "), "{}", estate.core.standing());
+    estate.must_open(std::slice::from_ref(&secret));
+    estate.core.stop();
     estate.server.allow(false);
     says(&estate.start_fails(), &["refuses this node", "permission denied", "credentials and rights"]);
     estate.server.allow(true);

@@ -222,8 +222,16 @@ fn a_plugin_may_run_in_a_unit_of_its_own_and_under_its_own_user_only() {
     drop(unit);
     let serves = |estate: &Estate| estate.core.metrics().contains("strongroom_plugin_serving{keystore=\"main\"} 1");
     assert!(wait_for_within(Duration::from_secs(20), || !serves(&estate)), "{}", estate.core.metrics());
-    let _unit = Unit::start(&estate, &state);
+    let unit = Unit::start(&estate, &state);
     assert!(wait_for_within(Duration::from_secs(20), || serves(&estate)), "{}", estate.core.metrics());
+    // One that comes later than the node is waited for.
+    estate.core.stop();
+    drop(unit);
+    estate.core.start();
+    let standing = estate.core.standing();
+    assert!(standing.starts_with("sealed: waiting for its keystore") && standing.contains("no plugin at"), "{standing}");
+    let _unit = Unit::start(&estate, &state);
+    assert!(wait_for(|| estate.core.standing() == "unsealed: "), "{}", estate.core.standing());
     // A second cluster does not come among the rows of the first.
     estate.core.stop();
     fs::remove_dir_all(estate.core.data_dir()).expect("the folder is ours");

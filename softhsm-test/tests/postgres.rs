@@ -2,18 +2,21 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use daemon::certs::{Ca, Validity};
 use daemon::config::Config;
 use daemon::kmip_client::KmipError;
 use daemon::system::SystemClock;
 use keys::id::RowId;
+use keys::policy::Action;
 use keys::port::Clock;
+use keys::record::Outcome;
 use kmip::{ResultReason, State};
 use serde_json::Value;
 use softhsm_test::requests::{self, Secret};
@@ -99,6 +102,12 @@ impl Estate {
     fn start_fails(&mut self) -> String {
         self.core.try_start().expect_err("it does not run")
     }
+}
+
+/// What logins have left of themselves.
+fn marks(core: &Core) -> BTreeSet<(PathBuf, SystemTime)> {
+    let files = fs::read_dir(core.data_dir().join("latch")).expect("it has logged in").map(|file| file.expect("it reads"));
+    files.map(|file| (file.path(), file.metadata().expect("it is there").modified().expect("it has a time"))).collect()
 }
 
 fn uuid(secret: &Secret) -> String {
@@ -318,16 +327,12 @@ fn records_that_were_edited_or_swapped_by_sql_are_refused_by_name_while_others_s
 }
 
 #[test]
-fn a_database_that_is_away_or_wrong_at_the_start_is_said_with_what_to_do() {
+fn a_database_that_is_wrong_at_the_start_is_said_with_what_to_do() {
     let mut estate = Estate::serving();
     let secret = estate.secret("kept");
     estate.core.stop();
     let says = |said: &str, parts: &[&str]| parts.iter().for_each(|part| assert!(said.contains(part), "`{said}` does not say `{part}`"));
     let (url, ca) = (estate.server.tls_url(&estate.database), estate.core.value("CA_CERT"));
-
-    estate.server.stop();
-    says(&estate.start_fails(), &["PostgreSQL cannot be reached", &estate.database, "see that the server runs"]);
-    estate.server.start();
 
     estate.write_password("another");
     says(&estate.start_fails(), &["password authentication failed", "under `keystores`"]);
@@ -367,11 +372,77 @@ fn a_database_that_is_away_or_wrong_at_the_start_is_said_with_what_to_do() {
     estate.stop_and_verify();
 }
 
+/// A core that starts without its database is up and sealed, asks no device, and goes on by itself; one that comes and is another ends it.
+#[test]
+fn a_core_that_starts_before_its_database_waits_and_opens_by_itself() {
+    let mut estate = Estate::serving();
+    let secret = estate.secret("kept");
+    estate.core.stop();
+    estate.server.stop();
+    let (waits, unseals) =
+        (estate.core.acts(Action::AwaitKeystore, Outcome::Unavailable), estate.core.acts(Action::Unseal, Outcome::Success));
+    // Each login leaves a mark before it is tried.
+    let before = marks(&estate.core);
+    let pin = estate.core.write_pin("a wrong one");
+    estate.core.start();
+    let standing = estate.core.standing();
+    let parts = ["sealed: waiting for its keystore", "PostgreSQL cannot be reached", &estate.database, "see that the server runs"];
+    parts.iter().for_each(|part| assert!(standing.contains(part), "`{standing}` does not say `{part}`"));
+    let doctor = estate.core.cli(&["doctor"]);
+    assert!(!doctor.status.success() && text(&doctor.stdout).contains("unseals as configured once it answers"), "{}", text(&doctor.stdout));
+    let refused = requests::create(&mut estate.core.connect(Who::TenantAdmin), "too early").expect_err("it is sealed");
+    assert!(refused.to_string().contains("sealed"), "{refused}");
+    let by_hand = estate.core.cli(&["unseal"]);
+    assert!(!by_hand.status.success() && text(&by_hand.stderr).contains("waiting for its keystore"), "{}", text(&by_hand.stderr));
+    assert!(estate.core.metrics().contains("strongroom_keystore_open{keystore=\"main\"} 0"), "{}", estate.core.metrics());
+    assert_eq!(marks(&estate.core), before, "no login was tried");
+    assert_eq!(estate.core.acts(Action::AwaitKeystore, Outcome::Unavailable), waits + 1);
+    // It ends at once when it is told to.
+    let began = Instant::now();
+    estate.core.stop();
+    assert!(began.elapsed() < TIMEOUT, "{:?}", began.elapsed());
+
+    // A wrong PIN is tried once the database is there.
+    estate.core.start();
+    estate.server.start();
+    assert!(wait_for(|| estate.core.standing().contains("PIN")), "{}", estate.core.standing());
+    assert_ne!(marks(&estate.core), before, "now one was");
+    let _wrong = estate.core.write_pin(&pin);
+    let slots = estate.json(&["slot", "list"]);
+    let _verified = estate.core.ask(&["slot", "verify", slots[0]["id"].as_str().expect("there is one"), "--retry-pin"]);
+    estate.core.stop();
+    estate.server.stop();
+    estate.core.start();
+    assert!(estate.core.standing().starts_with("sealed: waiting"), "{}", estate.core.standing());
+    let came = estate.core.acts(Action::AwaitKeystore, Outcome::Success);
+    estate.server.start();
+    assert!(wait_for(|| estate.core.standing() == "unsealed: "), "{}", estate.core.standing());
+    assert!(estate.core.metrics().contains("strongroom_keystore_open{keystore=\"main\"} 1"), "{}", estate.core.metrics());
+    assert_eq!(estate.core.acts(Action::AwaitKeystore, Outcome::Success), came + 1);
+    assert_eq!(estate.core.acts(Action::Unseal, Outcome::Success), unseals + 1);
+    estate.must_open(&[secret]);
+
+    // Waiting is no use once it answers and is another one than is meant.
+    estate.sql("update strongroom.schema set number = 9");
+    estate.core.stop();
+    estate.server.stop();
+    estate.core.start();
+    assert!(estate.core.standing().starts_with("sealed: waiting"), "{}", estate.core.standing());
+    estate.server.start();
+    assert!(wait_for(|| estate.core.has_ended()), "{}", estate.core.standing());
+    let said = estate.core.said();
+    assert!(said.contains("has schema 9, this release knows up to 1; upgrade strongroom"), "{said}");
+    assert_eq!(estate.core.acts(Action::AwaitKeystore, Outcome::Denied), 1);
+    estate.sql("update strongroom.schema set number = 1");
+    estate.core.start();
+    estate.stop_and_verify();
+}
+
 /// What clients keep (L4) lies in a database as well as what the core has, by its socket and without a password.
 #[test]
 fn an_edge_keeps_objects_in_a_database_over_a_crash() {
     let mut edge = Edge::prepared();
-    let server = PostgresServer::new();
+    let mut server = PostgresServer::new();
     let database = server.database();
     let config = fs::read_to_string(edge.config()).expect("dev has written it");
     let store = format!("\nkeystores:\n  objects:\n    postgres:\n      url: '{}'\n", server.url(&database));
@@ -397,5 +468,13 @@ fn an_edge_keeps_objects_in_a_database_over_a_crash() {
     assert_eq!(requests::get(&mut client, &key).expect("it is kept"), material);
     assert_eq!(requests::locate(&mut client, "second").expect("it is kept"), [key]);
     drop(client);
+    // Without it an edge starts as a core does.
+    edge.stop();
+    server.stop();
+    edge.start();
+    assert!(edge.standing().starts_with("sealed: waiting for its keystore"), "{}", edge.standing());
+    server.start();
+    assert!(wait_for(|| edge.standing() == "unsealed: "), "{}", edge.standing());
+    assert_eq!(requests::decrypt(&mut edge.connect(Who::Service), &secret).expect("it is kept"), b"kept");
     edge.stop_both();
 }

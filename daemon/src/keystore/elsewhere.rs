@@ -7,7 +7,6 @@ use audit::LogId;
 use keys::port::Keystore;
 use rustls::ClientConfig;
 use secret::Bytes;
-use storage::grpc::Grpc;
 use storage::intents::Intents;
 use storage::journalled::Journalled;
 use storage::openbao::{self, Login, Openbao};
@@ -15,7 +14,7 @@ use storage::postgres::{self, Postgres};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{One, plugin};
+use super::plugin::{self, Plugins};
 use crate::boot::BootError;
 use crate::config::{self, CertificateFiles, Credential, KeystoreKind};
 use crate::layout::Layout;
@@ -25,13 +24,21 @@ use crate::tls;
 const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Opens it, or makes it where there is none.
-pub(crate) async fn open(keystore: &config::Keystore, layout: &Layout, log: LogId, is_made: bool) -> Result<One, BootError> {
+///
+/// - `plugins`: those that were started for the node; one that is needed is added.
+pub(super) async fn open(
+    keystore: &config::Keystore,
+    layout: &Layout,
+    log: LogId,
+    is_made: bool,
+    plugins: &Plugins,
+) -> Result<Arc<dyn Keystore>, BootError> {
     let name = keystore.name.as_str();
-    let store: Arc<dyn Keystore> = match &keystore.kind {
+    Ok(match &keystore.kind {
         KeystoreKind::Postgres(database) => {
             let settings = postgres(name, database, log)?;
             let store = if is_made { Postgres::open(settings).await } else { Postgres::create(settings).await };
-            Arc::new(store?)
+            Arc::new(store?) as Arc<dyn Keystore>
         }
         KeystoreKind::Openbao(folder) => {
             let settings = openbao(name, folder)?;
@@ -40,15 +47,14 @@ pub(crate) async fn open(keystore: &config::Keystore, layout: &Layout, log: LogI
             Arc::new(Journalled::new(store?, intents, folder.timeout)?)
         }
         KeystoreKind::Grpc(place) => {
-            let plugin = Arc::new(plugin::open(&keystore.name, place, layout, log).await?);
-            let store: Arc<dyn Keystore> = Arc::<Grpc>::clone(&plugin.grpc);
+            let plugin = plugins.get_or_start(name, || plugin::start(&keystore.name, place, layout, log))?;
+            let store: Arc<dyn Keystore> = plugin::open(&plugin, is_made).await?;
             if !is_made {
                 plugin::must_be_empty(&keystore.name, &*store).await?;
             }
-            return Ok(One { store, embedded: None, plugin: Some(plugin) });
+            store
         }
-    };
-    Ok(One { store, embedded: None, plugin: None })
+    })
 }
 
 /// The node is known to the database by its audit log, whose records wait there.

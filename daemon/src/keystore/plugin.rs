@@ -1,6 +1,6 @@
 //! A keystore behind a plugin, which is started if the node runs it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use audit::LogId;
@@ -16,10 +16,41 @@ use crate::config::{self, Runs};
 use crate::layout::Layout;
 use crate::plugin::{Plugin, PluginSupervisor, Program};
 
-/// How long a plugin that was just started may take until it serves.
+/// How long a plugin that was just started may take until it serves a new node.
 const STARTS_WITHIN: Duration = Duration::from_secs(10);
+/// The same where the node can do without for now.
+const AWAITED_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is asked meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The plugins that a node has started or connected to. They have to live as long as their keystores.
+#[derive(Default)]
+pub(super) struct Plugins(Mutex<Vec<Arc<Plugin>>>);
+
+impl Plugins {
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Plugin>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Plugin>> {
+        self.lock().clone()
+    }
+
+    pub(super) fn get_or_start(&self, name: &str, start: impl FnOnce() -> Result<Plugin, BootError>) -> Result<Arc<Plugin>, BootError> {
+        let mut plugins = self.lock();
+        if let Some(plugin) = plugins.iter().find(|plugin| plugin.name == name) {
+            return Ok(Arc::clone(plugin));
+        }
+        let plugin = Arc::new(start()?);
+        plugins.push(Arc::clone(&plugin));
+        Ok(plugin)
+    }
+
+    /// Ends one that the node runs and does not need.
+    pub(super) fn end(&self, name: &str) {
+        self.lock().retain(|plugin| plugin.name != name);
+    }
+}
 
 /// The keystore of a node that is made now must not come among another's rows: one row is in every cluster.
 pub(super) async fn must_be_empty(name: &ScopeName, store: &dyn Keystore) -> Result<(), BootError> {
@@ -28,7 +59,7 @@ pub(super) async fn must_be_empty(name: &ScopeName, store: &dyn Keystore) -> Res
 }
 
 /// A plugin, started if the node runs it.
-pub(super) async fn open(name: &ScopeName, place: &config::Grpc, layout: &Layout, log: LogId) -> Result<Plugin, BootError> {
+pub(super) fn start(name: &ScopeName, place: &config::Grpc, layout: &Layout, log: LogId) -> Result<Plugin, BootError> {
     let refused = |source| BootError::Plugin { keystore: name.to_string(), source };
     let (socket, user, supervisor) = match &place.runs {
         Runs::Unit { socket, user } => (socket.clone(), user.as_deref().map(|user| number(name, user)).transpose()?, None),
@@ -44,13 +75,16 @@ pub(super) async fn open(name: &ScopeName, place: &config::Grpc, layout: &Layout
         }
     };
     let settings = grpc::Settings { name: name.to_string(), socket, user, timeout: place.timeout, node: Uuid::from_bytes(log.0) };
-    let until = Instant::now() + STARTS_WITHIN;
+    Ok(Plugin::new(settings, supervisor))
+}
+
+/// The way to a plugin, once it serves. One that was just started has to make its socket first.
+pub(super) async fn open(plugin: &Plugin, is_made: bool) -> Result<Arc<Grpc>, StoreError> {
+    let until = Instant::now() + if is_made { AWAITED_WITHIN } else { STARTS_WITHIN };
     loop {
-        match Grpc::open(settings.clone()).await {
-            Ok(grpc) => return Ok(Plugin::new(name.to_string(), Arc::new(grpc), supervisor)),
-            // One that was just started has to make its socket first.
-            Err(StoreError::Unavailable { .. }) if supervisor.is_some() && Instant::now() < until => sleep(LOOK_EVERY).await,
-            Err(error) => return Err(error.into()),
+        match plugin.open().await {
+            Err(error) if storage::is_away(&error) && plugin.supervisor.is_some() && Instant::now() < until => sleep(LOOK_EVERY).await,
+            opened => return opened,
         }
     }
 }

@@ -132,6 +132,8 @@ impl Page {
 
     fn plugin(&mut self, now: &Figures) {
         let label = |keystore: &str| vec![("keystore", keystore.to_owned())];
+        let open = now.keystores.iter().map(|(keystore, answered)| (label(keystore), truth(*answered)));
+        self.gauge("keystore_open", "0 while the node waits for a keystore that was away when it started, else 1", open.collect());
         let serving = now.plugins.iter().map(|plugin| (label(&plugin.keystore), truth(plugin.is_serving)));
         self.gauge("plugin_serving", "1 if the plugin behind the keystore was well when it was asked last, else 0", serving.collect());
         let starts = now.plugins.iter().filter_map(|plugin| plugin.starts.map(|starts| (label(&plugin.keystore), starts)));

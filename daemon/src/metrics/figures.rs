@@ -37,6 +37,8 @@ pub struct Figures {
     pub edge: Option<EdgeFigures>,
     /// Calls of an edge to its cores since the start; `None` on a core.
     pub core_calls: Option<CoreCalls>,
+    /// Keystores that are no file of the node's own and have rows, and whether each has answered since the start.
+    pub keystores: Vec<(String, bool)>,
     /// The plugins behind keystores.
     pub plugins: Vec<PluginFigures>,
     /// Keys whose budget of random IVs runs short.

@@ -64,6 +64,7 @@ impl Node {
                 Custody::Core(cores) => Some(cores.counts()),
                 Custody::Slots(_) => None,
             },
+            keystores: self.keystores.iter().flat_map(|keystores| keystores.answered()).collect(),
             plugins: self.keystores.iter().flat_map(|keystores| keystores.plugins()).map(|plugin| plugin.figures()).collect(),
             keys_short_of_ivs: open.as_ref().map_or(0, |open| open.vault.keys_short_of_ivs().len()),
             arena_bytes: self.memory.arena_bytes,
@@ -80,6 +81,7 @@ impl Node {
     pub async fn ready(self: &Arc<Self>) -> Result<(), &'static str> {
         let node = Arc::clone(self);
         blocking(move || match (node.open(), node.audit.ready()) {
+            (None, _) if node.awaits_keystore() => Err("sealed: waiting for its keystore"),
             (None, _) => Err("sealed"),
             (Some(_), Err(_)) => Err("the audit log cannot be written"),
             (Some(open), Ok(())) if open.vault.check_lease().is_err() => Err("no core has been heard of for too long"),

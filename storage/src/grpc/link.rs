@@ -104,6 +104,25 @@ pub enum PluginError {
     },
 }
 
+impl PluginError {
+    /// Might it be over with nothing changed here?
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Late { .. } | Self::Rests { .. } => true,
+            Self::Failed { code, .. } => !matches!(
+                code,
+                Code::DataLoss
+                    | Code::Unimplemented
+                    | Code::InvalidArgument
+                    | Code::FailedPrecondition
+                    | Code::PermissionDenied
+                    | Code::Unauthenticated
+            ),
+            Self::WrongUser { .. } | Self::Protocol { .. } | Self::NoBatch { .. } | Self::TooLong { .. } => false,
+        }
+    }
+}
+
 impl From<PluginError> for StoreError {
     fn from(error: PluginError) -> Self {
         Self::Unavailable { what: "the plugin does not serve", source: Box::new(error) }

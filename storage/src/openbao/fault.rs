@@ -22,6 +22,14 @@ pub enum OpenError {
         /// What came back.
         what: String,
     },
+    /// What answers is another server than is meant.
+    #[error("{place}: {what}: see that url and ca under `keystores` are right")]
+    Misled {
+        /// The server.
+        place: String,
+        /// What came back.
+        what: String,
+    },
     /// It answers with something else than was asked for.
     #[error("{place}: {what}")]
     Refused {
@@ -68,6 +76,16 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Might it be over with nothing changed here? What stands before a server answers for it while it starts.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Unreached { .. } | Self::Refused { .. } => true,
+            Self::Misled { .. } | Self::Missing { .. } | Self::Taken { .. } | Self::Newer { .. } | Self::Keeps { .. } => false,
+        }
+    }
+}
+
 /// Why a place was not made or opened, beside what every call may meet.
 pub(super) fn opening(error: OpenError) -> StoreError {
     StoreError::Unavailable { what: OPENING, source: Box::new(error) }
@@ -79,6 +97,9 @@ pub(super) fn lost(place: &str, lost: &Lost) -> StoreError {
     match lost {
         Lost::Late => StoreError::Unavailable { what: LATE, source: Box::new(OpenError::Unreached { place, what: lost.to_string() }) },
         Lost::TooLong => StoreError::Unavailable { what: REFUSED, source: Box::new(OpenError::Refused { place, what: lost.to_string() }) },
+        Lost::Untrusted(_) => {
+            StoreError::Unavailable { what: UNREACHED, source: Box::new(OpenError::Misled { place, what: lost.to_string() }) }
+        }
         Lost::Broken(_) => {
             StoreError::Unavailable { what: UNREACHED, source: Box::new(OpenError::Unreached { place, what: lost.to_string() }) }
         }

@@ -56,11 +56,14 @@ pub(super) enum Lost {
     TooLong,
     #[error("{0}")]
     Broken(String),
+    /// The certificate is not that of the server that was named.
+    #[error("{0}")]
+    Untrusted(String),
 }
 
 fn broken(error: &(dyn std::error::Error + 'static)) -> Lost {
     let told = error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-    Lost::Broken(told)
+    if crate::is_untrusted(error) { Lost::Untrusted(told) } else { Lost::Broken(told) }
 }
 
 /// The way to one server.

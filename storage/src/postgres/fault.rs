@@ -25,6 +25,14 @@ pub enum OpenError {
         /// What came back.
         what: String,
     },
+    /// What answers is another server than is meant, or does not know user or database.
+    #[error("{place}: {what}: see that url, user, password and certificates under `keystores` are right")]
+    Misled {
+        /// Server and database.
+        place: String,
+        /// What came back.
+        what: String,
+    },
     /// The server does not do what the store needs.
     #[error(
         "{place}: {what}: give the user the right to it, or let a new user with an empty database of its own be named under `keystores`"
@@ -71,6 +79,21 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Might it be over with nothing changed here?
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Unreached { .. } => true,
+            Self::Misled { .. }
+            | Self::Refused { .. }
+            | Self::Missing { .. }
+            | Self::Taken { .. }
+            | Self::Newer { .. }
+            | Self::Careless { .. } => false,
+        }
+    }
+}
+
 /// Why tables could not be made or opened.
 pub(super) enum NotOpen {
     Failed(Error),
@@ -89,6 +112,7 @@ impl From<Error> for NotOpen {
 pub(super) fn opening(url: &Url, error: NotOpen) -> StoreError {
     let place = url.place();
     let error = match error {
+        NotOpen::Failed(error) if is_lost(&error) => OpenError::Unreached { place, what: told(&error) },
         NotOpen::Failed(error) => OpenError::Refused { place, what: told(&error) },
         NotOpen::Missing => OpenError::Missing { place },
         NotOpen::Taken => OpenError::Taken { place },
@@ -100,11 +124,13 @@ pub(super) fn opening(url: &Url, error: NotOpen) -> StoreError {
 
 /// There was no connection to be had.
 pub(super) fn connecting(url: &Url, error: &PoolError) -> StoreError {
-    let what = match error {
-        PoolError::Backend(error) => told(error),
-        other => other.to_string(),
+    let place = url.place();
+    let source = match error {
+        PoolError::Backend(error) if is_misled(error) => OpenError::Misled { place, what: told(error) },
+        PoolError::Backend(error) => OpenError::Unreached { place, what: told(error) },
+        other => OpenError::Unreached { place, what: other.to_string() },
     };
-    StoreError::Unavailable { what: UNREACHED, source: Box::new(OpenError::Unreached { place: url.place(), what }) }
+    StoreError::Unavailable { what: UNREACHED, source: Box::new(source) }
 }
 
 /// The time of a call is over.
@@ -134,6 +160,17 @@ fn told(error: &Error) -> String {
         Some(said) => format!("{} (SQLSTATE {})", said.message(), said.code().code()),
         None => error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
     }
+}
+
+/// Is it of no use to connect again as long as nothing is changed: another server, no such user, no such database?
+fn is_misled(error: &Error) -> bool {
+    let class = error.code().map(|code| &code.code()[..2]);
+    matches!(class, Some("28" | "3D")) || crate::is_untrusted(error)
+}
+
+/// Did the connection end, or the time, rather than that the server minds what it was asked?
+fn is_lost(error: &Error) -> bool {
+    error.is_closed() || is_fatal(error) || error.code() == Some(&SqlState::QUERY_CANCELED)
 }
 
 /// Has the server refused it only because others were at the same rows, so that the same again may succeed?

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use daemon::admin::types::{SlotInfo, Status};
 use daemon::config::Config;
+use daemon::node::WAITING;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::Uid;
 
@@ -27,7 +28,11 @@ fn answered(status: &Status) -> Vec<Finding> {
         match status.state.as_str() {
             "unsealed" => Finding::good("state", format!("unsealed since {}", status.since)),
             state => {
-                let todo = "mend what is named, then run `strongroom unseal`";
+                let is_waiting = status.reason.as_deref().is_some_and(|reason| reason.starts_with(WAITING));
+                let todo = match is_waiting {
+                    true => "see to the keystore: the node unseals as configured once it answers",
+                    false => "mend what is named, then run `strongroom unseal`",
+                };
                 Finding::bad(
                     "state",
                     format!("{state} since {}: {}", status.since, status.reason.as_deref().unwrap_or("no reason given")),
@@ -178,6 +183,13 @@ mod tests {
         let expected = [("node", Verdict::Good), ("state", Verdict::Bad), ("memory", Verdict::Good), ("node", Verdict::Warning)];
         assert_eq!(verdicts(&findings), expected);
         assert!(findings[1].detail.contains("wrong PIN"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_node_that_waits_for_its_keystore_needs_no_unseal_by_hand() {
+        let findings = answered(&Status { reason: Some(format!("{WAITING}: no route")), ..sealed() });
+        assert!(findings[1].todo.as_deref().is_some_and(|todo| todo.contains("keystore") && !todo.contains("strongroom unseal")));
+        assert!(answered(&sealed())[1].todo.as_deref().is_some_and(|todo| todo.contains("strongroom unseal")));
     }
 
     #[test]
