@@ -9,6 +9,9 @@ use anyhow::{Context, Result};
 use crate::command::run;
 use crate::workspace::Workspace;
 
+/// The document that has a unit for people to copy, and what the unit is called.
+const DOCUMENTED: (&str, &str) = ("docs/PLUGINS.md", "strongroom-rows.service");
+
 const KINDS: &[&str] = &["mount", "path", "service", "slice", "socket", "target", "timer"];
 
 /// Whether there is any unit file.
@@ -16,7 +19,7 @@ pub(crate) fn exist(workspace: &Workspace) -> Result<bool> {
     Ok(!unit_files(&workspace.root.join("systemd"))?.is_empty())
 }
 
-/// Runs `systemd-analyze verify` on copies that name the programs just built, since the installed ones are not there.
+/// Runs `systemd-analyze verify` on copies that name the programs just built, since the installed ones are not there; also on the unit in the documents.
 pub(crate) fn verify(workspace: &Workspace, target: &Path) -> Result<()> {
     let copies = target.join("units");
     fs::create_dir_all(&copies).with_context(|| format!("{} cannot be made", copies.display()))?;
@@ -29,7 +32,19 @@ pub(crate) fn verify(workspace: &Workspace, target: &Path) -> Result<()> {
             .with_context(|| format!("{} cannot be written", copy.display()))?;
         verify.arg(copy);
     }
-    run(&mut verify)
+    let (document, name) = DOCUMENTED;
+    let text = fs::read_to_string(workspace.root.join(document)).with_context(|| format!("{document} cannot be read"))?;
+    let unit = documented(&text, name).with_context(|| format!("{document} has no unit {name}"))?;
+    let copy = copies.join(name);
+    fs::write(&copy, with_built_programs(unit, &target.join("debug"))).with_context(|| format!("{} cannot be written", copy.display()))?;
+    run(verify.arg(copy))
+}
+
+/// A unit that is quoted with its path in the first line.
+fn documented<'d>(document: &'d str, name: &str) -> Option<&'d str> {
+    let head = format!("```ini\n# /etc/systemd/system/{name}\n");
+    let (_, rest) = document.split_once(&head)?;
+    rest.split_once("```").map(|(unit, _)| unit)
 }
 
 fn unit_files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -78,6 +93,13 @@ mod tests {
     #[test]
     fn other_programs_and_other_keys_stay() {
         check("ExecStart=/bin/true\nDocumentation=/usr/bin/strongroomd\n", "ExecStart=/bin/true\nDocumentation=/usr/bin/strongroomd\n");
+    }
+
+    #[test]
+    fn a_quoted_unit_is_found_by_its_name() {
+        let document = "Text.\n```ini\n# /etc/systemd/system/a.service\n[Unit]\n```\nMore.\n```yaml\n```\n";
+        assert_eq!(documented(document, "a.service"), Some("[Unit]\n"));
+        assert_eq!(documented(document, "b.service"), None);
     }
 
     #[test]
