@@ -414,6 +414,9 @@ impl Reencryptor {
     }
 
     fn begin(&mut self, open: &Open, of: (Time, u64)) {
+        if open.vault.flees() {
+            self.node.reencryption.hurry();
+        }
         let now = SystemClock.now();
         // What it is compared with is dated by the domain's clock, which does not go back.
         let found = Some(LastWalk { began: open.vault.now(), under: BTreeMap::new() });

@@ -524,6 +524,12 @@ impl Vault {
         Ok(tended)
     }
 
+    /// Is this an edge of which a core has said that a version is compromised which it has not left?
+    #[must_use]
+    pub fn flees(&self) -> bool {
+        self.edge.as_ref().is_some_and(|edge| edge.flees())
+    }
+
     /// Takes what a whole walk has found, to be told to the core with the next lease.
     pub fn note_references(&self, references: References) {
         if let Some(edge) = &self.edge {

@@ -25,7 +25,7 @@ use crate::envelope::{Envelope, ObjectKeyId};
 use crate::error::Error;
 use crate::id::{Layer, RowId, ServiceId};
 use crate::lease::{Current, Leases};
-use crate::lifecycle::Purpose;
+use crate::lifecycle::{Purpose, State};
 use crate::pool::{Pool, Ready};
 use crate::port::{PairMaker, Parent, Stretcher, Upstream, UpstreamError, WRAPPED_KEYS_MAX};
 use crate::references::References;
@@ -429,6 +429,14 @@ impl ObjectKeys {
     /// Takes what a whole walk has found, to be told with the next lease.
     pub(crate) fn note_references(&self, references: References) {
         *self.references.lock().unwrap_or_else(PoisonError::into_inner) = references;
+    }
+
+    /// Does the lease name a compromised version that this edge has not found itself to have left?
+    pub(crate) fn flees(&self) -> bool {
+        let current = self.leases.current();
+        let references = self.references.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut versions = current.lease.tenants.iter().flat_map(|tenant| &tenant.services).flat_map(|service| &service.versions);
+        versions.any(|key| key.state == State::Compromised && !references.left.contains(&key.id))
     }
 
     /// Tells the core which versions this edge has left, unless it knows. If it cannot be told now, it is with the next lease.

@@ -473,8 +473,11 @@ fn a_walk_takes_objects_out_from_under_a_compromised_l3() {
         let held = destroy_left(&site.core, first).await.expect_err("edges may need it").to_string();
         assert!(held.contains("group east (") && held.contains("group west ("), "{held}");
         site.revoke("east").await;
+        assert!(!edge.vault.flees() && !site.core.flees(), "the edge was not told yet, and a core is none");
         edge.restart().await;
+        assert!(edge.vault.flees(), "its walk is not held back");
         assert_eq!(walked(&edge.vault, 64).await, (71, Vec::new()), "with their attribute key");
+        assert!(!edge.vault.flees(), "nothing of it is left there");
         assert_eq!((parents(&edge), edge.kept()), (vec![2], 0));
         assert!(matches!(destroy_left(&site.core, first).await, Err(RetireError::Held { .. })), "it has moved them, and not said so");
         let told = retire(&site.core, first).await.expect_err("it is compromised").to_string();
