@@ -522,7 +522,8 @@ async fn flush_audit(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
     }
 }
 
-/// Drops operations in parts that nobody has gone on with in time, so that what they have collected does not stay in memory.
+/// Drops operations in parts that nobody has gone on with in time, so that what they have collected does not stay in memory; and has grants resolved anew once a
+/// keystore that was away may have taken a change of them.
 async fn forget_idle_streams(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
     loop {
         tokio::select! {
@@ -531,6 +532,7 @@ async fn forget_idle_streams(node: Arc<Node>, mut stop: Stop) -> io::Result<()> 
         }
         if let Some(open) = node.open() {
             open.vault.forget_idle_streams();
+            open.vault.end_doubt().await;
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 
 use futures_channel::mpsc;
@@ -47,6 +47,8 @@ pub struct WriterParts {
     pub policy_epoch: Arc<AtomicU64>,
     /// Grows when what edges are told may have changed.
     pub lease_epoch: Arc<AtomicU64>,
+    /// A change of what these two are about had no clear end, and no answer of the store since has told that it has ended.
+    pub is_doubtful: Arc<AtomicBool>,
     /// Grows when a version above other keys was replaced.
     pub parents_epoch: Arc<AtomicU64>,
     /// The first outbox number that was never used.
@@ -100,13 +102,15 @@ pub struct Writer {
     buckets: BTreeMap<u16, (Option<Generation>, Bucket)>,
     /// What it has told the other nodes of the store, if there are any.
     telling: Option<Telling>,
+    /// The last commit was sent to the store and nobody knows how it ended.
+    is_unclear: bool,
 }
 
 /// Makes a writer and the sender that reaches it.
 #[must_use]
 pub fn writer(parts: WriterParts) -> (UnitSender, Writer) {
     let (sender, receiver) = mpsc::channel(WAITING_UNITS_MAX);
-    (UnitSender(sender), Writer { parts, receiver, buckets: BTreeMap::new(), telling: None })
+    (UnitSender(sender), Writer { parts, receiver, buckets: BTreeMap::new(), telling: None, is_unclear: false })
 }
 
 /// A group under construction.
@@ -195,8 +199,10 @@ impl Writer {
             group = self.group(group.units, Inserts::LookedUp).await;
             outcome = self.commit(&group).await;
         }
-        if outcome.is_err() {
-            self.give_up(&group);
+        match outcome {
+            Ok(()) => {}
+            Err(CommitError::Conflict { .. }) => self.give_up(&group),
+            Err(_) => self.leave_open(&group),
         }
         for unit in group.units {
             answer(unit, outcome.clone());
@@ -210,6 +216,25 @@ impl Writer {
         self.let_go(group);
     }
 
+    /// The same while the store does not answer. Grants stay what they were until it does: nobody was told that they have changed, and resolving them
+    /// anew would refuse everybody for as long as it is away.
+    fn leave_open(&mut self, group: &Group) {
+        self.buckets.clear();
+        self.telling = None;
+        self.let_go_of_keys(group);
+        if std::mem::take(&mut self.is_unclear) && (is_policy(group) || changes_leases(group)) {
+            self.parts.is_doubtful.store(true, Ordering::Release);
+        }
+    }
+
+    /// The store has answered, so that it is decided what became of a change before.
+    fn end_doubt(&self) {
+        if self.parts.is_doubtful.swap(false, Ordering::AcqRel) {
+            self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
+            self.parts.lease_epoch.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
     /// Joins the units whose expectations hold; the others are answered.
     async fn group(&self, pending: Vec<Pending>, inserts: Inserts) -> Group {
         let mut group = Group::default();
@@ -217,7 +242,13 @@ impl Writer {
             let replaced = std::mem::take(&mut unit.replaced);
             match self.admit(&group, &unit.changes, replaced, inserts).await {
                 Ok(first) => group.join(unit, first),
-                Err(error) => answer(unit, Err(error)),
+                Err(error) => {
+                    if matches!(error, CommitError::Conflict { .. }) {
+                        // It may have been made from what is not so any more.
+                        self.end_doubt();
+                    }
+                    answer(unit, Err(error));
+                }
             }
         }
         group
@@ -308,7 +339,9 @@ impl Writer {
         if committed.is_err() {
             leaving.iter().for_each(|id| self.parts.shelf.seen.stay(*id));
         }
+        self.is_unclear = !matches!(committed, Ok(()) | Err(StoreError::Conflict { .. } | StoreError::Full { .. }));
         committed.map_err(unavailable)?;
+        self.end_doubt();
         self.remember(group.rows().map(|(id, _, after)| (id, after)));
         self.remember(own.iter().map(|change| (change.id(), change.row())));
         let ivks = group.rows().filter_map(|(id, _, after)| after.filter(|_| id.layer == Layer::Ivk));
@@ -420,15 +453,17 @@ impl Writer {
 
     /// Lets go of what was kept of the changed rows; precedes the answer.
     fn let_go(&self, group: &Group) {
-        let is_policy = group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup | Layer::Resource));
         // First: who finds that a parent was replaced shall not find the record that named it a second time.
-        if is_policy {
+        if is_policy(group) {
             self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
         }
-        // The state of an L3 is part of edges' leases too; a new one that is in one comes with a change of its service.
-        if is_policy || group.rows().any(|(id, before, _)| id.layer == Layer::L3 && before.is_some()) {
+        if changes_leases(group) {
             self.parts.lease_epoch.fetch_add(1, Ordering::AcqRel);
         }
+        self.let_go_of_keys(group);
+    }
+
+    fn let_go_of_keys(&self, group: &Group) {
         for (id, before, after) in group.rows() {
             self.parts.cache.purge(id);
             // Nothing else is a parent, so nothing else is kept extracted.
@@ -445,6 +480,16 @@ impl Writer {
             self.parts.parents_epoch.fetch_add(1, Ordering::AcqRel);
         }
     }
+}
+
+/// Do grants follow from a row of it?
+fn is_policy(group: &Group) -> bool {
+    group.rows.keys().any(|id| matches!(id.layer, Layer::Tenant | Layer::Service | Layer::EdgeGroup | Layer::Resource))
+}
+
+/// Do edges' leases? The state of an L3 is part of them too; a new one that is in one comes with a change of its service.
+fn changes_leases(group: &Group) -> bool {
+    is_policy(group) || group.rows().any(|(id, before, _)| id.layer == Layer::L3 && before.is_some())
 }
 
 fn answer(Pending { announced, done, .. }: Pending, outcome: Result<(), CommitError>) {

@@ -101,6 +101,46 @@ fn each_commit_that_fails_leaves_the_old_state_or_the_new_one() {
     });
 }
 
+/// Every failed change of a tenant had all grants resolved anew, which an absent store cannot: whoever was at work was refused with whom it was about.
+#[test]
+fn grants_hold_while_a_store_that_is_away_may_have_changed_them_and_no_longer() {
+    block_on(async {
+        for how in [Fails::Before, Fails::After] {
+            let (world, vault) = World::found().await;
+            let (_admin, service) = settle(&vault, "acme", "billing").await;
+            let acme = "acme".parse().expect("a name");
+            let disable = async |is_disabled| {
+                let mut unit = vault.begin(SessionId(2));
+                vault.set_tenant_disabled(&mut unit, &acme, is_disabled).await?;
+                unit.commit().await.map(drop).map_err(Error::from)
+            };
+            let epoch = vault.policy_epoch();
+            *world.store.failing.lock().expect("no test panicked with it") = Some((0, how));
+            assert!(matches!(disable(true).await, Err(Error::Unavailable { .. })));
+            world.store.is_deaf.store(true, Ordering::Relaxed);
+            vault.end_doubt().await;
+            assert_eq!(vault.policy_epoch(), epoch, "{how:?}: nobody knows, and nobody could look");
+            encrypts(&vault, &service, default_key(&vault, &service).await).await.expect("an open key serves on");
+            world.store.is_deaf.store(false, Ordering::Relaxed);
+            vault.end_doubt().await;
+            let looked = vault.policy_epoch();
+            assert_ne!(looked, epoch, "{how:?}: the store has answered");
+            vault.end_doubt().await;
+            assert_eq!(vault.policy_epoch(), looked, "{how:?}: once");
+            // The next commit that succeeds decides it, too. One that was refused for want of space changes nothing.
+            *world.store.failing.lock().expect("no test panicked with it") = Some((0, how));
+            assert!(disable(true).await.is_err());
+            create(&vault, &service, named("decides it")).await.expect("the store is well");
+            assert_ne!(vault.policy_epoch(), looked, "{how:?}");
+            let decided = vault.policy_epoch();
+            world.store.full.store(true, Ordering::Relaxed);
+            assert!(disable(false).await.is_err());
+            vault.end_doubt().await;
+            assert_eq!(vault.policy_epoch(), decided, "{how:?}");
+        }
+    });
+}
+
 #[test]
 fn a_destroy_is_announced_before_it_is_tried_and_settled_by_its_record() {
     block_on(async {
