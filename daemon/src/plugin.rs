@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
 use plugin::{SOCKET_VARIABLE, STATE_VARIABLE};
-use storage::grpc::{Grpc, Settings};
+use storage::grpc::{Grpc, Rows, Settings};
 
 use crate::confine::{ConfineError, HASH_BYTES, Pinned, REFUSED_CODE};
 use crate::node::Node;
@@ -94,6 +94,8 @@ struct State {
     is_stopped: bool,
     /// The process, while it is not reaped.
     process: Option<Pid>,
+    /// How the last process ended.
+    ended: Option<ExitStatus>,
     /// For the audit log, oldest first.
     events: Vec<(Action, Outcome)>,
 }
@@ -120,6 +122,12 @@ impl PluginSupervisor {
         if let Some(process) = self.shared.state().process {
             let _ended = kill(process, Signal::SIGKILL);
         }
+    }
+
+    /// How the process ended that ran last, if one has ended.
+    #[must_use]
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.shared.state().ended
     }
 
     fn events(&self) -> Vec<(Action, Outcome)> {
@@ -194,7 +202,9 @@ impl Shared {
         while let Err(nix::errno::Errno::EINTR) = waitid(Id::Pid(process), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT) {}
         let mut state = self.state();
         state.process = None;
-        child.wait()
+        let ended = child.wait()?;
+        state.ended = Some(ended);
+        Ok(ended)
     }
 }
 
@@ -207,8 +217,24 @@ pub struct Plugin {
     /// What keeps it running; `None` if its own unit does.
     pub supervisor: Option<PluginSupervisor>,
     /// The way to it, once it has answered.
-    grpc: OnceLock<Arc<Grpc>>,
+    way: OnceLock<Way>,
     is_serving: AtomicBool,
+}
+
+/// As what a plugin is used.
+#[derive(Clone)]
+enum Way {
+    Transactions(Arc<Grpc>),
+    Rows(Arc<Rows>),
+}
+
+impl Way {
+    async fn health(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Transactions(grpc) => grpc.health().await,
+            Self::Rows(rows) => rows.health().await,
+        }
+    }
 }
 
 /// How a plugin stands.
@@ -226,20 +252,33 @@ impl Plugin {
     /// One that has not answered yet.
     #[must_use]
     pub fn new(settings: Settings, supervisor: Option<PluginSupervisor>) -> Self {
-        Self { name: settings.name.clone(), settings, supervisor, grpc: OnceLock::new(), is_serving: AtomicBool::new(false) }
+        Self { name: settings.name.clone(), settings, supervisor, way: OnceLock::new(), is_serving: AtomicBool::new(false) }
     }
 
-    /// Connects to it.
+    /// Connects to one with transactions.
     ///
     /// # Errors
     /// As [`Grpc::open`].
     pub async fn open(&self) -> Result<Arc<Grpc>, StoreError> {
-        if let Some(grpc) = self.grpc.get() {
-            return Ok(Arc::clone(grpc));
-        }
         let grpc = Arc::new(Grpc::open(self.settings.clone()).await?);
+        self.is_open(Way::Transactions(Arc::clone(&grpc)));
+        Ok(grpc)
+    }
+
+    /// Connects to one that is asked for single rows only.
+    ///
+    /// # Errors
+    /// As [`Rows::open`].
+    pub async fn open_rows(&self) -> Result<Arc<Rows>, StoreError> {
+        let rows = Arc::new(Rows::open(self.settings.clone()).await?);
+        self.is_open(Way::Rows(Arc::clone(&rows)));
+        Ok(rows)
+    }
+
+    fn is_open(&self, way: Way) {
         self.is_serving.store(true, Ordering::Relaxed);
-        Ok(Arc::clone(self.grpc.get_or_init(|| grpc)))
+        // Whoever opens it once more asks another way, which stands or falls as this one.
+        let _first = self.way.set(way);
     }
 
     /// How it stands.
@@ -251,7 +290,7 @@ impl Plugin {
 
     /// `None` while it has not answered at all: one that takes long to start is not ended for it.
     async fn look(&self) -> Option<Result<(), StoreError>> {
-        let health = self.grpc.get()?.health().await;
+        let health = self.way.get()?.health().await;
         let was = self.is_serving.swap(health.is_ok(), Ordering::Relaxed);
         match &health {
             Ok(()) if !was => tracing::info!(keystore = %self.name, "the plugin serves again"),

@@ -53,10 +53,12 @@ pub const TERM_BYTES: usize = 16;
 pub const NODE_BYTES: usize = 16;
 /// Length of a commit's name.
 pub const COMMIT_BYTES: usize = 16;
+/// What Strongroom puts before a row that is stored by a plugin without `batch`, in bytes.
+pub const PLACE_BYTES: usize = 8;
 /// Longest row as stored, in bytes.
-pub const STORED_BYTES_MAX: usize = 256 * 1024;
+pub const STORED_BYTES_MAX: usize = 256 * 1024 + PLACE_BYTES;
 /// Most terms of a row.
-pub const TERMS_MAX: usize = STORED_BYTES_MAX / TERM_BYTES;
+pub const TERMS_MAX: usize = 256 * 1024 / TERM_BYTES;
 /// Longest audit record, in bytes.
 pub const RECORD_BYTES_MAX: usize = 1024;
 /// Most records of one answer.

@@ -45,13 +45,17 @@ impl Estate {
     /// With a cluster that serves acme/billing.
     fn serving() -> Self {
         let mut this = Self::prepared();
-        let made = this.core.init_command().output().expect("the binary is there");
-        assert!(made.status.success(), "{}", said(&made));
-        this.core.start();
-        assert_eq!(this.core.standing(), "unsealed: ");
-        let _made = this.core.ask(&["tenant", "create", "acme"]);
-        let _made = this.core.ask(&["service", "create", "acme", "billing"]);
+        this.make();
         this
+    }
+
+    fn make(&mut self) {
+        let made = self.core.init_command().output().expect("the binary is there");
+        assert!(made.status.success(), "{}", said(&made));
+        self.core.start();
+        assert_eq!(self.core.standing(), "unsealed: ");
+        let _made = self.core.ask(&["tenant", "create", "acme"]);
+        let _made = self.core.ask(&["service", "create", "acme", "billing"]);
     }
 
     /// The section of a plugin that the core starts.
@@ -266,6 +270,49 @@ fn a_confined_program_writes_in_its_folder_and_nowhere_else() {
     assert!(said(&ran).split_whitespace().any(|word| word == "1"), "no new privileges: {}", said(&ran));
 }
 
+/// Without transactions, with a journal of the node's: a crash of either side loses nothing, and leaves nothing by half.
+#[test]
+fn a_core_does_its_job_on_a_plugin_that_changes_one_row_at_a_time() {
+    let mut estate = Estate::prepared();
+    let section = |estate: &Estate, arguments: &str| estate.own().replace('}', &format!(", args: [{arguments}]}}"));
+    estate.configure(&section(&estate, "'--rows-only'"));
+    estate.make();
+    let journal = estate.core.data_dir().join("intents-main.redb");
+    assert!(journal.exists());
+    let mut secrets = Vec::new();
+    for round in 0..3 {
+        secrets.push(estate.secret(&format!("round {round}")));
+        if round == 1 {
+            estate.core.kill()
+        } else {
+            estate.send(Signal::SIGKILL)
+        }
+        if round == 1 {
+            estate.core.start();
+        }
+        assert!(
+            wait_for(|| requests::create(&mut estate.core.connect(Who::TenantAdmin), &format!("again {round}")).is_ok()),
+            "it serves again"
+        );
+        estate.must_open(&secrets);
+    }
+    let mut admin = estate.core.connect(Who::TenantAdmin);
+    assert!(requests::create(&mut admin, "round 0").is_err(), "a name is there once");
+    drop(admin);
+    estate.core.stop();
+    // A release of the plugin that knows transactions is asked for none: audit records may wait in the journal.
+    estate.configure(&section(&estate, ""));
+    estate.core.start();
+    estate.must_open(&secrets);
+    estate.core.stop();
+    let _verified = estate.core.ask(&["audit", "verify"]);
+    // One that had them and has lost them is refused.
+    fs::remove_file(&journal).expect("it is ours");
+    estate.configure(&section(&estate, "'--rows-only'"));
+    let refused = estate.core.try_start().expect_err("it does not run");
+    assert!(refused.contains("no capability `batch`"), "{refused}");
+}
+
 fn certify(arguments: &[&str]) -> (Output, Value) {
     let mut command = Command::new(binary("strongroom", "daemon"));
     let output = command.args(["--json", "keystore", "certify"]).args(arguments).output().expect("the binary is there");
@@ -279,12 +326,22 @@ fn both_examples_are_certified() {
     let python = std::env::var("STRONGROOM_TEST_PYTHON")
         .expect("STRONGROOM_TEST_PYTHON names a Python with grpcio: run the tests by `cargo xtask check`, which makes one");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin/examples/python/sqlite_plugin.py");
-    for arguments in [vec!["--plugin", redb.to_str().expect("a path in UTF-8")], vec!["--plugin", &python, "--", "-B", script]] {
+    let redb = redb.to_str().expect("a path in UTF-8");
+    for arguments in [
+        vec!["--plugin", redb],
+        vec!["--plugin", redb, "--", "--rows-only"],
+        vec!["--plugin", &python, "--", "-B", script],
+        vec!["--plugin", &python, "--", "-B", script, "--rows-only"],
+    ] {
         let (output, certified) = certify(&arguments);
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        assert_eq!(certified["batch"], !arguments.contains(&"--rows-only"));
         assert!(certified["passed"].as_u64().is_some_and(|passed| passed >= RULES_MIN) && certified["failed"] == 0, "{certified}");
         softhsm_test::told(&format!("{arguments:?}: {} cases passed", certified["passed"]));
     }
+    let (output, _) = certify(&["--plugin", "/bin/true"]);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+    assert!(said(&output).contains("the program ended (exit status: 0)") && !said(&output).contains("start its unit"), "{}", said(&output));
     let (output, _) = certify(&["--socket", "/nonexistent/socket"]);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
 }

@@ -9,6 +9,7 @@
 //! lose rows, and is caught; it cannot make the node believe anything else, wait longer than the time of a call, or fill its memory.
 
 mod link;
+mod rows;
 mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,7 +22,7 @@ use keys::port::{Batch, Keystore, OutboxEntry, Query, StoreError};
 use keys::row::Row;
 use plugin::v1::batch_response::Outcome;
 use plugin::v1::{self, BatchRequest, BatchResponse};
-use plugin::{COMMIT_BYTES, PAGE_ROWS_MAX, RECORDS_MAX, REQUEST_BYTES_MAX};
+use plugin::{COMMIT_BYTES, RECORDS_MAX, REQUEST_BYTES_MAX};
 use prost::Message as _;
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Code;
@@ -30,6 +31,7 @@ use crate::outbox_taken;
 use link::{About, Called, Link};
 
 pub use link::{PluginError, Settings};
+pub use rows::Rows;
 
 /// How often a commit is sent of which it is not known whether it happened.
 const TRIES_MAX: u32 = 8;
@@ -37,10 +39,15 @@ const TRIES_MAX: u32 = 8;
 const PAUSE_LEAST: Duration = Duration::from_millis(20);
 /// Never longer than this.
 const PAUSE_MOST: Duration = Duration::from_millis(500);
-/// Rows are asked for until the page has so many bytes.
-const PAGE_BYTES: u32 = 1 << 20;
 /// How often an opening tries to take the place after the last commit, while one of an earlier process is still coming through.
 const OPENING_TRIES_MAX: usize = 4;
+
+/// Did a plugin not open as a keystore because it changes one row at a time? Then it opens as [`Rows`].
+#[must_use]
+pub fn is_without_batch(error: &StoreError) -> bool {
+    let StoreError::Unavailable { source, .. } = error else { return false };
+    matches!(source.downcast_ref(), Some(PluginError::NoBatch { .. }))
+}
 
 /// The name of a commit.
 type Name = [u8; COMMIT_BYTES];
@@ -115,12 +122,7 @@ impl Grpc {
     /// # Errors
     /// [`StoreError::Unavailable`] with its own words, or because it does not answer.
     pub async fn health(&self) -> Result<(), StoreError> {
-        let health = async |mut client: link::Client| client.health(v1::HealthRequest {}).await;
-        let v1::HealthResponse { serving, detail } = self.link.call(self.link.deadline(), &|about| self.judge(about), health).await?;
-        if serving {
-            return Ok(());
-        }
-        Err(PluginError::Failed { code: Code::Unavailable, what: wire::words(&detail) }.into())
+        self.link.health(&|about| self.judge(about)).await
     }
 
     fn commits(&self) -> MutexGuard<'_, Commits> {
@@ -206,20 +208,14 @@ impl Grpc {
         self.settle(deadline).await
     }
 
-    /// A call that changes nothing; once more on a new connection, if the one that was kept turns out to have broken.
+    /// A call that changes nothing.
     async fn read<T, F>(&self, ask: impl Fn(link::Client) -> F) -> Result<T, Called>
     where
         F: Future<Output = Result<tonic::Response<T>, tonic::Status>>,
     {
         let deadline = self.link.deadline();
         self.settled(deadline).await.map_err(Called::NotBegun)?;
-        match self.link.call(deadline, &|about| self.judge(about), &ask).await {
-            Err(Called::Broken(_)) if Instant::now() + PAUSE_LEAST < deadline => {
-                pause(PAUSES_BEFORE_A_SECOND_READ, deadline).await;
-                self.link.call(deadline, &|about| self.judge(about), &ask).await
-            }
-            called => called,
-        }
+        self.link.twice(deadline, &|about| self.judge(about), ask).await
     }
 
     /// What an outcome means for the batch that was sent under this name.
@@ -244,9 +240,6 @@ impl Grpc {
         Err(refusal)
     }
 }
-
-/// As the number of tries that have failed: long enough for a plugin that has failed once to be asked again.
-const PAUSES_BEFORE_A_SECOND_READ: u32 = 2;
 
 /// Waits a little before the next try, and longer before each further one.
 async fn pause(tries: u32, deadline: Instant) {
@@ -276,8 +269,8 @@ impl Keystore for Grpc {
             })
             .await
         {
-            Ok(answer) => wire::retrieved(id, answer),
-            Err(Called::Refused(status)) if status.code() == Code::DataLoss => {
+            Ok(answer) => wire::retrieved(id, answer)?.map(|stored| wire::stored(id, &stored)).transpose(),
+            Err(Called::Refused { status, .. }) if status.code() == Code::DataLoss => {
                 Err(StoreError::Corrupt { what: wire::words(status.message()), at: id.to_string() })
             }
             Err(failed) => Err(failed.into()),
@@ -285,29 +278,17 @@ impl Keystore for Grpc {
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
-        let mut before = query.before;
-        let mut page = Vec::new();
-        while page.len() < query.limit {
-            let limit = (query.limit - page.len()).min(PAGE_ROWS_MAX);
-            let request = v1::ListKeysRequest {
-                layer: u32::from(query.layer as u8),
-                terms: query.terms.iter().map(|term| term.0.to_vec()).collect(),
-                before: before.map_or_else(Vec::new, |before| before.to_bytes().to_vec()),
-                limit: u32::try_from(limit).expect("a page is small"),
-                bytes_max: PAGE_BYTES,
-            };
+        let mut search = wire::Search::new(query);
+        while let Some(request) = search.asks() {
             let answer = self
                 .read(|mut client| {
                     let request = request.clone();
                     async move { client.list_keys(request).await }
                 })
                 .await?;
-            let found = wire::found(query, before, limit, answer)?;
-            page.extend(found.rows);
-            let Some(next) = found.next else { break };
-            before = Some(next);
+            search.take(answer, |id, stored| wire::stored(id, stored).ok())?;
         }
-        Ok(page)
+        Ok(search.rows())
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
@@ -331,7 +312,7 @@ impl Keystore for Grpc {
                     return Err(error);
                 }
                 Err(Called::NotBegun(error)) => error,
-                Err(broken @ (Called::Refused(_) | Called::Broken(_))) => {
+                Err(broken @ (Called::Refused { .. } | Called::Broken(_))) => {
                     is_sent = true;
                     broken.into()
                 }

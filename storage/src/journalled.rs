@@ -53,6 +53,25 @@ pub trait Plain: Send + Sync {
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError>;
 }
 
+#[async_trait]
+impl<P: Plain> Plain for Arc<P> {
+    async fn get(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        P::get(self, id).await
+    }
+
+    async fn put(&self, row: &Row, expected: Option<Generation>) -> Result<(), StoreError> {
+        P::put(self, row, expected).await
+    }
+
+    async fn delete(&self, id: RowId, expected: Generation) -> Result<(), StoreError> {
+        P::delete(self, id, expected).await
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        P::find(self, query).await
+    }
+}
+
 /// A [`Keystore`] over a [`Plain`] store.
 pub struct Journalled<S> {
     shared: Arc<Shared<S>>,

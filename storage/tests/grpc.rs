@@ -4,14 +4,22 @@
 mod plugins;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use keys::id::{Generation, OutboxSeq};
+use keys::id::{Generation, Layer, OutboxSeq, RowId};
 use keys::port::{Batch, Change, Keystore, StoreError};
+use keys::row::{Header, Row};
 use nix::sys::signal::Signal;
-use plugins::{Example, Plugin, TIMEOUT, open};
+use plugin::v1;
+use plugin::v1::keystore_operations_client::KeystoreOperationsClient;
+use plugins::{Example, Plugin, TIMEOUT, open, open_rows, settings};
 use storage::conformance;
 use storage::conformance::sample::{batch, changed, entry, id, query, row};
+use storage::grpc::{Grpc, Rows};
+use storage::journalled::Plain;
+use tokio::sync::watch;
+use uuid::Uuid;
 
 /// What F27 grants.
 const ERROR_WITHIN: Duration = Duration::from_secs(5);
@@ -40,6 +48,59 @@ async fn the_example_in_python_conforms() {
     conforms(Example::Python).await;
 }
 
+/// Without `batch`, with a journal.
+async fn conforms_row_by_row(example: Example) {
+    let plugin = Plugin::start(example);
+    let journals = tempfile::tempdir().expect("a temporary folder");
+    let made = AtomicU64::new(0);
+    let make = async || {
+        let journal = journals.path().join(made.fetch_add(1, Ordering::Relaxed).to_string());
+        let store = open_rows(plugin.socket(), &journal).await;
+        conformance::empty(&store).await.expect("the plugin serves");
+        Arc::new(store) as Arc<dyn Keystore>
+    };
+    let report = conformance::run(make).await.unwrap_or_else(|failure| panic!("{example:?}: {failure}"));
+    assert!(report.passed.len() >= 31, "{example:?} passes {}", report.passed.len());
+    let refused = Grpc::open(settings(plugin.socket(), 1)).await.err().expect("it has no transactions");
+    assert!(storage::grpc::is_without_batch(&refused), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_in_rust_conforms_row_by_row() {
+    conforms_row_by_row(Example::RedbRows).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_in_python_conforms_row_by_row() {
+    conforms_row_by_row(Example::PythonRows).await;
+}
+
+/// A plugin may come to a change long after it was given up. It finds a place that has changed since, be it by a name's next owner.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_comes_late_finds_another_count_in_its_place() {
+    let plugin = Plugin::start(Example::RedbRows);
+    let rows = Rows::open(settings(plugin.socket(), 1)).await.expect("the plugin serves");
+    let name = Row { header: Header { id: RowId::new(Layer::Name, Uuid::from_u128(7)), ..row(1, &[]).header }, ..row(1, &[]) };
+    let address = format!("unix://{}", plugin.socket().display());
+    let mut raw = KeystoreOperationsClient::connect(address).await.expect("the plugin serves");
+    rows.put(&name, None).await.expect("it is free");
+    rows.delete(name.header.id, name.header.generation).await.expect("it is there");
+    rows.delete(name.header.id, name.header.generation).await.expect("once more changes nothing");
+    assert_eq!(rows.get(name.header.id).await.expect("it serves"), None);
+    rows.put(&name, None).await.expect("it is free again, and its generation the first again");
+    let id = name.header.id.to_bytes().to_vec();
+    for expected_generation in 1..=2 {
+        let late = raw.delete_key(v1::DeleteKeyRequest { id: id.clone(), expected_generation }).await.expect("it serves").into_inner();
+        assert!(matches!(late.outcome, Some(v1::change_response::Outcome::Conflict(_))), "{late:?}");
+    }
+    assert_eq!(rows.get(name.header.id).await.expect("it serves"), Some(name));
+    // What has an identifier of its own leaves nothing.
+    rows.put(&row(2, &[]), None).await.expect("it is free");
+    rows.delete(id(2), Generation(1)).await.expect("it is there");
+    let gone = raw.retrieve_key(v1::RetrieveKeyRequest { id: id(2).to_bytes().to_vec() }).await.expect("it serves").into_inner();
+    assert_eq!(gone.row, None);
+}
+
 /// Commit `number`: a row of its own, the counter row, a record in, one out.
 fn step(number: u64) -> Batch {
     let mut counter = row(0, &[]);
@@ -57,6 +118,7 @@ async fn kills_lose_nothing(example: Example) {
     let store = Arc::new(open(plugin.socket(), 1).await);
     let mut number = 0;
     for kill in 0..KILLS {
+        let (sender, mut committed) = watch::channel(number);
         let committing = tokio::spawn({
             let (store, first) = (Arc::clone(&store), number + 1);
             async move {
@@ -64,11 +126,12 @@ async fn kills_lose_nothing(example: Example) {
                     if store.commit(step(number)).await.is_err() {
                         return number - 1;
                     }
+                    sender.send_replace(number);
                 }
                 unreachable!("it is killed before")
             }
         });
-        tokio::time::sleep(Duration::from_millis(20 + kill * 7)).await;
+        let _seen = committed.wait_for(|committed| *committed > number + kill).await.expect("it goes on until it is killed");
         plugin.kill();
         let acknowledged = committing.await.expect("the task ends by the plugin's death");
         plugin = plugin.restarted();

@@ -53,6 +53,8 @@ enum Lie {
     RecordsTooMany,
     RecordGarbled,
     Damaged,
+    /// The place behind it refuses.
+    Denied,
 }
 
 struct Liar(Lie);
@@ -98,6 +100,7 @@ impl KeystoreOperations for Liar {
             Lie::OtherRow => Some(stored(&row(2, &[]))),
             Lie::GarbledRow => Some(StoredRow { stored: vec![7; 100], ..stored(&row(1, &[])) }),
             Lie::RowInOthersPlace => Some(StoredRow { stored: row(2, &[]).encode(), ..stored(&row(1, &[])) }),
+            Lie::Denied => return Err(Status::permission_denied("the role may not read")),
             Lie::Damaged => return Err(Status::data_loss("the page\n is torn")),
             _ => None,
         };
@@ -192,6 +195,9 @@ async fn rows_that_cannot_be_what_was_asked_for_are_refused() {
         let answer = store.retrieve(id(1)).await;
         assert!(matches!(answer, Err(StoreError::Corrupt { .. })), "{lie:?}: {answer:?}");
     }
+    let (_folder, store) = opened(Lie::Denied).await;
+    let answer = store.retrieve(id(1)).await;
+    assert!(matches!(&answer, Err(StoreError::Denied { at, what }) if at.contains("main") && what.contains("may not read")), "{answer:?}");
     for lie in [Lie::Ascending, Lie::Repeated, Lie::TooMany, Lie::WithoutTerm, Lie::OtherLayer, Lie::EmptyAndMore] {
         let (_folder, store) = opened(lie).await;
         let answer = store.find(&query(&[7], None, 2)).await;

@@ -48,11 +48,7 @@ pub(super) async fn open(
         }
         KeystoreKind::Grpc(place) => {
             let plugin = plugins.get_or_start(name, || plugin::start(&keystore.name, place, layout, log))?;
-            let store: Arc<dyn Keystore> = plugin::open(&plugin, is_made).await?;
-            if !is_made {
-                plugin::must_be_empty(&keystore.name, &*store).await?;
-            }
-            store
+            plugin::open(&plugin, &layout.intents(name), is_made).await?
         }
     })
 }

@@ -1,5 +1,6 @@
 //! A keystore behind a plugin, which is started if the node runs it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use audit::LogId;
 use keys::id::{Layer, ScopeName};
 use keys::port::{Keystore, Query, StoreError};
 use nix::unistd::User;
-use storage::grpc::{self, Grpc};
+use storage::grpc::{self, Rows};
+use storage::intents::Intents;
+use storage::journalled::Journalled;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -53,9 +56,9 @@ impl Plugins {
 }
 
 /// The keystore of a node that is made now must not come among another's rows: one row is in every cluster.
-pub(super) async fn must_be_empty(name: &ScopeName, store: &dyn Keystore) -> Result<(), BootError> {
+async fn must_be_empty(name: &str, store: &dyn Keystore) -> Result<(), BootError> {
     let query = Query { layer: Layer::Cluster, terms: Vec::new(), before: None, limit: 1 };
-    if store.find(&query).await?.is_empty() { Ok(()) } else { Err(BootError::PluginTaken { keystore: name.to_string() }) }
+    if store.find(&query).await?.is_empty() { Ok(()) } else { Err(BootError::PluginTaken { keystore: name.to_owned() }) }
 }
 
 /// A plugin, started if the node runs it.
@@ -78,11 +81,40 @@ pub(super) fn start(name: &ScopeName, place: &config::Grpc, layout: &Layout, log
     Ok(Plugin::new(settings, supervisor))
 }
 
-/// The way to a plugin, once it serves. One that was just started has to make its socket first.
-pub(super) async fn open(plugin: &Plugin, is_made: bool) -> Result<Arc<Grpc>, StoreError> {
+/// The keystore behind a plugin, once it serves.
+///
+/// One that changes one row at a time is used with a journal below `data_dir`. That it is there decides how the plugin is used from then on, also should it
+/// learn transactions: audit records may wait in it.
+pub(super) async fn open(plugin: &Plugin, journal: &Path, is_made: bool) -> Result<Arc<dyn Keystore>, BootError> {
+    if is_made && journal.exists() {
+        return journalled(plugin, journal, patiently(plugin, is_made, || plugin.open_rows()).await?);
+    }
+    if !is_made {
+        // Of a try that came to nothing.
+        let _none = std::fs::remove_file(journal);
+    }
+    let store: Arc<dyn Keystore> = match patiently(plugin, is_made, || plugin.open()).await {
+        Err(error) if !is_made && grpc::is_without_batch(&error) => journalled(plugin, journal, plugin.open_rows().await?)?,
+        opened => opened?,
+    };
+    if !is_made {
+        must_be_empty(&plugin.name, &*store).await?;
+    }
+    Ok(store)
+}
+
+fn journalled(plugin: &Plugin, journal: &Path, rows: Arc<Rows>) -> Result<Arc<dyn Keystore>, BootError> {
+    Ok(Arc::new(Journalled::new(rows, Intents::open(journal)?, plugin.settings.timeout)?))
+}
+
+/// One that was just started has to make its socket first.
+async fn patiently<T, F>(plugin: &Plugin, is_made: bool, open: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
     let until = Instant::now() + if is_made { AWAITED_WITHIN } else { STARTS_WITHIN };
     loop {
-        match plugin.open().await {
+        match open().await {
             Err(error) if storage::is_away(&error) && plugin.supervisor.is_some() && Instant::now() < until => sleep(LOOK_EVERY).await,
             opened => return opened,
         }

@@ -45,7 +45,8 @@ def number(value):
 
 
 class Keystore(services.KeystoreOperationsServicer):
-    def __init__(self, path):
+    def __init__(self, path, batch):
+        self.batch = batch
         # One connection and one lock: a call is short, and commits take turns anyway.
         self.database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self.lock = threading.Lock()
@@ -79,6 +80,11 @@ class Keystore(services.KeystoreOperationsServicer):
                 context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
         return answer(done=v1.Done())
 
+    def must_have_batch(self, context):
+        """With `--rows-only` it changes one row at a time, as a store without transactions would."""
+        if not self.batch:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this plugin has no transactions")
+
     def apply(self, change):
         """Does one change, if the row is as expected. Call it in a transaction."""
         kind = change.WhichOneof("change")
@@ -100,7 +106,7 @@ class Keystore(services.KeystoreOperationsServicer):
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"this plugin speaks protocol {PROTOCOL} only")
         last = self.ask("select last from commits where node = ?", request.node)
         return v1.CapabilitiesResponse(
-            protocol=PROTOCOL, name="sqlite", version="0.1.0", batch=True, last_commit=last[0][0] if last else b""
+            protocol=PROTOCOL, name="sqlite", version="0.1.0", batch=self.batch, last_commit=last[0][0] if last else b""
         )
 
     def Health(self, request, context):
@@ -150,6 +156,8 @@ class Keystore(services.KeystoreOperationsServicer):
         return answer
 
     def Batch(self, request, context):
+        self.must_have_batch(context)
+
         def work():
             last = self.database.execute("select last from commits where node = ?", (request.node,)).fetchone()
             last = last[0] if last else b""
@@ -176,6 +184,7 @@ class Keystore(services.KeystoreOperationsServicer):
         return self.change(context, v1.BatchResponse, work)
 
     def ListRecords(self, request, context):
+        self.must_have_batch(context)
         sql = "select seq, record from records where node = ? and seq > ? order by seq limit ?"
         found = self.ask(sql, request.node, number(request.after), min(request.limit, 1024))
         records = [v1.AuditRecord(seq=int.from_bytes(seq, "big"), record=record) for seq, record in found]
@@ -192,7 +201,7 @@ def main():
         ("grpc.max_send_message_length", ANSWER_BYTES_MAX),
     ]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=options)
-    services.add_KeystoreOperationsServicer_to_server(Keystore(os.path.join(state, "rows.sqlite")), server)
+    services.add_KeystoreOperationsServicer_to_server(Keystore(os.path.join(state, "rows.sqlite"), "--rows-only" not in sys.argv), server)
     server.add_insecure_port(f"unix:{socket}")
     server.start()
     server.wait_for_termination()

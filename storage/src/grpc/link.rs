@@ -9,10 +9,10 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use keys::port::StoreError;
 use plugin::v1::keystore_operations_client::KeystoreOperationsClient;
-use plugin::v1::{CapabilitiesRequest, CapabilitiesResponse};
+use plugin::v1::{CapabilitiesRequest, CapabilitiesResponse, HealthRequest, HealthResponse};
 use plugin::{ANSWER_BYTES_MAX, COMMIT_BYTES, PROTOCOL, REQUEST_BYTES_MAX};
 use tokio::net::UnixStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Response, Status};
 use tower::service_fn;
@@ -69,7 +69,9 @@ pub enum PluginError {
         is: u32,
     },
     /// It has no transactions.
-    #[error("the plugin `{plugin}` has no capability `batch`, which this release needs: it has to change several rows in one transaction")]
+    #[error(
+        "the plugin `{plugin}` has no capability `batch` and had it when this node's rows came to it: put the release of before back, or move the rows by `strongroom keystore migrate`"
+    )]
     NoBatch {
         /// What it calls itself.
         plugin: String,
@@ -109,15 +111,9 @@ impl PluginError {
     pub(crate) fn is_absence(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Late { .. } | Self::Rests { .. } => true,
-            Self::Failed { code, .. } => !matches!(
-                code,
-                Code::DataLoss
-                    | Code::Unimplemented
-                    | Code::InvalidArgument
-                    | Code::FailedPrecondition
-                    | Code::PermissionDenied
-                    | Code::Unauthenticated
-            ),
+            Self::Failed { code, .. } => {
+                !matches!(code, Code::DataLoss | Code::Unimplemented | Code::InvalidArgument | Code::FailedPrecondition)
+            }
             Self::WrongUser { .. } | Self::Protocol { .. } | Self::NoBatch { .. } | Self::TooLong { .. } => false,
         }
     }
@@ -194,13 +190,43 @@ impl Link {
             }
             Ok(Err(status)) if status.source().is_none() && !is_transports(status.code()) => {
                 self.answered();
-                return Err(Called::Refused(status));
+                return Err(Called::Refused { status, keystore: self.settings.name.clone() });
             }
             Ok(Err(status)) => failure(&status),
             Err(_) => self.late(),
         };
         self.failed(Some(number), &failed);
         Err(Called::Broken(failed))
+    }
+
+    /// A call that may be made twice; once more on a new connection, if the one that was kept turns out to have broken.
+    pub(super) async fn twice<T, F>(
+        &self,
+        deadline: Instant,
+        judge: &(dyn Fn(&About) -> Result<(), StoreError> + Sync),
+        ask: impl Fn(Client) -> F,
+    ) -> Result<T, Called>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        match self.call(deadline, judge, &ask).await {
+            Err(Called::Broken(_)) if Instant::now() + PAUSE_LEAST < deadline => {
+                // Long enough for a plugin that has failed once to be asked again.
+                sleep((2 * PAUSE_LEAST).min(deadline.saturating_duration_since(Instant::now()))).await;
+                self.call(deadline, judge, &ask).await
+            }
+            called => called,
+        }
+    }
+
+    /// Whether the plugin says that it can do its work.
+    pub(super) async fn health(&self, judge: &(dyn Fn(&About) -> Result<(), StoreError> + Sync)) -> Result<(), StoreError> {
+        let health = async |mut client: Client| client.health(HealthRequest {}).await;
+        let HealthResponse { serving, detail } = self.call(self.deadline(), judge, health).await?;
+        if serving {
+            return Ok(());
+        }
+        Err(PluginError::Failed { code: Code::Unavailable, what: words(&detail) }.into())
     }
 
     async fn client(
@@ -220,7 +246,7 @@ impl Link {
             return Err(rests.into());
         }
         let made = timeout_at(deadline, self.connect()).await.unwrap_or_else(|_| Err(self.late()));
-        let (client, about) = made.inspect_err(|failed| self.failed(None, failed))?;
+        let (client, about) = made.inspect_err(|failed| self.failed(None, failed)).map_err(|failed| told(failed, &self.settings.name))?;
         judge(&about)?;
         let mut state = self.state();
         state.made += 1;
@@ -294,7 +320,12 @@ pub(super) enum Called {
     /// The plugin has not heard of it.
     NotBegun(StoreError),
     /// It answered with a refusal of its own.
-    Refused(Status),
+    Refused {
+        /// What it says.
+        status: Status,
+        /// What the operator calls the keystore.
+        keystore: String,
+    },
     /// The connection is of no use any more, and nobody knows what the plugin did.
     Broken(PluginError),
 }
@@ -303,7 +334,7 @@ impl From<Called> for StoreError {
     fn from(called: Called) -> Self {
         match called {
             Called::NotBegun(error) => error,
-            Called::Refused(status) => failure(&status).into(),
+            Called::Refused { status, keystore } => told(failure(&status), &keystore),
             Called::Broken(error) => error.into(),
         }
     }
@@ -312,6 +343,16 @@ impl From<Called> for StoreError {
 /// Codes by which the transport tells that it has failed, or that an answer was too long to be read.
 fn is_transports(code: Code) -> bool {
     matches!(code, Code::Unknown | Code::Cancelled | Code::Internal | Code::OutOfRange)
+}
+
+/// A plugin's refusal that its operators can end is that of the place behind it.
+fn told(error: PluginError, keystore: &str) -> StoreError {
+    match error {
+        PluginError::Failed { code: Code::PermissionDenied | Code::Unauthenticated, what } => {
+            StoreError::Denied { at: format!("{keystore} (a plugin)"), what }
+        }
+        other => other.into(),
+    }
 }
 
 fn failure(status: &Status) -> PluginError {

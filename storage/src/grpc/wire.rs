@@ -4,20 +4,26 @@ use keys::id::{OutboxSeq, RowId};
 use keys::lifecycle::State;
 use keys::port::{Batch, Change, OutboxEntry, Query, StoreError};
 use keys::record::Record;
-use keys::row::{Header, Row};
-use plugin::v1;
+use keys::row::{Header, Row, Term};
 use plugin::v1::change::Change as Wire;
+use plugin::{PAGE_ROWS_MAX, v1};
 
+/// Rows are asked for until the page has so many bytes.
+const PAGE_BYTES: u32 = 1 << 20;
 /// Longest part of a plugin's own words that is passed on, in characters.
 const WORDS_MAX: usize = 200;
 
 /// A row with what the plugin may see of it.
 pub(super) fn row(row: &Row) -> v1::Row {
-    let Row { header, terms, .. } = row;
+    place(&row.header, &row.terms, row.encode(), row.header.generation.0)
+}
+
+/// What is to be stored under the identifier of `header`, as its change number `generation`.
+pub(super) fn place(header: &Header, terms: &[Term], stored: Vec<u8>, generation: u64) -> v1::Row {
     v1::Row {
         id: header.id.to_bytes().to_vec(),
-        generation: header.generation.0,
-        stored: row.encode(),
+        generation,
+        stored,
         terms: terms.iter().map(|term| term.0.to_vec()).collect(),
         header: Some(visible(header)),
     }
@@ -79,25 +85,74 @@ fn change(change: &Change) -> v1::Change {
     v1::Change { change: Some(change) }
 }
 
-/// The row that was asked for.
-pub(super) fn retrieved(id: RowId, answer: v1::RetrieveKeyResponse) -> Result<Option<Row>, StoreError> {
+/// What is stored under the identifier that was asked for.
+pub(super) fn retrieved(id: RowId, answer: v1::RetrieveKeyResponse) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(found) = answer.row else { return Ok(None) };
     if found.id != id.to_bytes() {
         return Err(lie("the row of another id than it was asked for", id.to_string()));
     }
-    stored(id, &found.stored).map(Some)
+    Ok(Some(found.stored))
 }
 
 /// One page of a search, and where the next one begins.
-pub(super) struct Found {
+struct Found {
     /// Those that can be read as their row.
-    pub(super) rows: Vec<Row>,
+    rows: Vec<Row>,
     /// The last id, readable or not; `None`: that was all.
-    pub(super) next: Option<RowId>,
+    next: Option<RowId>,
+}
+
+/// A search, answer by answer.
+pub(super) struct Search<'q> {
+    query: &'q Query,
+    before: Option<RowId>,
+    rows: Vec<Row>,
+    is_over: bool,
+}
+
+impl<'q> Search<'q> {
+    pub(super) fn new(query: &'q Query) -> Self {
+        Self { query, before: query.before, rows: Vec::new(), is_over: false }
+    }
+
+    fn wants(&self) -> usize {
+        (self.query.limit - self.rows.len()).min(PAGE_ROWS_MAX)
+    }
+
+    /// What is to be asked next; `None` once there is no more.
+    pub(super) fn asks(&self) -> Option<v1::ListKeysRequest> {
+        let limit = self.wants();
+        (limit > 0 && !self.is_over).then(|| v1::ListKeysRequest {
+            layer: u32::from(self.query.layer as u8),
+            terms: self.query.terms.iter().map(|term| term.0.to_vec()).collect(),
+            before: self.before.map_or_else(Vec::new, |before| before.to_bytes().to_vec()),
+            limit: u32::try_from(limit).expect("a page is small"),
+            bytes_max: PAGE_BYTES,
+        })
+    }
+
+    /// - `read`: what is stored under an identifier as its row, if it is one.
+    pub(super) fn take(&mut self, answer: v1::ListKeysResponse, read: fn(RowId, &[u8]) -> Option<Row>) -> Result<(), StoreError> {
+        let found = found(self.query, self.before, self.wants(), answer, read)?;
+        self.rows.extend(found.rows);
+        self.is_over = found.next.is_none();
+        self.before = found.next.or(self.before);
+        Ok(())
+    }
+
+    pub(super) fn rows(self) -> Vec<Row> {
+        self.rows
+    }
 }
 
 /// Rows of a search: in order, of the layer, below the cursor, with all terms, and no more than were asked for.
-pub(super) fn found(query: &Query, before: Option<RowId>, limit: usize, answer: v1::ListKeysResponse) -> Result<Found, StoreError> {
+fn found(
+    query: &Query,
+    before: Option<RowId>,
+    limit: usize,
+    answer: v1::ListKeysResponse,
+    read: fn(RowId, &[u8]) -> Option<Row>,
+) -> Result<Found, StoreError> {
     let at = || format!("a search in layer {:?}", query.layer);
     if answer.rows.len() > limit {
         return Err(lie("more rows than it was asked for", at()));
@@ -110,7 +165,7 @@ pub(super) fn found(query: &Query, before: Option<RowId>, limit: usize, answer: 
         }
         last = Some(id);
         // One that cannot be read does not hide the others.
-        let Ok(row) = stored(id, &row.stored) else { continue };
+        let Some(row) = read(id, &row.stored) else { continue };
         if query.terms.iter().any(|term| !row.terms.contains(term)) {
             return Err(lie("a row without the terms that it was asked for", id.to_string()));
         }
@@ -142,7 +197,8 @@ pub(super) fn records(after: OutboxSeq, limit: usize, answer: &v1::ListRecordsRe
     Ok(entries)
 }
 
-fn stored(id: RowId, bytes: &[u8]) -> Result<Row, StoreError> {
+/// A row that lies in its place.
+pub(super) fn stored(id: RowId, bytes: &[u8]) -> Result<Row, StoreError> {
     let row = Row::decode(bytes).map_err(|error| StoreError::Corrupt { what: error.to_string(), at: id.to_string() })?;
     if row.header.id != id {
         return Err(StoreError::Corrupt { what: "another record lies in its place".to_owned(), at: id.to_string() });

@@ -7,7 +7,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plugin::{SOCKET_VARIABLE, STATE_VARIABLE};
-use storage::grpc::{Grpc, Settings};
+use storage::grpc::{Grpc, Rows, Settings};
+use storage::intents::Intents;
+use storage::journalled::Journalled;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -16,6 +18,9 @@ use uuid::Uuid;
 pub(crate) enum Example {
     Redb,
     Python,
+    /// As the first two, changing one row at a time.
+    RedbRows,
+    PythonRows,
 }
 
 /// A running plugin, killed when it is dropped.
@@ -86,8 +91,8 @@ impl Drop for Plugin {
 
 fn spawn(example: Example, folder: &Path) -> Child {
     let mut command = match example {
-        Example::Redb => Command::new(softhsm_test::binary("plugin-redb", "plugin-redb")),
-        Example::Python => {
+        Example::Redb | Example::RedbRows => Command::new(softhsm_test::binary("plugin-redb", "plugin-redb")),
+        Example::Python | Example::PythonRows => {
             let python = std::env::var("STRONGROOM_TEST_PYTHON")
                 .expect("STRONGROOM_TEST_PYTHON names a Python with grpcio: run the tests by `cargo xtask check`, which makes one");
             let mut command = Command::new(python);
@@ -95,14 +100,27 @@ fn spawn(example: Example, folder: &Path) -> Child {
             command
         }
     };
+    if matches!(example, Example::RedbRows | Example::PythonRows) {
+        command.arg("--rows-only");
+    }
     command.env(SOCKET_VARIABLE, folder.join("socket")).env(STATE_VARIABLE, folder).stdin(Stdio::null());
     command.spawn().expect("the plugin starts")
 }
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(4);
 
+/// Where a plugin is, and as which node it is asked.
+pub(crate) fn settings(socket: PathBuf, node: u128) -> Settings {
+    Settings { name: "main".to_owned(), socket, user: None, timeout: TIMEOUT, node: Uuid::from_u128(node) }
+}
+
 /// A node's keystore on a plugin.
 pub(crate) async fn open(socket: PathBuf, node: u128) -> Grpc {
-    let settings = Settings { name: "main".to_owned(), socket, user: None, timeout: TIMEOUT, node: Uuid::from_u128(node) };
-    Grpc::open(settings).await.expect("the plugin serves")
+    Grpc::open(settings(socket, node)).await.expect("the plugin serves")
+}
+
+/// The same on one that changes one row at a time, with the journal in this file.
+pub(crate) async fn open_rows(socket: PathBuf, journal: &Path) -> Journalled<Rows> {
+    let rows = Rows::open(settings(socket, 1)).await.expect("the plugin serves");
+    Journalled::new(rows, Intents::open(journal).expect("the file is ours"), TIMEOUT).expect("the journal reads")
 }

@@ -26,6 +26,9 @@ const COMMITS: TableDefinition<'_, [u8; NODE_BYTES], [u8; COMMIT_BYTES]> = Table
 
 const FILE: &str = "rows.redb";
 
+/// The argument that has it change one row at a time, as a store without transactions would.
+const ROWS_ONLY: &str = "--rows-only";
+
 struct File {
     database: Database,
 }
@@ -43,6 +46,9 @@ async fn main() -> anyhow::Result<()> {
     let _tables = (prepare.open_table(TERMS)?, prepare.open_table(RECORDS)?, prepare.open_table(COMMITS)?);
     drop(_tables);
     prepare.commit()?;
+    if std::env::args().any(|argument| argument == ROWS_ONLY) {
+        return Ok(plugin::serve(File { database }).await?);
+    }
     Ok(plugin::serve_transactional(File { database }).await?)
 }
 

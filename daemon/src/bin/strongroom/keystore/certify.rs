@@ -9,11 +9,13 @@ use clap::Args;
 use daemon::confine;
 use daemon::plugin::{PluginSupervisor, Program};
 use keys::id::Layer;
-use keys::port::{Keystore as _, Query, StoreError};
+use keys::port::{Keystore, Query, StoreError};
 use nix::unistd::User;
 use serde::Serialize;
 use storage::conformance::{self, Failure as Broken, Violation};
-use storage::grpc::{Grpc, Settings};
+use storage::grpc::{self, Grpc, Rows, Settings};
+use storage::intents::Intents;
+use storage::journalled::Journalled;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -59,6 +61,8 @@ struct Case {
 /// What `keystore certify` found.
 #[derive(Debug, Serialize)]
 struct Certified {
+    /// Without it the node keeps a journal and changes one row at a time.
+    batch: bool,
     passed: usize,
     failed: usize,
     cases: Vec<Case>,
@@ -69,6 +73,8 @@ struct Tried {
     socket: PathBuf,
     user: Option<u32>,
     running: Option<(PluginSupervisor, TempDir)>,
+    /// For the journal of a plugin without transactions.
+    journal: TempDir,
 }
 
 /// Runs `keystore certify`.
@@ -84,13 +90,15 @@ pub(super) fn run(context: &Context, args: &Certify) -> Result<(), Failure> {
 }
 
 fn tried(args: &Certify) -> Result<Tried, Failure> {
+    let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
+    let folder = || tempfile::Builder::new().prefix("strongroom-certify-").tempdir().map_err(|error| failed(&error));
+    let journal = folder()?;
     let (Some(program), None) = (&args.plugin, &args.socket) else {
         let user = args.user.as_deref().map(number).transpose()?;
-        return Ok(Tried { socket: args.socket.clone().expect("one of the two is given"), user, running: None });
+        return Ok(Tried { socket: args.socket.clone().expect("one of the two is given"), user, running: None, journal });
     };
-    let failed = |error: &dyn std::fmt::Display| Failure::failed(error.to_string());
     let path = std::path::absolute(program).map_err(|error| failed(&error))?;
-    let folder = tempfile::Builder::new().prefix("strongroom-certify-").tempdir().map_err(|error| failed(&error))?;
+    let folder = folder()?;
     let program = Program {
         sha256: confine::hash(&path).map_err(|error| failed(&error))?,
         path,
@@ -100,7 +108,7 @@ fn tried(args: &Certify) -> Result<Tried, Failure> {
     };
     let socket = program.socket();
     let supervisor = PluginSupervisor::start("certify", program).map_err(|error| failed(&error))?;
-    Ok(Tried { socket, user: None, running: Some((supervisor, folder)) })
+    Ok(Tried { socket, user: None, running: Some((supervisor, folder)), journal })
 }
 
 fn number(user: &str) -> Result<u32, Failure> {
@@ -108,38 +116,51 @@ fn number(user: &str) -> Result<u32, Failure> {
     user.parse().ok().or_else(named).ok_or_else(|| Failure::usage(format!("this machine has no user `{user}`")))
 }
 
-async fn open(tried: &Tried) -> Result<Grpc, StoreError> {
+async fn open(tried: &Tried) -> Result<(Arc<dyn Keystore>, bool), Failure> {
     let settings =
         Settings { name: "certify".to_owned(), socket: tried.socket.clone(), user: tried.user, timeout: CALL_WITHIN, node: NODE };
     let until = Instant::now() + STARTS_WITHIN;
     loop {
-        match Grpc::open(settings.clone()).await {
-            Err(StoreError::Unavailable { .. }) if tried.running.is_some() && Instant::now() < until => {
-                tokio::time::sleep(LOOK_EVERY).await;
+        let error = match Grpc::open(settings.clone()).await {
+            Ok(grpc) => return Ok((Arc::new(grpc), true)),
+            Err(error) if grpc::is_without_batch(&error) => {
+                let rows = Rows::open(settings).await.map_err(unavailable)?;
+                let intents = Intents::open(&tried.journal.path().join("intents.redb")).map_err(unavailable)?;
+                return Ok((Arc::new(Journalled::new(rows, intents, CALL_WITHIN).map_err(unavailable)?), false));
             }
-            opened => return opened,
+            Err(error) => error,
+        };
+        let Some((supervisor, _)) = &tried.running else { return Err(unavailable(error)) };
+        if let Some(ended) = supervisor.ended() {
+            return Err(Failure::unavailable(format!(
+                "the program ended ({ended}) before it served on its socket: run it by hand with STRONGROOM_PLUGIN_SOCKET and STRONGROOM_PLUGIN_STATE set, and see what it says"
+            )));
         }
+        if !storage::is_away(&error) || Instant::now() >= until {
+            return Err(unavailable(error));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
 async fn certify(tried: &Tried) -> Result<Certified, Failure> {
-    let store = Arc::new(open(tried).await.map_err(unavailable)?);
-    must_be_empty(&store, &tried.socket).await?;
+    let (store, batch) = open(tried).await?;
+    must_be_empty(&*store, &tried.socket).await?;
     let make = async || {
         // A store that is not emptied fails the next case by itself.
         let _emptied = conformance::empty(&*store).await;
-        Arc::<Grpc>::clone(&store) as Arc<dyn keys::port::Keystore>
+        Arc::clone(&store)
     };
     let failed = conformance::run(make).await.err().map_or_else(Vec::new, |Broken { failed, .. }| failed);
     conformance::empty(&*store).await.map_err(unavailable)?;
     let why = |rule| failed.iter().find(|(name, _)| *name == rule).map(|(_, violation)| told(violation));
     let cases: Vec<Case> =
         conformance::names().map(|rule| (rule, why(rule))).map(|(rule, why)| Case { rule, passed: why.is_none(), why }).collect();
-    Ok(Certified { passed: cases.len() - failed.len(), failed: failed.len(), cases })
+    Ok(Certified { batch, passed: cases.len() - failed.len(), failed: failed.len(), cases })
 }
 
 /// Somebody's rows are not removed for a test.
-async fn must_be_empty(store: &Grpc, socket: &Path) -> Result<(), Failure> {
+async fn must_be_empty(store: &dyn Keystore, socket: &Path) -> Result<(), Failure> {
     for layer in (0..=u8::MAX).filter_map(|number| Layer::try_from(number).ok()) {
         let query = Query { layer, terms: Vec::new(), before: None, limit: 1 };
         if !store.find(&query).await.map_err(unavailable)?.is_empty() {
@@ -168,5 +189,6 @@ fn text(certified: &Certified) -> String {
         vec![result.to_owned(), case.rule.to_owned(), case.why.clone().unwrap_or_default()]
     };
     let table = table(&["result", "rule", "why"], certified.cases.iter().map(row).collect(), "no cases");
-    format!("{table}\n{} passed, {} failed", certified.passed, certified.failed)
+    let how = if certified.batch { "" } else { ", without the capability `batch`: with a journal of the node's" };
+    format!("{table}\n{} passed, {} failed{how}", certified.passed, certified.failed)
 }
