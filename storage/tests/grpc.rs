@@ -88,9 +88,9 @@ async fn a_change_that_comes_late_finds_another_count_in_its_place() {
     rows.delete(name.header.id, name.header.generation).await.expect("once more changes nothing");
     assert_eq!(rows.get(name.header.id).await.expect("it serves"), None);
     rows.put(&name, None).await.expect("it is free again, and its generation the first again");
-    let id = name.header.id.to_bytes().to_vec();
+    let place = name.header.id.to_bytes().to_vec();
     for expected_generation in 1..=2 {
-        let late = raw.delete_key(v1::DeleteKeyRequest { id: id.clone(), expected_generation }).await.expect("it serves").into_inner();
+        let late = raw.delete_key(v1::DeleteKeyRequest { id: place.clone(), expected_generation }).await.expect("it serves").into_inner();
         assert!(matches!(late.outcome, Some(v1::change_response::Outcome::Conflict(_))), "{late:?}");
     }
     assert_eq!(rows.get(name.header.id).await.expect("it serves"), Some(name));
