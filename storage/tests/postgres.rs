@@ -459,7 +459,14 @@ async fn a_commit_of_which_nobody_hears_is_settled_before_anything_else_is_answe
         // Whichever call is the first one.
         match number % 3 {
             0 => assert_eq!(soon(async || store.retrieve(id(number)).await).await.is_some(), wire == Wire::DiesAfter),
-            1 => soon(async || store.commit(batch([Change::Insert(row(100 + number, &[]))])).await).await,
+            1 => {
+                let commit = async || match store.commit(batch([Change::Insert(row(100 + number, &[]))])).await {
+                    // A try whose time was over on a busy machine may have come to the server.
+                    Err(StoreError::Conflict { .. }) => Ok(()),
+                    done => done,
+                };
+                soon(commit).await;
+            }
             _ => {}
         }
         assert_eq!(soon(async || store.outbox(OutboxSeq(0), 9).await).await, expected, "{wire:?}");
