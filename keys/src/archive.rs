@@ -15,7 +15,7 @@ impl Vault {
     /// # Errors
     /// [`Error::Archived`] if it is already; [`Error::WrongState`] for a destroyed one; [`Error::Raced`].
     pub async fn archive(&self, unit: &mut Unit, authorized: Authorized<Archive>) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         if view.state.is_destroyed() {
             return Err(Error::WrongState { is: view.state, wants: "a key that is not destroyed" });
         }
@@ -30,7 +30,7 @@ impl Vault {
     /// # Errors
     /// [`Error::Raced`].
     pub async fn recover(&self, unit: &mut Unit, authorized: Authorized<Recover>) -> Result<View, Error> {
-        let row = self.row_in(unit, authorized.id()).await?;
+        let row = self.row_in_scope(unit, authorized.scope(), authorized.id()).await?;
         if row.header.generation != authorized.generation() {
             return Err(Error::Raced);
         }

@@ -12,7 +12,7 @@ use crate::attributes;
 use crate::error::Error;
 use crate::id::{Generation, Layer, RowId};
 use crate::policy::Action;
-use crate::port::Change;
+use crate::port::{Change, Scope};
 use crate::record::{Outcome, Record};
 use crate::row::{Header, Row};
 use crate::unit::record_header;
@@ -92,7 +92,7 @@ impl Vault {
 
     async fn reserve_ivs(&self, key: &Header) -> Result<u64, Error> {
         let id = RowId::new(Layer::IvBudget, key.id.uuid);
-        let stored = match self.shelf.existing(id).await {
+        let stored = match self.shelf.existing_for(Scope::Tenant(key.owner.tenant), id).await {
             Ok(row) => Some(row),
             Err(Error::NotFound) => None,
             Err(error) => return Err(error),

@@ -27,7 +27,7 @@ impl Vault {
         authorized: Authorized<V>,
         edit: impl FnOnce(&View, Time) -> Result<Attributes, E>,
     ) -> Result<View, E> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         if view.state.is_destroyed() {
             return Err(Error::WrongState { is: view.state, wants: "a key that is not destroyed" }.into());
         }

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::hierarchy::IntegrityKeys;
 use crate::id::{Generation, Layer, RowId, TenantId};
 use crate::policy::Grants;
+use crate::port::Scope;
 use crate::row::{Owner, Row};
 
 /// Number of buckets.
@@ -81,6 +82,14 @@ pub(crate) struct OwnerTag {
 impl OwnerTag {
     fn of(owner: &Owner) -> Self {
         Self { tenant: end(owner.tenant.as_bytes()), service: owner.service.map_or([0; 4], |service| end(service.as_bytes())) }
+    }
+
+    /// May a row of this owner lie in `scope`?
+    pub(crate) fn is_in(self, scope: Scope) -> bool {
+        match scope {
+            Scope::Node => true,
+            Scope::Tenant(tenant) => [tenant, TenantId::SYSTEM].iter().any(|tenant| end(tenant.as_bytes()) == self.tenant),
+        }
     }
 
     /// The owner as somebody knows it: the parts that are its own, nobody's else.

@@ -104,7 +104,7 @@ impl Vault {
     /// does not go back to an earlier state.
     async fn replace(&self, unit: &mut Unit, grants: &Grants, found: &Header, import: Import<'_>) -> Result<View, Error> {
         let authorized = grants.check::<Destroy>(found)?;
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         if view.state.is_destroyed() {
             return Err(Error::WrongState {
                 is: view.state,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::edges::EdgeGroup;
 use crate::id::{Generation, Layer, RowId, ScopeName, ServiceId, TenantId};
+use crate::port::Scope;
 use crate::row::{Header, Owner};
 
 /// Where this process stands.
@@ -507,6 +508,14 @@ impl Grants {
         self.service
     }
 
+    /// Whose rows its requests read: its tenant's. Those who are above tenants, and edges, which serve several, read everybody's.
+    pub(crate) fn scope(&self) -> Scope {
+        match (self.role, self.tenant) {
+            (Role::Service | Role::TenantAdmin, Some(tenant)) => Scope::Tenant(tenant),
+            _ => Scope::Node,
+        }
+    }
+
     /// May the principal do `V` to the object behind `header`?
     ///
     /// # Errors
@@ -516,7 +525,7 @@ impl Grants {
             return Err(Refusal::NotFound);
         }
         match verdict(V::ACTION, self.node, Some(header.id.layer), self.role) {
-            Verdict::Here => Ok(Authorized { id: header.id, generation: header.generation, verb: PhantomData }),
+            Verdict::Here => Ok(Authorized::of(header)),
             Verdict::Upstream | Verdict::Refused => Err(Refusal::Denied),
         }
     }
@@ -567,7 +576,7 @@ impl Grants {
             return Err(Refusal::NotFound);
         }
         match verdict(V::ACTION, self.node, Some(header.id.layer), self.role) {
-            Verdict::Here => Ok(Authorized { id: header.id, generation: header.generation, verb: PhantomData }),
+            Verdict::Here => Ok(Authorized::of(header)),
             Verdict::Upstream | Verdict::Refused => Err(Refusal::Denied),
         }
     }
@@ -590,6 +599,7 @@ impl Grants {
 pub struct Authorized<V: Verb> {
     id: RowId,
     generation: Generation,
+    tenant: TenantId,
     verb: PhantomData<V>,
 }
 
@@ -604,6 +614,15 @@ impl<V: Verb> Authorized<V> {
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.generation
+    }
+
+    /// Whose rows it takes to do it.
+    pub(crate) fn scope(&self) -> Scope {
+        Scope::Tenant(self.tenant)
+    }
+
+    fn of(header: &Header) -> Self {
+        Self { id: header.id, generation: header.generation, tenant: header.owner.tenant, verb: PhantomData }
     }
 }
 

@@ -11,11 +11,11 @@ use secret::{Bytes, Exhausted};
 use uuid::Uuid;
 
 use crate::envelope::ObjectKeyId;
-use crate::id::{Generation, Layer, OutboxSeq, RowId, Time};
+use crate::id::{Generation, Layer, OutboxSeq, RowId, TenantId, Time};
 use crate::lease::Lease;
 use crate::record::{Record, SessionRecord};
 use crate::references::References;
-use crate::row::{ParentRef, Row, Term};
+use crate::row::{Owner, ParentRef, Row, Term};
 use crate::wrap::{Binding, WrapError};
 
 /// A store of rows. Every implementation passes the conformance suite of `storage`.
@@ -38,6 +38,43 @@ pub trait Keystore: Send + Sync {
 
     /// Outbox records after `after`, oldest first, at most `limit`.
     async fn outbox(&self, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, StoreError>;
+
+    /// As [`Keystore::retrieve`], for who knows whose row it can be. A store that tells tenants apart finds no row outside `scope`, so that a mistake above it
+    /// shows nobody another tenant's (D13); others may show it, and nothing above relies on it.
+    async fn retrieve_for(&self, _scope: Scope, id: RowId) -> Result<Option<Row>, StoreError> {
+        self.retrieve(id).await
+    }
+
+    /// As [`Keystore::find`], by the rule of [`Keystore::retrieve_for`].
+    async fn find_for(&self, _scope: Scope, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.find(query).await
+    }
+
+    /// As [`Keystore::commit`], of a batch that changes rows of `tenants` and no others. To a store that tells tenants apart a change of another's row
+    /// is one of a row that is not there.
+    async fn commit_within(&self, _tenants: &[TenantId], batch: Batch) -> Result<(), StoreError> {
+        self.commit(batch).await
+    }
+}
+
+/// Whose rows a read is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// Everybody's: the node's own work, and that of principals above all tenants.
+    Node,
+    /// One tenant's, and the appliance's own.
+    Tenant(TenantId),
+}
+
+impl Scope {
+    /// Does a row of this owner lie in it?
+    #[must_use]
+    pub fn shows(self, owner: &Owner) -> bool {
+        match self {
+            Self::Node => true,
+            Self::Tenant(tenant) => owner.tenant == tenant || owner.tenant == TenantId::SYSTEM,
+        }
+    }
 }
 
 /// Which rows [`Keystore::find`] returns.

@@ -68,7 +68,7 @@ impl Vault {
         authorized: Authorized<ReKey>,
         edit: impl FnOnce(&View, Attributes, Time) -> Result<Attributes, E>,
     ) -> Result<View, E> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         self.rekey_row(unit, row, view, edit).await
     }
 
@@ -79,7 +79,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::rekey`]; [`Error::Invalid`] if a service's key is to have what lies below it renewed.
     pub async fn rekey_compromised(&self, unit: &mut Unit, authorized: Authorized<ReKey>, renews: bool) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         let Header { id, owner, .. } = row.header;
         if renews && id.layer != Layer::L2 {
             return Err(Error::invalid(

@@ -56,7 +56,7 @@ impl Vault {
         authorized: Authorized<ReKeyKeyPair>,
         edit: &mut impl FnMut(&View, Attributes, Time) -> Result<Attributes, E>,
     ) -> Result<Half, E> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         must_be_newest(&view)?;
         let now = self.now();
         let mut attributes = kept(&view, edit(&view, replacement(&view, now), now)?, now);

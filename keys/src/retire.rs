@@ -41,7 +41,7 @@ impl Vault {
     /// [`RetireError::Held`] names the groups that have not, or have not said so since this core was unsealed; [`Error::WrongState`] unless it is
     /// Deprecated; [`Error::Raced`]; [`Error::Corrupt`]; the store's.
     pub async fn retire_key(&self, unit: &mut Unit, authorized: Authorized<RetireKey>) -> Result<View, RetireError> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         let state = retired(view.state, row.header.id.layer)?;
         if self.default_of(unit, &row.header).await?.is_some() {
             return Err(Error::Denied { why: "this is the Active version of the service's default key: replace it by ReKey first" }.into());
@@ -62,7 +62,7 @@ impl Vault {
     /// # Errors
     /// [`Error::WrongState`] unless it is Deprecated; [`Error::Raced`] if it has changed since it was authorized, or since the look.
     pub async fn retire_parent(&self, unit: &mut Unit, authorized: Authorized<RetireKey>, unused: Unused) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         let state = retired(view.state, row.header.id.layer)?;
         unused.must_be_of(&row.header)?;
         let mut attributes = (*view.attributes).clone();
@@ -77,7 +77,7 @@ impl Vault {
     /// # Errors
     /// [`Error::WrongState`] unless it is Compromised; [`Error::Raced`] if it has changed since it was authorized, or since the look.
     pub async fn destroy_compromised(&self, unit: &mut Unit, authorized: Authorized<Destroy>, unused: Unused) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         if view.state != State::Compromised {
             return Err(Error::WrongState { is: view.state, wants: "a Compromised version; a Deprecated one is retired first" });
         }
@@ -93,7 +93,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::destroy_seen`]; [`RetireError::Held`].
     pub async fn destroy_left(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<View, RetireError> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         let layer = row.header.id.layer;
         view.state.next(layer, Event::Destroy).map_err(Error::from)?;
         if layer == Layer::L3 && view.state != State::Retired {

@@ -20,7 +20,7 @@ impl Vault {
     /// # Errors
     /// [`Error::WrongState`] for a version that is Active, archived, compromised or destroyed; [`Error::Raced`]; [`Error::Corrupt`]; the store's.
     pub async fn roll_back(&self, unit: &mut Unit, authorized: Authorized<RollBack>) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         let state = view.state.next(row.header.id.layer, Event::Reactivate)?;
         let resource = self.resource_in(unit, &row.header).await?;
         let (record_row, resource) = resource.ok_or_else(|| Error::corrupt("it is no version of a resource's key", row.header.id))?;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::freshness::{Moment, Seen};
 use crate::id::{Layer, RowId};
-use crate::port::{Keystore, Query};
+use crate::port::{Keystore, Query, Scope};
 use crate::registry::Registry;
 use crate::row::Row;
 use crate::sharing::Sharing;
@@ -36,11 +36,19 @@ impl Shelf {
     /// # Errors
     /// [`Error::Corrupt`] names a row that does not verify, came back older, or is gone; the store's.
     pub(crate) async fn row(&self, id: RowId) -> Result<Option<Row>, Error> {
+        self.row_for(Scope::Node, id).await
+    }
+
+    /// As [`Shelf::row`], of what lies in `scope`: another tenant's row may be found or not, and is never missed.
+    ///
+    /// # Errors
+    /// As [`Shelf::row`].
+    pub(crate) async fn row_for(&self, scope: Scope, id: RowId) -> Result<Option<Row>, Error> {
         let mut reads = 1;
         loop {
             let moment = self.seen.moment(id);
-            let row = self.store.retrieve(id).await?;
-            match self.believe(id, row, moment) {
+            let row = self.store.retrieve_for(scope, id).await?;
+            match self.believe(scope, id, row, moment) {
                 Err(Error::Corrupt { .. }) if reads == 1 || reads < READS_MAX && self.seen.moment(id) != moment => reads += 1,
                 Ok(Believed::Unnoted(_)) if reads < READS_MAX => reads += 1,
                 Ok(Believed::Noted(row) | Believed::Unnoted(row)) => return Ok(Some(row)),
@@ -55,7 +63,15 @@ impl Shelf {
     /// # Errors
     /// [`Error::NotFound`]; as [`Shelf::row`].
     pub(crate) async fn existing(&self, id: RowId) -> Result<Row, Error> {
-        self.row(id).await?.ok_or(Error::NotFound)
+        self.existing_for(Scope::Node, id).await
+    }
+
+    /// As [`Shelf::existing`], of what lies in `scope`.
+    ///
+    /// # Errors
+    /// As [`Shelf::existing`].
+    pub(crate) async fn existing_for(&self, scope: Scope, id: RowId) -> Result<Row, Error> {
+        self.row_for(scope, id).await?.ok_or(Error::NotFound)
     }
 
     /// The newest row that a search finds. What the search itself returns is only a hint.
@@ -63,9 +79,17 @@ impl Shelf {
     /// # Errors
     /// As [`Shelf::row`].
     pub(crate) async fn newest(&self, query: Query) -> Result<Option<Row>, Error> {
-        let found = self.store.find(&Query { limit: 1, ..query.clone() }).await?.pop();
+        self.newest_for(Scope::Node, query).await
+    }
+
+    /// As [`Shelf::newest`], of what lies in `scope`.
+    ///
+    /// # Errors
+    /// As [`Shelf::row`].
+    pub(crate) async fn newest_for(&self, scope: Scope, query: Query) -> Result<Option<Row>, Error> {
+        let found = self.store.find_for(scope, &Query { limit: 1, ..query.clone() }).await?.pop();
         let Some(hint) = found else { return Ok(None) };
-        let row = self.row(hint.header.id).await?;
+        let row = self.row_for(scope, hint.header.id).await?;
         Ok(row.filter(|row| query.terms.iter().all(|term| row.terms.contains(term))))
     }
 
@@ -73,9 +97,10 @@ impl Shelf {
         self.sharing.is_some() && matches!(id.layer, Layer::L4 | Layer::Name)
     }
 
-    fn believe(&self, id: RowId, row: Option<Row>, moment: Moment) -> Result<Believed, Error> {
+    fn believe(&self, scope: Scope, id: RowId, row: Option<Row>, moment: Moment) -> Result<Believed, Error> {
         let Some(row) = row else {
-            return match self.seen.misses(id) {
+            let is_missed = self.seen.misses(id) && self.seen.owner(id).is_none_or(|owner| owner.is_in(scope));
+            return match is_missed {
                 true if self.may_be_removed_by_others(id) => {
                     self.seen.forget_since(id, moment);
                     Ok(Believed::Nothing)

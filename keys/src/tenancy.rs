@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::id::{ChainId, KeyVersion, Layer, RowId, ScopeName, ServiceId, TenantId};
 use crate::lifecycle::{Dates, State};
 use crate::policy::{Grants, Principal, Role};
-use crate::port::{Change, Query};
+use crate::port::{Change, Query, Scope};
 use crate::resource::Resource;
 use crate::row::{Algorithm, Header, Owner, ParentRef};
 use crate::unit::{Unit, record_header};
@@ -262,7 +262,7 @@ impl Vault {
     /// # Errors
     /// [`Error::NotFound`]; the store's.
     pub async fn tenant(&self, id: TenantId) -> Result<Tenant, Error> {
-        self.content(&self.shelf.existing(tenant_row(id)).await?).await
+        self.content(&self.shelf.existing_for(Scope::Tenant(id), tenant_row(id)).await?).await
     }
 
     /// All tenants, newest first, at most [`LISTED_MAX`].
@@ -307,8 +307,9 @@ impl Vault {
         }
         let terms = vec![self.shelf.registry.integrity().terms.tenant(tenant)];
         let mut services = Vec::new();
-        for hint in self.shelf.store.find(&Query { layer: Layer::Service, terms, before: None, limit }).await? {
-            services.push(self.content(&self.shelf.existing(hint.header.id).await?).await?);
+        let scope = Scope::Tenant(tenant);
+        for hint in self.shelf.store.find_for(scope, &Query { layer: Layer::Service, terms, before: None, limit }).await? {
+            services.push(self.content(&self.shelf.existing_for(scope, hint.header.id).await?).await?);
         }
         self.scopes.newest.put(epoch, (tenant, limit), services.clone());
         Ok(services)

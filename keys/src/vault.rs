@@ -28,7 +28,7 @@ use crate::lifecycle::State;
 use crate::object_keys::ObjectKeys;
 use crate::policy::verb::UsesMaterial;
 use crate::policy::{Authorized, Grants, NodeRole, Verb};
-use crate::port::{AuditSink, Clock, Entropy, Keystore, Pace, PairMaker, Parent, Query, Stretcher, Upstream};
+use crate::port::{AuditSink, Clock, Entropy, Keystore, Pace, PairMaker, Parent, Query, Scope, Stretcher, Upstream};
 use crate::references::Reported;
 use crate::registry::Registry;
 use crate::row::{Algorithm, Header, ObjectType, Owner, ParentRef, Row};
@@ -383,7 +383,8 @@ impl Vault {
     }
 
     async fn known_row(&self, id: RowId, grants: &Grants, may_know: impl Fn(&Owner) -> bool) -> Result<Row, Error> {
-        match self.shelf.row(id).await {
+        let scope = grants.scope();
+        match self.shelf.row_for(scope, id).await {
             Ok(Some(row)) if may_know(&row.header.owner) => Ok(row),
             Ok(Some(_)) => Err(Error::NotFound),
             Ok(None) => {
@@ -392,7 +393,7 @@ impl Vault {
                 Err(Error::NotFound)
             }
             Err(error @ Error::Corrupt { .. }) => {
-                let claimed = self.shelf.store.retrieve(id).await.ok().flatten().map(|row| row.header.owner);
+                let claimed = self.shelf.store.retrieve_for(scope, id).await.ok().flatten().map(|row| row.header.owner);
                 let owner = self.shelf.seen.owner(id).map(|tag| tag.seen_by(grants)).or(claimed);
                 Err(if owner.is_none_or(|owner| may_know(&owner)) { error } else { Error::NotFound })
             }
@@ -500,7 +501,7 @@ impl Vault {
                 Some(entry) => entry,
                 None => {
                     let epoch = self.cache.epoch();
-                    self.entry_of_row(&self.shelf.existing(id).await?, want, epoch).await?
+                    self.entry_of_row(&self.shelf.existing_for(authorized.scope(), id).await?, want, epoch).await?
                 }
             },
         };
@@ -560,9 +561,14 @@ impl Vault {
 
     /// A row as this unit sees it.
     pub(crate) async fn row_in(&self, unit: &Unit, id: RowId) -> Result<Row, Error> {
+        self.row_in_scope(unit, Scope::Node, id).await
+    }
+
+    /// As [`Vault::row_in`], of what lies in `scope`.
+    pub(crate) async fn row_in_scope(&self, unit: &Unit, scope: Scope, id: RowId) -> Result<Row, Error> {
         match unit.staged(id) {
             Some(change) => change.row().cloned().ok_or(Error::NotFound),
-            None => self.shelf.existing(id).await,
+            None => self.shelf.existing_for(scope, id).await,
         }
     }
 

@@ -3,6 +3,8 @@
 //! What is kept is what the store answered, wrapped and MACed as it came, so whoever reads it checks it as if it came from the store. A change lets go
 //! of the rows that it names before it is acknowledged, also one that failed. Of another node's change nothing is heard: its row may be served for
 //! as long as rows are kept, and a change on top of it conflicts, which lets go of it too. Searches always ask the store.
+//!
+//! A row that is kept is there for whoever's scope shows its owner. That a store has none is kept for those of the scope in which it was asked.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,8 +14,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared, WeakShared};
-use keys::id::{Layer, OutboxSeq, RowId};
-use keys::port::{Batch, Change, Keystore, OutboxEntry, Query, StoreError};
+use keys::id::{Layer, OutboxSeq, RowId, TenantId};
+use keys::port::{Batch, Change, Keystore, OutboxEntry, Query, Scope, StoreError};
 use keys::row::{Row, Term};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -71,7 +73,15 @@ pub struct Cached {
 #[derive(Clone)]
 struct Kept {
     row: Option<Arc<Row>>,
+    scope: Scope,
     asked: Instant,
+}
+
+impl Kept {
+    /// Does it tell whether `scope` shows such a row?
+    fn is_for(&self, scope: Scope) -> bool {
+        self.row.is_some() || self.scope == scope || self.scope == Scope::Node
+    }
 }
 
 type Answer = Result<Option<Arc<Row>>, Arc<StoreError>>;
@@ -79,6 +89,7 @@ type Answer = Result<Option<Arc<Row>>, Arc<StoreError>>;
 #[derive(Clone)]
 struct Flight {
     number: u64,
+    scope: Scope,
     /// Gone with the last who waits for it.
     answer: WeakShared<BoxFuture<'static, Answer>>,
     asked: Instant,
@@ -111,17 +122,19 @@ impl Cached {
     }
 
     /// The answer that is under way, or one that is asked for now.
-    fn ask(&self, id: RowId) -> (Shared<BoxFuture<'static, Answer>>, Flight) {
+    fn ask(&self, scope: Scope, id: RowId) -> (Shared<BoxFuture<'static, Answer>>, Flight) {
         let mut flights = self.flights();
-        if let Some((answer, flight)) = flights.get(&id).and_then(|flight| Some((flight.answer.upgrade()?, flight.clone()))) {
+        if let Some((answer, flight)) =
+            flights.get(&id).filter(|flight| flight.scope == scope).and_then(|flight| Some((flight.answer.upgrade()?, flight.clone())))
+        {
             self.counts.hits.fetch_add(1, Ordering::Relaxed);
             return (answer, flight);
         }
         self.counts.misses.fetch_add(1, Ordering::Relaxed);
         let store = Arc::clone(&self.store);
-        let answer = async move { store.retrieve(id).await.map(|row| row.map(Arc::new)).map_err(Arc::new) }.boxed().shared();
+        let answer = async move { store.retrieve_for(scope, id).await.map(|row| row.map(Arc::new)).map_err(Arc::new) }.boxed().shared();
         let number = self.asked.fetch_add(1, Ordering::Relaxed);
-        let flight = Flight { number, answer: answer.downgrade().expect("it has not been asked yet"), asked: Instant::now() };
+        let flight = Flight { number, scope, answer: answer.downgrade().expect("it has not been asked yet"), asked: Instant::now() };
         if flights.len() >= FLIGHTS_LEFT_MAX {
             flights.retain(|_, flight| flight.answer.upgrade().is_some());
         }
@@ -140,7 +153,7 @@ impl Cached {
         if let Ok(row) = answer
             && (row.is_some() || id.layer != Layer::Name)
         {
-            self.rows.insert(id, Kept { row: row.clone(), asked: flight.asked });
+            self.rows.insert(id, Kept { row: row.clone(), scope: flight.scope, asked: flight.asked });
         }
     }
 
@@ -156,11 +169,16 @@ impl Cached {
 #[async_trait]
 impl Keystore for Cached {
     async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
-        if let Some(kept) = self.rows.get(&id).filter(|kept| kept.asked.elapsed() < self.life) {
+        self.retrieve_for(Scope::Node, id).await
+    }
+
+    async fn retrieve_for(&self, scope: Scope, id: RowId) -> Result<Option<Row>, StoreError> {
+        let kept = self.rows.get(&id).filter(|kept| kept.asked.elapsed() < self.life && kept.is_for(scope));
+        if let Some(Kept { row, .. }) = kept {
             self.counts.hits.fetch_add(1, Ordering::Relaxed);
-            return Ok(kept.row.as_deref().cloned());
+            return Ok(row.filter(|row| scope.shows(&row.header.owner)).as_deref().cloned());
         }
-        let (answer, flight) = self.ask(id);
+        let (answer, flight) = self.ask(scope, id);
         let answer = answer.await;
         self.land(id, &flight, &answer);
         answer.map(|row| row.as_deref().cloned()).map_err(again)
@@ -170,9 +188,20 @@ impl Keystore for Cached {
         self.store.find(query).await
     }
 
+    async fn find_for(&self, scope: Scope, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.store.find_for(scope, query).await
+    }
+
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let changed: Vec<RowId> = batch.changes.iter().map(Change::id).collect();
         let outcome = self.store.commit(batch).await;
+        self.let_go(&changed);
+        outcome
+    }
+
+    async fn commit_within(&self, tenants: &[TenantId], batch: Batch) -> Result<(), StoreError> {
+        let changed: Vec<RowId> = batch.changes.iter().map(Change::id).collect();
+        let outcome = self.store.commit_within(tenants, batch).await;
         self.let_go(&changed);
         outcome
     }

@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
-use keys::id::{Generation, OutboxSeq, RowId};
-use keys::port::{Batch, Change, Keystore, OutboxEntry, Query, StoreError};
+use keys::id::{Generation, OutboxSeq, RowId, TenantId};
+use keys::port::{Batch, Change, Keystore, OutboxEntry, Query, Scope, StoreError};
 use keys::row::Row;
 
 use crate::intents::{Begun, Intents};
@@ -145,9 +145,13 @@ impl Routed {
 
     /// The row, from the keystore where it belongs.
     async fn look(&self, placement: &Placement, id: RowId) -> Result<Option<Row>, StoreError> {
+        self.look_for(Scope::Node, placement, id).await
+    }
+
+    async fn look_for(&self, scope: Scope, placement: &Placement, id: RowId) -> Result<Option<Row>, StoreError> {
         let mut failed = None;
         for name in placement.stores_of(id.layer) {
-            match self.store(name).retrieve(id).await {
+            match self.store(name).retrieve_for(scope, id).await {
                 Ok(row) => {
                     let own = row.filter(|row| placement.store_of(&row.header) == name);
                     if own.is_some() {
@@ -160,12 +164,12 @@ impl Routed {
         failed.map_or(Ok(None), Err)
     }
 
-    async fn search(&self, placement: &Placement, query: &Query) -> Result<Vec<Row>, StoreError> {
+    async fn search(&self, scope: Scope, placement: &Placement, query: &Query) -> Result<Vec<Row>, StoreError> {
         let names = placement.stores_of(query.layer);
         if let [name] = names[..] {
-            return self.page(placement, name, query).await;
+            return self.page(scope, placement, name, query).await;
         }
-        let pages = try_join_all(names.into_iter().map(|name| self.page(placement, name, query))).await?;
+        let pages = try_join_all(names.into_iter().map(|name| self.page(scope, placement, name, query))).await?;
         let mut rows: Vec<Row> = pages.into_iter().flatten().collect();
         rows.sort_by_key(|row| std::cmp::Reverse(row.header.id));
         rows.truncate(query.limit);
@@ -173,10 +177,10 @@ impl Routed {
     }
 
     /// What a keystore has of its own.
-    async fn page(&self, placement: &Placement, name: &str, query: &Query) -> Result<Vec<Row>, StoreError> {
+    async fn page(&self, scope: Scope, placement: &Placement, name: &str, query: &Query) -> Result<Vec<Row>, StoreError> {
         let (mut next, mut rows) = (query.clone(), Vec::new());
         loop {
-            let found = self.store(name).find(&next).await?;
+            let found = self.store(name).find_for(scope, &next).await?;
             let is_last = found.len() < next.limit;
             next.before = found.last().map(|row| row.header.id).or(next.before);
             rows.extend(found.into_iter().filter(|row| placement.store_of(&row.header) == name));
@@ -390,21 +394,29 @@ fn rows_of(begun: &[Begun]) -> BTreeSet<RowId> {
 #[async_trait]
 impl Keystore for Routed {
     async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
+        self.retrieve_for(Scope::Node, id).await
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.find_for(Scope::Node, query).await
+    }
+
+    async fn retrieve_for(&self, scope: Scope, id: RowId) -> Result<Option<Row>, StoreError> {
         let concerns = |rows: &BTreeSet<RowId>| rows.contains(&id);
         loop {
             let placement = self.ready(&concerns).await?;
-            let found = self.look(&placement, id).await;
+            let found = self.look_for(scope, &placement, id).await;
             if self.is_still(&placement, &concerns) {
                 return found;
             }
         }
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+    async fn find_for(&self, scope: Scope, query: &Query) -> Result<Vec<Row>, StoreError> {
         let concerns = |rows: &BTreeSet<RowId>| rows.iter().any(|id| id.layer == query.layer);
         loop {
             let placement = self.ready(&concerns).await?;
-            let found = self.search(&placement, query).await;
+            let found = self.search(scope, &placement, query).await;
             if self.is_still(&placement, &concerns) {
                 return found;
             }
@@ -412,16 +424,11 @@ impl Keystore for Routed {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let mut commits = self.commits.lock().await;
-        self.settle(&mut commits).await?;
-        let placement = self.placement();
-        if let Some(changed) = &mut *self.changed() {
-            changed.extend(batch.changes.iter().map(Change::id));
-        }
-        match parts(&placement, &batch, &|_| Stored::Unknown).as_deref() {
-            Some([(name, _)]) => self.store(name).commit(batch).await,
-            _ => self.commit_over(&mut commits, &placement, batch).await,
-        }
+        self.commit_as(None, batch).await
+    }
+
+    async fn commit_within(&self, tenants: &[TenantId], batch: Batch) -> Result<(), StoreError> {
+        self.commit_as(Some(tenants), batch).await
     }
 
     async fn outbox(&self, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
@@ -432,6 +439,25 @@ impl Keystore for Routed {
             if self.is_still(&placement, &concerns) {
                 return found;
             }
+        }
+    }
+}
+
+impl Routed {
+    /// - `tenants`: whose rows it changes, if that is known. What goes to several keystores is looked at in all of them first, and is the node's own work then.
+    async fn commit_as(&self, tenants: Option<&[TenantId]>, batch: Batch) -> Result<(), StoreError> {
+        let mut commits = self.commits.lock().await;
+        self.settle(&mut commits).await?;
+        let placement = self.placement();
+        if let Some(changed) = &mut *self.changed() {
+            changed.extend(batch.changes.iter().map(Change::id));
+        }
+        match parts(&placement, &batch, &|_| Stored::Unknown).as_deref() {
+            Some([(name, _)]) => match tenants {
+                Some(tenants) => self.store(name).commit_within(tenants, batch).await,
+                None => self.store(name).commit(batch).await,
+            },
+            _ => self.commit_over(&mut commits, &placement, batch).await,
         }
     }
 }

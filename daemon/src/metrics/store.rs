@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use keys::id::{OutboxSeq, RowId};
-use keys::port::{Batch, Keystore, OutboxEntry, Query, StoreError};
+use keys::id::{OutboxSeq, RowId, TenantId};
+use keys::port::{Batch, Keystore, OutboxEntry, Query, Scope, StoreError};
 use keys::row::Row;
 
 use super::Count;
@@ -66,6 +66,16 @@ impl Counted {
         Self { store, counts }
     }
 
+    /// Counts a batch, once it is durable.
+    fn counted<'c>(&'c self, batch: &Batch) -> impl FnOnce() + Send + use<'c> {
+        let (changes, records) = (batch.changes.len() as u64, batch.outbox.len() as u64);
+        move || {
+            self.counts.commits.add(1);
+            self.counts.changes.add(changes);
+            self.counts.records.add(records);
+        }
+    }
+
     fn told<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
         match &outcome {
             Ok(_) => self.counts.answered(),
@@ -99,11 +109,26 @@ impl Keystore for Counted {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let (changes, records) = (batch.changes.len() as u64, batch.outbox.len() as u64);
+        let counted = self.counted(&batch);
         self.told(self.store.commit(batch).await)?;
-        self.counts.commits.add(1);
-        self.counts.changes.add(changes);
-        self.counts.records.add(records);
+        counted();
+        Ok(())
+    }
+
+    async fn retrieve_for(&self, scope: Scope, id: RowId) -> Result<Option<Row>, StoreError> {
+        self.counts.reads.add(1);
+        self.told(self.store.retrieve_for(scope, id).await)
+    }
+
+    async fn find_for(&self, scope: Scope, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.counts.searches.add(1);
+        self.told(self.store.find_for(scope, query).await)
+    }
+
+    async fn commit_within(&self, tenants: &[TenantId], batch: Batch) -> Result<(), StoreError> {
+        let counted = self.counted(&batch);
+        self.told(self.store.commit_within(tenants, batch).await)?;
+        counted();
         Ok(())
     }
 

@@ -155,6 +155,13 @@ impl Group {
         self.rows.iter().map(|(id, met)| (*id, met.before.as_deref(), self.after(met)))
     }
 
+    /// Whose rows it means to change; buckets are the appliance's own. What a changed row takes the place of is not asked: had it another owner, it would be
+    /// the wrong one.
+    fn tenants(&self) -> Vec<TenantId> {
+        let owners = self.rows().filter_map(|(_, before, after)| after.or(before)).map(|row| row.header.owner.tenant);
+        owners.chain([TenantId::SYSTEM]).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     fn changes(&self) -> impl Iterator<Item = Change> {
         self.rows().filter_map(|(id, before, after)| {
             let expected = before.map(|row| row.header.generation);
@@ -335,7 +342,8 @@ impl Writer {
         let settled = Some(self.parts.audit.settled());
         let leaving: Vec<RowId> = group.rows().filter(|(_, _, after)| after.is_none()).map(|(id, _, _)| id).collect();
         leaving.iter().for_each(|id| self.parts.shelf.seen.leave(*id));
-        let committed = self.parts.shelf.store.commit(Batch { changes, outbox: outbox.clone(), settled }).await;
+        let tenants = group.tenants();
+        let committed = self.parts.shelf.store.commit_within(&tenants, Batch { changes, outbox: outbox.clone(), settled }).await;
         if committed.is_err() {
             leaving.iter().for_each(|id| self.parts.shelf.seen.stay(*id));
         }

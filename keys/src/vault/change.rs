@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Vault, View, at, encode_attributes};
 use crate::attributes::Attributes;
 use crate::error::Error;
-use crate::id::{Generation, Layer, RowId, Time};
+use crate::id::{Layer, Time};
 use crate::lifecycle::{Event, State};
 use crate::policy::verb::{Changes, Destroy};
-use crate::policy::{Action, Authorized};
+use crate::policy::{Action, Authorized, Verb};
 use crate::port::Change;
 use crate::row::{Header, ObjectType, Row};
 use crate::tenancy::{Service, service_row};
@@ -37,7 +37,7 @@ impl Vault {
         event: Event,
         edit: impl FnOnce(&mut Attributes, Time),
     ) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         let state = view.state.next(row.header.id.layer, event)?;
         if event != Event::Activate {
             self.must_not_be_default(unit, &row.header).await?;
@@ -62,7 +62,7 @@ impl Vault {
     /// # Errors
     /// As [`Vault::destroy`].
     pub async fn destroy_seen(&self, unit: &mut Unit, authorized: Authorized<Destroy>) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, authorized.id(), authorized.generation()).await?;
+        let (row, view) = self.row_to_change(unit, &authorized).await?;
         if row.header.object_type == ObjectType::TEMPLATE {
             return self.remove_row(unit, &row, view).await;
         }
@@ -89,9 +89,9 @@ impl Vault {
     }
 
     /// The row behind an authorized change, as this unit sees it, and its present view.
-    pub(crate) async fn row_to_change(&self, unit: &Unit, id: RowId, generation: Generation) -> Result<(Row, View), Error> {
-        let row = self.row_in(unit, id).await?;
-        if row.header.generation != generation {
+    pub(crate) async fn row_to_change<V: Verb>(&self, unit: &Unit, authorized: &Authorized<V>) -> Result<(Row, View), Error> {
+        let row = self.row_in_scope(unit, authorized.scope(), authorized.id()).await?;
+        if row.header.generation != authorized.generation() {
             return Err(Error::Raced);
         }
         let view = self.view_of_row(&row).await?;

@@ -6,7 +6,7 @@ use super::Vault;
 use crate::attributes::{NAMES_MAX, Name};
 use crate::error::Error;
 use crate::id::{Layer, RowId};
-use crate::port::Change;
+use crate::port::{Change, Scope};
 use crate::row::{Header, Row};
 use crate::unit::{Unit, record_header};
 
@@ -27,7 +27,7 @@ impl Vault {
                     false
                 }
                 Some(Change::Insert(_) | Change::Update { .. }) => true,
-                None => self.shelf.store.retrieve(id).await?.is_some(),
+                None => self.shelf.store.retrieve_for(Scope::Tenant(header.owner.tenant), id).await?.is_some(),
             };
             if taken {
                 return Err(Error::NameTaken { name: name.value.clone() });
@@ -42,7 +42,7 @@ impl Vault {
             let id = self.claim_id(header, name);
             let expected = match unit.staged(id) {
                 Some(change) => change.row().map(|row| row.header.generation),
-                None => self.shelf.store.retrieve(id).await?.map(|row| row.header.generation),
+                None => self.shelf.store.retrieve_for(Scope::Tenant(header.owner.tenant), id).await?.map(|row| row.header.generation),
             };
             // A claim that the store lost frees the name all the same.
             if let Some(expected) = expected {

@@ -7,7 +7,7 @@ use crate::cache::Entry;
 use crate::error::Error;
 use crate::id::{Layer, RowId};
 use crate::policy::{Grants, Role};
-use crate::port::{Change, Query};
+use crate::port::{Change, Query, Scope};
 use crate::row::{Row, Term};
 use crate::unit::Unit;
 
@@ -49,11 +49,11 @@ impl Vault {
         let mut query = Query { layer, terms, before: None, limit: SEARCH_PAGE_ROWS };
         for _ in 0..SEARCHED_ROWS_MAX / SEARCH_PAGE_ROWS {
             let read_after = (self.shelf.seen.forgotten(), self.cache.epoch());
-            let page = self.shelf.store.find(&query).await?;
+            let page = self.shelf.store.find_for(Scope::Tenant(tenant), &query).await?;
             query.before = page.last().map(|row| row.header.id);
             let last = page.len() < SEARCH_PAGE_ROWS;
             for row in page.iter().filter(|row| unit.staged(row.header.id).is_none()) {
-                let entry = match self.entry_of_hint(row, &query.terms, read_after).await {
+                let entry = match self.entry_of_hint(Scope::Tenant(tenant), row, &query.terms, read_after).await {
                     Ok(Some(entry)) => entry,
                     // Refused by name when it is asked for.
                     Ok(None) | Err(Error::Corrupt { .. }) => continue,
@@ -74,13 +74,19 @@ impl Vault {
     }
 
     /// The entry of a row that a search returned, if it still is what was searched for.
-    async fn entry_of_hint(&self, hint: &Row, terms: &[Term], (forgotten, epoch): (u64, u64)) -> Result<Option<Arc<Entry>>, Error> {
+    async fn entry_of_hint(
+        &self,
+        scope: Scope,
+        hint: &Row,
+        terms: &[Term],
+        (forgotten, epoch): (u64, u64),
+    ) -> Result<Option<Arc<Entry>>, Error> {
         let is_sound = self.shelf.registry.check_row(hint).is_ok() && self.shelf.seen.takes_hint(hint, forgotten);
         if is_sound {
             return Ok(Some(self.entry_of_row(hint, Want::Attributes, epoch).await?));
         }
         // Changed between the search and now, or not sound at all: the row itself tells.
-        let Some(row) = self.shelf.row(hint.header.id).await? else { return Ok(None) };
+        let Some(row) = self.shelf.row_for(scope, hint.header.id).await? else { return Ok(None) };
         if terms.iter().all(|term| row.terms.contains(term)) {
             Ok(Some(self.entry_of_row(&row, Want::Attributes, epoch).await?))
         } else {

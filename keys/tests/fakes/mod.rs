@@ -14,12 +14,12 @@ use cipher::pair::{self, Pair, PairKind};
 use keys::cluster;
 use keys::entropy::Randomness;
 use keys::hierarchy::MasterKey;
-use keys::id::{ClusterId, Layer, OutboxSeq, RowId, ScopeName, SessionId, Time};
+use keys::id::{ClusterId, Layer, OutboxSeq, RowId, ScopeName, SessionId, TenantId, Time};
 use keys::lifecycle::State;
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{
-    AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
-    StretchError, Stretcher,
+    AuditSink, AuditUnavailable, Batch, Change, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query,
+    Scope, StoreError, StretchError, Stretcher,
 };
 use keys::record::{Record, SessionRecord};
 use keys::row::{Header, Row};
@@ -27,7 +27,7 @@ use keys::unit::Writer;
 use keys::vault::{Parts, Vault};
 use secret::Bytes;
 
-/// Rows in a map, as their stored bytes; may be told to fail.
+/// Rows in a map, as their stored bytes, those of tenants kept apart as a database does; may be told to fail.
 #[derive(Default)]
 pub(crate) struct FakeStore {
     pub(crate) rows: Mutex<BTreeMap<RowId, Vec<u8>>>,
@@ -138,12 +138,32 @@ impl Keystore for FakeStore {
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.find_for(Scope::Node, query).await
+    }
+
+    async fn retrieve_for(&self, scope: Scope, id: RowId) -> Result<Option<Row>, StoreError> {
+        Ok(self.retrieve(id).await?.filter(|row| scope.shows(&row.header.owner)))
+    }
+
+    async fn commit_within(&self, tenants: &[TenantId], batch: Batch) -> Result<(), StoreError> {
+        let is_foreign = |row: &Row| !tenants.contains(&row.header.owner.tenant);
+        let hits = |change: &&Change| {
+            let stored = self.rows().get(&change.id()).and_then(|bytes| Row::decode(bytes).ok());
+            stored.iter().chain(change.row()).any(is_foreign)
+        };
+        let foreign = batch.changes.iter().find(hits).map(Change::id);
+        foreign.map_or(Ok(()), |id| Err(StoreError::Conflict { id }))?;
+        self.commit(batch).await
+    }
+
+    async fn find_for(&self, scope: Scope, query: &Query) -> Result<Vec<Row>, StoreError> {
         self.must_be_there()?;
         if self.is_deaf.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable { what: "search", source: "told to".into() });
         }
         let fits = |row: &Row| {
             row.header.id.layer == query.layer
+                && scope.shows(&row.header.owner)
                 && query.before.is_none_or(|before| row.header.id < before)
                 && (self.mixes_up.load(Ordering::Relaxed) || query.terms.iter().all(|term| row.terms.contains(term)))
         };

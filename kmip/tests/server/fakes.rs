@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use cipher::derive::Stretch;
 use cipher::pair::{self, Pair, PairKind};
 use keys::envelope::ObjectKeyId;
-use keys::id::{Layer, OutboxSeq, RowId, SessionId, Time};
+use keys::id::{Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
 use keys::lease::Lease;
 use keys::policy::verb::{UnwrapObjectKey, WrapObjectKey};
 use keys::policy::{Grants, Principal, Role};
 use keys::port::{
-    AuditSink, AuditUnavailable, Batch, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query, StoreError,
-    StretchError, Stretcher, Upstream, UpstreamError,
+    AuditSink, AuditUnavailable, Batch, Change, Clock, Entropy, EntropyError, Keystore, OutboxEntry, Pace, PairError, PairMaker, Query,
+    Scope, StoreError, StretchError, Stretcher, Upstream, UpstreamError,
 };
 use keys::record::{Record, SessionRecord};
 use keys::references::{EdgeKey, References};
@@ -24,7 +24,7 @@ use keys::vault::Vault;
 use kmip::{Caller, Credentials, dispatch};
 use secret::Bytes;
 
-/// Rows in a map; may be told to fail.
+/// Rows in a map, those of tenants kept apart as a database does; may be told to fail.
 #[derive(Default)]
 pub(crate) struct FakeStore {
     rows: Mutex<BTreeMap<RowId, Row>>,
@@ -47,8 +47,25 @@ impl Keystore for FakeStore {
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.find_for(Scope::Node, query).await
+    }
+
+    async fn retrieve_for(&self, scope: Scope, id: RowId) -> Result<Option<Row>, StoreError> {
+        Ok(self.retrieve(id).await?.filter(|row| scope.shows(&row.header.owner)))
+    }
+
+    async fn commit_within(&self, tenants: &[TenantId], batch: Batch) -> Result<(), StoreError> {
+        let is_foreign = |row: &Row| !tenants.contains(&row.header.owner.tenant);
+        let hits = |change: &&Change| change.row().is_some_and(is_foreign) || self.rows().get(&change.id()).is_some_and(is_foreign);
+        let foreign = batch.changes.iter().find(hits).map(Change::id);
+        foreign.map_or(Ok(()), |id| Err(StoreError::Conflict { id }))?;
+        self.commit(batch).await
+    }
+
+    async fn find_for(&self, scope: Scope, query: &Query) -> Result<Vec<Row>, StoreError> {
         let fits = |row: &&Row| {
             row.header.id.layer == query.layer
+                && scope.shows(&row.header.owner)
                 && query.before.is_none_or(|before| row.header.id < before)
                 && query.terms.iter().all(|term| row.terms.contains(term))
         };
