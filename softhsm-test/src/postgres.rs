@@ -85,7 +85,15 @@ impl PostgresServer {
             initdb.output().unwrap_or_else(|error| panic!("cannot run initdb ({error}): apt-get install postgresql-15"));
         assert!(status.success(), "initdb: {}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         this.start();
-        this.sql("postgres", &format!("create role {ROLE} login password '{PASSWORD}'"));
+        // What docs/KEYSTORES.md has an administrator do.
+        for statement in [
+            format!("create role {ROLE} login password '{PASSWORD}'"),
+            format!("create role {ROLE}_requests nologin"),
+            format!("create role {ROLE}_worker nologin"),
+            format!("grant {ROLE}_requests, {ROLE}_worker to {ROLE}"),
+        ] {
+            this.sql("postgres", &statement);
+        }
         this
     }
 

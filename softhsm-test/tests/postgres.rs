@@ -355,8 +355,8 @@ fn a_database_that_is_wrong_at_the_start_is_said_with_what_to_do() {
     estate.configure(&url, &ca);
 
     estate.sql("update strongroom.schema set number = 9");
-    says(&estate.start_fails(), &["has schema 9, this release knows up to 1; upgrade strongroom"]);
-    estate.sql("update strongroom.schema set number = 1");
+    says(&estate.start_fails(), &["has schema 9, this release knows up to 2; upgrade strongroom"]);
+    estate.sql("update strongroom.schema set number = 2");
 
     // Another cluster does not come to lie on this one.
     let aside = estate.core.data_dir().with_extension("aside");
@@ -431,9 +431,9 @@ fn a_core_that_starts_before_its_database_waits_and_opens_by_itself() {
     estate.server.start();
     assert!(wait_for(|| estate.core.has_ended()), "{}", estate.core.standing());
     let said = estate.core.said();
-    assert!(said.contains("has schema 9, this release knows up to 1; upgrade strongroom"), "{said}");
+    assert!(said.contains("has schema 9, this release knows up to 2; upgrade strongroom"), "{said}");
     assert_eq!(estate.core.acts(Action::AwaitKeystore, Outcome::Denied), 1);
-    estate.sql("update strongroom.schema set number = 1");
+    estate.sql("update strongroom.schema set number = 2");
     estate.core.start();
     estate.stop_and_verify();
 }

@@ -9,15 +9,20 @@
 //! not a row's, on notifications or on sequences, and a transaction that the server refuses as not serializable is done again: so a distributed
 //! database that speaks PostgreSQL's protocol will do.
 //!
+//! Requests and the node's own work go by connections of their own, in roles of their own (`roles.rs`). What a tenant's request reads takes one round trip as
+//! everything does: the transaction that names the tenant is sent as a whole, so nothing of it is left on a connection that somebody else gets.
+//!
 //! The driver is tokio-postgres, with connections kept by deadpool: the transactions are ours, nothing needs a database at build time, and it is the
 //! smallest of its kind.
 
 mod commit;
 mod fault;
+mod roles;
 mod schema;
 mod tables;
 mod tls;
 mod url;
+mod way;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -25,20 +30,24 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
-use keys::id::{OutboxSeq, RowId};
-use keys::port::{Batch, Keystore, OutboxEntry, Query, StoreError};
-use keys::row::Row;
+use futures_util::TryStreamExt;
+use futures_util::future::try_join;
+use keys::id::{OutboxSeq, RowId, TenantId};
+use keys::port::{Batch, Keystore, OutboxEntry, Query, Scope, StoreError};
+use keys::row::{ROW_BYTES_MAX, Row};
 use rustls::ClientConfig;
 use secret::Bytes;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Config, RowStream};
 use uuid::Uuid;
 
 use commit::{Failed, Plan};
+use fault::Breach;
 use tables::Found;
-use tls::Tls;
+use way::{Excess, Way};
 
 pub use fault::OpenError;
 pub use url::{BadUrl, Url};
@@ -51,6 +60,8 @@ const PAUSE_LEAST: Duration = Duration::from_millis(5);
 const PAUSE_MOST: Duration = Duration::from_millis(500);
 /// Rows that are asked for at a time, so that a page of large ones does not fill the memory.
 const PAGE_ROWS_MAX: usize = 512;
+/// Room for a row of an answer: the largest there is, with its columns.
+const ANSWERED_ROW_BYTES_MAX: usize = 2 * ROW_BYTES_MAX;
 /// So long nobody waits for a server that has just let somebody wait in vain.
 const REST: Duration = Duration::from_millis(500);
 /// A connection on which nothing comes for so long is asked whether it still stands.
@@ -64,7 +75,7 @@ pub struct Settings {
     pub password: Option<Bytes>,
     /// Whom to believe and what to show; needed for servers that are not reached by a Unix socket.
     pub tls: Option<Arc<ClientConfig>>,
-    /// Most connections.
+    /// Most connections, half of them for requests and half for the node's own work.
     pub connections: usize,
     /// How long one call may take, connecting and trying again included.
     pub timeout: Duration,
@@ -78,7 +89,11 @@ pub struct Settings {
 ///   [`StoreError::Unavailable`] it is there as a whole or not at all, and which of the two is settled before any later call is answered.
 /// - When the server goes away calls fail within the timeout, those to come for a moment at once, and succeed again when it is back.
 pub struct Postgres {
-    pool: Pool,
+    /// In the role that sees the rows of the tenants that it names.
+    requests: Pool,
+    /// In the role that sees all.
+    worker: Pool,
+    excess: Excess,
     url: Url,
     node: Uuid,
     timeout: Duration,
@@ -153,32 +168,47 @@ impl Postgres {
             .options(format!(
                 "-c statement_timeout={millis} -c lock_timeout={millis} -c idle_in_transaction_session_timeout={millis} -c client_min_messages=error"
             ));
-        let manager = Manager::from_config(config, Tls::new(tls), ManagerConfig { recycling_method: RecyclingMethod::Fast });
-        let pool = Pool::builder(manager)
-            .max_size(connections)
-            .runtime(Runtime::Tokio1)
-            .timeouts(Timeouts { wait: Some(timeout), create: Some(timeout), recycle: Some(timeout) })
-            .build()
-            .expect("a runtime is given, which is all that can be missing");
-        let commits = Mutex::new(Commits { done: 0, doubt: Doubt::None });
-        let store =
-            Self { pool, url, node, timeout, commits, is_doubtful: AtomicBool::new(false), rests_until: std::sync::Mutex::default() };
-        let mut client = store.client(Instant::now() + timeout).await?;
-        let done = prepare(&mut client, node).await.map_err(|error| fault::opening(&store.url, error))?;
-        store.commits.lock().await.done = done;
-        drop(client);
-        Ok(store)
+        let excess = Excess::default();
+        let pool = |role: Option<String>, connections| {
+            let way = Way { tls: tls.clone(), role, excess: excess.clone() };
+            pool(config.clone(), way, connections, timeout)
+        };
+        let mut owner = match timeout_at(Instant::now() + timeout, pool(None, 1).get()).await {
+            Ok(Ok(owner)) => owner,
+            Ok(Err(PoolError::Timeout(_))) | Err(_) => return Err(fault::late(&url)),
+            Ok(Err(error)) => return Err(unconnected(&url, &excess, &error)),
+        };
+        let ready = prepare(&mut owner, node, timeout).await.map_err(|error| fault::opening(&url, error))?;
+        Ok(Self {
+            requests: pool(Some(ready.roles.requests), connections.div_ceil(2)),
+            worker: pool(Some(ready.roles.worker), (connections / 2).max(1)),
+            excess,
+            url,
+            node,
+            timeout,
+            commits: Mutex::new(Commits { done: ready.done, doubt: Doubt::None }),
+            is_doubtful: AtomicBool::new(false),
+            rests_until: std::sync::Mutex::default(),
+        })
     }
 
     /// A connection that stood when it was last used.
-    async fn client(&self, deadline: Instant) -> Result<Object, StoreError> {
+    async fn client(&self, pool: &Pool, deadline: Instant) -> Result<Object, StoreError> {
         if self.rest().is_some_and(|until| Instant::now() < until) {
             return Err(fault::late(&self.url));
         }
-        match timeout_at(deadline, self.pool.get()).await {
+        match timeout_at(deadline, pool.get()).await {
             Ok(Ok(client)) => Ok(client),
             Ok(Err(PoolError::Timeout(_))) | Err(_) => Err(self.late()),
-            Ok(Err(error)) => Err(fault::connecting(&self.url, &error)),
+            Ok(Err(error)) => Err(unconnected(&self.url, &self.excess, &error)),
+        }
+    }
+
+    /// What is told of a failed statement.
+    fn refused(&self, error: tokio_postgres::Error) -> StoreError {
+        match self.excess.take().filter(|_| error.is_closed()) {
+            Some(bytes) => fault::too_much(&self.url, Breach::Message { bytes }),
+            None => fault::refused(&self.url, error),
         }
     }
 
@@ -192,22 +222,29 @@ impl Postgres {
         self.rests_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Rows for one statement that changes nothing; once more if the connection turns out to have broken, or the server wants it.
-    async fn rows(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<tokio_postgres::Row>, StoreError> {
+    /// At most so many rows for one statement that changes nothing; once more if the connection turns out to have broken, or the server wants it.
+    async fn rows(
+        &self,
+        scope: Scope,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+        most: usize,
+    ) -> Result<Vec<tokio_postgres::Row>, StoreError> {
         let deadline = Instant::now() + self.timeout;
         if self.is_doubtful.load(Ordering::Acquire) {
             self.end_doubt(deadline).await?;
         }
         let mut tries = 1;
         loop {
-            let client = self.client(deadline).await?;
-            let asked = timeout_at(deadline, async {
-                let statement = client.prepare_cached(sql).await?;
-                client.query(&statement, parameters).await
-            });
-            let error = match asked.await {
+            let pool = if scope == Scope::Node { &self.worker } else { &self.requests };
+            let client = self.client(pool, deadline).await?;
+            let error = match timeout_at(deadline, self.ask(&client, scope, sql, parameters, most)).await {
                 Ok(Ok(rows)) => return Ok(rows),
-                Ok(Err(error)) => error,
+                Ok(Err(Asked::Failed(error))) => error,
+                Ok(Err(Asked::Breach(breach))) => {
+                    drop(Object::take(client));
+                    return Err(fault::too_much(&self.url, breach));
+                }
                 Err(_) => {
                     // What it still has to say is nobody's answer.
                     drop(Object::take(client));
@@ -216,6 +253,9 @@ impl Postgres {
             };
             if error.is_closed() || fault::is_fatal(&error) {
                 drop(Object::take(client));
+                if let Some(bytes) = self.excess.take() {
+                    return Err(fault::too_much(&self.url, Breach::Message { bytes }));
+                }
             } else if !fault::is_for_others(&error) {
                 return Err(fault::refused(&self.url, error));
             }
@@ -227,15 +267,34 @@ impl Postgres {
         }
     }
 
+    /// One round trip, if the statements are prepared. What a tenant's request reads is a transaction, which names the tenant and ends with that.
+    async fn ask(
+        &self,
+        client: &Object,
+        scope: Scope,
+        sql: &'static str,
+        parameters: &[&(dyn ToSql + Sync)],
+        most: usize,
+    ) -> Result<Vec<tokio_postgres::Row>, Asked> {
+        let statement = client.prepare_cached(sql).await?;
+        let rows = async { taken(client.query_raw(&statement, parameters.iter().copied()).await?, most).await };
+        let Scope::Tenant(tenant) = scope else { return rows.await };
+        let begin = roles::beginning(&[TenantId::SYSTEM, tenant]);
+        let batch = async |sql| client.batch_execute(sql).await.map_err(Asked::from);
+        // Polled in this order, which is the order in which they are sent. The first that fails ends the wait: where the server has said so, all were sent.
+        let (_begun, (rows, _ended)) = try_join(batch(&begin), try_join(rows, batch("commit"))).await?;
+        Ok(rows)
+    }
+
     /// Waits until it is decided whether the commit in doubt happened.
     async fn end_doubt(&self, deadline: Instant) -> Result<(), StoreError> {
         let mut commits = timeout_at(deadline, self.commits.lock()).await.map_err(|_| fault::late(&self.url))?;
         if commits.doubt == Doubt::None {
             return Ok(());
         }
-        let client = self.client(deadline).await?;
+        let client = self.client(&self.worker, deadline).await?;
         let counted = match timeout_at(deadline, commit::count(&client, self.node)).await {
-            Ok(counted) => counted.map_err(|error| fault::refused(&self.url, error))?,
+            Ok(counted) => counted.map_err(|error| self.refused(error))?,
             Err(_) => {
                 drop(Object::take(client));
                 return Err(self.late());
@@ -253,7 +312,8 @@ impl Postgres {
 
     /// One try of a commit. `Ok`: it has happened, now or in the try before.
     async fn attempt(&self, commits: &mut Commits, plan: &Plan, deadline: Instant) -> Result<(), Failed> {
-        let mut client = self.client(deadline).await.map_err(Failed::NotBegun)?;
+        let pool = if plan.tenants.is_some() { &self.requests } else { &self.worker };
+        let mut client = self.client(pool, deadline).await.map_err(Failed::NotBegun)?;
         let told = Told { commits, is_doubtful: &self.is_doubtful };
         let tried = timeout_at(deadline, self.transact(&mut client, told.commits, plan)).await;
         match tried {
@@ -271,7 +331,11 @@ impl Postgres {
 
     async fn transact(&self, client: &mut Object, commits: &mut Commits, plan: &Plan) -> Result<(), Failed> {
         let transaction = client.transaction().await.map_err(|error| self.failed(error))?;
-        let (counted, outcome) = commit::stage(&transaction, self.node, plan).await.map_err(|error| self.failed(error))?;
+        let staged = commit::stage(&transaction, self.node, plan).await;
+        let (counted, outcome) = staged.map_err(|asked| match asked {
+            Asked::Failed(error) => self.failed(error),
+            Asked::Breach(breach) => Failed::Broken(fault::too_much(&self.url, breach)),
+        })?;
         match (counted.map(|counted| counted - commits.done), commits.doubt) {
             // Whoever might have come before can come no more: the row is ours.
             (Some(1), _) => {}
@@ -299,7 +363,7 @@ impl Postgres {
                 commits.doubt = Doubt::None;
                 Err(self.failed(error))
             }
-            Err(error) => Err(Failed::Broken(fault::refused(&self.url, error))),
+            Err(error) => Err(Failed::Broken(self.refused(error))),
         }
     }
 
@@ -308,7 +372,7 @@ impl Postgres {
             return Failed::Again(fault::refused(&self.url, error));
         }
         let is_broken = error.is_closed() || fault::is_fatal(&error);
-        let told = fault::refused(&self.url, error);
+        let told = self.refused(error);
         if is_broken { Failed::Broken(told) } else { Failed::Refused(told) }
     }
 
@@ -323,6 +387,48 @@ impl Postgres {
     }
 }
 
+fn unconnected(url: &Url, excess: &Excess, error: &PoolError) -> StoreError {
+    match excess.take() {
+        Some(bytes) => fault::too_much(url, Breach::Message { bytes }),
+        None => fault::connecting(url, error),
+    }
+}
+
+/// Why there are no rows.
+enum Asked {
+    Failed(tokio_postgres::Error),
+    Breach(Breach),
+}
+
+impl From<tokio_postgres::Error> for Asked {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// All rows of an answer, unless they are more than can be one.
+async fn taken(stream: RowStream, most: usize) -> Result<Vec<tokio_postgres::Row>, Asked> {
+    let (mut stream, mut rows, mut bytes) = (std::pin::pin!(stream), Vec::new(), 0);
+    while let Some(row) = stream.try_next().await? {
+        bytes += row.raw_size_bytes();
+        if rows.len() == most || bytes > most.saturating_mul(ANSWERED_ROW_BYTES_MAX) {
+            return Err(Asked::Breach(Breach::Answer { rows: most }));
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+fn pool(config: Config, way: Way, connections: usize, timeout: Duration) -> Pool {
+    let manager = Manager::from_connect(config, way, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    Pool::builder(manager)
+        .max_size(connections)
+        .runtime(Runtime::Tokio1)
+        .timeouts(Timeouts { wait: Some(timeout), create: Some(timeout), recycle: Some(timeout) })
+        .build()
+        .expect("a runtime is given, which is all that can be missing")
+}
+
 /// Waits a little before the next try, and longer before each further one.
 async fn pause(tries: u32, deadline: Instant) {
     let pause = PAUSE_LEAST.saturating_mul(1 << tries.min(16)).min(PAUSE_MOST);
@@ -332,11 +438,19 @@ async fn pause(tries: u32, deadline: Instant) {
 #[async_trait]
 impl Keystore for Postgres {
     async fn retrieve(&self, id: RowId) -> Result<Option<Row>, StoreError> {
-        let rows = self.rows(tables::retrieving(id.layer), &[&tables::layer(id.layer), &id.uuid]).await?;
-        rows.first().map(|row| tables::row(id, row)).transpose()
+        self.retrieve_for(Scope::Node, id).await
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Row>, StoreError> {
+        self.find_for(Scope::Node, query).await
+    }
+
+    async fn retrieve_for(&self, scope: Scope, id: RowId) -> Result<Option<Row>, StoreError> {
+        let rows = self.rows(scope, tables::retrieving(id.layer), &[&tables::layer(id.layer), &id.uuid], 1).await?;
+        rows.first().map(|row| tables::row(id, row)).transpose()
+    }
+
+    async fn find_for(&self, scope: Scope, query: &Query) -> Result<Vec<Row>, StoreError> {
         let oldest = RowId::new(query.layer, Uuid::nil());
         let newest = RowId::new(query.layer, Uuid::max());
         let (mut upper, mut is_upper_wanted) = match query.before {
@@ -349,10 +463,14 @@ impl Keystore for Postgres {
         let (first, others) = (terms.next(), terms.collect::<Vec<_>>());
         let mut page = Vec::new();
         while page.len() < query.limit {
-            let rows = i64::try_from((query.limit - page.len()).min(PAGE_ROWS_MAX)).expect("a page is small");
+            let most = (query.limit - page.len()).min(PAGE_ROWS_MAX);
+            let rows = i64::try_from(most).expect("a page is small");
             let found = match &first {
-                None => self.rows(tables::listing(query.layer, is_upper_wanted), &[&layer, &upper, &rows]).await?,
-                Some(first) => self.rows(tables::finding(query.layer, is_upper_wanted), &[&layer, &upper, &rows, first, &others]).await?,
+                None => self.rows(scope, tables::listing(query.layer, is_upper_wanted), &[&layer, &upper, &rows], most).await?,
+                Some(first) => {
+                    let finding = tables::finding(query.layer, is_upper_wanted);
+                    self.rows(scope, finding, &[&layer, &upper, &rows, first, &others], most).await?
+                }
             };
             for row in &found {
                 let Found { uuid, row } = tables::found(query.layer, row)?;
@@ -367,7 +485,24 @@ impl Keystore for Postgres {
     }
 
     async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
-        let plan = Plan::of(&batch)?;
+        self.carry_out(Plan::of(&batch, None)?).await
+    }
+
+    async fn commit_within(&self, tenants: &[TenantId], batch: Batch) -> Result<(), StoreError> {
+        self.carry_out(Plan::of(&batch, Some(tenants))?).await
+    }
+
+    async fn outbox(&self, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
+        let most = limit.min(PAGE_ROWS_MAX);
+        let (Ok(after), Ok(limit)) = (i64::try_from(after.0), i64::try_from(most)) else { return Ok(Vec::new()) };
+        let rows = self.rows(Scope::Node, tables::OUTBOX, &[&self.node, &after, &limit], most).await?;
+        rows.iter().map(tables::entry).collect()
+    }
+}
+
+impl Postgres {
+    /// Tries a commit until it is known what came of it, or the time is over.
+    async fn carry_out(&self, plan: Plan) -> Result<(), StoreError> {
         let deadline = Instant::now() + self.timeout;
         let mut commits = self.commits.lock().await;
         if commits.doubt == Doubt::This {
@@ -388,11 +523,5 @@ impl Keystore for Postgres {
             pause(tries, deadline).await;
             tries += 1;
         }
-    }
-
-    async fn outbox(&self, after: OutboxSeq, limit: usize) -> Result<Vec<OutboxEntry>, StoreError> {
-        let (Ok(after), Ok(limit)) = (i64::try_from(after.0), i64::try_from(limit.min(PAGE_ROWS_MAX))) else { return Ok(Vec::new()) };
-        let rows = self.rows(tables::OUTBOX, &[&self.node, &after, &limit]).await?;
-        rows.iter().map(tables::entry).collect()
     }
 }

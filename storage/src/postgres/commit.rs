@@ -7,14 +7,16 @@ use std::collections::BTreeSet;
 
 use deadpool_postgres::{Object, Transaction};
 use futures_util::future::{join, join_all};
-use keys::id::{Generation, Layer, OutboxSeq, RowId};
+use keys::id::{Generation, Layer, OutboxSeq, RowId, TenantId};
 use keys::port::{Batch, Change, StoreError};
 use keys::row::Row;
 use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::roles::{NAME_SCOPE, named};
 use super::tables::{Columns, layer, status};
+use super::{Asked, taken};
 use crate::outbox_taken;
 
 /// How many commits the node has made, once no commit of it is open any more: the row is locked by one that is.
@@ -23,16 +25,17 @@ const COUNT_UP: &str = "update strongroom.nodes set commits = commits + 1 where 
 
 const INSERT: &str = "with made as (insert into strongroom.records (layer, id, chain, version, object_type, algorithm, bits, state, expiry, tenant, \
      service, generation, parent, parent_version, stored) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
-     on conflict do nothing returning layer, id), \
-     added as (insert into strongroom.terms (term, layer, id) select t.term, made.layer, made.id from made, unnest($16::bytea[]) as t(term) \
+     on conflict do nothing returning layer, id, tenant), \
+     added as (insert into strongroom.terms (term, layer, id, tenant) select t.term, made.layer, made.id, made.tenant from made, unnest($16::bytea[]) as t(term) \
      on conflict do nothing) \
      select 1 from made";
 
 const UPDATE: &str = "with changed as (update strongroom.records set chain = $3, version = $4, object_type = $5, algorithm = $6, bits = $7, state = $8, \
      expiry = $9, tenant = $10, service = $11, generation = $12, parent = $13, parent_version = $14, stored = $15 \
-     where layer = $1 and id = $2 and generation = $17 returning layer, id), \
+     where layer = $1 and id = $2 and generation = $17 and tenant = $10 returning layer, id, tenant), \
      gone as (delete from strongroom.terms where layer = $1 and id = $2 and term <> all($16::bytea[]) and exists (select 1 from changed)), \
-     added as (insert into strongroom.terms (term, layer, id) select t.term, changed.layer, changed.id from changed, unnest($16::bytea[]) as t(term) \
+     added as (insert into strongroom.terms (term, layer, id, tenant) \
+     select t.term, changed.layer, changed.id, changed.tenant from changed, unnest($16::bytea[]) as t(term) \
      on conflict do nothing) \
      select 1 from changed";
 
@@ -70,6 +73,8 @@ pub(super) enum Failed {
 
 /// A batch in the store's own terms.
 pub(super) struct Plan {
+    /// Whose rows it changes, as the transaction names them; `None` for the node's own work, which may change everybody's.
+    pub(super) tenants: Option<String>,
     steps: Vec<Step>,
     queued: Vec<OutboxSeq>,
     /// Numbers and records.
@@ -88,7 +93,7 @@ struct Step {
 impl Plan {
     /// # Errors
     /// A number that is queued twice, or too large to be stored.
-    pub(super) fn of(batch: &Batch) -> Result<Self, StoreError> {
+    pub(super) fn of(batch: &Batch, tenants: Option<&[TenantId]>) -> Result<Self, StoreError> {
         let mut steps = Vec::new();
         for change in &batch.changes {
             steps.extend(steps_of(change)?);
@@ -100,7 +105,7 @@ impl Plan {
             queue.1.push(postcard::to_allocvec(&entry.record).expect("a record is plain data and memory grows"));
         }
         let settled = batch.settled.map(|settled| i64::try_from(settled.0).unwrap_or(i64::MAX));
-        Ok(Self { steps, queued: batch.outbox.iter().map(|entry| entry.seq).collect(), queue, settled })
+        Ok(Self { tenants: tenants.map(named), steps, queued: batch.outbox.iter().map(|entry| entry.seq).collect(), queue, settled })
     }
 }
 
@@ -202,7 +207,8 @@ pub(super) async fn count(client: &Object, node: Uuid) -> Result<Option<i64>, Er
 }
 
 /// Sends all statements of a plan. Returns the commit's number, and whether all that was expected holds.
-pub(super) async fn stage(transaction: &Transaction<'_>, node: Uuid, plan: &Plan) -> Result<(Option<i64>, Result<(), StoreError>), Error> {
+pub(super) async fn stage(transaction: &Transaction<'_>, node: Uuid, plan: &Plan) -> Result<(Option<i64>, Result<(), StoreError>), Asked> {
+    let name_scope = transaction.prepare_cached(NAME_SCOPE).await?;
     let count_up = transaction.prepare_cached(COUNT_UP).await?;
     let mut prepared = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
@@ -217,7 +223,16 @@ pub(super) async fn stage(transaction: &Transaction<'_>, node: Uuid, plan: &Plan
     let queued = async {
         match plan.queued.is_empty() {
             true => Ok(Vec::new()),
-            false => transaction.query(&queue, &[&node, &plan.queue.0, &plan.queue.1]).await,
+            false => {
+                let parameters: [&(dyn ToSql + Sync); 3] = [&node, &plan.queue.0, &plan.queue.1];
+                taken(transaction.query_raw(&queue, parameters).await?, plan.queued.len()).await
+            }
+        }
+    };
+    let scoped = async {
+        match &plan.tenants {
+            Some(tenants) => transaction.execute(&name_scope, &[tenants, &node.to_string()]).await.map(drop),
+            None => Ok(()),
         }
     };
     let settled = async {
@@ -227,8 +242,9 @@ pub(super) async fn stage(transaction: &Transaction<'_>, node: Uuid, plan: &Plan
         }
     };
     // Polled in this order, which is the order in which they are sent.
-    let (counted, (changed, (queued, settled))) =
-        join(transaction.query_opt(&count_up, &[&node]), join(join_all(steps), join(queued, settled))).await;
+    let (scoped, (counted, (changed, (queued, settled)))) =
+        join(scoped, join(transaction.query_opt(&count_up, &[&node]), join(join_all(steps), join(queued, settled)))).await;
+    scoped?;
     // After the first that fails all fail, so it is the one to be told.
     let counted = counted?.map(|row| row.try_get(0)).transpose()?;
     let changed = changed.into_iter().collect::<Result<Vec<u64>, Error>>()?;

@@ -8,10 +8,12 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{Severity, SqlState};
 
 use super::url::Url;
+use super::way::MESSAGE_BYTES_MAX;
 
 const UNREACHED: &str = "PostgreSQL cannot be reached";
 const LATE: &str = "PostgreSQL does not answer in time";
 const REFUSED: &str = "PostgreSQL refuses it";
+const TOO_MUCH: &str = "PostgreSQL sends more than can be an answer";
 const OPENING: &str = "opening the database";
 
 /// Why the database cannot be used as a keystore.
@@ -69,6 +71,34 @@ pub enum OpenError {
         /// The newest schema known.
         known: i64,
     },
+    /// The roles in which the node works are not there, and the user may not make them.
+    #[error(
+        "{place}: the user may not make the roles that requests and the node's own work take: let an administrator of the server run `{missing}`"
+    )]
+    Roles {
+        /// Server and database.
+        place: String,
+        /// What is to be run.
+        missing: String,
+    },
+    /// A role that sees everybody's rows whatever the policies say.
+    #[error(
+        "{place}: role {role} is not bound by row-level security: let an administrator of the server run `ALTER ROLE \"{role}\" NOSUPERUSER NOBYPASSRLS`"
+    )]
+    Unbound {
+        /// Server and database.
+        place: String,
+        /// The role.
+        role: String,
+    },
+    /// The server sends what cannot be an answer; nothing of it was kept.
+    #[error("{place}: {breach}: see that it is the server that is meant, and that nobody has changed the tables")]
+    TooMuch {
+        /// Server and database.
+        place: String,
+        /// What was too much.
+        breach: Breach,
+    },
     /// What was acknowledged could be lost.
     #[error("{place} runs with {setting} = off, which loses acknowledged keys when the power fails: turn it on")]
     Careless {
@@ -89,9 +119,29 @@ impl OpenError {
             | Self::Missing { .. }
             | Self::Taken { .. }
             | Self::Newer { .. }
+            | Self::Roles { .. }
+            | Self::Unbound { .. }
+            | Self::TooMuch { .. }
             | Self::Careless { .. } => false,
         }
     }
+}
+
+/// What is more than can be an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Breach {
+    /// One message.
+    #[error("the server announces a message of {bytes} bytes, and {MESSAGE_BYTES_MAX} are taken at most")]
+    Message {
+        /// How long it would be, or all settings together.
+        bytes: u64,
+    },
+    /// Rows.
+    #[error("the server answers with more than the {rows} rows that were asked for, or with larger ones than there are")]
+    Answer {
+        /// How many were asked for.
+        rows: usize,
+    },
 }
 
 /// Why tables could not be made or opened.
@@ -99,8 +149,21 @@ pub(super) enum NotOpen {
     Failed(Error),
     Missing,
     Taken,
-    Newer { found: i64, known: i64 },
-    Careless { setting: &'static str },
+    Newer {
+        found: i64,
+        known: i64,
+    },
+    Careless {
+        setting: &'static str,
+    },
+    Roles {
+        missing: String,
+    },
+    Unbound {
+        role: String,
+    },
+    /// No answer in time.
+    Late,
 }
 
 impl From<Error> for NotOpen {
@@ -118,6 +181,9 @@ pub(super) fn opening(url: &Url, error: NotOpen) -> StoreError {
         NotOpen::Taken => OpenError::Taken { place },
         NotOpen::Newer { found, known } => OpenError::Newer { place, found, known },
         NotOpen::Careless { setting } => OpenError::Careless { place, setting },
+        NotOpen::Roles { missing } => OpenError::Roles { place, missing },
+        NotOpen::Unbound { role } => OpenError::Unbound { place, role },
+        NotOpen::Late => return late(url),
     };
     StoreError::Unavailable { what: OPENING, source: Box::new(error) }
 }
@@ -137,6 +203,11 @@ pub(super) fn connecting(url: &Url, error: &PoolError) -> StoreError {
 pub(super) fn late(url: &Url) -> StoreError {
     let what = "no answer in time".to_owned();
     StoreError::Unavailable { what: LATE, source: Box::new(OpenError::Unreached { place: url.place(), what }) }
+}
+
+/// The server sends what cannot be an answer; the connection is given up.
+pub(super) fn too_much(url: &Url, breach: Breach) -> StoreError {
+    StoreError::Unavailable { what: TOO_MUCH, source: Box::new(OpenError::TooMuch { place: url.place(), breach }) }
 }
 
 /// A statement failed.

@@ -3,15 +3,18 @@
 //! A step is SQL that is run once, in one transaction with the new number of the schema. Whoever comes at the same time waits for the number's row.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use deadpool_postgres::{Object, Transaction};
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use uuid::Uuid;
 
 use super::fault::NotOpen;
+use super::roles::{Roles, taking};
 
 /// From one number of the schema to the next, the first from nothing. A released step is never changed.
-const STEPS: &[&str] = &[include_str!("schema/1.sql")];
+const STEPS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The number of the schema, and nothing else, so that any release can read it.
 const NUMBER: &str = "create schema if not exists strongroom;
@@ -21,36 +24,69 @@ const NUMBER: &str = "create schema if not exists strongroom;
 /// How often others may be met who make the same.
 const MEETINGS_MAX: u32 = 8;
 
-/// How a store is made ready; returns how many commits the node has made.
+/// So long it may take to bring tables of an older release up to date.
+const UPGRADE_MAX: Duration = Duration::from_secs(3600);
+
+/// How a store is made ready.
 #[expect(clippy::type_complexity, reason = "the one place that names the shape of an async function")]
-pub(super) struct Prepare(pub(super) for<'c> fn(&'c mut Object, Uuid) -> Pin<Box<dyn Future<Output = Result<i64, NotOpen>> + Send + 'c>>);
+pub(super) struct Prepare(
+    pub(super) for<'c> fn(&'c mut Object, Uuid, Duration) -> Pin<Box<dyn Future<Output = Result<Ready, NotOpen>> + Send + 'c>>,
+);
+
+/// What a store that is ready knows of its tables.
+pub(super) struct Ready {
+    /// How many commits the node has made.
+    pub(super) done: i64,
+    pub(super) roles: Roles,
+}
 
 /// Makes the tables, which must not hold anything yet.
-pub(super) const CREATE: Prepare = Prepare(|client, node| Box::pin(prepare(client, node, true)));
+pub(super) const CREATE: Prepare = Prepare(|client, node, time| Box::pin(prepare(client, node, time, true)));
 
 /// Opens tables that are there.
-pub(super) const OPEN: Prepare = Prepare(|client, node| Box::pin(prepare(client, node, false)));
+pub(super) const OPEN: Prepare = Prepare(|client, node, time| Box::pin(prepare(client, node, time, false)));
 
-async fn prepare(client: &mut Object, node: Uuid, is_new: bool) -> Result<i64, NotOpen> {
+/// - `time`: how long it may take to look at what is there.
+async fn prepare(client: &mut Object, node: Uuid, time: Duration, is_new: bool) -> Result<Ready, NotOpen> {
+    let known = i64::try_from(STEPS.len()).expect("there are few steps");
+    let looked = timeout(time, look(client, is_new, known));
+    let (found, roles) = looked.await.unwrap_or(Err(NotOpen::Late))?;
+    let time = if found < known { UPGRADE_MAX } else { time };
+    let done = timeout(time, bring_up_to_date(client, node, &roles, is_new)).await.unwrap_or(Err(NotOpen::Late))?;
+    Ok(Ready { done, roles })
+}
+
+/// The schema's number and the roles, which are made if they are not there.
+async fn look(client: &Object, is_new: bool, known: i64) -> Result<(i64, Roles), NotOpen> {
     refuse_careless(client).await?;
     if is_new {
         make_number(client).await?;
-    } else if number_if_any(client).await?.is_none() {
-        return Err(NotOpen::Missing);
     }
-    let transaction = client.transaction().await?;
-    let found: i64 = transaction.query_one("select number from strongroom.schema for update", &[]).await?.try_get(0)?;
-    let known = i64::try_from(STEPS.len()).expect("there are few steps");
+    let found = number_if_any(client).await?.filter(|found| is_new || *found > 0).ok_or(NotOpen::Missing)?;
     if found > known {
         return Err(NotOpen::Newer { found, known });
     }
-    if found == 0 && !is_new {
-        return Err(NotOpen::Missing);
+    let roles = match Roles::stored(client).await? {
+        Some(roles) => roles,
+        None => Roles::of_user(client).await?,
+    };
+    roles.prepare(client).await?;
+    Ok((found, roles))
+}
+
+async fn bring_up_to_date(client: &mut Object, node: Uuid, roles: &Roles, is_new: bool) -> Result<i64, NotOpen> {
+    let transaction = client.transaction().await?;
+    let found: i64 = transaction.query_one("select number from strongroom.schema for update", &[]).await?.try_get(0)?;
+    let known = i64::try_from(STEPS.len()).expect("there are few steps");
+    if found < known {
+        transaction.batch_execute("set local statement_timeout = 0").await?;
+        for step in &STEPS[usize::try_from(found).unwrap_or(0)..] {
+            transaction.batch_execute(&roles.fill_in(step)).await?;
+        }
+        transaction.execute("update strongroom.schema set number = $1", &[&known]).await?;
     }
-    for step in &STEPS[usize::try_from(found).unwrap_or(0)..] {
-        transaction.batch_execute(step).await?;
-    }
-    transaction.execute("update strongroom.schema set number = $1", &[&known]).await?;
+    // The owner itself sees nothing.
+    transaction.batch_execute(&taking(&roles.worker).replacen("set", "set local", 1)).await?;
     if is_new && transaction.query_opt("select 1 from strongroom.records limit 1", &[]).await?.is_some() {
         return Err(NotOpen::Taken);
     }

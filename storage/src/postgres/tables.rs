@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! records          layer, id -> the visible header in columns (KS-6..KS-11), and `stored`: Row::encode. Of an IVK version without its material
-//! terms            term, layer, id: by what a record is found
+//! terms            term, layer, id: by what a record is found; tenant: whose that is, for the policies
 //! kek_storage      ivk_version -> kek_encrypted: the material of an IVK version, a C1 blob; empty once it is destroyed
 //! encryption_keys  id: a generation of the MasterKey; it holds no key
 //! outbox           node, seq -> postcard(Record)
 //! nodes            node -> how many commits it has made
+//! roles            as whom requests and the node's own work look at all of these
 //! ```
 //! What is in columns is there for whoever looks at the tables, and to be searched. It is read from `stored`, which a MAC covers; a row of which the two
 //! differ was changed by SQL, and is refused.
@@ -64,10 +65,10 @@ pub(super) fn finding(layer: Layer, is_upper_wanted: bool) -> &'static str {
         ($kind:ident, $bound:literal) => {
             select!(
                 $kind,
-                "join strongroom.terms t on t.layer = r.layer and t.id = r.id where t.term = $4 and t.layer = $1 and t.id ",
+                "join strongroom.terms t on t.layer = r.layer and t.id = r.id and t.tenant = r.tenant where t.term = $4 and t.layer = $1 and t.id ",
                 $bound,
                 " $2 and not exists (select 1 from unnest($5::bytea[]) as other(term) where not exists ",
-                "(select 1 from strongroom.terms o where o.term = other.term and o.layer = t.layer and o.id = t.id)) ",
+                "(select 1 from strongroom.terms o where o.term = other.term and o.layer = t.layer and o.id = t.id and o.tenant = t.tenant)) ",
                 "order by t.id desc limit $3"
             )
         };

@@ -12,21 +12,26 @@ use tokio_postgres::Socket;
 use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
 use tokio_rustls::{TlsConnector, client};
 
-/// Makes connections with these roots and this certificate; none, for sockets of the machine.
+use super::way::{Bounded, Excess};
+
+/// Makes connections with these roots and this certificate; none where no CA is given.
 #[derive(Clone)]
-pub(super) struct Tls(Option<Arc<ClientConfig>>);
+pub(super) struct Tls {
+    config: Option<Arc<ClientConfig>>,
+    excess: Excess,
+}
 
 impl Tls {
-    pub(super) fn new(config: Option<Arc<ClientConfig>>) -> Self {
-        Self(config)
+    pub(super) fn new(config: Option<Arc<ClientConfig>>, excess: Excess) -> Self {
+        Self { config, excess }
     }
 }
 
 /// To one host; `None` where there is none, but a socket.
-pub(super) struct Connect(Option<(TlsConnector, ServerName<'static>)>);
+pub(super) struct Connect(Option<(TlsConnector, ServerName<'static>, Excess)>);
 
 /// An established connection.
-pub(super) struct Stream(Box<client::TlsStream<Socket>>);
+pub(super) struct Stream(Bounded<Box<client::TlsStream<Socket>>>);
 
 impl MakeTlsConnect<Socket> for Tls {
     type Stream = Stream;
@@ -35,9 +40,9 @@ impl MakeTlsConnect<Socket> for Tls {
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Connect, io::Error> {
         // The driver asks for it also where it will not be used.
-        let Some(config) = self.0.clone() else { return Ok(Connect(None)) };
+        let Some(config) = self.config.clone() else { return Ok(Connect(None)) };
         let name = ServerName::try_from(domain.to_owned()).map_err(io::Error::other)?;
-        Ok(Connect(Some((TlsConnector::from(config), name))))
+        Ok(Connect(Some((TlsConnector::from(config), name, self.excess.clone()))))
     }
 }
 
@@ -48,8 +53,8 @@ impl TlsConnect<Socket> for Connect {
 
     fn connect(self, socket: Socket) -> Self::Future {
         Box::pin(async move {
-            let (connector, name) = self.0.ok_or_else(|| io::Error::other("no CA is given for the server's certificate"))?;
-            Ok(Stream(Box::new(connector.connect(name, socket).await?)))
+            let (connector, name, excess) = self.0.ok_or_else(|| io::Error::other("no CA is given for the server's certificate"))?;
+            Ok(Stream(Bounded::new(Box::new(connector.connect(name, socket).await?), excess)))
         })
     }
 }
