@@ -183,7 +183,7 @@ impl Vault {
     }
 
     async fn stage_served<V: Exports>(&self, unit: &mut Unit, object: &Authorized<V>) -> Result<View, Error> {
-        let (row, view) = self.row_to_change(unit, &object).await?;
+        let (row, view) = self.row_to_change(unit, object).await?;
         let mut attributes = (*view.attributes).clone();
         attributes.served = true;
         attributes.touch(self.now());
