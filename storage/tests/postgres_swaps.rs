@@ -1,4 +1,5 @@
 //! Rows that somebody has exchanged by SQL: every ordered pair of twenty, in three ways. What lies in another's place is refused by its name, the others are served.
+#![expect(clippy::print_stdout, reason = "its counts are part of the result")]
 
 use keys::id::{Layer, RowId};
 use keys::port::{Change, Keystore, StoreError};

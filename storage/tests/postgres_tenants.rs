@@ -1,4 +1,5 @@
 //! Row-level security in the PostgreSQL keystore (D13): what each role reaches, what a mistake above the store is told, and how the roles come to be.
+#![expect(clippy::print_stdout, reason = "its counts are part of the result")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

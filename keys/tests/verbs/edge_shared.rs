@@ -103,7 +103,7 @@ fn what_is_read_while_another_changes_it_is_not_kept() {
         second.pace.pass(HEARD_FOR);
         let header = second.vault.header(&second.vault.begin(SessionId(2)), &own, id).await.expect("it is there");
         let (store, vault) = (Arc::clone(&second.store), Arc::clone(&second.vault));
-        let (other, grants) = (Arc::clone(&first.vault), own.clone());
+        let (other, grants) = (Arc::clone(&first.vault), own);
         store.meanwhile(Call::Retrieve(Layer::L4), async move {
             change(&other, &grants, id, Event::Compromise).await.expect("it is Active");
             vault.hear().await.expect("the store is well");
@@ -141,7 +141,7 @@ fn a_name_that_both_claim_at_once_belongs_to_one() {
         let site = Site::found().await;
         let (first, second) = site.two_edges().await;
         let own = first.billing().await;
-        let (other, grants) = (Arc::clone(&first.vault), own.clone());
+        let (other, grants) = (Arc::clone(&first.vault), own);
         // The second has found the name free when the first takes it.
         second.store.meanwhile(Call::Retrieve(Layer::Name), async move {
             make(&other, &grants, named("k"), None).await.expect("the name is free");
@@ -185,7 +185,7 @@ fn a_template_that_another_edge_has_destroyed_is_no_loss() {
         let id = first.vault.create_object(&mut unit, &own, new).await.expect("the name is free").header.id;
         let _receipt = unit.commit().await.expect("the fakes are well");
         let looked = |edge: &Edge| {
-            let (vault, own) = (Arc::clone(&edge.vault), own.clone());
+            let vault = Arc::clone(&edge.vault);
             async move { vault.header(&vault.begin(SessionId(2)), &own, id).await }
         };
         assert!(looked(&second).await.is_ok());

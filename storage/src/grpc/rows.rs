@@ -31,7 +31,7 @@ struct Place {
 
 /// What is done to a place.
 enum Step {
-    Put(v1::Row, u64),
+    Put(Box<v1::Row>, u64),
     Remove(RowId, u64),
 }
 
@@ -78,9 +78,9 @@ impl Rows {
         let step = &step;
         let ask = |mut client: Client| async move {
             match step {
-                Step::Put(row, 0) => client.store_key(v1::StoreKeyRequest { row: Some(row.clone()) }).await,
+                Step::Put(row, 0) => client.store_key(v1::StoreKeyRequest { row: Some(row.as_ref().clone()) }).await,
                 Step::Put(row, expected) => {
-                    let request = v1::UpdateKeyMetadataRequest { expected_generation: *expected, row: Some(row.clone()) };
+                    let request = v1::UpdateKeyMetadataRequest { expected_generation: *expected, row: Some(row.as_ref().clone()) };
                     client.update_key_metadata(request).await
                 }
                 Step::Remove(id, expected) => {
@@ -151,7 +151,7 @@ impl Plain for Rows {
         if found.row.as_ref().map(|row| row.header.generation) != expected {
             return Err(StoreError::Conflict { id });
         }
-        if self.change(Step::Put(written(&row.header, Some(row), found.count + 1), found.count)).await? {
+        if self.change(Step::Put(written(&row.header, Some(row), found.count + 1).into(), found.count)).await? {
             return Ok(());
         }
         // Somebody else was there first, or we were, and the answer was lost.
@@ -164,7 +164,7 @@ impl Plain for Rows {
         if row.header.generation != expected {
             return Err(StoreError::Conflict { id });
         }
-        if self.change(Step::Put(written(&row.header, None, count + 1), count)).await? {
+        if self.change(Step::Put(written(&row.header, None, count + 1).into(), count)).await? {
             return self.sweep(id, count + 1).await;
         }
         match self.place(id).await? {
