@@ -98,6 +98,11 @@ struct Schema {
 }
 
 #[derive(Deserialize)]
+struct Made {
+    version: u64,
+}
+
+#[derive(Deserialize)]
 struct Names {
     keys: Vec<String>,
 }
@@ -177,11 +182,22 @@ impl Openbao {
     /// Writes an entry where this version must be, 0 for none.
     async fn write(&self, path: &str, version: u64, data: &Value) -> Result<Said, StoreError> {
         let body = json!({ "options": { "cas": version }, "data": data });
-        self.session.ask(Method::POST, &self.data(path), Some(&body), 1 << 16).await
+        let said = self.session.ask(Method::POST, &self.data(path), Some(&body), 1 << 16).await?;
+        match &said {
+            Said::Done(body)
+                if !serde_json::from_slice(body).is_ok_and(|Answered { data: Made { version: made } }| made == version + 1) =>
+            {
+                Err(fault::refused(self.session.place(), "an answer to a write that is none"))
+            }
+            _ => Ok(said),
+        }
     }
 
     async fn erase(&self, path: &str) -> Result<(), StoreError> {
-        self.session.ask(Method::DELETE, &self.metadata(path), None, 1 << 16).await.map(drop)
+        match self.session.ask(Method::DELETE, &self.metadata(path), None, 1 << 16).await? {
+            Said::Done(body) if !body.is_empty() => Err(fault::refused(self.session.place(), "an answer to a deletion that is none")),
+            _ => Ok(()),
+        }
     }
 
     async fn entry(&self, id: RowId) -> Result<Entry, StoreError> {

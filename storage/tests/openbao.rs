@@ -535,7 +535,7 @@ async fn a_commit_whose_requests_or_answers_are_lost_happens_once() {
 }
 
 /// What a server may do that means harm, or is broken.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lie {
     /// Announces 1 GiB, and sends it.
     Long,
@@ -549,7 +549,16 @@ enum Lie {
     Redirect,
     /// Answers with what is no answer.
     Garbage,
+    /// Answers each read, and each write with what is no answer.
+    Acknowledges,
+    /// Answers each read, but after half a second.
+    Unhurried,
 }
+
+/// How long [`Lie::Unhurried`] takes.
+const UNHURRIED: Duration = Duration::from_millis(500);
+/// There is no such row.
+const NOTHING: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n";
 
 const LIES: [Lie; 6] = [Lie::Long, Lie::Endless, Lie::Head, Lie::Slow, Lie::Redirect, Lie::Garbage];
 
@@ -594,7 +603,15 @@ async fn serve(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + U
             "/v1/auth/approle/login" => honest(r#"{"auth": {"client_token": "t", "lease_duration": 3600}}"#),
             path if path.ends_with("/config") => honest(r#"{"data": {"max_versions": 1, "cas_required": true}}"#),
             path if path.ends_with("/schema") => honest(r#"{"data": {"data": {"schema": 1}, "metadata": {"version": 1}}}"#),
-            _ => return tell(stream, lie).await,
+            _ => match lie {
+                Lie::Acknowledges if head.starts_with("POST") => honest("[]"),
+                Lie::Acknowledges => NOTHING.to_owned(),
+                Lie::Unhurried => {
+                    tokio::time::sleep(UNHURRIED).await;
+                    NOTHING.to_owned()
+                }
+                _ => return tell(stream, lie).await,
+            },
         };
         stream.write_all(answer.as_bytes()).await?;
     }
@@ -614,6 +631,7 @@ async fn tell(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Un
             let elsewhere = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
             return stream.write_all(elsewhere).await;
         }
+        Lie::Acknowledges | Lie::Unhurried => return Ok(()),
         Lie::Garbage => return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").await,
     };
     stream.write_all(head).await?;
@@ -657,5 +675,39 @@ async fn a_server_that_lies_costs_neither_memory_nor_time() {
         measured(&format!("{lie:?}"), "34 errors", began.elapsed(), ERROR_WITHIN);
         let grown = resident_mib() - before;
         assert!(grown <= GROWTH_MIB_MAX, "{lie:?}: grown by {grown} MiB");
+    }
+}
+
+/// What was no answer to a write was taken for one, so that a key was acknowledged that was nowhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_is_not_answered_as_one_is_no_commit() {
+    let like = OpenbaoServer::new();
+    let url = format!("https://127.0.0.1:{}", liar(&like, Lie::Acknowledges).await).parse().expect("a URL");
+    let plain = Openbao::open(Settings { url, ..settings_of(&like, "keys") }).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = journalled(plain, &folder);
+    assert_eq!(store.retrieve(id(1)).await.expect("there is none"), None);
+    let refused = store.commit(insert(1)).await.expect_err("nothing says that it was written");
+    assert!(told(&refused).contains("an answer to a write that is none"), "{}", told(&refused));
+}
+
+/// Rows that wait for others of the same node, as while many are moved, were taken for a server that does not answer; all calls were refused then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_of_the_nodes_own_is_no_silence_of_the_server() {
+    // Four times as many as are asked for at once: the last of them wait for three others.
+    const CALLS: u64 = 64;
+    let like = OpenbaoServer::new();
+    let url = format!("https://127.0.0.1:{}", liar(&like, Lie::Unhurried).await).parse().expect("a URL");
+    let plain = Openbao::open(Settings { url, ..settings_of(&like, "keys") }).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Arc::new(journalled(plain, &folder));
+    let reads: Vec<_> = (0..CALLS)
+        .map(|number| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.retrieve(id(number)).await })
+        })
+        .collect();
+    for read in reads {
+        assert_eq!(read.await.expect("it does not panic").unwrap_or_else(|error| panic!("{}", told(&error))), None);
     }
 }

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::url::Url;
@@ -83,18 +83,23 @@ struct Kept {
 }
 
 impl Way {
-    /// - `timeout`: of one request.
+    /// - `timeout`: of one request, and of waiting for its turn.
     pub(super) fn new(url: Url, tls: Arc<ClientConfig>, timeout: Duration) -> Self {
         Self { url, tls, timeout, idle: Mutex::default(), room: Semaphore::new(CONNECTIONS_MAX), rests_until: Mutex::default() }
     }
 
     /// Asks; once more on a new connection if a kept one turns out to be closed, so every call has to bear to be made twice.
     pub(super) async fn ask(&self, call: &Call<'_>) -> Result<Answer, Lost> {
-        let deadline = Instant::now() + self.timeout;
-        if held(&self.rests_until).is_some_and(|until| Instant::now() < until) {
+        if self.rests() {
             return Err(Lost::Late);
         }
-        match timeout_at(deadline, self.ask_within(call)).await {
+        // Whoever waits behind others of this node has not been kept waiting by the server yet.
+        let room = timeout(self.timeout, self.room.acquire()).await.map_err(|_| Lost::Late)?;
+        let _room = room.map_err(|error| broken(&error))?;
+        if self.rests() {
+            return Err(Lost::Late);
+        }
+        match timeout(self.timeout, self.ask_with_room(call)).await {
             Ok(answered) => answered,
             Err(_) => {
                 // Those that come next do not wait as long for the same server, so that a queue of them does not grow (F7).
@@ -104,8 +109,11 @@ impl Way {
         }
     }
 
-    async fn ask_within(&self, call: &Call<'_>) -> Result<Answer, Lost> {
-        let _room = self.room.acquire().await.map_err(|error| broken(&error))?;
+    fn rests(&self) -> bool {
+        held(&self.rests_until).is_some_and(|until| Instant::now() < until)
+    }
+
+    async fn ask_with_room(&self, call: &Call<'_>) -> Result<Answer, Lost> {
         while let Some(kept) = self.kept() {
             match self.ask_on(kept, call).await {
                 Err(Lost::Broken(_)) => {}

@@ -18,6 +18,8 @@ use super::{OUTBOX_RECORDS, Placement, Routed};
 
 /// Rows of one step.
 const STEP_ROWS: usize = 128;
+/// Rows that are asked for at once: few, because clients want to be answered by the same keystore.
+const ROWS_AT_ONCE_MAX: usize = 8;
 /// How often a copied row is written anew that turns out to be another.
 const WRITES_MAX: u32 = 3;
 
@@ -97,7 +99,7 @@ impl Routed {
         let (of, other) = if copies { (next, &*now) } else { (&*now, next) };
         let found = self.walk(of, other, at).await?;
         let looks = found.rows.iter().map(|row| async move { self.store(other.store_of(&row.header)).retrieve(row.header.id).await });
-        let others = try_join_all(looks).await?;
+        let others = few_at_once(looks).await?;
         let pairs = found.rows.iter().zip(others);
         let differing: Vec<RowId> = pairs.filter(|(row, other)| other.as_ref() != Some(row)).map(|(row, _)| row.header.id).collect();
         let mut changed = self.changed();
@@ -172,7 +174,7 @@ impl Routed {
         let store = self.store(&found.store);
         let changes = found.rows.iter().map(|row| Change::Delete { id: row.header.id, expected: row.header.generation }).collect();
         match store.commit(Batch { changes, ..Batch::default() }).await {
-            Err(StoreError::Conflict { .. }) => drop(try_join_all(found.rows.iter().map(|row| remove(&*store, row.header.id))).await?),
+            Err(StoreError::Conflict { .. }) => drop(few_at_once(found.rows.iter().map(|row| remove(&*store, row.header.id))).await?),
             cleared => cleared?,
         }
         if found.next.is_none() && was.home() != now.home() {
@@ -209,7 +211,7 @@ impl Routed {
 
     /// Rows as they are now, or their absence.
     async fn bring_over(&self, now: &Placement, next: &Placement, ids: &[RowId]) -> Result<(), StoreError> {
-        let rows = try_join_all(ids.iter().map(|id| self.look(now, *id))).await?;
+        let rows = few_at_once(ids.iter().map(|id| self.look(now, *id))).await?;
         let mut shares: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
         for (id, row) in ids.iter().zip(&rows) {
             match row.as_ref().and_then(|row| Some((row, now.moves(next, row)?))) {
@@ -236,7 +238,7 @@ impl Routed {
     /// Puts rows into a keystore in one go, and reads them back.
     async fn bring_all(&self, to: &str, rows: &[&Row]) -> Result<(), StoreError> {
         let store = self.store(to);
-        let stored = try_join_all(rows.iter().map(|row| store.retrieve(row.header.id))).await?;
+        let stored = few_at_once(rows.iter().map(|row| store.retrieve(row.header.id))).await?;
         let change = |(row, stored): (&&Row, Option<Row>)| match stored {
             Some(stored) if stored == **row => None,
             Some(stored) => Some(Change::Update { expected: stored.header.generation, row: (*row).clone() }),
@@ -248,7 +250,7 @@ impl Routed {
             Err(StoreError::Conflict { .. }) => {}
             written => written?,
         }
-        try_join_all(rows.iter().map(|row| self.bring(to, row))).await?;
+        few_at_once(rows.iter().map(|row| self.bring(to, row))).await?;
         Ok(())
     }
 
@@ -280,6 +282,17 @@ impl Routed {
             after = last;
         }
     }
+}
+
+/// The outcomes of calls, in their order, or the first error.
+async fn few_at_once<T, F: Future<Output = Result<T, StoreError>>>(calls: impl IntoIterator<Item = F>) -> Result<Vec<T>, StoreError> {
+    let (mut left, mut outcomes) = (Vec::from_iter(calls), Vec::new());
+    while !left.is_empty() {
+        let later = left.split_off(left.len().min(ROWS_AT_ONCE_MAX));
+        outcomes.extend(try_join_all(left).await?);
+        left = later;
+    }
+    Ok(outcomes)
 }
 
 async fn remove(store: &dyn Keystore, id: RowId) -> Result<(), StoreError> {
