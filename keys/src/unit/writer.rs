@@ -68,8 +68,11 @@ fn is_wrapped_key(row: &Row) -> bool {
 /// where only the object key was wrapped anew, what is kept is still true.
 fn is_felt(before: Option<&Row>, after: Option<&Row>) -> bool {
     let Some(before) = before.filter(|before| before.header.id.layer == Layer::L4) else { return false };
-    let seen = |row: &Row| (row.header.state, row.header.expiry, row.attributes.clone(), row.terms.clone());
-    after.is_none_or(|after| seen(before) != seen(after))
+    let is_alike = |after: &Row| {
+        let (one, other) = (&before.header, &after.header);
+        (one.state, one.expiry) == (other.state, other.expiry) && (&before.attributes, &before.terms) == (&after.attributes, &after.terms)
+    };
+    !after.is_some_and(is_alike)
 }
 
 /// The Active versions of new chains that a unit makes itself, so that nobody can have replaced them.

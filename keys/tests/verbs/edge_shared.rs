@@ -19,7 +19,7 @@ use keys::row::{Algorithm, ObjectType};
 use keys::sharing::{HEARD_FOR, NODES_MAX, node_row, part_row};
 use keys::vault::Vault;
 
-use super::{edit, swept};
+use super::{edit, rekey_l3, swept, walked};
 use crate::fakes::Call;
 use crate::fakes::edge::{Edge, EdgeSettings, Site, make, node};
 use crate::{change, decrypts, encrypts, named};
@@ -363,6 +363,36 @@ fn an_edge_that_does_not_know_that_it_shares_does_not_open() {
         assert!(matches!(full.map(|_| ()), Err(Error::Denied { why }) if why.contains("another database")));
         hear(&first).await;
     });
+}
+
+#[test]
+fn two_walks_at_once_bring_every_object_under_the_newest_l3() {
+    let site = block_on(Site::found());
+    let (first, second) = block_on(site.two_edges());
+    let own = block_on(first.billing());
+    let mut made = Vec::new();
+    for number in 0..40 {
+        let maker = if number % 2 == 0 { &first } else { &second };
+        made.push(block_on(warm(maker, &first, &own, &format!("k{number}"))));
+    }
+    block_on(rekey_l3(&site.core));
+    for edge in [&first, &second] {
+        block_on(edge.vault.renew_lease()).expect("the core is well");
+    }
+    let moved = std::thread::scope(|scope| {
+        let walks = [&first, &second].map(|edge| scope.spawn(|| block_on(walked(&edge.vault, 4))));
+        walks.map(|walk| walk.join().expect("it does not panic"))
+    });
+    assert!(moved.iter().all(|(_, refused)| refused.is_empty()), "{moved:?}");
+    assert_eq!(moved.iter().map(|(moved, _)| moved).sum::<usize>(), 41, "40 objects and their attribute key, each moved by one: {moved:?}");
+    for edge in [&first, &second] {
+        block_on(hear(edge));
+        for id in &made {
+            assert_eq!(edge.row(*id).header.parent.version.0, 2);
+            assert!(block_on(encrypts(&edge.vault, &own, *id)).is_ok());
+        }
+        assert_eq!(block_on(swept(&edge.vault, 64)), []);
+    }
 }
 
 /// A lone edge that is told to share goes on with what it has, and others may come.
