@@ -384,6 +384,8 @@ pub struct Edge {
     pub key: PathBuf,
     /// Objects are kept in memory only, and gone with the process.
     pub is_ephemeral: bool,
+    /// Other edges of the group use the same keystore.
+    pub is_shared: bool,
     /// How often the core is asked what may be served.
     pub lease: Duration,
     /// How long the edge serves without hearing from a core; zero: no longer than it takes to notice.

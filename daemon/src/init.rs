@@ -12,14 +12,14 @@ use keys::cluster::{self, Genesis};
 use keys::edge::{self, EdgeRoot};
 use keys::entropy::Randomness;
 use keys::hierarchy::{IntegrityKeys, MasterKey, ROOT_KEY_BYTES};
-use keys::id::{ClusterId, OutboxSeq, ScopeName, SessionId, Time};
+use keys::id::{ClusterId, Layer, OutboxSeq, ScopeName, ServiceId, SessionId, Time};
 use keys::lease::Lease;
 use keys::policy::Action;
-use keys::port::{AuditSink, Clock, Keystore, Pace, Upstream};
+use keys::port::{AuditSink, Clock, Keystore, Pace, Query, Upstream};
 use keys::record::{Origin, Outcome, Record, SessionRecord};
 use keys::registry::Registry;
 use keys::unit::{Unit, Writer};
-use keys::vault::{Parts, Vault};
+use keys::vault::{EdgeParts, Parts, Vault};
 use seal::{Approval, Consent, Expected, Label, NewSlot, PlainShard, Roster, Seal};
 use secret::{Bytes, Key};
 use uuid::Uuid;
@@ -30,12 +30,15 @@ use crate::boot::{self, BootError};
 use crate::config::{self, Config};
 use crate::keystore;
 use crate::layout::{EdgeIdentity, Identity, Layout};
-use crate::node::edge_parts;
+use crate::node::{edge_parts, shared_as};
 use crate::role::upstream::Cores;
 use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
 /// The session under which `init` writes its records: the first of the log.
 const INIT_SESSION: SessionId = SessionId(1);
+
+/// How often other edges may be met that make the same.
+const MEETINGS_MAX: u32 = 4;
 
 /// What the operator decides.
 pub struct InitOptions {
@@ -109,6 +112,12 @@ pub enum InitError {
         /// What the core calls the group.
         group: ScopeName,
     },
+    /// The keystore has rows, and not of this edge group.
+    #[error("the keystore that is to be shared holds the rows of another edge group, or of a core: give it a database of the group's own")]
+    OthersRows,
+    /// The keystore is another edge's alone.
+    #[error("the keystore belongs to an edge that does not share it: set edge.shared to true at that edge, restart it, and repeat this")]
+    Unshared,
     /// People keep shards, and there is nowhere to give them.
     #[error("people keep shards of slot {label}: say with --shards-dir DIR where they get them; they give them back here")]
     NoDesk {
@@ -199,10 +208,21 @@ pub async fn run_edge(config: &Config, settings: &config::Edge) -> Result<InitRe
     if !settings.is_ephemeral {
         let opened = keystore::create(config, &layout, log_id).await?;
         let store = Arc::clone(&opened.store);
-        let (registry, made) = edge::roots(&store, &*upstream, &lease, &randomness).await?;
-        let parts = parts(registry, &store, &log, SystemClock.now());
-        let (vault, writer) = Vault::edge(parts, edge_parts(settings, lease.clone(), asked, &upstream))?;
-        commit(vault, writer, |vault, unit| made.into_iter().for_each(|row| vault.stage_edge_roots(unit, row))).await?;
+        let edge_parts = || EdgeParts { shared_as: shared_as(settings, log_id), ..edge_parts(settings, lease.clone(), asked, &upstream) };
+        let mut tries = 1;
+        loop {
+            let (registry, made) = edge::roots(&store, &*upstream, &lease, &randomness).await?;
+            let (vault, writer) = Vault::edge(parts(registry, &store, &log, SystemClock.now()), edge_parts())?;
+            if settings.is_shared {
+                must_be_for_all(&store, &vault, group, made.is_none()).await?;
+            }
+            let is_first = made.is_some();
+            match commit(vault, writer, |vault, unit| made.into_iter().for_each(|row| vault.stage_edge_roots(unit, row))).await {
+                // Another edge may have been the first; what it has made is for all.
+                Err(InitError::Domain(_)) if is_first && settings.is_shared && tries < MEETINGS_MAX => tries += 1,
+                done => break done?,
+            }
+        }
         let (_, missing) = edge::roots(&store, &*upstream, &lease, &randomness).await?;
         if missing.is_some() {
             return Err(InitError::ReadBack { what: "the integrity key".to_owned() });
@@ -219,6 +239,16 @@ pub async fn run_edge(config: &Config, settings: &config::Edge) -> Result<InitRe
         delegation_key: Some(delegation_public),
         audit_key,
     })
+}
+
+/// A keystore that edges share is empty, or has the integrity key of their group alone, and the record of one at least that shares it.
+async fn must_be_for_all(store: &Arc<dyn Keystore>, vault: &Vault, group: ServiceId, is_made: bool) -> Result<(), InitError> {
+    let query = Query { layer: Layer::Integrity, terms: Vec::new(), before: None, limit: 2 };
+    let found = store.find(&query).await.map_err(keys::Error::from)?;
+    if found.iter().any(|row| row.header.id.uuid.as_bytes() != group.as_bytes()) {
+        return Err(InitError::OthersRows);
+    }
+    if is_made && !vault.is_shared().await? { Err(InitError::Unshared) } else { Ok(()) }
 }
 
 /// People keep shards only.

@@ -22,6 +22,7 @@ use crate::config::{self, Config, EMBEDDED, KeystoreKind};
 use crate::layout::{Layout, LayoutError};
 use crate::plugin::Plugin;
 
+use elsewhere::Found;
 use late::Late;
 pub(crate) use late::Tried;
 use plugin::Plugins;
@@ -69,6 +70,8 @@ struct Door {
     layout: Layout,
     log: LogId,
     plugins: Plugins,
+    /// Other nodes use them too.
+    is_shared: bool,
 }
 
 /// How far rows have come that are being moved.
@@ -125,6 +128,11 @@ pub(crate) enum MoveError {
         /// The keystore.
         from: String,
     },
+    /// Others would not hear of it.
+    #[error(
+        "several edges share the keystore, and rows are moved for one alone: stop the others for good and give this one a keystore of its own"
+    )]
+    Shared,
     /// Nothing is being moved.
     #[error("no rows are being moved")]
     Idle,
@@ -241,7 +249,8 @@ async fn refuse_to_lose_rows(routed: &Routed, record: &Record, wanted: &Placemen
 
 impl Door {
     fn new(config: &Config, layout: &Layout, log: LogId) -> Self {
-        Self { keystores: config.keystores.clone(), layout: layout.clone(), log, plugins: Plugins::default() }
+        let is_shared = config.edge.as_ref().is_some_and(|edge| edge.is_shared);
+        Self { keystores: config.keystores.clone(), layout: layout.clone(), log, plugins: Plugins::default(), is_shared }
     }
 
     /// Opens a keystore, or makes it. One that was made before must be there.
@@ -257,7 +266,12 @@ impl Door {
         let Some(keystore) = self.keystores.iter().find(|keystore| keystore.name.as_str() == name) else {
             return Err(BootError::KeystoreGone { keystore: name.to_owned() });
         };
-        let store = elsewhere::open(keystore, &self.layout, self.log, is_made, &self.plugins).await?;
+        let found = match (is_made, self.is_shared) {
+            (true, _) => Found::Made,
+            (false, true) => Found::ByOthers,
+            (false, false) => Found::Empty,
+        };
+        let store = elsewhere::open(keystore, &self.layout, self.log, found, &self.plugins).await?;
         Ok(One { store, embedded: None, late: None })
     }
 
@@ -404,6 +418,9 @@ impl Keystores {
 
     /// Has rows of `class` moved that belong to `from`.
     pub(crate) async fn order(&self, class: &Class, from: &str, to: &str) -> Result<(), MoveError> {
+        if self.door.is_shared {
+            return Err(MoveError::Shared);
+        }
         let kinds = self.kinds();
         if let Some(name) = [from, to].into_iter().find(|name| !kinds.contains_key(*name)) {
             return Err(MoveError::Unknown { name: name.to_owned() });

@@ -11,7 +11,7 @@ mod slots;
 
 pub(crate) use ceremony::{CeremonyError, Next, Running, Starter};
 pub use destroy::DestroyError;
-pub(crate) use edge::edge_parts;
+pub(crate) use edge::{edge_parts, shared_as};
 pub use rekey::{RekeyError, RekeyReport, RekeyStep};
 pub use rotation::RetireError;
 pub(crate) use shards::{Progress, ShardError, Taken};
@@ -270,7 +270,9 @@ impl Node {
         let metrics = Metrics::default();
         let mut store: Arc<dyn Keystore> = Arc::new(Counted::new(parts.store, Arc::clone(&metrics.store)));
         // Above what counts: a keystore that is not asked does not answer.
-        if !parts.config.keystores.is_empty() && parts.config.row_cache.bytes > 0 {
+        // Nor of what others change, who tell which keys they have changed and not which rows.
+        let is_shared = parts.config.edge.as_ref().is_some_and(|edge| edge.is_shared);
+        if !parts.config.keystores.is_empty() && parts.config.row_cache.bytes > 0 && !is_shared {
             store = Arc::new(Cached::new(store, parts.config.row_cache, Arc::clone(&metrics.rows)));
         }
         Self {

@@ -1,11 +1,13 @@
-//! One edge under test beside its core, without a supervisor: the test starts, stops and kills each of them.
+//! Edges under test beside their core, without a supervisor: the test starts, stops and kills each of them.
 
 use std::fs;
 use std::ops::{Deref, DerefMut};
+use std::process::{Output, Stdio};
 use std::sync::Arc;
 
-use crate::appliance::Appliance;
+use crate::appliance::{Appliance, wait_for};
 use crate::core::Core;
+use crate::postgres::PostgresServer;
 
 /// A prepared folder with a core and an edge of the group `edge`, which serves acme and globex. To start, ask and stop the edge is as for a core.
 pub struct Edge {
@@ -78,5 +80,66 @@ impl Deref for Edge {
 impl DerefMut for Edge {
     fn deref_mut(&mut self) -> &mut Core {
         &mut self.node
+    }
+}
+
+/// A core and two edges of its group `edge`, which are to share one database; nothing runs, and neither edge has been made.
+pub struct SharedEdges {
+    /// The core of both.
+    pub core: Core,
+    /// The edges.
+    pub edges: [Core; 2],
+    /// Where the database is.
+    pub server: PostgresServer,
+    /// Its name.
+    pub database: String,
+}
+
+impl SharedEdges {
+    /// A folder, and an empty database.
+    ///
+    /// # Panics
+    /// If something is missing.
+    #[must_use]
+    pub fn prepared() -> Self {
+        let dir = Arc::new(Appliance::with_edges(2).stop());
+        let server = PostgresServer::new();
+        let database = server.database();
+        let edges = ["edge", "edge2"].map(|name| Core::on(Arc::clone(&dir), name));
+        let config = |edge: &Core| fs::read_to_string(edge.config()).expect("dev has written it");
+        let first = config(&edges[0]);
+        // `dev` writes this section last, and each edge is of a group of its own.
+        let (_, section) = first.split_once("\nedge:\n").expect("an edge's configuration has this section");
+        let store = format!("keystores:\n  shared: {{postgres: {{url: '{}', timeout: 3s}}}}\n", server.url(&database));
+        for edge in &edges {
+            let own = config(edge);
+            let (before, _) = own.split_once("\nedge:\n").expect("an edge's configuration has this section");
+            fs::write(edge.config(), format!("{before}\nedge:\n{section}  shared: true\n{store}")).expect("the folder is ours");
+            fs::remove_dir_all(edge.data_dir()).expect("the folder is ours");
+        }
+        Self { core: Core::on(dir, "core"), edges, server, database }
+    }
+
+    /// Starts the core, and makes and starts both edges, each as if there were no other.
+    ///
+    /// # Panics
+    /// If one is not made, or does not open.
+    #[must_use]
+    pub fn serving() -> Self {
+        let mut this = Self::prepared();
+        this.core.start();
+        let making = this.edges.each_ref().map(|edge| {
+            let mut init = edge.cli_command(&["init"]);
+            init.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary is there")
+        });
+        for init in making {
+            let Output { status, stderr, .. } = init.wait_with_output().expect("it is our child");
+            assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+        }
+        this.edges.iter_mut().for_each(Core::start);
+        for edge in &this.edges {
+            assert!(wait_for(|| edge.standing().starts_with("unsealed")), "the edge is {}", edge.standing());
+        }
+        this
     }
 }

@@ -142,6 +142,14 @@ impl Postgres {
         Self::connect(settings, schema::CREATE).await
     }
 
+    /// Makes the tables, or opens what another node has made that shares them.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] with an [`OpenError`].
+    pub async fn join(settings: Settings) -> Result<Self, StoreError> {
+        Self::connect(settings, schema::JOIN).await
+    }
+
     /// Opens what [`Postgres::create`] has made, and brings tables of an older release up to date.
     ///
     /// # Errors

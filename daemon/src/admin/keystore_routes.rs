@@ -32,7 +32,9 @@ impl From<MoveError> for Refused {
         let text = told(&error);
         match error {
             MoveError::Unknown { .. } => Self::not_found(text),
-            MoveError::UnderWay { .. } | MoveError::Nothing { .. } | MoveError::Idle | MoveError::Switched { .. } => Self::conflict(text),
+            MoveError::UnderWay { .. } | MoveError::Nothing { .. } | MoveError::Idle | MoveError::Switched { .. } | MoveError::Shared => {
+                Self::conflict(text)
+            }
             MoveError::NotOpen { .. } | MoveError::Gone | MoveError::Differs { .. } | MoveError::Store(_) | MoveError::Layout(_) => {
                 Self::unavailable(text)
             }

@@ -145,6 +145,8 @@ impl TryFrom<file::File> for Config {
         let edge = edge(role, file.edge)?;
         let keystores = keystores(edge.as_ref(), file.keystores.unwrap_or_default())?;
         let region = optional("region", file.region, routing::region)?;
+        let placement = routing::placement(edge.as_ref(), &keystores, region.as_deref(), file.routing.unwrap_or_default())?;
+        routing::may_be_shared(edge.as_ref(), &keystores, &placement)?;
         Ok(Self {
             role,
             data_dir: required("data_dir", file.data_dir, absolute)?,
@@ -154,7 +156,7 @@ impl TryFrom<file::File> for Config {
             seal,
             ivk: ivk(role, file.ivk.unwrap_or_default())?,
             reencrypt: reencrypt(role, file.reencrypt.unwrap_or_default())?,
-            placement: routing::placement(edge.as_ref(), &keystores, region.as_deref(), file.routing.unwrap_or_default())?,
+            placement,
             region,
             keystores,
             edge,
@@ -553,6 +555,7 @@ fn edge(role: NodeRole, raw: Option<file::Edge>) -> Result<Option<Edge>, Fault> 
         cert: required("edge.cert", raw.cert, absolute)?,
         key: required("edge.key", raw.key, absolute)?,
         is_ephemeral: raw.ephemeral.unwrap_or(false),
+        is_shared: raw.shared.unwrap_or(false),
         lease: optional("edge.lease", raw.lease, |text| within(text, &LEASES))?.unwrap_or(LEASE_DEFAULT),
         offline_ttl: optional("edge.offline_ttl", raw.offline_ttl, |text| within(text, &OFFLINE_TTLS))?.unwrap_or(OFFLINE_TTL_DEFAULT),
         pool_keys,

@@ -245,6 +245,7 @@ pub(super) struct Edge {
     pub(super) cert: Option<String>,
     pub(super) key: Option<String>,
     pub(super) ephemeral: Option<bool>,
+    pub(super) shared: Option<bool>,
     pub(super) lease: Option<String>,
     pub(super) offline_ttl: Option<String>,
     pub(super) pool: Option<u32>,

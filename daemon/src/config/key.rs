@@ -160,6 +160,7 @@ pub(super) const KEYS: &[Key] = &[
     key("edge.cert", PEM_FILE),
     key("edge.key", PEM_FILE),
     key("edge.ephemeral", TRUTH),
+    key("edge.shared", TRUTH),
     key("edge.lease", "a duration with its unit, from 1s to 5m"),
     key("edge.offline_ttl", "a duration with its unit, from 0s to 7days"),
     key("edge.pool", POOL),

@@ -252,6 +252,7 @@ fn edge(edge: &Edge) -> file::Edge {
         cert: path(&edge.cert),
         key: path(&edge.key),
         ephemeral: Some(edge.is_ephemeral),
+        shared: Some(edge.is_shared),
         lease: Some(units::duration_text(edge.lease)),
         offline_ttl: Some(units::duration_text(edge.offline_ttl)),
         pool: u32::try_from(edge.pool_keys).ok(),

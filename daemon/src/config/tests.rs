@@ -322,6 +322,19 @@ fn a_database_that_cannot_be_meant_is_refused_and_no_password_repeated() {
     says(&ephemeral, &["`keystores`", "edge.ephemeral"]);
 }
 
+#[test]
+fn edges_share_one_keystore_that_is_a_database_and_nothing_else() {
+    let shared = EDGE.replace("key: /k}", "key: /k, shared: true}");
+    let loaded = load(&(shared.clone() + POSTGRES), &[]).expect("it loads");
+    assert!(loaded.edge.expect("it is an edge").is_shared);
+    let bao = "keystores: {main: {openbao: {url: 'https://bao:8200', mount: m, ca: /ca.pem, cert: /c.pem, key: /k.pem}}}\n";
+    let routed = TWO.to_owned() + "routing: [{layer: L4, keystore: a}, {keystore: b}]\n";
+    for keystores in [String::new(), bao.to_owned(), POSTGRES.to_owned() + "routing: [{keystore: embedded}]\n", routed] {
+        let refused = load(&(shared.clone() + &keystores), &[]).expect_err(&keystores).to_string();
+        says(&refused, &["`edge.shared` is \"true\"", "one keystore of kind `postgres`"]);
+    }
+}
+
 const TWO: &str = "keystores: {a: {postgres: {url: 'postgresql://u@%2Frun/k'}}, b: {postgres: {url: 'postgresql://u@%2Frun/l'}}}\n";
 const TENANT: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
@@ -632,6 +645,7 @@ fn an_edge_without_its_core_and_a_core_with_an_edge_are_refused() {
         ("key: /k}", "key: /k, cache: 1B}", "edge.cache"),
         ("key: /k}", "key: /k, l4_ttl: 0s}", "edge.l4_ttl"),
         ("key: /k}", "key: /k, ephemeral: yes please}", "edge.ephemeral"),
+        ("key: /k}", "key: /k, shared: perhaps}", "edge.shared"),
     ] {
         let error = load(&EDGE.replace(from, to), &[]).expect_err(to).to_string();
         says(&error, &[&format!("`{key}` is "), "give "]);

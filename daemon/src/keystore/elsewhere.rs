@@ -23,6 +23,17 @@ use crate::tls;
 /// Longest password, in bytes.
 const PASSWORD_BYTES_MAX: usize = 1024;
 
+/// What is to be in a keystore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// What this node has made there.
+    Made,
+    /// Nothing, or what other nodes have made that share it.
+    ByOthers,
+    /// Nothing.
+    Empty,
+}
+
 /// Opens it, or makes it where there is none.
 ///
 /// - `plugins`: those that were started for the node; one that is needed is added.
@@ -30,14 +41,19 @@ pub(super) async fn open(
     keystore: &config::Keystore,
     layout: &Layout,
     log: LogId,
-    is_made: bool,
+    found: Found,
     plugins: &Plugins,
 ) -> Result<Arc<dyn Keystore>, BootError> {
     let name = keystore.name.as_str();
+    let is_made = found == Found::Made;
     Ok(match &keystore.kind {
         KeystoreKind::Postgres(database) => {
             let settings = postgres(name, database, log)?;
-            let store = if is_made { Postgres::open(settings).await } else { Postgres::create(settings).await };
+            let store = match found {
+                Found::Made => Postgres::open(settings).await,
+                Found::ByOthers => Postgres::join(settings).await,
+                Found::Empty => Postgres::create(settings).await,
+            };
             Arc::new(store?) as Arc<dyn Keystore>
         }
         KeystoreKind::Openbao(folder) => {

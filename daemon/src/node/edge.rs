@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use audit::LogId;
 use keys::edge;
 use keys::entropy::Randomness;
 use keys::lease::{Lease, Leases};
 use keys::policy::Action;
 use keys::port::{Clock, Pace, Upstream};
 use keys::record::Outcome;
+use keys::sharing::NodeTag;
 use keys::vault::{EdgeParts, Vault};
 use tokio::task::JoinHandle;
+use uuid::Uuid;
 
 use super::{Node, Open, State, UnsealError, spawn_writer};
 use crate::config;
@@ -66,7 +69,8 @@ impl Node {
         }
         self.audit.set_key(seed).map_err(|error| UnsealError::Audit { what: error.to_string() })?;
         let next_outbox = self.reconcile().await?;
-        let (vault, writer) = Vault::edge(self.parts(registry, next_outbox), edge_parts(settings, lease, asked, &upstream))?;
+        let parts = EdgeParts { shared_as: shared_as(settings, self.identity.log), ..edge_parts(settings, lease, asked, &upstream) };
+        let (vault, writer) = Vault::edge(self.parts(registry, next_outbox), parts)?;
         self.raise_floors(&vault).await?;
         let running = spawn_writer(writer);
         if let Some(row) = made {
@@ -74,6 +78,7 @@ impl Node {
             vault.stage_edge_roots(&mut unit, row);
             let _receipt = unit.commit().await.map_err(keys::Error::from)?;
         }
+        vault.join().await?;
         tracing::info!(elapsed = ?started.elapsed(), "opened by the core");
         Ok((Open { vault, since: SystemClock.now() }, running))
     }
@@ -97,4 +102,9 @@ pub(crate) fn edge_parts(settings: &config::Edge, lease: Lease, asked: Duration,
         is_ephemeral: settings.is_ephemeral,
         shared_as: None,
     }
+}
+
+/// How an edge is known to those that share its keystore: by its audit log, which is its own.
+pub(crate) fn shared_as(settings: &config::Edge, log: LogId) -> Option<NodeTag> {
+    settings.is_shared.then(|| NodeTag::of(Uuid::from_bytes(log.0)))
 }

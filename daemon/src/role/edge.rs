@@ -1,10 +1,11 @@
-//! What an edge does by itself: opens as soon as a core answers, renews its lease, keeps object keys ready.
+//! What an edge does by itself: opens as soon as a core answers, renews its lease, keeps object keys ready, hears the other edges of its keystore.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keys::edge::Tended;
+use keys::sharing::HEARD_FOR;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::node::{Node, Open};
@@ -12,13 +13,17 @@ use crate::stop::Stop;
 
 /// How often a core is asked while the edge is closed, or after something failed.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// How often the other edges are heard that share the keystore: one that fails is made up for in time.
+const HEAR_EVERY: Duration = Duration::from_millis(500);
+/// What status files the warnings under.
+const TOPIC: &str = "shared keystore";
 
 /// Tends an edge until told to stop; a core needs none of it.
 ///
 /// # Errors
 /// None; the type is that of all tasks of a node.
 pub async fn keep(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
-    let Some(every) = node.config.edge.as_ref().map(|edge| edge.lease) else {
+    let Some((every, is_shared)) = node.config.edge.as_ref().map(|edge| (edge.lease, edge.is_shared)) else {
         stop.requested().await;
         return Ok(());
     };
@@ -26,6 +31,10 @@ pub async fn keep(node: Arc<Node>, mut stop: Stop) -> io::Result<()> {
         let changed = node.changed();
         let work = async {
             match node.open() {
+                Some(open) if is_shared => tokio::select! {
+                    () = tend(&open, every) => {}
+                    () = hear(&node, &open) => {}
+                },
                 Some(open) => tend(&open, every).await,
                 None => open_again(&node).await,
             }
@@ -43,6 +52,26 @@ async fn open_again(node: &Node) {
     sleep(RETRY_EVERY).await;
     if let Err(error) = node.reopen().await {
         tracing::debug!(%error, "still closed");
+    }
+}
+
+/// Hears the other edges for as long as nobody ends it.
+async fn hear(node: &Node, open: &Open) {
+    let mut heard = Instant::now();
+    loop {
+        let asked = Instant::now();
+        match open.vault.hear().await {
+            Ok(_nodes) => {
+                heard = asked;
+                node.notices.say(TOPIC, Vec::new());
+            }
+            Err(error) if heard.elapsed() >= HEARD_FOR => {
+                let what = "it is not known what other edges change in the shared keystore, so every key is read from there at each use";
+                node.notices.say(TOPIC, vec![format!("{what}: {error}")]);
+            }
+            Err(error) => tracing::debug!(%error, "the other edges are not heard"),
+        }
+        sleep_until(asked + HEAR_EVERY).await;
     }
 }
 

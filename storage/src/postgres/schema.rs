@@ -41,24 +41,39 @@ pub(super) struct Ready {
 }
 
 /// Makes the tables, which must not hold anything yet.
-pub(super) const CREATE: Prepare = Prepare(|client, node, time| Box::pin(prepare(client, node, time, true)));
+pub(super) const CREATE: Prepare = Prepare(|client, node, time| Box::pin(prepare(client, node, time, Tables::New)));
+
+/// Makes the tables, or opens those that another node has made.
+pub(super) const JOIN: Prepare = Prepare(|client, node, time| Box::pin(prepare(client, node, time, Tables::Shared)));
 
 /// Opens tables that are there.
-pub(super) const OPEN: Prepare = Prepare(|client, node, time| Box::pin(prepare(client, node, time, false)));
+pub(super) const OPEN: Prepare = Prepare(|client, node, time| Box::pin(prepare(client, node, time, Tables::Made)));
+
+/// What is expected of the tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    /// There are none, or nothing is in them.
+    New,
+    /// There are none, or others use them.
+    Shared,
+    /// They are there.
+    Made,
+}
 
 /// - `time`: how long it may take to look at what is there.
-async fn prepare(client: &mut Object, node: Uuid, time: Duration, is_new: bool) -> Result<Ready, NotOpen> {
+async fn prepare(client: &mut Object, node: Uuid, time: Duration, tables: Tables) -> Result<Ready, NotOpen> {
     let known = i64::try_from(STEPS.len()).expect("there are few steps");
-    let looked = timeout(time, look(client, is_new, known));
+    let looked = timeout(time, look(client, tables, known));
     let (found, roles) = looked.await.unwrap_or(Err(NotOpen::Late))?;
     let time = if found < known { UPGRADE_MAX } else { time };
-    let done = timeout(time, bring_up_to_date(client, node, &roles, is_new)).await.unwrap_or(Err(NotOpen::Late))?;
+    let done = timeout(time, bring_up_to_date(client, node, &roles, tables)).await.unwrap_or(Err(NotOpen::Late))?;
     Ok(Ready { done, roles })
 }
 
 /// The schema's number and the roles, which are made if they are not there.
-async fn look(client: &Object, is_new: bool, known: i64) -> Result<(i64, Roles), NotOpen> {
+async fn look(client: &Object, tables: Tables, known: i64) -> Result<(i64, Roles), NotOpen> {
     refuse_careless(client).await?;
+    let is_new = tables != Tables::Made;
     if is_new {
         make_number(client).await?;
     }
@@ -74,7 +89,7 @@ async fn look(client: &Object, is_new: bool, known: i64) -> Result<(i64, Roles),
     Ok((found, roles))
 }
 
-async fn bring_up_to_date(client: &mut Object, node: Uuid, roles: &Roles, is_new: bool) -> Result<i64, NotOpen> {
+async fn bring_up_to_date(client: &mut Object, node: Uuid, roles: &Roles, tables: Tables) -> Result<i64, NotOpen> {
     let transaction = client.transaction().await?;
     let found: i64 = transaction.query_one("select number from strongroom.schema for update", &[]).await?.try_get(0)?;
     let known = i64::try_from(STEPS.len()).expect("there are few steps");
@@ -87,7 +102,7 @@ async fn bring_up_to_date(client: &mut Object, node: Uuid, roles: &Roles, is_new
     }
     // The owner itself sees nothing.
     transaction.batch_execute(&taking(&roles.worker).replacen("set", "set local", 1)).await?;
-    if is_new && transaction.query_opt("select 1 from strongroom.records limit 1", &[]).await?.is_some() {
+    if tables == Tables::New && transaction.query_opt("select 1 from strongroom.records limit 1", &[]).await?.is_some() {
         return Err(NotOpen::Taken);
     }
     let done = count(&transaction, node).await?;
