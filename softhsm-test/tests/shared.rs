@@ -1,5 +1,6 @@
 //! Two edges of one group on one PostgreSQL database: what one changes the other refuses within two seconds, what there is once is given once, and nothing
 //! that one does is damage to the other.
+#![expect(clippy::print_stdout, reason = "how long it took, and how often, is part of the result")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
