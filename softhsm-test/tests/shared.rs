@@ -91,7 +91,7 @@ fn what_one_edge_changes_the_other_serves_and_refuses_within_two_seconds() {
             std::mem::swap(&mut one, &mut other);
         }
         let key = new_key(&mut one, &format!("key-{round}"));
-        assert_eq!(requests::locate(&mut other, &format!("key-{round}")).expect("it serves"), [key.clone()]);
+        assert_eq!(requests::locate(&mut other, &format!("key-{round}")).expect("it serves"), std::slice::from_ref(&key));
         assert_eq!(requests::get(&mut other, &key).expect("it serves"), requests::get(&mut one, &key).expect("it serves"));
         let secret = requests::encrypt(&mut one, &key, b"for the other".to_vec()).expect("it serves");
         assert_eq!(requests::decrypt(&mut other, &secret).expect("it serves"), b"for the other");
