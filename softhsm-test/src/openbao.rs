@@ -234,6 +234,11 @@ impl OpenbaoServer {
         String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
     }
 
+    /// Ends all tokens that the role's holders have.
+    pub fn revoke_tokens(&self) {
+        let _revoked = self.bao(&["lease", "revoke", "-force", "-prefix", "auth/approle/login"]);
+    }
+
     /// Seals it, as its operator would.
     pub fn seal(&self) {
         let _sealed = self.bao(&["operator", "seal"]);

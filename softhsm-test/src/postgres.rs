@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Uid, User};
 use tempfile::TempDir;
 
-use crate::{lasting_port, signal, wait_for};
+use crate::{Disk, lasting_port, signal, wait_for};
 
 /// Debian's PostgreSQL.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
@@ -113,12 +113,69 @@ impl PostgresServer {
         name
     }
 
+    /// As [`PostgresServer::database`], on a small disk of its own (tmpfs(5)), where there is no log of the server's.
+    ///
+    /// # Panics
+    /// If this is not root.
+    #[must_use]
+    pub fn database_on_disk(&self, size: &str) -> (String, Disk) {
+        let disk = Disk::mount(&self.dir.path().join("disk"), size);
+        let space = disk.path().join("space");
+        fs::create_dir(&space).expect("the disk is ours");
+        fs::set_permissions(disk.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        self.give(&space);
+        self.sql("postgres", &format!("create tablespace small location '{}'", space.display()));
+        let name = self.database();
+        self.sql("postgres", &format!("alter database {name} set tablespace small"));
+        (name, disk)
+    }
+
+    /// A second server that follows this one, which from now on waits with each commit until the other has it.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn standby(&self) -> Self {
+        self.sql("postgres", "alter system set synchronous_standby_names = '*'");
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let mut this = Self { dir, port: lasting_port(), settings: Vec::new(), process: None, databases: AtomicU32::new(0) };
+        this.give(this.dir.path());
+        let mut copy = this.program("pg_basebackup");
+        copy.arg("-D").arg(this.data()).arg("-h").arg(self.dir.path()).args(["-p", &self.port.to_string(), "-U", "postgres"]);
+        copy.args(["-R", "-X", "stream", "-c", "fast", "--no-sync", "-T"]);
+        copy.arg(format!("{}={}", self.dir.path().join("disk/space").display(), this.dir.path().join("space").display()));
+        let Output { status, stderr, .. } = copy.output().expect("the program is there");
+        assert!(status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&stderr));
+        this.start();
+        self.sql("postgres", "select pg_reload_conf()");
+        let follows = || self.sql("postgres", "select count(*) from pg_stat_replication where sync_state = 'sync'") == "1";
+        assert!(wait_for(follows), "the standby does not follow: {}", this.said());
+        this
+    }
+
+    /// Makes a standby the server that serves.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn promote(&self) {
+        assert_eq!(self.sql("postgres", "select pg_promote(true, 60)"), "t", "{}", self.said());
+        self.sql("postgres", "alter system reset synchronous_standby_names");
+        self.sql("postgres", "select pg_reload_conf()");
+    }
+
+    /// The URL of a database by a socket in another folder, which is of the same number.
+    #[must_use]
+    pub fn url_in(&self, folder: &Path, database: &str) -> String {
+        // Not every place behind an @ can have a port.
+        let folder = folder.display().to_string().replace('/', "%2F");
+        format!("postgresql://{ROLE}@{folder}:{}/{database}", self.port)
+    }
+
     /// The URL of a database by the socket.
     #[must_use]
     pub fn url(&self, database: &str) -> String {
-        // Not every place behind an @ can have a port.
-        let socket = self.dir.path().display().to_string().replace('/', "%2F");
-        format!("postgresql://{ROLE}@{socket}:{}/{database}", self.port)
+        self.url_in(self.dir.path(), database)
     }
 
     /// The URL of a database by TLS.

@@ -32,6 +32,7 @@ const CAMPAIGNS: &[(&str, u64)] = &[
     ("edge-kill", 6),
     ("lost-answers", 50),
     ("outage", 4),
+    ("outages", 1),
     ("storage-faults", 12),
     ("log-faults", 8),
     ("flips", 100),

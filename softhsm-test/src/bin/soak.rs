@@ -53,6 +53,8 @@ enum Campaign {
     LostAnswers,
     /// An edge under load loses its core, or the way to it; the count is its `edge.offline_ttl` in seconds.
     Outage,
+    /// A core on each kind of keystore meets so many faults of it, at most each once; prints the table.
+    Outages,
     /// A core's memory, core image and files are searched for its keys, in every state; as many samples under load.
     Memory,
     /// The same of an edge, for its keys and its core's.
@@ -80,6 +82,7 @@ fn main() {
         Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
         Campaign::LostAnswers => Box::new(soak::lost_answer_campaign(count, seed)),
         Campaign::Outage => Box::new(soak::outage_campaign(count)),
+        Campaign::Outages => Box::new(soak::store_outage_campaign(count, seed)),
         Campaign::Memory => Box::new(within_goals(memscan::memory_campaign(count.into()))),
         Campaign::EdgeMemory => Box::new(within_goals(memscan::edge_memory_campaign(count.into()))),
     };

@@ -108,7 +108,7 @@ fn load_over_a_kill(edge: &mut Edge, workers: &mut [(Ledger, Random)], random: &
             scope.spawn(move || {
                 // What is the core's to answer is refused while it is away.
                 let hand = Hand::connect(edge, format!("w{number}"), ledger, random, Refusals::Counted);
-                hand.is_some_and(|hand| hand.work_until(over))
+                hand.is_some_and(|hand| hand.work_until(over, Duration::ZERO))
             });
         }
         // A channel that nobody sends on is the timer.

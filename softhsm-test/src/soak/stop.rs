@@ -47,7 +47,7 @@ pub fn stop_campaign(count: u32, seed: u64) -> String {
             scope.spawn(move || {
                 while !over.load(Ordering::Relaxed) {
                     let hand = Hand::connect(core, format!("w{number}"), ledger, random, Refusals::Forbidden);
-                    cut.fetch_add(u64::from(!hand.is_some_and(|hand| hand.work_until(over))), Ordering::Relaxed);
+                    cut.fetch_add(u64::from(!hand.is_some_and(|hand| hand.work_until(over, Duration::ZERO))), Ordering::Relaxed);
                 }
             });
         }

@@ -80,12 +80,13 @@ impl<'a> Hand<'a> {
         }
     }
 
-    /// Does what comes to hand until it is over; returns whether the connections have lasted.
-    pub(crate) fn work_until(mut self, over: &AtomicBool) -> bool {
+    /// Does what comes to hand until it is over, with a pause after each; returns whether the connections have lasted.
+    pub(crate) fn work_until(mut self, over: &AtomicBool, pause: Duration) -> bool {
         while !over.load(Ordering::Relaxed) {
             if matches!(self.work(), Err(Outcome::Cut)) {
                 return false;
             }
+            thread::park_timeout(pause);
         }
         true
     }
