@@ -8,6 +8,7 @@ mod life;
 mod locate;
 mod requests;
 mod rotation;
+mod stores;
 
 use std::rc::Rc;
 
@@ -44,6 +45,8 @@ pub enum Group {
     Rotation,
     /// An edge's calls to its core for what is warm.
     Calls,
+    /// Of a core: what each kind of keystore costs. Only if it is named: it starts PostgreSQL and OpenBao, and leaves the rows in a plugin.
+    Stores,
     /// Memory; of a core times of start and unseal. Restarts the node.
     Life,
     /// An edge's restart with many objects.
@@ -51,7 +54,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// All groups of a core, in the order in which they do not disturb each other.
+    /// All groups of a core but [`Group::Stores`], in the order in which they do not disturb each other.
     const CORE: [Self; 10] = [
         Self::Crypt,
         Self::Sizes,
@@ -109,7 +112,7 @@ impl Bench {
     pub async fn run(&mut self, group: Group) -> anyhow::Result<()> {
         let is_edges = matches!(group, Group::Calls | Group::Restart);
         ensure!(self.product.is_edge() || !is_edges, "{group:?} is an edge's: say `--role edge`");
-        ensure!(!self.product.is_edge() || group != Group::Rotation, "{group:?} is a core's: say `--role core`");
+        ensure!(!self.product.is_edge() || !matches!(group, Group::Rotation | Group::Stores), "{group:?} is a core's: say `--role core`");
         match group {
             Group::Crypt => crypt::kibibyte(self).await,
             Group::Sizes => crypt::sizes(self).await,
@@ -121,6 +124,7 @@ impl Bench {
             Group::Locate => locate::run(self).await,
             Group::Calls => edge::calls(self).await,
             Group::Rotation => rotation::run(self).await,
+            Group::Stores => stores::run(self).await,
             Group::Life => life::run(self).await,
             Group::Restart => edge::restart(self).await,
         }

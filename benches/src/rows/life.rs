@@ -46,7 +46,7 @@ pub(super) fn line(what: &str, must: f64, aim: f64, value: f64, detail: String) 
 }
 
 /// Waits for the sweep that follows an unseal: it reads the whole store, and what it takes for that is not the connections'.
-async fn swept(bench: &Bench) -> anyhow::Result<()> {
+pub(super) async fn swept(bench: &Bench) -> anyhow::Result<()> {
     let began = Instant::now();
     while !bench.product.status().contains("\"swept\": \"") {
         ensure!(began.elapsed() < SWEEP_WITHIN, "the store is not swept: {}", bench.product.status());
