@@ -22,6 +22,9 @@ use serde_json::Value;
 use softhsm_test::requests::{self, Secret};
 use softhsm_test::{Core, Edge, POSTGRES_PASSWORD, PostgresServer, Who, wait_for};
 
+#[path = "postgres/tampering.rs"]
+mod tampering;
+
 /// What `keystores.main.postgres.timeout` is here.
 const TIMEOUT: Duration = Duration::from_secs(3);
 
