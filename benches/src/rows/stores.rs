@@ -108,14 +108,20 @@ async fn restart(bench: &mut Bench) -> anyhow::Result<()> {
 async fn measured(bench: &mut Bench, store: &str) -> anyhow::Result<(Cost, Cost, f64)> {
     let mut ids = Vec::new();
     let mut maker = bench.product.connect(Who::Maker)?;
-    let created = cost(bench, KEYS, |number| Ok(ids.push(requests::create(&mut maker, &format!("{store}-{number}"))?)))?;
+    let created = cost(bench, KEYS, |number| {
+        ids.push(requests::create(&mut maker, &format!("{store}-{number}"))?);
+        Ok(())
+    })?;
     let warm: Secret = {
         requests::activate(&mut maker, &ids[0])?;
         requests::encrypt(&mut bench.product.connect(Who::User)?, &ids[0], b"warm".to_vec())?
     };
     restart(bench).await?;
     let mut maker = bench.product.connect(Who::Maker)?;
-    let looked = cost(bench, KEYS, |number| Ok(drop(requests::look(&mut maker, &ids[number])?)))?;
+    let looked = cost(bench, KEYS, |number| {
+        requests::look(&mut maker, &ids[number])?;
+        Ok(())
+    })?;
     let mut user = bench.product.connect(Who::User)?;
     decrypt(&mut user, &warm)?;
     let before = reads(bench)?;
