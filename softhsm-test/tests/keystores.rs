@@ -5,12 +5,14 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
+use daemon::confine;
 use daemon::kmip_client::{KmipClient, KmipError};
+use data_encoding::HEXLOWER;
 use keys::id::Layer;
 use serde_json::Value;
 use softhsm_test::load::Over;
 use softhsm_test::requests::{self, Secret};
-use softhsm_test::{Core, PostgresServer, Who, wait_for};
+use softhsm_test::{Core, PostgresServer, Who, binary, wait_for};
 
 /// A core of its own file, which is told of a database too.
 struct Estate {
@@ -255,4 +257,51 @@ fn a_migration_that_cannot_be_meant_is_refused_and_one_that_waits_is_undone() {
     estate.must_open(&made);
     estate.core.stop();
     let _verified = estate.core.ask(&["audit", "verify"]);
+}
+
+/// A plugin is a keystore like others: rows come to it, over a crash, serve from there by the configuration alone, and leave it.
+#[test]
+fn rows_move_to_a_plugin_and_back() {
+    let mut core = Core::prepared();
+    let program = core.dir().join("plugin");
+    fs::copy(binary("plugin-redb", "plugin-redb"), &program).expect("the folder is ours");
+    let hash = HEXLOWER.encode(&confine::hash(&program).expect("it was just copied"));
+    let plain = fs::read_to_string(core.config()).expect("dev has written it");
+    let configure = |core: &Core, default: &str| {
+        let keystores = format!("keystores: {{plug: {{grpc: {{command: {program:?}, sha256: {hash}}}}}}}");
+        fs::write(core.config(), format!("{plain}\n{keystores}\nrouting: [{{keystore: {default}}}]\n")).expect("the folder is ours");
+    };
+    let json = |core: &Core, arguments: &[&str]| -> Value {
+        serde_json::from_str(&core.ask(&[&["--json"], arguments].concat())).expect("an answer in JSON")
+    };
+    let make = |core: &Core, name: &str| secret(&mut core.connect(Who::TenantAdmin), &mut core.connect(Who::Service), name);
+    let must_open = |core: &Core, secrets: &[Secret]| {
+        let mut service = core.connect(Who::Service);
+        for secret in secrets {
+            assert_eq!(requests::decrypt(&mut service, secret).expect("it is kept"), secret.plain);
+        }
+    };
+    configure(&core, "embedded");
+    core.start();
+    let mut secrets: Vec<Secret> = (0..150).map(|number| make(&core, &format!("first-{number}")).expect("the core is well")).collect();
+    for (from, to) in [("embedded", "plug"), ("plug", "embedded"), ("embedded", "plug")] {
+        let _begun = core.ask(&["keystore", "migrate", "--from", from, "--to", to]);
+        core.kill();
+        core.start();
+        assert_eq!(json(&core, &["keystore", "migrate", "--status", "--watch"])["state"], "none");
+        let stores = json(&core, &["keystore", "list"]);
+        let state = |name: &str| {
+            stores.as_array().expect("a list").iter().find(|store| store["name"] == name).expect("it is known")["state"].clone()
+        };
+        assert_eq!((state(to), state(from)), ("in use".into(), "unused".into()), "{stores}");
+        secrets.push(make(&core, &format!("{} of them", secrets.len())).expect("the core is well"));
+        must_open(&core, &secrets);
+        core.stop();
+        configure(&core, to);
+        core.start();
+        assert!(!core.status().contains("bring `routing` in line"), "{}", core.status());
+        must_open(&core, &secrets);
+    }
+    core.stop();
+    let _verified = core.ask(&["audit", "verify"]);
 }

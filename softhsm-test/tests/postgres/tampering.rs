@@ -1,4 +1,5 @@
 //! What somebody changes by SQL in the database of a whole core: who names it, what clients see, and that other keys are served.
+#![expect(clippy::print_stdout, reason = "the table is the result")]
 
 use std::fs;
 
@@ -32,7 +33,7 @@ fn requests_are_bound_by_the_policies_of_the_database_and_the_nodes_own_work_is_
     let policy = "tenant = any (nullif(current_setting('strongroom.tenants', true), '')::uuid[])";
     estate.sql(&format!("alter policy requests on strongroom.records using ({policy})"));
     estate.must_open(std::slice::from_ref(&secret));
-    assert_eq!(requests::locate(&mut service, "one").expect("it serves"), [secret.key.clone()]);
+    assert_eq!(requests::locate(&mut service, "one").expect("it serves"), std::slice::from_ref(&secret.key));
     drop(service);
     estate.stop_and_verify();
 }
@@ -169,7 +170,7 @@ fn every_column_of_a_keys_rows_that_is_edited_by_sql_is_named_and_other_keys_are
     let sums = warnings.iter().filter(|warning| warning.contains("do not add up")).count();
     let mut service = estate.core.connect(Who::Service);
     let (mut named, mut unnamed) = (0, Vec::new());
-    println!("{:<44}{:<16}{}", "edited", "client saw", "named by");
+    println!("{:<44}{:<16}named by", "edited", "client saw");
     for (tampering, secret) in TAMPERINGS.iter().zip(tampered) {
         let client = seen(requests::decrypt(&mut service, secret));
         let shown = estate.core.cli(&["key", "show", &secret.key]);
@@ -214,7 +215,7 @@ fn every_column_of_kek_storage_that_is_edited_by_sql_is_named_or_read_by_nobody(
     estate.sql("insert into strongroom.encryption_keys (id) values (9)");
     let bit = "kek_encrypted = set_byte(kek_encrypted, length(kek_encrypted) - 1, get_byte(kek_encrypted, length(kek_encrypted) - 1) # 1)";
     let others = "kek_encrypted = (select kek_encrypted from public.sound where ivk_version = 1)";
-    println!("{:<44}{:<24}{}", "edited", "the core", "named by");
+    println!("{:<44}{:<24}named by", "edited", "the core");
     let mut named = 0;
     for (what, edit, is_read) in [
         ("kek_storage.ivk_version", "update strongroom.kek_storage set ivk_version = 7 where ivk_version = 2".to_owned(), true),
