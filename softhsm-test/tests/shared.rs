@@ -64,7 +64,8 @@ fn last_success(since: Instant, mut is_as_before: impl FnMut() -> bool) -> Durat
 /// What is damaged by the last whole sweep, which is waited for.
 fn damage(edge: &Core) -> Vec<String> {
     let mut status = serde_json::Value::Null;
-    let is_swept = wait_for(|| {
+    // A pass over a database is a round trip or more for each row, on a machine that may be busy with other tests.
+    let is_swept = wait_for_within(Duration::from_secs(240), || {
         status = serde_json::from_str(&edge.status()).expect("status is JSON");
         status["swept"].is_string()
     });
