@@ -10,6 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::appliance::wait_for;
 use crate::core::Core;
 use crate::soak::ledger::{Counts, Ledger, Scope};
 use crate::soak::random::Random;
@@ -47,6 +48,11 @@ pub(super) trait Beside: Sync {
 
     /// Works until the core is killed.
     fn work(&self, core: &Core, random: &mut Random);
+
+    /// After a restart: has the core all that it works with?
+    fn is_whole(&self, _core: &Core) -> bool {
+        true
+    }
 
     /// After a restart.
     ///
@@ -144,6 +150,7 @@ fn kill_in_one_folder(kills: u32, random: &mut Random, tally: &mut Tally, beside
         tally.kills += 1;
         let killed = Instant::now();
         core.start();
+        assert!(wait_for(|| beside.is_whole(&core)), "{}", core.status());
         let scope = if round == kills || round % KILLS_TO_A_FULL_CHECK == 0 { Scope::Everything } else { Scope::Sample };
         workers.iter_mut().for_each(|(ledger, _)| ledger.check(&core, scope, random));
         beside.check(&core);
