@@ -6,48 +6,57 @@ use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 
-/// How much of the stack below the caller is overwritten: more than the key set-up of any cipher here uses, and what calls it.
+/// How much of the stack below a computation is overwritten: more than the key set-up of any cipher here uses.
 const SCRUB_BYTES: usize = 8 * 1024;
-/// The same below a future that has others inside.
-const DEEP_SCRUB_BYTES: usize = 24 * 1024;
 
 thread_local! {
-    /// A caller further up will do it.
-    static IS_OWED: Cell<bool> = const { Cell::new(false) };
+    /// A caller further up will overwrite the stack, to below this address: that of the deepest computation so far.
+    static OWED: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
 /// Runs `compute`, then overwrites the stack below the caller, where key schedules and spilled registers may lie, and the vector registers.
 ///
 /// Ciphers work in vector registers, and a thread that then waits keeps them as they were: a core image shows them. Costs about 0.1 us. Call it
-/// around key set-up, not around bulk work; of nested calls only the outermost overwrites, so that an operation of several steps pays once.
+/// around key set-up, not around bulk work; of nested calls only the outermost overwrites, down to below the deepest of them, so that an operation of several
+/// steps pays once.
 #[inline(never)]
 pub fn scrubbed<R>(compute: impl FnOnce() -> R) -> R {
-    let _also_after_a_panic = (!IS_OWED.replace(true)).then(|| Scrub { overwrite: overwrite::<SCRUB_BYTES> });
+    let _also_after_a_panic = Scrub::owe();
     run(compute)
 }
 
 /// As [`scrubbed`], of work on many keys in a row: each time that it waits for something, and at its end, the stack below it is overwritten once.
 ///
-/// What the last of the keys has left stays until then, as what one leaves stays while it is computed. Costs about 2 us, so let it be for work of at
-/// least a dozen keys.
+/// What the last of the keys has left stays until then, as what one leaves stays while it is computed.
 pub async fn scrubbed_polls<F: Future>(work: F) -> F::Output {
     let mut work = pin!(work);
     poll_fn(|context| {
-        let _also_after_a_panic = (!IS_OWED.replace(true)).then(|| Scrub { overwrite: overwrite::<DEEP_SCRUB_BYTES> });
+        let _also_after_a_panic = Scrub::owe();
         run(|| work.as_mut().poll(context))
     })
     .await
 }
 
-struct Scrub {
-    overwrite: fn(),
+struct Scrub;
+
+impl Scrub {
+    /// Whoever is the outermost gets one.
+    #[inline(never)]
+    fn owe() -> Option<Self> {
+        let here = 0_u8;
+        let here = std::ptr::from_ref(std::hint::black_box(&here)).addr();
+        let owed = OWED.get();
+        OWED.set(Some(owed.map_or(here, |deepest| deepest.min(here))));
+        // Made by none but the outermost: one that is made and dropped would overwrite.
+        owed.is_none().then(|| Self)
+    }
 }
 
 impl Drop for Scrub {
     #[inline(never)]
     fn drop(&mut self) {
-        IS_OWED.set(false);
-        (self.overwrite)();
+        let deepest = OWED.take().expect("it was owed");
+        overwrite(deepest - SCRUB_BYTES);
         clear_vectors();
     }
 }
@@ -57,11 +66,17 @@ fn run<R>(compute: impl FnOnce() -> R) -> R {
     compute()
 }
 
+/// Overwrites the stack from here down to an address.
+///
 /// The array is handed out, so it has to be there with its zeroes: one block fill, where volatile stores byte by byte took ten times as long and
 /// were a twentieth of an Encrypt. `cipher/tests/residue.rs` would find what it left.
 #[inline(never)]
-fn overwrite<const BYTES: usize>() {
-    let area = [0_u8; BYTES];
+fn overwrite(until: usize) {
+    let area = [0_u8; SCRUB_BYTES];
+    if area.as_ptr().addr() > until {
+        overwrite(until);
+    }
+    // Behind the call, so that each has a place of its own.
     std::hint::black_box(&area);
 }
 
@@ -196,9 +211,34 @@ mod tests {
         scrubbed(|| {
             use_registers();
             scrubbed(|| assert!(left()[..2].contains(&PATTERN), "nothing is cleared when it begins"));
-            assert!(left()[..2].contains(&PATTERN) && IS_OWED.get(), "nor when it ends");
+            assert!(left()[..2].contains(&PATTERN) && OWED.get().is_some(), "nor when it ends");
         });
-        assert!(!left().contains(&PATTERN) && !IS_OWED.get());
+        assert!(!left().contains(&PATTERN) && OWED.get().is_none());
+    }
+
+    /// As deep as `levels` frames of a kilobyte each; what the last of them leaves there, and where.
+    #[inline(never)]
+    fn leave_in_the_deep(levels: usize) -> usize {
+        let mut frame = [0_u8; 1024];
+        let left = match levels {
+            0 => scrubbed(|| {
+                frame.fill(0xA5);
+                std::hint::black_box(&frame).as_ptr().addr()
+            }),
+            _ => leave_in_the_deep(levels - 1),
+        };
+        std::hint::black_box(&frame);
+        left
+    }
+
+    #[test]
+    fn the_stack_is_overwritten_down_to_the_deepest_computation() {
+        let left = scrubbed(|| leave_in_the_deep(40));
+        let here = 0_u8;
+        assert!(std::ptr::from_ref(&here).addr() - left > 40 * 1024, "it was deep");
+        // SAFETY: the stack of this thread is mapped down to there, because it was in use; the bytes are initialized, and nobody changes them.
+        let found = unsafe { std::ptr::with_exposed_provenance::<[u8; 1024]>(left).read_volatile() };
+        assert!(found.iter().all(|byte| *byte == 0), "{found:?}");
     }
 
     #[test]
