@@ -20,9 +20,6 @@ const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
 /// Names the folder of the OASIS test cases of the KMIP profiles, which are not ours to pass on.
 const KMIP_CASES: &str = "KMIP_VECTORS";
 
-/// Tells tests which interpreter has the KMIP client, and schemathesis beside it.
-const TEST_PYTHON: &str = "STRONGROOM_TEST_PYTHON";
-
 /// Every campaign, with few rounds: together they take about two minutes. Full counts are in CONTRIBUTING.md.
 const CAMPAIGNS: &[(&str, u64)] = &[
     ("simulation", 15),
@@ -59,7 +56,7 @@ pub(crate) fn full(workspace: &Workspace) -> Result<()> {
     gate.command("doc tests", with_python(cargo(["test"].into_iter().chain(BUILT).chain(["--doc"])), &python))?;
     gate.command("tests", with_python(nextest(&python, &BUILT), &python))?;
     for (name, count) in CAMPAIGNS {
-        gate.command(name, runner::campaign(name, *count, None)?)?;
+        gate.command(name, with_python(runner::campaign(name, *count, None)?, &python))?;
     }
     match env::var_os(KMIP_CASES) {
         Some(folder) => gate.command("KMIP cases", runner::conformance(Path::new(&folder))?)?,
@@ -138,7 +135,7 @@ fn nextest(python: &Python, arguments: &[&str]) -> Command {
 }
 
 fn with_python(mut command: Command, python: &Python) -> Command {
-    command.env(TEST_PYTHON, python.program("python"));
+    let _told = python.tell(&mut command);
     command
 }
 

@@ -27,6 +27,11 @@ impl Python {
         self.folder.join("bin").join(name)
     }
 
+    /// Tells a program which tests, or measures, by what the environment holds.
+    pub(crate) fn tell<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        command.env("STRONGROOM_TEST_PYTHON", self.program("python"))
+    }
+
     /// Makes the environment, unless it stands as the two lists in `xtask/python` ask.
     ///
     /// Debian's own interpreter is used: whatever comes first in PATH may lack `venv`, or go away under the environment.

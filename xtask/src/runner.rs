@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
+use crate::python::Python;
 use crate::workspace::target_directory;
 use crate::{command, packages};
 
@@ -44,14 +45,21 @@ pub(crate) fn conformance(folder: &Path) -> Result<Command> {
 pub(crate) fn soak(name: &str, count: u64, seed: Option<u64>) -> Result<()> {
     packages::install()?;
     build()?;
-    command::run(&mut campaign(name, count, seed)?)
+    command::run(installed_python()?.tell(&mut campaign(name, count, seed)?))
 }
 
 /// Installs missing packages, builds in release, then measures what the design promises.
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     packages::install()?;
     command::run(&mut command::cargo(["build", "--release", "--workspace", "--bins"]))?;
-    command::run(Command::new(target_directory()?.join("release/budget")).args(arguments))
+    command::run(installed_python()?.tell(Command::new(target_directory()?.join("release/budget")).args(arguments)))
+}
+
+/// Campaigns and measurements start servers that come by it.
+fn installed_python() -> Result<Python> {
+    let python = Python::below(&target_directory()?);
+    python.install()?;
+    Ok(python)
 }
 
 /// Every program of the workspace but the load tool's, so that the runners find the others beside themselves.
