@@ -14,12 +14,13 @@ create table strongroom.roles (
 insert into strongroom.roles (requests, worker) values ({requests_text}, {worker_text});
 
 grant usage on schema strongroom to {requests}, {worker};
--- Nobody needs these but who makes a backup in this role.
-grant select on strongroom.schema, strongroom.roles to {worker};
 grant select, insert, update, delete on strongroom.records to {requests}, {worker};
 grant select, insert, delete on strongroom.terms to {requests}, {worker};
 grant select, insert, update, delete on strongroom.kek_storage to {requests}, {worker};
 grant usage on sequence strongroom.kek_storage_kek_id_seq to {requests}, {worker};
+-- These needs who makes a backup in this role.
+grant select on sequence strongroom.kek_storage_kek_id_seq to {worker};
+grant select on strongroom.schema, strongroom.roles to {worker};
 grant select, insert on strongroom.encryption_keys to {requests}, {worker};
 grant select, insert, delete on strongroom.outbox to {requests}, {worker};
 grant select, update on strongroom.nodes to {requests};
