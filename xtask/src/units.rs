@@ -14,11 +14,6 @@ const DOCUMENTED: (&str, &str) = ("docs/PLUGINS.md", "strongroom-rows.service");
 
 const KINDS: &[&str] = &["mount", "path", "service", "slice", "socket", "target", "timer"];
 
-/// Whether there is any unit file.
-pub(crate) fn exist(workspace: &Workspace) -> Result<bool> {
-    Ok(!unit_files(&workspace.root.join("systemd"))?.is_empty())
-}
-
 /// Runs `systemd-analyze verify` on copies that name the programs just built, since the installed ones are not there; also on the unit in the documents.
 pub(crate) fn verify(workspace: &Workspace, target: &Path) -> Result<()> {
     let copies = target.join("units");
