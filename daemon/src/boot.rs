@@ -383,6 +383,8 @@ async fn open_and_tell(node: &Node) -> Infallible {
     }
     tell(&[NotifyState::Ready, NotifyState::Status(&node.standing())]);
     tracing::info!(state = node.status().state, "ready");
+    // Reading the configuration and describing the routes took megabytes that nothing needs again.
+    secret::WipingHeap.give_back();
     if within.is_err() {
         if let Err(error) = unseal.await {
             tracing::error!(%error, "still sealed");

@@ -26,6 +26,8 @@ pub const CACHED_OBJECTS_MAX: usize = 100_000;
 /// Most of them kept unpacked; about 800 bytes each.
 const UNPACKED_OBJECTS_MAX: usize = 4096;
 const TAG_BYTES: usize = 16;
+/// Most objects are not longer than so when they are packed.
+const PACKED_BYTES: usize = 512;
 
 /// One opened object.
 #[derive(Debug)]
@@ -110,7 +112,7 @@ impl Cache {
             return None;
         }
         let found = self.unpacked.get(&id).or_else(|| {
-            let entry = Arc::new(Entry::unpack(&self.packed.get(&id)?));
+            let entry = Arc::new(Entry::unpack(id, &self.packed.get(&id)?));
             self.unpacked.insert(id, Arc::clone(&entry));
             self.is_still_current(&entry).then_some(entry)
         });
@@ -145,7 +147,7 @@ impl Cache {
 
     /// Lets go of all objects but those that `keep` names.
     pub(crate) fn keep_those(&self, keep: impl Fn(&Header) -> bool) {
-        self.packed.retain(|_, packed| keep(&Entry::unpack(packed).header));
+        self.packed.retain(|id, packed| keep(&Entry::unpack(*id, packed).header));
         self.unpacked.retain(|_, entry| keep(&entry.header));
     }
 
@@ -215,16 +217,24 @@ impl Entry {
         matches!(self.material, Material::Shut)
     }
 
+    /// All but the id, which a header begins with and which is known to whoever unpacks.
     fn pack(&self) -> Arc<[u8]> {
         let parts = (&self.header, &*self.attributes, &self.material);
-        postcard::to_extend(&parts, Vec::with_capacity(512)).expect("an object is plain data and memory grows").into()
+        let whole = postcard::to_extend(&parts, Vec::with_capacity(PACKED_BYTES)).expect("an object is plain data and memory grows");
+        whole[encoded(self.header.id).len()..].into()
     }
 
-    fn unpack(packed: &[u8]) -> Self {
-        let parts: (_, Attributes, _) = postcard::from_bytes(packed).expect("it was packed by this very process");
+    fn unpack(id: RowId, packed: &[u8]) -> Self {
+        let mut whole = encoded(id);
+        whole.extend_from_slice(packed);
+        let parts: (_, Attributes, _) = postcard::from_bytes(&whole).expect("it was packed by this very process");
         let (header, attributes, material) = parts;
         Self { header, attributes: Arc::new(attributes), material }
     }
+}
+
+fn encoded(id: RowId) -> Vec<u8> {
+    postcard::to_extend(&id, Vec::with_capacity(PACKED_BYTES)).expect("an id is plain data and memory grows")
 }
 
 fn nonce_bytes(nonce: u64) -> [u8; 12] {
@@ -292,7 +302,7 @@ mod tests {
             ..Attributes::default()
         };
         let header = Header { expiry: Some(Time::from_seconds(-7)), ..header(1, 300) };
-        let back = Entry::unpack(&cache.hide(header.clone(), attributes.clone(), None).pack());
+        let back = Entry::unpack(header.id, &cache.hide(header.clone(), attributes.clone(), None).pack());
         assert_eq!((back.header, &*back.attributes, matches!(back.material, Material::Gone)), (header, &attributes, true));
     }
 
