@@ -10,6 +10,8 @@
 //! All numbers are big-endian. A fresh random salt gives each blob a key of its own that seals one plaintext once, so the nonce is all zero, there
 //! is no limit on the number of wraps, and the commitment comes for free. Source: SECURITY C1, C2, C4, C5; NIST SP 800-38D; RFC 5869.
 
+use std::ops::Deref;
+
 use cipher::aead::Aead;
 use cipher::kdf::Expander;
 use cipher::selftest::SelfTestFailed;
@@ -17,7 +19,7 @@ use secret::{Bytes, Exhausted, Key};
 use uuid::Uuid;
 
 use crate::envelope::ObjectKeyId;
-use crate::id::{ChainId, ClusterId, KeyVersion, Layer, RowId, ServiceId, TenantId};
+use crate::id::{ChainId, ClusterId, KeyVersion, Layer, ROW_ID_BYTES, RowId, ServiceId, TenantId};
 use crate::row::{Algorithm, ObjectType, ParentRef};
 
 const MAGIC: &[u8; 4] = b"SRK1";
@@ -33,6 +35,8 @@ const TAG_BYTES: usize = 16;
 const HEADER_BYTES: usize = 4 + 1 + 1 + 2 + 2 + 16 + 4 + SALT_BYTES + COMMIT_BYTES;
 /// What a blob adds to its plaintext, in bytes.
 pub const BLOB_OVERHEAD_BYTES: usize = HEADER_BYTES + 4 + TAG_BYTES;
+/// The most facts that follow a header in an AAD: those of a row.
+const AAD_BYTES_MAX: usize = HEADER_BYTES + AAD_LABEL.len() + 16 + 16 + ROW_ID_BYTES + 4 + 16 + 4 + 4 + 4 + 4 + 8;
 
 /// What an operator does about blobs of another algorithm than their parent's record names.
 pub const REPAIRED_BY: &str = "strongroom key repair";
@@ -69,7 +73,34 @@ pub trait Place {
     fn layer(&self) -> Layer;
 
     /// The AAD of a blob that begins with `header` (everything before the length of the ciphertext).
-    fn aad(&self, header: &[u8]) -> Vec<u8>;
+    fn aad(&self, header: &[u8]) -> Aad;
+}
+
+/// What a blob is bound to, as one run of bytes; on the stack, since a walk over a million keys makes four million.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Aad {
+    bytes: [u8; AAD_BYTES_MAX],
+    length: usize,
+}
+
+impl Aad {
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut aad = Self { bytes: [0; AAD_BYTES_MAX], length: 0 };
+        for part in parts {
+            let end = aad.length + part.len();
+            aad.bytes[aad.length..end].copy_from_slice(part);
+            aad.length = end;
+        }
+        aad
+    }
+}
+
+impl Deref for Aad {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 /// The facts that an edge's object key is bound to: it stays where it is when the L3 above it gets a new version, and core keeps no row of it.
@@ -266,21 +297,21 @@ impl Place for Binding {
     }
 
     /// The one encoder of C2 for rows.
-    fn aad(&self, header: &[u8]) -> Vec<u8> {
-        let mut aad = Vec::with_capacity(header.len() + 112);
-        aad.extend_from_slice(header);
-        aad.extend_from_slice(AAD_LABEL);
-        aad.extend_from_slice(self.cluster.as_bytes());
-        aad.extend_from_slice(self.tenant.as_bytes());
-        aad.extend_from_slice(&self.id.to_bytes());
-        aad.extend_from_slice(&self.version.0.to_be_bytes());
-        aad.extend_from_slice(self.parent.chain.as_bytes());
-        aad.extend_from_slice(&self.parent.version.0.to_be_bytes());
-        aad.extend_from_slice(&self.object_type.0.to_be_bytes());
-        aad.extend_from_slice(&self.algorithm.0.to_be_bytes());
-        aad.extend_from_slice(&self.bits.to_be_bytes());
-        aad.extend_from_slice(&self.wrap_seq.to_be_bytes());
-        aad
+    fn aad(&self, header: &[u8]) -> Aad {
+        Aad::of(&[
+            header,
+            AAD_LABEL,
+            self.cluster.as_bytes(),
+            self.tenant.as_bytes(),
+            &self.id.to_bytes(),
+            &self.version.0.to_be_bytes(),
+            self.parent.chain.as_bytes(),
+            &self.parent.version.0.to_be_bytes(),
+            &self.object_type.0.to_be_bytes(),
+            &self.algorithm.0.to_be_bytes(),
+            &self.bits.to_be_bytes(),
+            &self.wrap_seq.to_be_bytes(),
+        ])
     }
 }
 
@@ -293,14 +324,10 @@ impl Place for ObjectKeyPlace {
         Layer::L4
     }
 
-    fn aad(&self, header: &[u8]) -> Vec<u8> {
+    fn aad(&self, header: &[u8]) -> Aad {
         let Self { cluster, tenant, service, group, object_key, parent: _in_the_header } = self;
-        let facts = [cluster.as_bytes(), tenant.as_bytes(), service.as_bytes(), group.as_bytes(), &object_key.0];
-        let mut aad = Vec::with_capacity(header.len() + OBJECT_KEY_AAD_LABEL.len() + 80);
-        aad.extend_from_slice(header);
-        aad.extend_from_slice(OBJECT_KEY_AAD_LABEL);
-        facts.into_iter().for_each(|fact| aad.extend_from_slice(fact));
-        aad
+        let facts = [cluster.as_bytes(), tenant.as_bytes(), service.as_bytes(), group.as_bytes()];
+        Aad::of(&[header, OBJECT_KEY_AAD_LABEL, facts[0], facts[1], facts[2], facts[3], &object_key.0])
     }
 }
 
@@ -408,7 +435,7 @@ fn compare(golden: &str) -> Result<(), SelfTestFailed> {
         object_key: ObjectKeyId([11; 16]),
         parent: binding.parent,
     };
-    let mut made = vec![binding.aad(&[0xAB; 3]), object_key.aad(&[0xAB; 3])];
+    let mut made = vec![binding.aad(&[0xAB; 3]).to_vec(), object_key.aad(&[0xAB; 3]).to_vec()];
     for aead in Aead::ALL {
         let parent = ParentKey::new(binding.cluster, &[0x42; 32], aead).map_err(|_| failed)?;
         let plain = b"thirty-two bytes of key material";

@@ -247,8 +247,7 @@ impl Routed {
     async fn carry_out(&self, begun: &mut Begun, is_new: bool) -> Result<Option<StoreError>, StoreError> {
         let placement = self.placement();
         let before: BTreeMap<RowId, &Row> = begun.before.iter().map(|row| (row.header.id, row)).collect();
-        let stored = |id: RowId| Stored::Known(before.get(&id).copied());
-        let parts = parts(&placement, &begun.batch, &stored).expect("it is known where each row is");
+        let parts = parts(&placement, &begun.batch, &before);
         // The last one was never done if it goes back.
         let (mut done, mut refusal) = (parts.len() - 1, None);
         for (number, (name, part)) in parts.iter().enumerate().filter(|_| !begun.is_back) {
@@ -333,29 +332,35 @@ impl Routed {
     }
 }
 
-/// What is known of a row that a batch changes.
-enum Stored<'r> {
-    /// It was read.
-    Known(Option<&'r Row>),
-    Unknown,
+/// The keystore that a whole batch belongs to, if it is one and no row has to be read to know that.
+fn only_store<'p>(placement: &'p Placement, batch: &Batch) -> Option<&'p str> {
+    let of_deleted = |layer| match placement.stores_of(layer)[..] {
+        [name] => Some(name),
+        _ => None,
+    };
+    let store_of =
+        |change: &Change| change.row().map_or_else(|| of_deleted(change.id().layer), |row| Some(placement.store_of(&row.header)));
+    let has_records = !batch.outbox.is_empty() || batch.settled.is_some();
+    let mut stores = batch.changes.iter().map(store_of);
+    let first = if has_records || batch.changes.is_empty() { placement.home() } else { stores.next()?? };
+    stores.all(|store| store == Some(first)).then_some(first)
 }
 
-/// A batch's share of each keystore, the home's last; `None` if it takes reading to know.
-fn parts<'r>(placement: &Placement, batch: &Batch, stored: &dyn Fn(RowId) -> Stored<'r>) -> Option<Vec<(String, Batch)>> {
+/// A batch's share of each keystore, the home's last; `before` has the rows that were there.
+fn parts(placement: &Placement, batch: &Batch, before: &BTreeMap<RowId, &Row>) -> Vec<(String, Batch)> {
     let mut places: BTreeMap<RowId, &str> = BTreeMap::new();
     let mut parts: BTreeMap<&str, Batch> = BTreeMap::new();
     for change in &batch.changes {
         let id = change.id();
-        let name = match (change.row(), places.get(&id)) {
-            (Some(row), _) => placement.store_of(&row.header),
-            (None, Some(name)) => name,
-            (None, None) => match (&placement.stores_of(id.layer)[..], stored(id)) {
-                (_, Stored::Known(Some(row))) => placement.store_of(&row.header),
-                // Where it is not, any of them says so.
-                ([name], _) | ([name, ..], Stored::Known(None)) => name,
-                _ => return None,
-            },
-        };
+        let stored = || before.get(&id).map(|row| placement.store_of(&row.header));
+        // Where a row is not, any of its layer's keystores says so.
+        let any = || placement.stores_of(id.layer)[0];
+        let name = change
+            .row()
+            .map(|row| placement.store_of(&row.header))
+            .or_else(|| places.get(&id).copied())
+            .or_else(stored)
+            .unwrap_or_else(any);
         places.insert(id, name);
         parts.entry(name).or_default().changes.push(change.clone());
     }
@@ -365,7 +370,7 @@ fn parts<'r>(placement: &Placement, batch: &Batch, stored: &dyn Fn(RowId) -> Sto
     if home != Batch::default() || parts.is_empty() {
         parts.push((placement.home().to_owned(), home));
     }
-    Some(parts)
+    parts
 }
 
 /// Do all expectations hold, of each change after those before it?
@@ -452,12 +457,10 @@ impl Routed {
         if let Some(changed) = &mut *self.changed() {
             changed.extend(batch.changes.iter().map(Change::id));
         }
-        match parts(&placement, &batch, &|_| Stored::Unknown).as_deref() {
-            Some([(name, _)]) => match tenants {
-                Some(tenants) => self.store(name).commit_within(tenants, batch).await,
-                None => self.store(name).commit(batch).await,
-            },
-            _ => self.commit_over(&mut commits, &placement, batch).await,
+        match (only_store(&placement, &batch), tenants) {
+            (Some(name), Some(tenants)) => self.store(name).commit_within(tenants, batch).await,
+            (Some(name), None) => self.store(name).commit(batch).await,
+            (None, _) => self.commit_over(&mut commits, &placement, batch).await,
         }
     }
 }
