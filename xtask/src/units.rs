@@ -1,38 +1,125 @@
-//! Verifies the unit files as systemd would read them on a machine where the product is installed.
+//! Verifies the unit files as systemd would read them on a machine where the product is installed, and that they give away no more than is explained.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::run;
+use crate::command::shown;
 use crate::workspace::Workspace;
 
 /// The document that has a unit for people to copy, and what the unit is called.
 const DOCUMENTED: (&str, &str) = ("docs/PLUGINS.md", "strongroom-rows.service");
+/// Has a row in its table for everything that is left open to the services.
+const EXPLAINED: &str = "docs/SYSTEMD.md";
+/// The exposure that `systemd-analyze security` may find at most, in tenths.
+const EXPOSURE_MAX: &str = "11";
+/// A drop-in for a newer systemd than the gate's, which says so itself.
+const NEWER: &str = "notify-reload.conf";
 
 const KINDS: &[&str] = &["mount", "path", "service", "slice", "socket", "target", "timer"];
 
-/// Runs `systemd-analyze verify` on copies that name the programs just built, since the installed ones are not there; also on the unit in the documents.
+/// Runs `systemd-analyze` on copies that name the programs just built, since the installed ones are not there; also on the drop-ins, with every line that is
+/// commented out in them taken for meant, and on the unit in the documents.
 pub(crate) fn verify(workspace: &Workspace, target: &Path) -> Result<()> {
-    let copies = target.join("units");
-    fs::create_dir_all(&copies).with_context(|| format!("{} cannot be made", copies.display()))?;
-    let mut verify = Command::new("systemd-analyze");
-    verify.args(["verify", "--man=no"]);
-    for unit in unit_files(&workspace.root.join("systemd"))? {
-        let copy = copies.join(unit.file_name().expect("a file in a folder has a name"));
-        let text = fs::read_to_string(&unit).with_context(|| format!("{} cannot be read", unit.display()))?;
-        fs::write(&copy, with_built_programs(&text, &target.join("debug")))
-            .with_context(|| format!("{} cannot be written", copy.display()))?;
-        verify.arg(copy);
+    let (copies, built) = (target.join("units"), target.join("debug"));
+    if copies.exists() {
+        fs::remove_dir_all(&copies).with_context(|| format!("{} cannot be removed", copies.display()))?;
+    }
+    let folder = workspace.root.join("systemd");
+    let units = files(&folder, |kind| KINDS.contains(&kind))?;
+    let (mut plain, mut with_drop_ins) = (Vec::new(), Vec::new());
+    for unit in &units {
+        let text = with_built_programs(&read(unit)?, &built);
+        plain.push(write(&copies, unit, &text)?);
+        with_drop_ins.push(write(&copies.join("with"), unit, &text)?);
+    }
+    let services: Vec<_> = plain.iter().filter(|unit| kind(unit) == Some("service")).cloned().collect();
+    for service in &services {
+        let name = service.file_name().expect("a file in a folder has a name").to_string_lossy();
+        for drop_in in files(&folder.join("drop-ins"), |kind| kind == "conf")?.iter().filter(|path| !path.ends_with(NEWER)) {
+            write(&copies.join("with").join(format!("{name}.d")), drop_in, &uncommented(&read(drop_in)?))?;
+        }
     }
     let (document, name) = DOCUMENTED;
-    let text = fs::read_to_string(workspace.root.join(document)).with_context(|| format!("{document} cannot be read"))?;
+    let text = read(&workspace.root.join(document))?;
     let unit = documented(&text, name).with_context(|| format!("{document} has no unit {name}"))?;
-    let copy = copies.join(name);
-    fs::write(&copy, with_built_programs(unit, &target.join("debug"))).with_context(|| format!("{} cannot be written", copy.display()))?;
-    run(verify.arg(copy))
+    plain.push(write(&copies, Path::new(name), &with_built_programs(unit, &built))?);
+    verified(&copies, &plain)?;
+    verified(&copies, &with_drop_ins)?;
+    let explained = explained(&read(&workspace.root.join(EXPLAINED))?);
+    services.iter().try_for_each(|service| exposed(service, &explained))
+}
+
+/// What systemd has to say of our units is an error, also what it only warns of: a key that it does not know protects nobody.
+fn verified(copies: &Path, units: &[PathBuf]) -> Result<()> {
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["verify", "--man=no"]).args(units);
+    println!("$ {}", shown(&verify));
+    let said = verify.output().context("systemd-analyze cannot be started")?;
+    let text = String::from_utf8_lossy(&said.stderr);
+    let of_ours = |line: &&str| {
+        let names = units.iter().filter_map(|unit| unit.file_name()?.to_str());
+        line.contains(&*copies.to_string_lossy()) || names.into_iter().any(|name| line.contains(name))
+    };
+    let faults: Vec<_> = text.lines().filter(of_ours).collect();
+    ensure!(said.status.success() && faults.is_empty(), "systemd-analyze verify: {}: {text}", said.status);
+    Ok(())
+}
+
+/// A service is no more exposed than it was, and each thing that is left open to it has its reason in the document, and nothing else has.
+fn exposed(service: &Path, explained: &BTreeSet<String>) -> Result<()> {
+    let mut security = Command::new("systemd-analyze");
+    // The marks of the table are the locale's.
+    security.env("LC_ALL", "C.UTF-8");
+    security.args(["security", "--no-pager", "--offline=true", "--threshold", EXPOSURE_MAX]).arg(service);
+    println!("$ {}", shown(&security));
+    let said = security.output().context("systemd-analyze cannot be started")?;
+    let text = String::from_utf8_lossy(&said.stdout);
+    let open = open(&text);
+    if !said.status.success() {
+        bail!("{}: exposed by more than {EXPOSURE_MAX} tenths: {}", service.display(), open.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    let unexplained: Vec<_> = open.difference(explained).collect();
+    let closed: Vec<_> = explained.difference(&open).collect();
+    ensure!(unexplained.is_empty(), "{EXPLAINED} does not say why {} has {unexplained:?}", service.display());
+    ensure!(closed.is_empty(), "{EXPLAINED} has a reason for {closed:?}, which {} does not leave open", service.display());
+    Ok(())
+}
+
+/// The first column of the lines that `systemd-analyze security` marks.
+fn open(table: &str) -> BTreeSet<String> {
+    let marked = table.lines().filter_map(|line| line.trim_start().strip_prefix('✗'));
+    marked.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
+}
+
+/// The same names from the rows of the document that begin with one.
+fn explained(document: &str) -> BTreeSet<String> {
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    rows.map(|(name, _)| name).filter(|name| name.contains('=')).map(|name| name.replace("\\|", "|")).collect()
+}
+
+/// A drop-in whose examples are meant: a remark has a space after its sign, and an example has none.
+fn uncommented(drop_in: &str) -> String {
+    let line = |line: &str| line.strip_prefix('#').filter(|rest| rest.starts_with(char::is_alphabetic)).unwrap_or(line).to_owned();
+    drop_in.lines().map(|text| line(text) + "\n").collect()
+}
+
+fn read(file: &Path) -> Result<String> {
+    fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+/// Writes a copy under the same name into `folder`.
+fn write(folder: &Path, file: &Path, text: &str) -> Result<PathBuf> {
+    let copy = folder.join(file.file_name().expect("a file in a folder has a name"));
+    fs::create_dir_all(folder).and_then(|()| fs::write(&copy, text)).with_context(|| format!("{} cannot be written", copy.display()))?;
+    Ok(copy)
+}
+
+fn kind(file: &Path) -> Option<&str> {
+    file.extension()?.to_str()
 }
 
 /// A unit that is quoted with its path in the first line.
@@ -42,16 +129,13 @@ fn documented<'d>(document: &'d str, name: &str) -> Option<&'d str> {
     rest.split_once("```").map(|(unit, _)| unit)
 }
 
-fn unit_files(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The files of a folder of such kinds, in order.
+fn files(folder: &Path, is_meant: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
-    let entries = match entries {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-        entries => entries.with_context(|| format!("{} cannot be read", folder.display()))?,
-    };
-    let is_unit = |path: &PathBuf| path.extension().is_some_and(|kind| KINDS.iter().any(|known| kind == *known));
-    let mut units: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(is_unit).collect();
-    units.sort();
-    Ok(units)
+    let entries = entries.with_context(|| format!("{} cannot be read", folder.display()))?;
+    let mut files: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|path| kind(path).is_some_and(&is_meant)).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// Replaces the program of each `Exec...=` line by the built one of the same name, if there is one.
@@ -103,8 +187,42 @@ mod tests {
         for name in ["b.socket", "a.service", "strongroom.sysusers", "config.yaml"] {
             fs::write(folder.path().join(name), "").expect("the folder takes a file");
         }
-        let found = unit_files(folder.path()).expect("the folder can be read");
+        let found = files(folder.path(), |kind| KINDS.contains(&kind)).expect("the folder can be read");
         assert_eq!(found, [folder.path().join("a.service"), folder.path().join("b.socket")]);
-        assert!(unit_files(&folder.path().join("absent")).expect("an absent folder has no units").is_empty());
+    }
+
+    #[test]
+    fn what_is_left_open_is_read_from_both_tables() {
+        let said = "  NAME  DESCRIPTION\n✓ PrivateTmp=  Service has none\n✗ RestrictAddressFamilies=~AF_(INET|INET6)  Service may  0.3\n\n→ Overall\n";
+        let document = "| setting | why |\n|---|---|\n| `RestrictAddressFamilies=~AF_(INET\\|INET6)` | it serves |\n| `78` | a code |\n";
+        assert_eq!(open(said), explained(document));
+        assert_eq!(open(said), BTreeSet::from(["RestrictAddressFamilies=~AF_(INET|INET6)".to_owned()]));
+    }
+
+    #[test]
+    fn an_example_in_a_drop_in_is_meant_and_a_remark_is_not() {
+        assert_eq!(uncommented("# Keep it.\n#After=a\n[Service]\n"), "# Keep it.\nAfter=a\n[Service]\n");
+    }
+
+    #[test]
+    fn a_key_that_systemd_does_not_know_is_a_fault() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let unit = |text: &str| write(folder.path(), Path::new("a.service"), text).expect("the folder takes a file");
+        verified(folder.path(), &[unit("[Service]\nExecStart=/bin/true\n")]).expect("nothing is wrong with it");
+        verified(folder.path(), &[unit("[Service]\nExecStart=/bin/true\nBogus=1\n")]).expect_err("there is no such key");
+    }
+
+    #[test]
+    fn core_and_edge_are_confined_alike() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd");
+        let settings = |role: &str| -> Vec<String> {
+            let text = read(&folder.join(format!("strongroom-{role}.service"))).expect("the unit is there");
+            let is_its_own = |line: &&str| line.starts_with('#') || line.starts_with("LoadCredentialEncrypted=");
+            text.lines()
+                .filter(|line| !is_its_own(line))
+                .map(|line| line.replace(&format!(", {role}"), "").replace(&format!("/{role}.yaml"), ""))
+                .collect()
+        };
+        assert_eq!(settings("core"), settings("edge"));
     }
 }
