@@ -1,11 +1,11 @@
 //! `strongroomd`: reads its configuration, prepares the process, and runs the node until it is told to stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use daemon::config::Config;
 use daemon::confine::{self, Confine};
 use daemon::{boot, logging};
@@ -40,25 +40,45 @@ struct Arguments {
 enum Command {
     /// Become a program that is pinned by its hash and may write in one folder only: a keystore's plugin
     Confine(Confine),
+    /// Write the manual page
+    Man {
+        /// An existing folder
+        dir: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
     // Refused or not, the node works; it only takes more memory.
     HEAP.share_pools(HEAP_POOLS);
     let mut arguments = Arguments::parse();
-    if let Some(Command::Confine(confine)) = arguments.command.take() {
-        let _log = logging::start(None);
-        let Err(error) = confine::run(confine);
-        tracing::error!("{error}");
-        return ExitCode::from(confine::REFUSED_CODE);
-    }
-    match run(&arguments) {
+    let result = match arguments.command.take() {
+        Some(Command::Confine(confine)) => {
+            let _log = logging::start(None);
+            let Err(error) = confine::run(confine);
+            tracing::error!("{error}");
+            return ExitCode::from(confine::REFUSED_CODE);
+        }
+        Some(Command::Man { dir }) => {
+            let _log = logging::start(None);
+            manual(&dir)
+        }
+        None => run(&arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Writes what a package ships beside the program.
+fn manual(dir: &Path) -> anyhow::Result<()> {
+    let path = dir.join("strongroomd.8");
+    let mut page = vec![];
+    clap_mangen::Man::new(Arguments::command()).section("8").render(&mut page)?;
+    std::fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {

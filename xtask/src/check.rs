@@ -12,7 +12,7 @@ use crate::python::Python;
 use crate::runner::BUILT;
 use crate::touched::{self, Touched};
 use crate::workspace::{Workspace, target_directory};
-use crate::{fuzz, packages, runner, tidy, units};
+use crate::{fuzz, package, packages, runner, tidy, units};
 
 /// Names the snapshot of the advisory database, a folder; without it advisories are not checked, since nothing here fetches one.
 const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
@@ -66,6 +66,7 @@ pub(crate) fn full(workspace: &Workspace) -> Result<()> {
     gate.command("docs", docs(strict))?;
     dependency_stages(&mut gate, &python)?;
     gate.stage("units", REPEAT, || units::verify(workspace, &target))?;
+    gate.stage("package", "cargo xtask package --profile dev", || package::checked(workspace, &target).map(drop))?;
     gate.close();
     Ok(())
 }

@@ -5,10 +5,12 @@ mod check;
 mod command;
 mod fuzz;
 mod gate;
+mod package;
 mod packages;
 mod python;
 mod runner;
 mod tidy;
+mod tools;
 mod touched;
 mod units;
 mod workspace;
@@ -49,6 +51,18 @@ enum Chore {
     },
     /// Writes docs/KMIP.md from what a core and an edge answer
     KmipDocument,
+    /// Makes the Debian package
+    Package {
+        /// How the programs in it are built
+        #[arg(long, value_enum, default_value = "release")]
+        profile: package::Profile,
+        /// Where it goes [default: debian below cargo's target directory]
+        #[arg(long, value_name = "DIR")]
+        output: Option<PathBuf>,
+        /// Build everything a second time, elsewhere, and hold the two packages against each other
+        #[arg(long)]
+        twice: bool,
+    },
     /// Runs one campaign (kills, faults, races) against the built programs
     Soak {
         /// The campaign's name, e.g. `kill`
@@ -91,6 +105,7 @@ fn run(chore: Chore) -> anyhow::Result<()> {
         Chore::Demo => runner::demo(),
         Chore::KmipConformance { folder } => runner::kmip_conformance(&folder),
         Chore::KmipDocument => runner::kmip_document(),
+        Chore::Package { profile, output, twice } => package::make(&workspace, profile, output.as_deref(), twice),
         Chore::Soak { name, count, seed } => runner::soak(&name, count, seed),
         Chore::Fuzz { name, seconds } => fuzz::fuzz(&workspace, &name, seconds),
         Chore::Tidy => tidy::run(&workspace),

@@ -9,6 +9,8 @@ use crate::command::{run, shown};
 /// Package, and what needs it.
 const PACKAGES: &[(&str, &str)] = &[
     ("age", "the program by which people open their shards"),
+    ("binutils", "strip, for what is packaged"),
+    ("dpkg-dev", "dpkg-shlibdeps, which finds what the package depends on"),
     ("faketime", "libfaketime, by which a core's clock jumps"),
     ("gdb", "gcore, which takes the core image that is searched for keys"),
     ("libtss2-dev", "tpm2-tss, against which the device process is built"),

@@ -36,6 +36,18 @@ impl Workspace {
         Self::load(root)
     }
 
+    /// The version that all member crates share.
+    pub(crate) fn version(&self) -> Result<String> {
+        let version = self.manifest.get("workspace").and_then(|workspace| workspace.get("package")?.get("version")?.as_str());
+        version.map(str::to_owned).context("the root Cargo.toml has no workspace.package.version")
+    }
+
+    /// Who stands for the package.
+    pub(crate) fn maintainer(&self) -> Result<&str> {
+        let packaged = self.members.iter().find_map(|member| member.manifest.get("package")?.get("metadata")?.get("deb")?.as_table());
+        packaged.and_then(|deb| deb.get("maintainer")?.as_str()).context("no manifest has package.metadata.deb.maintainer")
+    }
+
     /// Reads the manifests under `root`.
     pub(crate) fn load(root: &Path) -> Result<Self> {
         let (_, manifest) = read_manifest(&root.join("Cargo.toml"))?;
