@@ -15,6 +15,7 @@ mod reencryption;
 mod requests;
 mod store;
 mod sweep;
+mod trust;
 
 pub use doors::{Door, Open, Refused};
 pub use figures::{Figures, IvkFigures};
@@ -22,6 +23,7 @@ pub use reencryption::Reencrypted;
 pub use requests::Requests;
 pub use store::{Counted, StoreCounts};
 pub use sweep::Sweeps;
+pub use trust::{ListenerTrust, TrustUntil};
 
 /// The counters of one node.
 #[derive(Debug, Default)]
@@ -35,6 +37,8 @@ pub struct Metrics {
     pub rows: std::sync::Arc<storage::cached::Counts>,
     /// How the keystore was swept.
     pub sweep: Sweeps,
+    /// Until when certificates and revocation lists hold.
+    pub trust: TrustUntil,
     /// How keys came under newer versions.
     pub reencryption: Reencrypted,
 }

@@ -49,7 +49,7 @@ use crate::keystore::{Keystores, told};
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::node::shards::Collecting;
-use crate::notices::Notices;
+use crate::notices::{Notices, Topic};
 use crate::reencryptor::Reencryption;
 use crate::refusals::Refusals;
 use crate::role::upstream::Cores;
@@ -669,45 +669,46 @@ impl Node {
         )
     }
 
-    /// Standing warnings, each with what to do.
+    /// Standing warnings, each with what to do, and what each is about.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<String> = self.slots().table.iter().cloned().collect();
+    pub fn warnings(&self) -> Vec<(Topic, String)> {
+        let mut told = Told(self.slots().table.iter().map(|table| (Topic::Slots, table.clone())).collect());
         match self.seal_slots().map(|seal| seal.list()) {
             Some(Ok(listing)) => {
                 let generation = self.slots().generation;
-                warnings.extend(rekey::warnings_of(&listing, generation));
+                told.say(Topic::Rekey, rekey::warnings_of(&listing, generation));
                 let listing = listing.of_generation(generation);
-                warnings.extend(listing.too_few().map(|few| few.to_string()));
-                warnings.extend(listing.roster().and_then(Roster::one_alone).map(|alone| alone.to_string()));
-                warnings.extend(listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
-                self.slots().attempts.iter().for_each(|attempt| warnings.extend(slots::warnings_of(attempt)));
+                told.say(Topic::SecondSlot, listing.too_few().map(|few| few.to_string()));
+                told.say(Topic::Roster, listing.roster().and_then(Roster::one_alone).map(|alone| alone.to_string()));
+                told.say(Topic::Slots, listing.unreadable.iter().map(|file| format!("{}: {}", file.file, file.why)));
+                self.slots().attempts.iter().for_each(|attempt| told.say(Topic::Slots, slots::warnings_of(attempt)));
             }
-            Some(Err(error)) => warnings.push(error.to_string()),
+            Some(Err(error)) => told.say(Topic::Slots, [error.to_string()]),
             None => {}
         }
         if self.config.edge.as_ref().is_some_and(|edge| edge.is_ephemeral) {
-            warnings.push("volatile store: objects are gone when this process ends (edge.ephemeral)".to_owned());
+            told.say(Topic::VolatileStore, ["volatile store: objects are gone when this process ends (edge.ephemeral)".to_owned()]);
         }
         if let Some(Err(error)) = self.open().map(|open| open.vault.check_lease()) {
-            warnings.push(format!("nothing is served: {error}; look at the cores in edge.upstreams"));
+            told.say(Topic::Lease, [format!("nothing is served: {error}; look at the cores in edge.upstreams")]);
         }
-        warnings.extend(self.notices.all());
-        warnings.extend(self.keystores.iter().flat_map(|keystores| keystores.warnings()));
-        warnings.extend(self.embedded.as_ref().and_then(|embedded| embedded.writable().err()).map(|error| error.to_string()));
+        told.0.extend(self.notices.all());
+        told.say(Topic::Keystores, self.keystores.iter().flat_map(|keystores| keystores.warnings()));
+        let cannot_write = self.embedded.as_ref().and_then(|embedded| embedded.writable().err());
+        told.say(Topic::KeystoreFile, cannot_write.map(|error| error.to_string()));
         // A file of the node's own says itself why it cannot be written, and can be read all the same.
         let is_elsewhere = self.keystores.as_ref().is_none_or(|keystores| keystores.reach_elsewhere());
-        warnings.extend(self.metrics.store.failing().filter(|_| is_elsewhere));
+        told.say(Topic::KeystoreAnswers, self.metrics.store.failing().filter(|_| is_elsewhere));
         if self.memory.backing == secret::Backing::Mlock {
-            warnings.push("key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned());
+            told.say(Topic::Memory, ["key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned()]);
         }
         for (key, ivs) in self.open().iter().flat_map(|open| open.vault.keys_short_of_ivs()) {
-            warnings.push(format!("{key} has reserved {ivs} random IVs of {}: rotate it", keys::budget::IVS_MAX));
+            told.say(Topic::Ivs, [format!("{key} has reserved {ivs} random IVs of {}: rotate it", keys::budget::IVS_MAX)]);
         }
         if self.config.listeners.kmip.is_none() {
-            warnings.push("no KMIP listener: set listeners.kmip".to_owned());
+            told.say(Topic::KmipListener, ["no KMIP listener: set listeners.kmip".to_owned()]);
         }
-        warnings
+        told.0
     }
 
     /// Brings records that became durable with their change, but not yet to the log, into the log; returns the first unused outbox number.
@@ -769,6 +770,15 @@ impl Node {
         {
             tracing::error!(%error, "audit log not reconciled with the outbox");
         }
+    }
+}
+
+/// Warnings under way.
+struct Told(Vec<(Topic, String)>);
+
+impl Told {
+    fn say(&mut self, about: Topic, warnings: impl IntoIterator<Item = String>) {
+        self.0.extend(warnings.into_iter().map(|warning| (about, warning)));
     }
 }
 

@@ -29,6 +29,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::Reencrypt;
 use crate::node::{Node, Open};
+use crate::notices::Topic;
 use crate::stop::Stop;
 use crate::system::SystemClock;
 
@@ -60,9 +61,9 @@ const COMMITS_EACH_SECOND: u32 = 4;
 /// Most refused keys that are told one by one.
 const TOLD_MAX: usize = 10;
 /// What status files the warnings under.
-const TOPIC: &str = "re-encryption";
+const TOPIC: Topic = Topic::Reencryption;
 /// The same of what is stored of the walk itself.
-const RECORD_TOPIC: &str = "record of re-encryption";
+const RECORD_TOPIC: Topic = Topic::ReencryptionRecord;
 
 /// What people are shown of the walks, and may ask of them.
 #[derive(Debug, Default)]

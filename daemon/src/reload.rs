@@ -33,6 +33,7 @@ use crate::config::{Config, Listener};
 use crate::identity::Rules;
 use crate::logging::LogLevel;
 use crate::node::{FoundFloors, Node};
+use crate::notices::Topic;
 use crate::stop::Stop;
 use crate::system::SystemClock;
 use crate::tls::{CaId, CrlNumber, ServerTls, TlsError, Trust, TrustKeeper, Trusted, trust};
@@ -48,7 +49,7 @@ const STORE_WITHIN: Duration = Duration::from_secs(5);
 /// How often it is said anew which lists will expire soon.
 const SAY_EVERY_SECONDS: i64 = 60;
 /// What status files the warnings under.
-const TOPIC: &str = "trust";
+const TOPIC: Topic = Topic::Trust;
 
 /// Everything that the listeners believe, and where it comes from.
 pub struct Reloader {
@@ -363,5 +364,6 @@ impl Reloader {
             warnings.extend(listener.faults.iter().cloned().chain(listener.expiring(&self.files.crls, now)));
         }
         self.node.notices.say(TOPIC, warnings);
+        self.node.metrics.trust.tell(self.files.listeners.iter().map(|listener| listener.trust(&self.files.crls)).collect());
     }
 }

@@ -17,6 +17,7 @@ use keys::sweep::Finding;
 use keys::unit::{CommitError, Unit};
 
 use crate::node::{Node, Open};
+use crate::notices::Topic;
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 
@@ -29,7 +30,7 @@ const REST_TIMES: u32 = 100;
 /// So often one step is done again that loses a race to a client.
 const TRIES_MAX: usize = 8;
 /// What status files the warnings under.
-const TOPIC: &str = "renewal";
+const TOPIC: Topic = Topic::Renewal;
 /// Most refused keys that are told one by one.
 const TOLD_MAX: usize = 10;
 

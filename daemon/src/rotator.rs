@@ -11,6 +11,7 @@ use keys::policy::NodeRole;
 use keys::rotate::NewIvk;
 
 use crate::node::{Node, Open};
+use crate::notices::Topic;
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::system::rfc3339;
@@ -20,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So long after one that failed it is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(10 * 60);
 /// What status files the warnings under.
-const TOPIC: &str = "rotation";
+const TOPIC: Topic = Topic::Rotation;
 
 /// The rotations of one node.
 pub(crate) struct Rotator {

@@ -18,6 +18,7 @@ use keys::sweep::{Cursor, Finding};
 use keys::wrap::REPAIRED_BY;
 
 use crate::node::Node;
+use crate::notices::Topic;
 use crate::stop::Stop;
 use crate::system::SystemClock;
 
@@ -40,7 +41,7 @@ const TOLD_MAX: usize = 10;
 /// Most findings of one pass that are kept, logged and recorded one by one; of others it is said how many they are.
 const FOUND_MAX: usize = 1000;
 /// What status files the warnings under.
-const TOPIC: &str = "sweep";
+const TOPIC: Topic = Topic::Sweep;
 
 /// What is damaged: a row and what is wrong with it; `None` for the store as a whole.
 type Damage = BTreeMap<Option<RowId>, String>;

@@ -105,6 +105,19 @@ impl Material {
         let lists = self.cas.iter().filter(|_| listener.crl.is_some()).filter_map(|ca| crls.of(ca.id));
         lists.map(|crl| (&**crl, crl::until(crl.next_update, listener.crl_grace)))
     }
+
+    /// When the first of the listener's own certificates ends.
+    #[must_use]
+    pub fn server_until(&self) -> Option<Time> {
+        let own = self.own.iter().filter_map(|own| Some((&own.files.cert, own.key.cert.first()?)));
+        own.filter_map(|(file, der)| dates(file, der).ok()).map(|(_, until)| until).min()
+    }
+
+    /// When the first CA of the listener's clients ends.
+    #[must_use]
+    pub fn client_ca_until(&self, listener: &Listener) -> Option<Time> {
+        self.cas.iter().filter_map(|ca| dates(&listener.client_ca, &ca.der).ok()).map(|(_, until)| until).min()
+    }
 }
 
 fn cas(listener: &Listener, now: Time) -> Result<Vec<Ca>, TlsError> {

@@ -435,7 +435,7 @@ impl Node {
             audit: self.audit.ready().map_or_else(|error| error.to_string(), |()| "writable".to_owned()),
             shards: self.progress().iter().map(shard_routes::shard_progress).collect(),
             swept: self.metrics.sweep.ended_at().map(rfc3339),
-            warnings: self.warnings(),
+            warnings: self.warnings().into_iter().map(|(_, warning)| warning).collect(),
             pid: std::process::id(),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use keys::edge::EdgeFigures;
+use keys::id::Time;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
@@ -17,10 +18,12 @@ type Labels = Vec<(&'static str, String)>;
 pub(super) fn text(metrics: &Metrics, figures: Figures) -> String {
     let mut page = Page(Registry::with_prefix("strongroom"));
     page.node(&figures);
+    page.clock(&figures);
     page.edge(&figures);
+    page.trust(metrics, &figures);
     page.requests(metrics);
     page.doors(metrics);
-    page.store(metrics);
+    page.store(metrics, &figures);
     page.plugin(&figures);
     page.sweep(metrics);
     page.rotation(&figures);
@@ -39,12 +42,17 @@ impl Page {
         let version = vec![("version", env!("CARGO_PKG_VERSION").to_owned()), ("role", role.to_owned())];
         self.gauge("build", "Always 1; says which program runs", vec![(version, 1.0)]);
         self.plain("unsealed", "1 while the node can use its keys, else 0", truth(now.unsealed));
-        self.plain("slots", "Seal slots that can be read", count(now.slots));
-        self.plain("slots_good", "Seal slots that opened when they were last tried", count(now.slots_good));
-        self.plain(
+        self.plain("ready", "1 while the node serves keys, else 0", truth(now.ready));
+        let warnings = now.warnings.iter().map(|(topic, warnings)| (vec![("about", topic.name().to_owned())], count(*warnings)));
+        self.gauge("warnings", "Standing warnings, as status has them", warnings.collect());
+        // An edge has none.
+        let slots = |number: usize| (!now.is_edge).then(|| (vec![], count(number))).into_iter().collect();
+        self.gauge("slots", "Seal slots that can be read", slots(now.slots));
+        self.gauge("slots_good", "Seal slots that opened when they were last tried", slots(now.slots_good));
+        self.gauge(
             "slots_independent",
             "Seal slots that do not fall with one device: 0, 1, or 2 for more as well",
-            count(now.slots_independent),
+            slots(now.slots_independent),
         );
         let opens = now.slot_opens.iter().map(|(slot, opens)| (vec![("slot", slot.clone())], truth(*opens)));
         self.gauge("slot_opens", "1 if the seal slot opened when it was last tried, else 0", opens.collect());
@@ -69,6 +77,30 @@ impl Page {
         );
         self.bytes("arena", "Size of the locked memory for keys", now.arena_bytes);
         self.bytes("arena_used", "Locked memory that holds keys now", now.arena_used_bytes);
+    }
+
+    fn clock(&mut self, now: &Figures) {
+        self.seconds("clock", "The time of day by which the node goes, since 1970-01-01 UTC", vec![(vec![], signed(now.clock.seconds()))]);
+        let behind = vec![(vec![], now.clock_behind.as_secs_f64())];
+        self.seconds("clock_behind", "How far the system's clock is behind that, because it was set back", behind);
+    }
+
+    fn trust(&mut self, metrics: &Metrics, now: &Figures) {
+        let listeners = metrics.trust.told();
+        let left = |until: Time| signed(until.seconds().saturating_sub(now.clock.seconds()));
+        let mut ends = Vec::new();
+        for told in &listeners {
+            ends.extend([("server", told.server), ("client_ca", told.client_ca)].map(|(of, until)| (told.listener, of, until)));
+        }
+        ends.push(("upstream", "client", now.upstream_until));
+        let ends = ends
+            .into_iter()
+            .filter_map(|(listener, of, until)| Some((vec![("listener", listener.to_owned()), ("of", of.to_owned())], left(until?))));
+        self.seconds("certificate_left", "Time until the first certificate ends", ends.collect());
+        let crls = listeners.iter().filter_map(|told| Some((vec![("listener", told.listener.to_owned())], left(told.crl?))));
+        self.seconds("crl_left", "Time until the first revocation list in force is to be replaced", crls.collect());
+        let faults = listeners.iter().map(|told| (vec![("listener", told.listener.to_owned())], count(told.faults)));
+        self.gauge("listener_faults", "What is wrong with the listener's files", faults.collect());
     }
 
     fn edge(&mut self, now: &Figures) {
@@ -112,7 +144,7 @@ impl Page {
         );
     }
 
-    fn store(&mut self, metrics: &Metrics) {
+    fn store(&mut self, metrics: &Metrics, now: &Figures) {
         let store = &metrics.store;
         let one = |count: &Count| vec![(vec![], count.value())];
         self.counter("store_reads", "Rows asked of the keystore", one(&store.reads));
@@ -122,6 +154,7 @@ impl Page {
         self.counter("store_records", "Audit records in those transactions: by commits, how many changes share one", one(&store.records));
         self.counter("store_conflicts", "Transactions that another change of the same row came before", one(&store.conflicts));
         self.counter("store_failures", "Calls of the keystore that failed", one(&store.failures));
+        self.plain("store_failing", "1 if the keystore did not answer when it was last asked, else 0", truth(now.store_failing));
         self.counter(
             "row_cache_hits",
             "Rows of a keystore elsewhere that were kept when they were wanted",
@@ -162,6 +195,8 @@ impl Page {
         self.seconds("ivk_rotation_due", "Time until the schedule rotates the IVK; below 0 it is overdue", due);
         self.gauge("ivk_compromised", "Compromised versions of the IVK that are still there", ivk(|ivk| Some(count(ivk.compromised))));
         self.plain("reencryption_walking", "1 while a walk brings keys under newer versions, else 0", truth(now.is_walking));
+        self.plain("reencryption_paused", "1 while walks are paused, else 0", truth(now.is_walk_paused));
+        self.plain("reencryption_failing", "1 while a walk does not go on because of an error, else 0", truth(now.is_walk_failing));
     }
 
     fn reencryption(&mut self, metrics: &Metrics) {
@@ -284,12 +319,16 @@ impl<V: Sample> EncodeMetric for Samples<V> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use keys::policy::Action;
     use keys::record::{Origin, Outcome};
 
     use super::*;
+    use crate::metrics::ListenerTrust;
+    use crate::notices::Topic;
+    use crate::plugin::PluginFigures;
+    use crate::role::upstream::CoreCalls;
 
     fn page(figures: Figures) -> String {
         let metrics = Metrics::default();
@@ -298,17 +337,96 @@ mod tests {
         text(&metrics, figures)
     }
 
-    #[test]
-    fn docs_metrics_md_explains_exactly_the_metrics_that_there_are() {
-        let text = page(Figures::default());
-        let is: BTreeSet<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    /// A node of which everything is known.
+    fn full(is_edge: bool) -> Figures {
+        let plugin = PluginFigures { keystore: "main".to_owned(), is_serving: true, starts: Some(1) };
+        let ivk = IvkFigures { version: 7, age_seconds: 90, due_seconds: Some(5), compromised: 0 };
+        Figures {
+            is_edge,
+            warnings: vec![(Topic::Trust, 1)],
+            slot_opens: (!is_edge).then(|| ("s1".to_owned(), true)).into_iter().collect(),
+            probe_age: (!is_edge).then_some(Duration::ZERO),
+            audit: Some(audit::Figures { records: 1, unsigned: 0 }),
+            audit_sync_age: Some(Duration::ZERO),
+            edge: is_edge.then_some(EdgeFigures { pooled: 1, opened: 1, lease_age: Duration::ZERO }),
+            core_calls: is_edge
+                .then_some(CoreCalls { made: [("lease", 1), ("wrap", 0), ("unwrap", 0), ("forward", 0), ("report", 0)], failures: 0 }),
+            upstream_until: is_edge.then_some(Time::from_seconds(90)),
+            keystores: vec![("main".to_owned(), true)],
+            plugins: vec![plugin],
+            ivk: (!is_edge).then_some(ivk),
+            ..Figures::default()
+        }
+    }
+
+    /// Of each metric its kind, and the labels of its series; `None` of those without any series.
+    type Families = BTreeMap<String, (String, Option<BTreeSet<String>>)>;
+
+    fn families(text: &str) -> Families {
+        let mut families = Families::new();
+        let mut last = String::new();
+        for line in text.lines() {
+            if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|line| line.split_once(' ')) {
+                last = name.to_owned();
+                families.insert(last.clone(), (kind.to_owned(), None));
+            } else if !line.starts_with('#') {
+                let labels = line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(labels, _)| labels);
+                let names = labels.split(',').filter_map(|label| label.split_once('=')).map(|(name, _)| name.to_owned());
+                let (_, seen) = families.get_mut(&last).expect("a sample stands below its type");
+                seen.get_or_insert_with(BTreeSet::new).extend(names.filter(|name| name != "le"));
+            }
+        }
+        families
+    }
+
+    /// The same, as the document has it for nodes of one role.
+    fn documented(role: &str) -> Families {
         let document = include_str!("../../../docs/METRICS.md");
-        let explained: BTreeSet<&str> = document
-            .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-            .filter(|name| name.starts_with("strongroom_"))
-            .collect();
-        assert_eq!(explained, is, "left: the document; right: the program");
+        let rows = document.lines().filter(|line| line.starts_with("| `strongroom_"));
+        rows.map(|row| {
+            let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+            assert!(["core", "edge", "both"].contains(&cells[4]), "{row}");
+            let labels = cells[3].split(',').map(|label| label.trim().trim_matches('`').to_owned()).filter(|label| !label.is_empty());
+            let is_told = cells[4] == "both" || cells[4] == role;
+            (cells[1].trim_matches('`').to_owned(), (cells[2].to_owned(), is_told.then(|| labels.collect())))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn docs_metrics_md_tells_of_every_metric_its_kind_its_labels_and_where_it_is() {
+        for (role, is_edge) in [("core", false), ("edge", true)] {
+            let metrics = Metrics::default();
+            metrics.requests.count(Origin::Kmip, Action::GetAttributes, Outcome::NotFound);
+            metrics.requests.took(Origin::Https, Duration::from_micros(150));
+            metrics.sweep.ended(0, 0, Time::from_seconds(0));
+            let end = Some(Time::from_seconds(90));
+            let trust = ListenerTrust { listener: "kmip", server: end, client_ca: end, crl: end, faults: 0 };
+            metrics.trust.tell(vec![trust]);
+            assert_eq!(documented(role), families(&text(&metrics, full(is_edge))), "left: the document; right: a {role}");
+        }
+    }
+
+    #[test]
+    fn what_ends_is_told_by_the_time_that_is_left_also_when_it_is_over() {
+        let metrics = Metrics::default();
+        let at = |seconds| Some(Time::from_seconds(seconds));
+        let kmip = ListenerTrust { listener: "kmip", server: at(1_090), client_ca: None, crl: at(995), faults: 2 };
+        metrics.trust.tell(vec![kmip]);
+        let clock = Time::from_seconds(1_000);
+        let text = text(&metrics, Figures { clock, clock_behind: Duration::from_millis(1_500), upstream_until: at(1_007), ..full(true) });
+        for line in [
+            "strongroom_certificate_left_seconds{listener=\"kmip\",of=\"server\"} 90.0",
+            "strongroom_certificate_left_seconds{listener=\"upstream\",of=\"client\"} 7.0",
+            "strongroom_crl_left_seconds{listener=\"kmip\"} -5.0",
+            "strongroom_listener_faults{listener=\"kmip\"} 2.0",
+            "strongroom_clock_seconds 1000.0",
+            "strongroom_clock_behind_seconds 1.5",
+            "strongroom_warnings{about=\"trust\"} 1.0",
+        ] {
+            assert!(text.lines().any(|is| is == line), "{line} is not in\n{text}");
+        }
+        assert!(!text.contains("of=\"client_ca\""), "nobody knows when it ends");
     }
 
     #[test]

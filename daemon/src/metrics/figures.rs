@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use keys::cache::CacheFigures;
 use keys::edge::EdgeFigures;
+use keys::id::Time;
 
+use crate::notices::Topic;
 use crate::plugin::PluginFigures;
 use crate::role::upstream::CoreCalls;
 
@@ -15,6 +17,14 @@ pub struct Figures {
     pub is_edge: bool,
     /// It can use its keys.
     pub unsealed: bool,
+    /// It serves keys.
+    pub ready: bool,
+    /// Standing warnings, by what they are about.
+    pub warnings: Vec<(Topic, usize)>,
+    /// The time that keys and certificates follow.
+    pub clock: Time,
+    /// How far the system's clock is behind that.
+    pub clock_behind: Duration,
     /// Slot files that can be read.
     pub slots: usize,
     /// Slots that opened when they were last tried.
@@ -37,6 +47,10 @@ pub struct Figures {
     pub edge: Option<EdgeFigures>,
     /// Calls of an edge to its cores since the start; `None` on a core.
     pub core_calls: Option<CoreCalls>,
+    /// When the certificate ends by which an edge speaks to its cores; `None` on a core, and if the file cannot be read.
+    pub upstream_until: Option<Time>,
+    /// The keystore did not answer when it was last asked.
+    pub store_failing: bool,
     /// Keystores that are no file of the node's own and have rows, and whether each has answered since the start.
     pub keystores: Vec<(String, bool)>,
     /// The plugins behind keystores.
@@ -51,6 +65,10 @@ pub struct Figures {
     pub ivk: Option<IvkFigures>,
     /// A walk brings keys under newer versions.
     pub is_walking: bool,
+    /// Somebody has paused that.
+    pub is_walk_paused: bool,
+    /// It does not go on by itself now.
+    pub is_walk_failing: bool,
 }
 
 /// How the IVK stands.

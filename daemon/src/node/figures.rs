@@ -5,11 +5,14 @@ use std::time::{Duration, Instant};
 
 use keys::id::Time;
 use keys::lifecycle::State;
-use keys::port::AuditSink;
+use keys::port::{AuditSink, Clock};
 use tokio::time::timeout;
 
 use super::{Custody, Node, blocking};
 use crate::metrics::{Figures, IvkFigures};
+use crate::notices::Topic;
+use crate::system::SystemClock;
+use crate::tls;
 
 /// So long a page of metrics waits for the records of the IVK.
 const IVK_WITHIN: Duration = Duration::from_secs(1);
@@ -20,7 +23,8 @@ impl Node {
         let node = Arc::clone(self);
         let figures = blocking(move || node.look()).await;
         let ivk = timeout(IVK_WITHIN, self.ivk_figures()).await.ok().flatten();
-        Figures { ivk, is_walking: self.reencryption.progress().is_walking, ..figures }
+        let walk = self.reencryption.progress();
+        Figures { ivk, is_walking: walk.is_walking, is_walk_failing: walk.error.is_some(), ..figures }
     }
 
     async fn ivk_figures(&self) -> Option<IvkFigures> {
@@ -47,9 +51,18 @@ impl Node {
             (opens.collect::<Vec<_>>(), slots.tried)
         };
         let age = |then: Instant| then.elapsed();
+        let system_clock = SystemClock.now();
+        let clock = open.as_ref().map_or(system_clock, |open| open.vault.now());
+        let behind_millis = clock.millis().saturating_sub(system_clock.millis());
+        let standing = self.warnings();
+        let warnings = Topic::ALL.map(|topic| (topic, standing.iter().filter(|(about, _)| *about == topic).count()));
         Figures {
             is_edge: self.config.edge.is_some(),
             unsealed: open.is_some(),
+            ready: self.serves().is_ok(),
+            warnings: warnings.to_vec(),
+            clock,
+            clock_behind: Duration::from_millis(u64::try_from(behind_millis).unwrap_or(0)),
             slots: listing.slots.len(),
             slots_good: slot_opens.iter().filter(|(_, opens)| *opens).count(),
             slots_independent: listing.independent(),
@@ -64,6 +77,8 @@ impl Node {
                 Custody::Core(cores) => Some(cores.counts()),
                 Custody::Slots(_) => None,
             },
+            upstream_until: self.upstream_until(),
+            store_failing: self.metrics.store.failing().is_some(),
             keystores: self.keystores.iter().flat_map(|keystores| keystores.answered()).collect(),
             plugins: self.keystores.iter().flat_map(|keystores| keystores.plugins()).map(|plugin| plugin.figures()).collect(),
             keys_short_of_ivs: open.as_ref().map_or(0, |open| open.vault.keys_short_of_ivs().len()),
@@ -71,6 +86,8 @@ impl Node {
             arena_used_bytes: secret::arena::used_bytes(),
             ivk: None,
             is_walking: false,
+            is_walk_paused: self.reencryption.is_paused(),
+            is_walk_failing: false,
         }
     }
 
@@ -80,13 +97,23 @@ impl Node {
     /// One line for a probe.
     pub async fn ready(self: &Arc<Self>) -> Result<(), &'static str> {
         let node = Arc::clone(self);
-        blocking(move || match (node.open(), node.audit.ready()) {
-            (None, _) if node.awaits_keystore() => Err("sealed: waiting for its keystore"),
+        blocking(move || node.serves()).await
+    }
+
+    fn serves(&self) -> Result<(), &'static str> {
+        match (self.open(), self.audit.ready()) {
+            (None, _) if self.awaits_keystore() => Err("sealed: waiting for its keystore"),
             (None, _) => Err("sealed"),
             (Some(_), Err(_)) => Err("the audit log cannot be written"),
             (Some(open), Ok(())) if open.vault.check_lease().is_err() => Err("no core has been heard of for too long"),
             (Some(_), Ok(())) => Ok(()),
-        })
-        .await
+        }
+    }
+
+    /// The file is read anew for every connection, so what counts is what it holds now.
+    fn upstream_until(&self) -> Option<Time> {
+        let cert = &self.config.edge.as_ref()?.cert;
+        let chain = tls::chain(cert).ok()?;
+        tls::dates(cert, chain.first()?).ok().map(|(_, until)| until)
     }
 }

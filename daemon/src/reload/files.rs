@@ -10,6 +10,7 @@ use keys::port::Clock;
 
 use super::stamp::Watch;
 use crate::config::{Listener, Listeners};
+use crate::metrics::ListenerTrust;
 use crate::system::{SystemClock, rfc3339};
 use crate::tls::{CrlError, Crls, Material, TlsError};
 
@@ -117,6 +118,17 @@ impl Watched {
         let files = files.into_iter().map(|error| format!("listeners.{name}: {error}; what was read of it before stays in force"));
         let faults = files.chain(lists.into_iter().map(|fault| format!("listeners.{name}: {fault}"))).collect();
         std::mem::replace(&mut self.faults, faults) != self.faults
+    }
+
+    /// Until when all that is in force holds.
+    pub(super) fn trust(&self, crls: &Crls) -> ListenerTrust {
+        ListenerTrust {
+            listener: self.name,
+            server: self.material.server_until(),
+            client_ca: self.material.client_ca_until(&self.told),
+            crl: self.material.crls(&self.told, crls).map(|(crl, _)| crl.next_update).min(),
+            faults: self.faults.len(),
+        }
     }
 
     /// Lists that are in the last quarter of their life, or over.

@@ -9,6 +9,7 @@ use keys::sharing::HEARD_FOR;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::node::{Node, Open};
+use crate::notices::Topic;
 use crate::stop::Stop;
 
 /// How often a core is asked while the edge is closed, or after something failed.
@@ -16,7 +17,7 @@ const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// How often the other edges are heard that share the keystore: one that fails is made up for in time.
 const HEAR_EVERY: Duration = Duration::from_millis(500);
 /// What status files the warnings under.
-const TOPIC: &str = "shared keystore";
+const TOPIC: Topic = Topic::SharedKeystore;
 
 /// Tends an edge until told to stop; a core needs none of it.
 ///
