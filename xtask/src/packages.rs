@@ -18,6 +18,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("opensc", "pkcs11-tool, which looks at a token from outside"),
     ("pkg-config", "by which the build finds tpm2-tss"),
     ("postgresql-15", "the server behind every test of the PostgreSQL keystore"),
+    ("prometheus", "promtool, which checks the alert rules"),
     ("python3-venv", "the environment of the clients that tests drive and of the checking programs"),
     ("softhsm2", "the software token behind every device test"),
     ("strace", "faults put under the running programs"),
