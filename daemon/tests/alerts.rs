@@ -186,3 +186,109 @@ fn promtool_takes_the_rules_and_each_fires_when_it_should_and_only_then() {
     let named: Vec<&str> = rules.iter().map(|rule| text(rule, "alert")).collect();
     assert_eq!(tested, named, "left: alerts.test.yaml; right: alerts.yaml");
 }
+
+/// The headings of a part of the runbook, each with what stands below it.
+fn entries(part: &str) -> Vec<(String, String)> {
+    let runbook = read("RUNBOOK.md");
+    let (_, rest) = runbook.split_once(&format!("\n## {part}\n")).unwrap_or_else(|| panic!("no part {part}"));
+    let text = rest.split("\n## ").next().unwrap_or_default();
+    text.split("\n### ")
+        .skip(1)
+        .map(|entry| entry.split_once('\n').map(|(name, text)| (name.to_owned(), text.to_owned())).expect("a heading is a line"))
+        .collect()
+}
+
+fn check_entries(part: &str, names: &[&str]) {
+    let entries = entries(part);
+    let explained: Vec<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(explained, names, "left: {part} of docs/RUNBOOK.md; right: the program");
+    for (name, text) in &entries {
+        for wants in ["**Meaning:** ", "**Check:** `", "**Do:** "] {
+            assert!(text.contains(wants), "{name} says nothing of {wants}");
+        }
+    }
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_every_alert_and_each_points_to_it() {
+    let rules = rules();
+    check_entries("Alerts", &rules.iter().map(|rule| text(rule, "alert")).collect::<Vec<_>>());
+    for rule in &rules {
+        let expected = format!("docs/RUNBOOK.md#{}", text(rule, "alert").to_lowercase());
+        assert_eq!(text(&rule["annotations"], "runbook"), expected);
+    }
+}
+
+#[test]
+fn the_runbook_has_an_entry_for_everything_that_status_may_warn_of() {
+    check_entries("Warnings", &Topic::ALL.map(Topic::name));
+}
+
+#[test]
+fn every_reference_within_the_runbook_leads_somewhere() {
+    let runbook = read("RUNBOOK.md");
+    let headings = runbook.lines().filter_map(|line| line.strip_prefix("## ").or_else(|| line.strip_prefix("### ")));
+    let anchors: BTreeSet<String> = headings.map(|heading| heading.to_lowercase().replace(' ', "-")).collect();
+    for reference in runbook.split("](").skip(1) {
+        let (target, _) = reference.split_once(')').expect("it is closed");
+        match target.strip_prefix('#') {
+            Some(anchor) => assert!(anchors.contains(anchor), "{target}"),
+            None => assert!(docs().join(target).exists(), "{target}"),
+        }
+    }
+}
+
+/// The texts of an error type's `#[error(...)]`, with `…` for what differs from case to case.
+fn messages(source: &str, error: &str) -> Vec<String> {
+    let (_, rest) = source.split_once(&format!("pub enum {error} {{")).unwrap_or_else(|| panic!("no {error}"));
+    let (variants, _) = rest.split_once("\n}\n").expect("it ends");
+    let texts = variants.split("#[error(").skip(1).filter_map(|attribute| attribute.trim_start().strip_prefix('"'));
+    let filled = texts.map(|text| {
+        let text = text.split_once('"').expect("it is closed").0;
+        let (mut said, mut depth) = (String::new(), 0);
+        for c in text.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => (depth -= 1, said.push('…')).1,
+                c if depth == 0 => said.push(c),
+                _ => {}
+            }
+        }
+        said
+    });
+    filled.collect()
+}
+
+/// What is only a frame around another error's text, which stands there itself.
+fn is_frame(message: &str) -> bool {
+    message.split('…').all(|part| part.chars().filter(|c| c.is_alphabetic()).count() < 24)
+}
+
+#[test]
+fn the_runbook_has_what_the_node_its_seal_and_its_devices_say_when_they_give_up() {
+    let runbook = read("RUNBOOK.md").replace("\\|", "|");
+    let sources = [
+        (include_str!("../src/boot.rs"), "BootError"),
+        (include_str!("../src/node.rs"), "UnsealError"),
+        (include_str!("../src/layout.rs"), "LayoutError"),
+        (include_str!("../../secret/src/arena.rs"), "ArenaError"),
+        (include_str!("../../storage/src/embedded.rs"), "OpenError"),
+        (include_str!("../../audit/src/error.rs"), "AuditError"),
+        (include_str!("../../hsm/src/error.rs"), "Refusal"),
+        (include_str!("../../hsm/src/error.rs"), "DeviceError"),
+    ];
+    let mut found = 0;
+    for (source, error) in sources {
+        for message in messages(source, error).iter().filter(|message| !is_frame(message)) {
+            assert!(runbook.contains(message.as_str()), "docs/RUNBOOK.md has nothing of {error}: {message}");
+            found += 1;
+        }
+    }
+    assert!(found > 45, "{found}");
+    for reason in ["not unsealed since start", "sealed by request", daemon::node::WAITING] {
+        assert!(
+            include_str!("../src/node.rs").contains(&format!("\"{reason}\"")) && runbook.contains(&format!("| `{reason}` |")),
+            "{reason}"
+        );
+    }
+}

@@ -3,6 +3,7 @@
 mod client;
 mod consumer;
 mod files;
+mod host;
 mod log;
 mod node;
 mod slots;
@@ -34,6 +35,33 @@ pub(crate) struct DoctorArgs {
     server: Server,
 }
 
+/// Every check that a finding can be of; docs/RUNBOOK.md explains each.
+const CHECKS: &[&str] = &[
+    "config",
+    "data folder",
+    "cluster",
+    "private key",
+    "device program",
+    "PKCS#11 module",
+    "TPM",
+    "credential",
+    "PIN",
+    "TLS",
+    "CRL",
+    "server certificate",
+    "client CA",
+    "edge certificate",
+    "node",
+    "state",
+    "memory",
+    "swap",
+    "slots",
+    "devices",
+    "audit log",
+    "audit chain",
+    "clock",
+];
+
 /// What one check found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Finding {
@@ -57,24 +85,29 @@ enum Verdict {
 
 impl Finding {
     fn good(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Good, detail: detail.into(), todo: None }
+        Self::new(check, Verdict::Good, detail.into(), None)
     }
 
     fn warning(check: &'static str, detail: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warning, detail: detail.into(), todo: Some(todo.into()) }
+        Self::new(check, Verdict::Warning, detail.into(), Some(todo.into()))
     }
 
     /// A warning that says itself what to do.
     fn said(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Warning, detail: detail.into(), todo: None }
+        Self::new(check, Verdict::Warning, detail.into(), None)
     }
 
     fn bad(check: &'static str, detail: impl Into<String>, todo: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Bad, detail: detail.into(), todo: Some(todo.into()) }
+        Self::new(check, Verdict::Bad, detail.into(), Some(todo.into()))
     }
 
     fn unknown(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, verdict: Verdict::Unknown, detail: detail.into(), todo: None }
+        Self::new(check, Verdict::Unknown, detail.into(), None)
+    }
+
+    fn new(check: &'static str, verdict: Verdict, detail: String, todo: Option<String>) -> Self {
+        debug_assert!(CHECKS.contains(&check), "{check} is not in the list, so the runbook may not know it");
+        Self { check, verdict, detail, todo }
     }
 }
 
@@ -106,6 +139,7 @@ fn all(context: &Context, config: &Config) -> Vec<Finding> {
     let layout = Layout::new(&config.data_dir);
     let mut findings = vec![Finding::good("config", format!("{} is valid", context.config_path().display()))];
     findings.extend(files::check(config, &layout));
+    findings.extend(host::check(config));
     findings.extend(tls::check(config));
     let status = context.client().and_then(|client| Ok(wait(client.status())?));
     let slots = context.client().and_then(|client| Ok(wait(client.slots())?));
@@ -157,6 +191,15 @@ FAIL  device program  missing
 -     node            not asked
 ";
         assert_eq!(findings_text(&findings()), expected);
+    }
+
+    #[test]
+    fn the_runbook_explains_every_check_and_no_other() {
+        let runbook = include_str!("../../../../docs/RUNBOOK.md");
+        let (_, part) = runbook.split_once("\n## Doctor\n").expect("a part on doctor");
+        let (part, _) = part.split_once("\n## ").expect("another part follows");
+        let explained: Vec<&str> = part.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(explained, CHECKS, "left: docs/RUNBOOK.md; right: doctor");
     }
 
     #[test]

@@ -344,6 +344,49 @@ mod tests {
         }
     }
 
+    /// A command of a document with a value in the place of each name that stands for one.
+    fn filled_in(command: &str) -> String {
+        let value = |word: &str| match word {
+            "SPKI_SHA256" => "0".repeat(64),
+            "ID" | "SLOT" => "L3-1".to_owned(),
+            "N" | "M" => "1".to_owned(),
+            "HOST" => "https://h".to_owned(),
+            "…" => "embedded".to_owned(),
+            "NAME" | "GROUP" => "name".to_owned(),
+            word => word.to_owned(),
+        };
+        command.split_whitespace().skip(1).map(value).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_command_of_the_runbook_is_understood() {
+        let runbook = include_str!("../../../../docs/RUNBOOK.md");
+        let (advice, messages) = runbook.split_once("\n## Does not start\n").expect("a part on what programs say");
+        let commands = |text: &'static str| {
+            let of_blocks = text.lines().filter(|line| line.starts_with("strongroom "));
+            of_blocks.chain(text.split('`').filter(|code| code.starts_with("strongroom ") && !code.contains('\n')))
+        };
+        assert!(commands(advice).count() > 60, "{}", commands(advice).count());
+        for command in commands(advice) {
+            let failure = parse(&filled_in(command)).err().filter(clap::Error::use_stderr);
+            assert!(failure.is_none(), "{command}: {}", failure.map(|error| error.to_string()).unwrap_or_default());
+        }
+        // What programs say names commands without their arguments.
+        for command in commands(messages) {
+            let failure = parse(&filled_in(command)).err().filter(|error| error.kind() != clap::error::ErrorKind::MissingRequiredArgument);
+            assert!(failure.is_none(), "{command}: {}", failure.map(|error| error.to_string()).unwrap_or_default());
+        }
+    }
+
+    #[test]
+    fn the_runbook_has_every_exit_code() {
+        let runbook = include_str!("../../../../docs/RUNBOOK.md");
+        for line in EXIT_CODES.lines().skip(1) {
+            let (code, _) = line.trim().split_once("  ").expect("a code and what it says");
+            assert!(runbook.contains(&format!("\n| {code} | ")), "{line}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_meant_is_a_usage_error() {
         let lines = [

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use daemon::config::{Config, Means};
 use daemon::layout::{Layout, LayoutError};
 
+use nix::sys::statvfs::{FsFlags, statvfs};
+
 use crate::doctor::Finding;
 
 /// Permission bits of group and others.
@@ -21,8 +23,14 @@ pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
     let mut findings = vec![data_dir(&config.data_dir), identity(layout)];
     let listeners = &config.listeners;
     for (name, listener) in [("kmip", &listeners.kmip), ("https", &listeners.https), ("admin", &listeners.admin)] {
-        findings.extend(listener.iter().flat_map(|listener| &listener.certificates).map(|files| private_key(name, &files.key)));
+        findings.extend(
+            listener
+                .iter()
+                .flat_map(|listener| &listener.certificates)
+                .map(|files| private_key(&format!("listeners.{name}.key"), &files.key)),
+        );
     }
+    findings.extend(config.edge.iter().map(|edge| private_key("edge.key", &edge.key)));
     findings.push(device(&device_program(config)));
     findings.extend(config.seal.custodians.iter().filter_map(|custodian| match &custodian.means {
         Means::Pkcs11(pkcs11) => Some(module(&pkcs11.token.module)),
@@ -51,15 +59,26 @@ fn data_dir(dir: &Path) -> Finding {
         Ok(found) if found.mode() & OTHERS != 0 => {
             Finding::bad(check, format!("{path} is open to others ({})", mode(&found)), format!("chmod 0700 {path}"))
         }
-        Ok(found) => strangers(dir, &found).unwrap_or_else(|| Finding::good(check, format!("{path}, mode {}", mode(&found)))),
+        Ok(found) => read_only(dir, statvfs(dir).map_or(FsFlags::empty(), |about| about.flags()))
+            .or_else(|| strangers(dir, &found))
+            .unwrap_or_else(|| Finding::good(check, format!("{path}, mode {}", mode(&found)))),
     }
 }
 
-/// A file in the folder that belongs to another user than the folder does.
+fn read_only(dir: &Path, flags: FsFlags) -> Option<Finding> {
+    let path = dir.display();
+    let detail = || format!("{path} is on a file system that is mounted read-only");
+    let todo = "look into `dmesg` for why, mend it, and remount it writable; in a unit, name it by ReadWritePaths= or StateDirectory=";
+    flags.contains(FsFlags::ST_RDONLY).then(|| Finding::bad("data folder", detail(), todo))
+}
+
+/// A file in the folder, or in a folder of it, that belongs to another user than the folder does.
 fn strangers(dir: &Path, folder: &Metadata) -> Option<Finding> {
-    let entries = std::fs::read_dir(dir).ok()?.filter_map(Result::ok);
-    let stranger =
-        entries.filter(|entry| entry.metadata().is_ok_and(|found| found.uid() != folder.uid())).map(|entry| entry.path()).next()?;
+    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path());
+    let is_folder = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let below: Vec<PathBuf> = entries(dir).filter(is_folder).collect();
+    let is_strange = |path: &PathBuf| std::fs::symlink_metadata(path).is_ok_and(|found| found.uid() != folder.uid());
+    let stranger = entries(dir).chain(below.iter().flat_map(|folder| entries(folder))).find(is_strange)?;
     let detail = format!("{} belongs to another user than the folder", stranger.display());
     Some(Finding::bad("data folder", detail, format!("chown -R {}:{} {}", folder.uid(), folder.gid(), dir.display())))
 }
@@ -73,11 +92,11 @@ fn identity(layout: &Layout) -> Finding {
     }
 }
 
-fn private_key(listener: &str, path: &Path) -> Finding {
+fn private_key(key: &str, path: &Path) -> Finding {
     let check = "private key";
     let name = path.display();
     match std::fs::metadata(path) {
-        Err(error) => Finding::bad(check, format!("{name}: {error}"), format!("correct listeners.{listener}.key")),
+        Err(error) => Finding::bad(check, format!("{name}: {error}"), format!("correct {key}")),
         Ok(found) if found.mode() & OTHERS != 0 => {
             Finding::bad(check, format!("{name} is open to others ({})", mode(&found)), format!("chmod 0600 {name}"))
         }
@@ -168,11 +187,35 @@ mod tests {
     }
 
     #[test]
+    fn a_data_folder_that_cannot_be_written_is_bad() {
+        let dir = Path::new("/var/lib/strongroom");
+        check(&read_only(dir, FsFlags::ST_RDONLY | FsFlags::ST_NOSUID).expect("it is read-only"), Verdict::Bad, "remount");
+        assert_eq!(read_only(dir, FsFlags::ST_NOSUID), None);
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_found_also_in_a_folder_below() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let folder = fs::metadata(dir.path()).expect("it is there");
+        fs::create_dir(dir.path().join("audit")).expect("the folder is ours");
+        file(&dir.path().join("audit"), 0o600);
+        assert_eq!(strangers(dir.path(), &folder), None);
+        let owner = if folder.uid() == 0 {
+            std::os::unix::fs::chown(dir.path().join("audit/file"), Some(65534), None).expect("root gives files away");
+            folder
+        } else {
+            // To the owner of the root folder, what is ours is strange.
+            fs::metadata("/").expect("it is there")
+        };
+        check(&strangers(dir.path(), &owner).expect("one is strange"), Verdict::Bad, "chown -R");
+    }
+
+    #[test]
     fn a_private_key_that_others_can_read_is_bad() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        check(&private_key("https", &dir.path().join("absent")), Verdict::Bad, "listeners.https.key");
-        check(&private_key("https", &file(dir.path(), 0o640)), Verdict::Bad, "chmod 0600");
-        check(&private_key("https", &file(dir.path(), 0o400)), Verdict::Good, "0400");
+        check(&private_key("listeners.https.key", &dir.path().join("absent")), Verdict::Bad, "listeners.https.key");
+        check(&private_key("edge.key", &file(dir.path(), 0o640)), Verdict::Bad, "chmod 0600");
+        check(&private_key("edge.key", &file(dir.path(), 0o400)), Verdict::Good, "0400");
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::failure::{Failure, Kind};
 /// A clock that runs behind the log by more was set back.
 const CLOCK_TOLERANCE_SECONDS: i64 = 5;
 
+/// 2026-01-01: no clock that is right shows less.
+const CLOCK_LEAST_SECONDS: i64 = 1_767_225_600;
+
 /// Writable, verified, and not from the future.
 pub(super) fn check(layout: &Layout, status: Option<&Status>) -> Vec<Finding> {
     let mut findings = vec![writable(status)];
@@ -46,6 +49,10 @@ fn clock(last_record: Option<Time>, now: Time) -> Finding {
             let detail = format!("it is {} here, but the audit log has reached {}", rfc3339(now), rfc3339(last));
             Finding::bad("clock", detail, "set the clock (`timedatectl`): certificates and key states follow it")
         }
+        _ if now.seconds() < CLOCK_LEAST_SECONDS => {
+            let detail = format!("it is {} here, which cannot be", rfc3339(now));
+            Finding::bad("clock", detail, "set the clock (`timedatectl`) before anything else: no certificate holds then")
+        }
         _ => Finding::good("clock", rfc3339(now)),
     }
 }
@@ -76,8 +83,15 @@ mod tests {
 
     #[test]
     fn a_clock_behind_the_log_is_bad() {
-        let at = |last: i64| clock(Some(Time::from_seconds(last)), Time::from_seconds(1_000)).verdict;
-        assert_eq!([at(900), at(1_000), at(1_005), at(1_006)], [Verdict::Good, Verdict::Good, Verdict::Good, Verdict::Bad]);
-        assert_eq!(clock(None, Time::from_seconds(0)).verdict, Verdict::Good);
+        let now = 1_800_000_000;
+        let at = |ahead: i64| clock(Some(Time::from_seconds(now + ahead)), Time::from_seconds(now)).verdict;
+        assert_eq!([at(-100), at(0), at(5), at(6)], [Verdict::Good, Verdict::Good, Verdict::Good, Verdict::Bad]);
+        assert_eq!(clock(None, Time::from_seconds(now)).verdict, Verdict::Good);
+    }
+
+    #[test]
+    fn a_clock_that_begins_anew_in_1970_is_bad_also_without_a_log() {
+        let found = clock(None, Time::from_seconds(90));
+        assert!(found.verdict == Verdict::Bad && found.detail.contains("1970-01-01"), "{found:?}");
     }
 }

@@ -22,6 +22,9 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     for (name, listener) in all {
         findings.extend(listener.iter().flat_map(|listener| listener_check(name, listener, SystemClock.now())));
     }
+    if let Some(edge) = &config.edge {
+        findings.extend(expiry("edge certificate", &edge.cert, "replace it by one that the CA of the cores has issued", SystemClock.now()));
+    }
     if listeners.kmip.is_none() {
         findings.push(Finding::unknown("TLS", "no KMIP listener is configured"));
     }
@@ -83,7 +86,7 @@ mod tests {
     fn a_certificate_is_judged_by_the_day() {
         const DAY: i64 = 86_400;
         let dates = (Time::from_seconds(10 * DAY), Time::from_seconds(100 * DAY));
-        let on = |day: i64| judged("c", Path::new("f"), dates, "renew", Time::from_seconds(day * DAY)).verdict;
+        let on = |day: i64| judged("client CA", Path::new("f"), dates, "renew", Time::from_seconds(day * DAY)).verdict;
         assert_eq!(
             [on(9), on(10), on(70), on(71), on(100), on(101)],
             [Verdict::Bad, Verdict::Good, Verdict::Good, Verdict::Warning, Verdict::Warning, Verdict::Bad]
