@@ -12,6 +12,7 @@ pub mod chains;
 mod clock;
 pub mod cluster;
 pub mod deploy;
+mod doubt;
 pub mod edge;
 pub mod edges;
 mod edit;

@@ -8,7 +8,7 @@ mod making;
 mod names;
 mod search;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::budget::Budgets;
 use crate::cache::{Cache, CacheFigures, Entry};
 use crate::chain::Chain;
 use crate::clock::SteadyClock;
+use crate::doubt::Doubt;
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::id::{Generation, KeyVersion, Layer, OutboxSeq, RowId, SessionId, TenantId, Time};
@@ -122,7 +123,7 @@ pub struct Vault {
     pub(crate) units: UnitSender,
     pub(crate) policy_epoch: Arc<AtomicU64>,
     pub(crate) lease_epoch: Arc<AtomicU64>,
-    is_doubtful: Arc<AtomicBool>,
+    doubt: Arc<Doubt>,
     pub(crate) parents_epoch: Arc<AtomicU64>,
     /// What a core's edges have told it.
     pub(crate) reported: Reported,
@@ -196,7 +197,7 @@ impl Vault {
         // Begins anywhere, so that grants of the time before a seal are never taken for current ones.
         let policy_epoch = Arc::new(AtomicU64::new(u64::from_be_bytes(randomness.array()?)));
         let lease_epoch = Arc::new(AtomicU64::new(0));
-        let is_doubtful = Arc::new(AtomicBool::new(false));
+        let doubt = Arc::new(Doubt::default());
         let parents_epoch = Arc::new(AtomicU64::new(0));
         let (units, writer) = writer(WriterParts {
             shelf: shelf.clone(),
@@ -206,7 +207,7 @@ impl Vault {
             parent: Arc::clone(&parent),
             policy_epoch: Arc::clone(&policy_epoch),
             lease_epoch: Arc::clone(&lease_epoch),
-            is_doubtful: Arc::clone(&is_doubtful),
+            doubt: Arc::clone(&doubt),
             parents_epoch: Arc::clone(&parents_epoch),
             next: parts.next_outbox,
         });
@@ -231,7 +232,7 @@ impl Vault {
             units,
             policy_epoch,
             lease_epoch,
-            is_doubtful,
+            doubt,
             parents_epoch,
             reported,
             decoy: decoy.encode(),
@@ -274,15 +275,14 @@ impl Vault {
         self.policy_epoch.load(Ordering::Acquire)
     }
 
-    /// After a change of a tenant or a service whose end the store did not tell: has grants resolved anew once it answers. Else it does nothing.
+    /// After a change whose end the store did not tell: has grants or leases that follow from it resolved anew once it answers. Else it does nothing.
     pub async fn end_doubt(&self) {
-        if !self.is_doubtful.load(Ordering::Acquire) {
+        if !self.doubt.is_any() {
             return;
         }
         let query = Query { layer: Layer::Integrity, terms: Vec::new(), before: None, limit: 1 };
-        if self.shelf.store.find(&query).await.is_ok() && self.is_doubtful.swap(false, Ordering::AcqRel) {
-            self.policy_epoch.fetch_add(1, Ordering::AcqRel);
-            self.lease_epoch.fetch_add(1, Ordering::AcqRel);
+        if self.shelf.store.find(&query).await.is_ok() {
+            self.doubt.end(&self.policy_epoch, &self.lease_epoch);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use futures_channel::mpsc;
@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::{CommitError, Pending, UnitSender, WAITING_UNITS_MAX, record_header};
 use crate::cache::Cache;
+use crate::doubt::Doubt;
 use crate::entropy::Randomness;
 use crate::error::Error;
 use crate::freshness::{Bucket, bucket_of, bucket_row, row_mac};
@@ -47,8 +48,8 @@ pub struct WriterParts {
     pub policy_epoch: Arc<AtomicU64>,
     /// Grows when what edges are told may have changed.
     pub lease_epoch: Arc<AtomicU64>,
-    /// A change of what these two are about had no clear end, and no answer of the store since has told that it has ended.
-    pub is_doubtful: Arc<AtomicBool>,
+    /// Changes of what these two are about that had no clear end.
+    pub(crate) doubt: Arc<Doubt>,
     /// Grows when a version above other keys was replaced.
     pub parents_epoch: Arc<AtomicU64>,
     /// The first outbox number that was never used.
@@ -232,17 +233,14 @@ impl Writer {
         self.buckets.clear();
         self.telling = None;
         self.let_go_of_keys(group);
-        if std::mem::take(&mut self.is_unclear) && (is_policy(group) || changes_leases(group)) {
-            self.parts.is_doubtful.store(true, Ordering::Release);
+        if std::mem::take(&mut self.is_unclear) {
+            self.parts.doubt.begin(is_policy(group), changes_leases(group));
         }
     }
 
     /// The store has answered, so that it is decided what became of a change before.
     fn end_doubt(&self) {
-        if self.parts.is_doubtful.swap(false, Ordering::AcqRel) {
-            self.parts.policy_epoch.fetch_add(1, Ordering::AcqRel);
-            self.parts.lease_epoch.fetch_add(1, Ordering::AcqRel);
-        }
+        self.parts.doubt.end(&self.parts.policy_epoch, &self.parts.lease_epoch);
     }
 
     /// Joins the units whose expectations hold; the others are answered.

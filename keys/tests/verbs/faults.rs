@@ -141,6 +141,25 @@ fn grants_hold_while_a_store_that_is_away_may_have_changed_them_and_no_longer() 
     });
 }
 
+/// Whatever key's change had no clear end, all grants were resolved anew as soon as the store had answered anything; if it was away again by then, everybody was
+/// refused whose key was open.
+#[test]
+fn a_change_of_a_key_that_has_no_clear_end_leaves_grants_as_they_were() {
+    block_on(async {
+        for how in [Fails::Before, Fails::After] {
+            let (world, vault) = World::found().await;
+            let (admin, service) = settle(&vault, "acme", "billing").await;
+            let id = create(&vault, &service, named("k")).await.expect("the store is well");
+            let epoch = vault.policy_epoch();
+            *world.store.failing.lock().expect("no test panicked with it") = Some((0, how));
+            assert!(matches!(change(&vault, &admin, id, Event::Activate).await, Err(Error::Unavailable { .. })));
+            vault.end_doubt().await;
+            create(&vault, &service, named("decides it")).await.expect("the store is well");
+            assert_eq!(vault.policy_epoch(), epoch, "{how:?}: nobody may do more or less than before");
+        }
+    });
+}
+
 #[test]
 fn a_destroy_is_announced_before_it_is_tried_and_settled_by_its_record() {
     block_on(async {
