@@ -34,6 +34,7 @@ use crate::listener::Door;
 use crate::logging::LogLevel;
 use crate::mover::Mover;
 use crate::node::{Custody, Node, NodeParts, OUTBOX_PAGE_RECORDS, UnsealError};
+use crate::passed::{Passed, PassedError};
 use crate::plugin;
 use crate::reencryptor::Reencryptor;
 use crate::reload::Reloader;
@@ -47,6 +48,7 @@ use crate::stop::{self, Stop};
 use crate::sweeper::Sweeper;
 use crate::system;
 use crate::tls::{self, TlsError};
+use crate::vitals::{self, tell};
 
 /// Longest time for one job of the device process.
 const DEVICE_DEADLINE: Duration = Duration::from_secs(30);
@@ -90,6 +92,9 @@ pub enum BootError {
     /// The configuration refers to what is not there.
     #[error(transparent)]
     Config(#[from] config::ConfigError),
+    /// What the service manager has passed is not what the configuration says.
+    #[error(transparent)]
+    Passed(#[from] PassedError),
     /// The seal section cannot be meant.
     #[error("seal: {0}")]
     Seal(#[from] seal::Error),
@@ -298,15 +303,19 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
 ///
 /// - `file`: where `config` came from, to be read again on SIGHUP.
 /// - `log`: to be told when `log.level` changes with it.
+/// - `passed`: sockets that are bound already.
 ///
 /// # Errors
 /// [`BootError`] says what to mend; [`BootError::Fallen`] that the node has to be started again.
-pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: LogLevel) -> Result<(), BootError> {
+pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: LogLevel, mut passed: Passed) -> Result<(), BootError> {
+    passed.check(&config.listeners)?;
     let mut signals = Signals::catch()?;
     let hangup = signal(SignalKind::hangup())?;
     let descriptors = system::raise_descriptors()?;
     let layout = Layout::new(&config.data_dir);
     let _lock = layout.lock()?;
+    let mut starting = JoinSet::new();
+    starting.spawn(vitals::starting());
     let opened = tokio::select! {
         opened = open_node(config, memory, &layout) => opened,
         () = signals.stop() => return Ok(()),
@@ -316,6 +325,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
         node.resume_ceremony().await;
         node.reconcile().await?;
     }
+    drop(starting);
     node.record_start()?;
 
     let admin = server::bind(&node.socket);
@@ -324,12 +334,13 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     let told = &node.config.listeners;
     let doors = [&told.kmip, &told.https, &told.admin].into_iter().flatten().count() as u64;
     let share = descriptors.saturating_sub(DESCRIPTORS_KEPT) / doors.max(1);
-    let kmip = open_door(&node, &mut reloader, "kmip", told.kmip.as_ref(), Origin::Kmip, share).await?;
-    let https = open_door(&node, &mut reloader, "https", told.https.as_ref(), Origin::Https, share).await?;
-    let admin_door = open_door(&node, &mut reloader, "admin", told.admin.as_ref(), Origin::Admin, share).await?;
-    let health = bind_health(&node).await?;
+    let kmip = open_door(&node, &mut reloader, &mut passed, "kmip", told.kmip.as_ref(), Origin::Kmip, share).await?;
+    let https = open_door(&node, &mut reloader, &mut passed, "https", told.https.as_ref(), Origin::Https, share).await?;
+    let admin_door = open_door(&node, &mut reloader, &mut passed, "admin", told.admin.as_ref(), Origin::Admin, share).await?;
+    let health = bind_health(&node, &mut passed).await?;
     let ((stopper, stop), (keepers_stopper, keepers_stop)) = (stop::stop(), stop::stop());
     let (mut listeners, mut keepers) = (Tasks::default(), Tasks::default());
+    keepers.spawn("the teller of the service manager", vitals::keep(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the audit log's flusher", flush_audit(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the sweeper of idle streams", forget_idle_streams(Arc::clone(&node), keepers_stop.clone()));
     keepers.spawn("the forgetter of old answers", forget_answers(Arc::clone(&node), keepers_stop.clone()));
@@ -365,7 +376,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
         fallen = keepers.fallen() => Err(fallen),
         never = open_and_tell(&node) => match never {},
     };
-    tell(&[NotifyState::Stopping]);
+    tell(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
     stopper.stop();
     listeners.finish(DRAIN_WITHIN + END_WITHIN).await;
     keepers_stopper.stop();
@@ -490,9 +501,9 @@ async fn pass(work: impl Future<Output = ()>) -> io::Result<()> {
 }
 
 /// The port of the health listener, unless it is turned off.
-async fn bind_health(node: &Node) -> Result<Option<TcpListener>, BootError> {
+async fn bind_health(node: &Node, passed: &mut Passed) -> Result<Option<TcpListener>, BootError> {
     let Some(address) = node.config.listeners.health else { return Ok(None) };
-    let bound = TcpListener::bind(address).await;
+    let bound = passed.bind("health", address).await;
     bound.map(Some).map_err(|source| BootError::Bind { listener: "health", address, source })
 }
 
@@ -500,6 +511,7 @@ async fn bind_health(node: &Node) -> Result<Option<TcpListener>, BootError> {
 async fn open_door(
     node: &Arc<Node>,
     reloader: &mut Reloader,
+    passed: &mut Passed,
     listener: &'static str,
     told: Option<&config::Listener>,
     origin: Origin,
@@ -508,7 +520,7 @@ async fn open_door(
     let Some(told) = told else { return Ok(None) };
     let trusted = reloader.open(listener, told).map_err(|source| BootError::Tls { listener, source })?;
     let bind = |source| BootError::Bind { listener, address: told.bind, source };
-    let socket = TcpListener::bind(told.bind).await.map_err(bind)?;
+    let socket = passed.bind(listener, told.bind).await.map_err(bind)?;
     Door::new(socket, trusted, origin, Arc::clone(node), descriptors).map(Some).map_err(bind)
 }
 
@@ -615,12 +627,5 @@ impl Tasks {
         if timeout(limit, all).await.is_err() {
             tracing::warn!(tasks = self.running.len(), "cut what did not finish within {limit:?}");
         }
-    }
-}
-
-/// Tells the service manager, if there is one.
-pub(crate) fn tell(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "the service manager was not told");
     }
 }

@@ -35,6 +35,11 @@ pub(crate) use show::rate_text;
 /// The name of the keystore that every node has: the file below its `data_dir`.
 pub const EMBEDDED: &str = "embedded";
 
+/// Where the file is unless somebody says otherwise. Where there is none, variables that set the role are the whole configuration, as in a container.
+pub const DEFAULT_FILE: &str = "/etc/strongroom/config.yaml";
+/// The variable without which an absent file is an error.
+const ROLE_VARIABLE: &str = "STRONGROOM__ROLE";
+
 /// Everything a node is told. Every value has its default filled in.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -458,7 +463,11 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the file or variable, the key, the value and the accepted form.
     pub fn load(file: &Path, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(file).map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+        let environment: Vec<_> = environment.into_iter().collect();
+        let text = match std::fs::read_to_string(file) {
+            Err(_) if is_told_by_variables(file, &environment) => String::new(),
+            read => read.map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?,
+        };
         Self::parse(file, &text, environment)
     }
 
@@ -467,6 +476,10 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Writable`], [`ConfigError::Owner`], and those of [`Config::load`].
     pub fn load_guarded(file: &Path, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Self, ConfigError> {
+        let environment: Vec<_> = environment.into_iter().collect();
+        if is_told_by_variables(file, &environment) {
+            return Self::parse(file, "", environment);
+        }
         let unreadable = |source| ConfigError::Unreadable { file: file.to_owned(), source };
         let mut opened = std::fs::File::open(file).map_err(unreadable)?;
         let about = opened.metadata().map_err(unreadable)?;
@@ -498,6 +511,12 @@ impl Config {
     pub fn to_yaml(&self) -> String {
         show::yaml(&File::from(self))
     }
+}
+
+/// Is there no file, because nobody has named one and the variables say it all?
+fn is_told_by_variables(file: &Path, environment: &[(OsString, OsString)]) -> bool {
+    let is_absent = || matches!(std::fs::symlink_metadata(file), Err(error) if error.kind() == std::io::ErrorKind::NotFound);
+    file == Path::new(DEFAULT_FILE) && environment.iter().any(|(name, _)| name == ROLE_VARIABLE) && is_absent()
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{fexecve, getppid};
 
+use crate::exit;
+
 /// Length of a SHA-256.
 pub const HASH_BYTES: usize = 32;
 /// Longest program, in bytes.
@@ -36,7 +38,7 @@ const SCRIPT: &[u8] = b"#!";
 const LANDLOCK: ABI = ABI::V3;
 
 /// The exit code of a process that did not become the program.
-pub const REFUSED_CODE: u8 = 78;
+pub const REFUSED_CODE: u8 = exit::CONFIGURATION;
 
 /// `confine`.
 #[derive(Debug, Clone, Args)]

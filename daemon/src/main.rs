@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
-use daemon::config::Config;
+use daemon::boot::BootError;
+use daemon::config::{Config, ConfigError, DEFAULT_FILE};
 use daemon::confine::{self, Confine};
-use daemon::{boot, logging};
+use daemon::passed::Passed;
+use daemon::{boot, exit, logging};
 use tokio::runtime::Handle;
 
 /// Requests, PINs and TLS records pass through ordinary buffers (C16).
@@ -29,8 +31,8 @@ const JOBS_END_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
-    /// The configuration file.
-    #[arg(long, default_value = "/etc/strongroom/config.yaml")]
+    /// The configuration file. Without a file at the default path, variables that set the role are the whole configuration.
+    #[arg(long, default_value = DEFAULT_FILE)]
     config: PathBuf,
     #[command(subcommand)]
     command: Option<Command>,
@@ -68,7 +70,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(code(&error))
         }
     }
 }
@@ -81,16 +83,26 @@ fn manual(dir: &Path) -> anyhow::Result<()> {
     std::fs::write(&path, page).with_context(|| format!("{} cannot be written", path.display()))
 }
 
+/// With what the process ends; only what passes by itself is worth another start.
+fn code(error: &anyhow::Error) -> u8 {
+    if error.is::<ConfigError>() {
+        exit::CONFIGURATION
+    } else {
+        error.downcast_ref().map_or(exit::AGAIN, |error: &BootError| exit::code(error))
+    }
+}
+
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = Config::load_guarded(&arguments.config, std::env::vars_os());
     let log = logging::start(config.as_ref().ok());
     let config = config?;
+    let passed = Passed::take().map_err(BootError::from)?;
     let memory = boot::prepare_process(&config)?;
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get().max(WORKERS_MIN));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.context("the runtime does not start")?;
     keep_watch(runtime.handle().clone())?;
-    let ended = runtime.block_on(boot::run(arguments.config.clone(), config, memory, log));
+    let ended = runtime.block_on(boot::run(arguments.config.clone(), config, memory, log, passed));
     runtime.shutdown_timeout(JOBS_END_WITHIN);
     Ok(ended?)
 }

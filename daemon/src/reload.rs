@@ -28,7 +28,6 @@ use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use crate::boot::tell;
 use crate::config::{Config, Listener};
 use crate::identity::Rules;
 use crate::logging::LogLevel;
@@ -37,6 +36,7 @@ use crate::notices::Topic;
 use crate::stop::Stop;
 use crate::system::SystemClock;
 use crate::tls::{CaId, CrlNumber, ServerTls, TlsError, Trust, TrustKeeper, Trusted, trust};
+use crate::vitals::tell;
 use files::{Files, Watched};
 use job::Job;
 

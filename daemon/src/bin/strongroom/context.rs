@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use daemon::admin::client::Client;
-use daemon::config::Config;
+use daemon::config::{Config, DEFAULT_FILE};
 use daemon::layout::Layout;
 
 use crate::failure::{Failure, Kind};
@@ -16,7 +16,7 @@ use crate::output::Output;
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
     /// The node's configuration
-    #[arg(long, global = true, value_name = "PATH", default_value = "/etc/strongroom/config.yaml")]
+    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_FILE)]
     config: PathBuf,
     /// The node's data folder, instead of the configured one
     #[arg(long, global = true, value_name = "DIR")]
