@@ -23,15 +23,18 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 
 /// Those by which devices open without a person.
 fn needed(config: &Config) -> Vec<&Credential> {
-    let of = |means| match means {
+    config.seal.custodians.iter().filter_map(|custodian| of(&custodian.means)).collect()
+}
+
+fn of(means: &Means) -> Option<&Credential> {
+    match means {
         Means::Pkcs11(pkcs11) => pkcs11.pin.as_ref(),
         Means::Tpm2(tpm2) => match &tpm2.pin {
             Some(TpmPin::Credential(credential)) => Some(credential),
             Some(TpmPin::Typed) | None => None,
         },
         Means::Age(_) | Means::Card(_) | Means::Shamir(_) => None,
-    };
-    config.seal.custodians.iter().filter_map(|custodian| of(&custodian.means)).collect()
+    }
 }
 
 /// - `own`: the folder of this process's credentials, if it runs as the unit does.
