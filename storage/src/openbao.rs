@@ -64,6 +64,8 @@ pub struct Settings {
     pub login: Login,
     /// How long one request may take.
     pub timeout: Duration,
+    /// By what it knows the place again that it has made.
+    pub node: Uuid,
 }
 
 /// A folder on an OpenBao server.
@@ -74,6 +76,7 @@ pub struct Openbao {
     session: Session,
     mount: String,
     prefix: String,
+    node: Uuid,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +98,8 @@ struct Config {
 #[derive(Deserialize)]
 struct Schema {
     schema: u64,
+    /// Who has made it, unless that was before this was written there.
+    made_by: Option<Uuid>,
 }
 
 #[derive(Deserialize)]
@@ -108,7 +113,8 @@ struct Names {
 }
 
 impl Openbao {
-    /// Makes the place of a new cluster, where there is none yet.
+    /// Makes the place of a new cluster, where there is none yet, or goes on with one of the node's own in which nothing was put: it may have ended before it
+    /// could note that there is one.
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] with an [`OpenError`], [`StoreError::Sealed`], [`StoreError::Denied`].
@@ -121,8 +127,9 @@ impl Openbao {
             Err(error) => return Err(error),
         }
         this.check_config().await?;
-        match this.write("schema", 0, &json!({ "schema": entry::SCHEMA })).await? {
+        match this.write("schema", 0, &json!({ "schema": entry::SCHEMA, "made_by": this.node })).await? {
             Said::Done(_) => Ok(this),
+            _ if this.is_own_and_empty().await? => Ok(this),
             _ => Err(fault::opening(OpenError::Taken { place: this.place() })),
         }
     }
@@ -134,22 +141,31 @@ impl Openbao {
     pub async fn open(settings: Settings) -> Result<Self, StoreError> {
         let this = Self::new(settings);
         this.check_config().await?;
-        let found: Option<Answered<Versioned<Schema>>> = match this.session.ask(Method::GET, &this.data("schema"), None, 1 << 16).await? {
-            Said::Done(body) => serde_json::from_slice(&body).ok(),
-            _ => None,
-        };
-        match found.map(|found| found.data.data.schema) {
+        match this.schema().await?.map(|found| found.schema) {
             Some(entry::SCHEMA) => Ok(this),
             Some(found) => Err(fault::opening(OpenError::Newer { place: this.place(), found, known: entry::SCHEMA })),
             None => Err(fault::opening(OpenError::Missing { place: this.place() })),
         }
     }
 
+    async fn schema(&self) -> Result<Option<Schema>, StoreError> {
+        let found: Option<Answered<Versioned<Schema>>> = match self.session.ask(Method::GET, &self.data("schema"), None, 1 << 16).await? {
+            Said::Done(body) => serde_json::from_slice(&body).ok(),
+            _ => None,
+        };
+        Ok(found.map(|found| found.data.data))
+    }
+
+    async fn is_own_and_empty(&self) -> Result<bool, StoreError> {
+        let is_own = self.schema().await?.is_some_and(|found| (found.schema, found.made_by) == (entry::SCHEMA, Some(self.node)));
+        Ok(is_own && self.names("rows", "", 1).await?.0.is_empty() && self.names("terms", "", 1).await?.0.is_empty())
+    }
+
     fn new(settings: Settings) -> Self {
-        let Settings { url, mount, prefix, namespace, tls, login, timeout } = settings;
+        let Settings { url, mount, prefix, namespace, tls, login, timeout, node } = settings;
         let place = url.as_str().to_owned();
         let way = Way::new(url, tls, timeout);
-        Self { session: Session::new(way, place, namespace.as_deref(), login), mount, prefix }
+        Self { session: Session::new(way, place, namespace.as_deref(), login), mount, prefix, node }
     }
 
     async fn check_config(&self) -> Result<(), StoreError> {
@@ -187,7 +203,7 @@ impl Openbao {
             Said::Done(body)
                 if !serde_json::from_slice(body).is_ok_and(|Answered { data: Made { version: made } }| made == version + 1) =>
             {
-                Err(fault::refused(self.session.place(), "an answer to a write that is none"))
+                Err(self.session.no_answer("an answer to a write that is none"))
             }
             _ => Ok(said),
         }
@@ -195,14 +211,14 @@ impl Openbao {
 
     async fn erase(&self, path: &str) -> Result<(), StoreError> {
         match self.session.ask(Method::DELETE, &self.metadata(path), None, 1 << 16).await? {
-            Said::Done(body) if !body.is_empty() => Err(fault::refused(self.session.place(), "an answer to a deletion that is none")),
+            Said::Done(body) if !body.is_empty() => Err(self.session.no_answer("an answer to a deletion that is none")),
             _ => Ok(()),
         }
     }
 
     async fn entry(&self, id: RowId) -> Result<Entry, StoreError> {
         match self.session.ask(Method::GET, &self.data(&entry::row_path(id)), None, ROW_ANSWER_BYTES_MAX).await? {
-            Said::Done(body) => entry::read(id, &body),
+            Said::Done(body) => entry::read(id, &body).inspect_err(|_| self.session.part()),
             _ => Ok(Entry::absent()),
         }
     }
@@ -239,7 +255,7 @@ impl Openbao {
         let mut names = match self.session.ask(Method::GET, &path, None, LIST_ANSWER_BYTES_MAX).await? {
             Said::Done(body) => {
                 let found: Result<Answered<Names>, _> = serde_json::from_slice(&body);
-                found.map_err(|_| fault::refused(self.session.place(), "a list that is none"))?.data.keys
+                found.map_err(|_| self.session.no_answer("a list that is none"))?.data.keys
             }
             _ => Vec::new(),
         };

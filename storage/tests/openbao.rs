@@ -20,6 +20,7 @@ use storage::journalled::{Journalled, Plain};
 use storage::openbao::{Login, Openbao, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use uuid::Uuid;
 
 /// Of one request; no call takes longer than twice that.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -55,6 +56,7 @@ fn settings(server: &OpenbaoServer, prefix: &str) -> Settings {
         tls: tls(server, false),
         login: Login::AppRole { role: server.role_id(), secret: secret(&server.secret_id()) },
         timeout: TIMEOUT,
+        node: Uuid::from_u128(1),
     }
 }
 
@@ -274,6 +276,7 @@ fn settings_of(server: &OpenbaoServer, prefix: &str) -> Settings {
         tls: tls(server, false),
         login,
         timeout: TIMEOUT,
+        node: Uuid::from_u128(1),
     }
 }
 
@@ -314,7 +317,8 @@ async fn a_place_that_cannot_be_meant_is_refused_with_what_to_do() {
     let server = OpenbaoServer::new();
     let store = fresh(&server).await;
     let prefix = &store.prefix;
-    assert!(why(Openbao::create(settings(&server, prefix)).await).contains("holds the records of a cluster"));
+    let other = Settings { node: Uuid::from_u128(2), ..settings(&server, prefix) };
+    assert!(why(Openbao::create(other).await).contains("holds the records of a cluster"));
     assert!(why(Openbao::open(settings(&server, "nowhere")).await).contains("nothing was made in its place"));
     let wrong = Settings { login: Login::AppRole { role: server.role_id(), secret: secret("wrong") }, ..settings(&server, prefix) };
     assert!(why(Openbao::open(wrong).await).contains("refuses this node: the login: invalid"));
@@ -553,6 +557,8 @@ enum Lie {
     Acknowledges,
     /// Answers each read, but after half a second.
     Unhurried,
+    /// Answers with what is no answer on its first connection, as long as that is used; well on others.
+    Stays,
 }
 
 /// How long [`Lie::Unhurried`] takes.
@@ -573,15 +579,16 @@ async fn liar(like: &OpenbaoServer, lie: Lie) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = listener.local_addr().expect("it is bound").port();
     tokio::spawn(async move {
+        let mut is_first = true;
         while let Ok((socket, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
-            tokio::spawn(async move { serve(acceptor.accept(socket).await?, lie).await });
+            let (acceptor, first) = (acceptor.clone(), std::mem::take(&mut is_first));
+            tokio::spawn(async move { serve(acceptor.accept(socket).await?, lie, first).await });
         }
     });
     port
 }
 
-async fn serve(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, lie: Lie) -> io::Result<()> {
+async fn serve(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, lie: Lie, is_first: bool) -> io::Result<()> {
     let mut asked = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -605,7 +612,8 @@ async fn serve(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + U
             path if path.ends_with("/schema") => honest(r#"{"data": {"data": {"schema": 1}, "metadata": {"version": 1}}}"#),
             _ => match lie {
                 Lie::Acknowledges if head.starts_with("POST") => honest("[]"),
-                Lie::Acknowledges => NOTHING.to_owned(),
+                Lie::Stays if is_first => honest("[]"),
+                Lie::Acknowledges | Lie::Stays => NOTHING.to_owned(),
                 Lie::Unhurried => {
                     tokio::time::sleep(UNHURRIED).await;
                     NOTHING.to_owned()
@@ -631,7 +639,7 @@ async fn tell(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Un
             let elsewhere = b"HTTP/1.1 307 Temporary Redirect\r\nLocation: https://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n";
             return stream.write_all(elsewhere).await;
         }
-        Lie::Acknowledges | Lie::Unhurried => return Ok(()),
+        Lie::Acknowledges | Lie::Unhurried | Lie::Stays => return Ok(()),
         Lie::Garbage => return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]").await,
     };
     stream.write_all(head).await?;
@@ -676,6 +684,37 @@ async fn a_server_that_lies_costs_neither_memory_nor_time() {
         let grown = resident_mib() - before;
         assert!(grown <= GROWTH_MIB_MAX, "{lie:?}: grown by {grown} MiB");
     }
+}
+
+/// A connection on which somebody else answers, as a proxy that has lost its way, was kept, and asked on again for as long as it answered anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_answers_with_what_is_no_answer_is_not_asked_again() {
+    let like = OpenbaoServer::new();
+    for is_search in [false, true] {
+        let url = format!("https://127.0.0.1:{}", liar(&like, Lie::Stays).await).parse().expect("a URL");
+        let plain = Openbao::open(Settings { url, ..settings_of(&like, "keys") }).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = journalled(plain, &folder);
+        let ask = async || match is_search {
+            true => store.find(&query(&[1], None, 9)).await.map(|rows| rows.len()),
+            false => store.retrieve(id(1)).await.map(|row| usize::from(row.is_some())),
+        };
+        assert!(ask().await.is_err(), "that is no answer");
+        assert_eq!(ask().await.unwrap_or_else(|error| panic!("{}", told(&error))), 0);
+    }
+}
+
+/// A node that had made a place and ended before it could note that was refused there for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_the_node_has_made_and_left_empty_is_gone_on_with() {
+    let server = OpenbaoServer::new();
+    let prefix = server.prefix();
+    drop(Openbao::create(settings(&server, &prefix)).await.unwrap_or_else(|error| panic!("{}", told(&error))));
+    let other = Settings { node: Uuid::from_u128(2), ..settings(&server, &prefix) };
+    assert!(why(Openbao::create(other).await).contains("holds the records of a cluster"));
+    let plain = Openbao::create(settings(&server, &prefix)).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    plain.put(&row(1, &[1]), None).await.expect("it answers");
+    assert!(why(Openbao::create(settings(&server, &prefix)).await).contains("holds the records of a cluster"));
 }
 
 /// What was no answer to a write was taken for one, so that a key was acknowledged that was nowhere.

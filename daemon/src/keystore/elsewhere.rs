@@ -57,7 +57,7 @@ pub(super) async fn open(
             Arc::new(store?) as Arc<dyn Keystore>
         }
         KeystoreKind::Openbao(folder) => {
-            let settings = openbao(name, folder)?;
+            let settings = openbao(name, folder, log)?;
             let intents = Intents::open(&layout.intents(name))?;
             let store = if is_made { Openbao::open(settings).await } else { Openbao::create(settings).await };
             Arc::new(Journalled::new(store?, intents, folder.timeout)?)
@@ -82,7 +82,7 @@ fn postgres(keystore: &str, database: &config::Postgres, log: LogId) -> Result<p
     })
 }
 
-fn openbao(keystore: &str, folder: &config::Openbao) -> Result<openbao::Settings, BootError> {
+fn openbao(keystore: &str, folder: &config::Openbao, log: LogId) -> Result<openbao::Settings, BootError> {
     let config::Openbao { url, mount, prefix, namespace, ca, client, approle, timeout } = folder;
     let login = match approle {
         Some(config::AppRole { role, secret }) => Login::AppRole { role: role.clone(), secret: read_password(secret)? },
@@ -97,6 +97,7 @@ fn openbao(keystore: &str, folder: &config::Openbao) -> Result<openbao::Settings
         login,
         // So that a call can say what became of its request.
         timeout: *timeout / 2,
+        node: Uuid::from_bytes(log.0),
     })
 }
 

@@ -109,6 +109,11 @@ impl Way {
         }
     }
 
+    /// Lets go of the connections that are kept: what was answered on one of them was no answer, so that whoever answers there is not the server.
+    pub(super) fn part(&self) {
+        held(&self.idle).clear();
+    }
+
     fn rests(&self) -> bool {
         held(&self.rests_until).is_some_and(|until| Instant::now() < until)
     }

@@ -96,6 +96,17 @@ impl Session {
         &self.place
     }
 
+    /// Asks on new connections from now on.
+    pub(super) fn part(&self) {
+        self.way.part();
+    }
+
+    /// What was answered is none of the server's answers.
+    pub(super) fn no_answer(&self, what: &str) -> StoreError {
+        self.part();
+        fault::refused(&self.place, what)
+    }
+
     /// A request in the node's name. It may be made twice.
     pub(super) async fn ask(
         &self,
@@ -200,7 +211,7 @@ impl Session {
     }
 
     fn logged_in(&self, answer: &Answer) -> Result<Token, StoreError> {
-        let no_token = || fault::refused(&self.place, "a login without a token");
+        let no_token = || self.no_answer("a login without a token");
         if answer.status != StatusCode::OK {
             return Err(no_token());
         }
