@@ -61,7 +61,10 @@ pub struct TooFewSlots {
 impl fmt::Display for TooFewSlots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.independent;
-        write!(f, "independent slots: {count}, there should be 2: if its device is lost, so is every key: seal it on a second device")
+        write!(
+            f,
+            "independent slots: {count}, there should be 2: if its device is lost, so is every key: name a second device under seal.custodians, restart, and run `strongroom slot add --custodian NAME --make-key` (a TPM: --approval FILE)"
+        )
     }
 }
 

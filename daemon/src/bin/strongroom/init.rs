@@ -1,5 +1,7 @@
 //! `strongroom init`: makes the cluster that the configuration describes, or the edge.
 
+mod wizard;
+
 use std::path::PathBuf;
 
 use clap::Args;
@@ -12,6 +14,7 @@ use seal::{CustodianKey, Label, Roster};
 use secret::Bytes;
 
 use crate::card;
+use crate::context::Context;
 use crate::dev::told;
 use crate::failure::{Failure, Kind};
 use crate::output::{clean, tell};
@@ -22,6 +25,9 @@ use crate::slot::tpm_policy;
 /// Makes a cluster: MasterKey, first seal slot, IVK version 1, audit key. With the role `edge`: an edge, whose core has to answer.
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
+    /// Ask for what is needed on the terminal, write the configuration, and go on with it
+    #[arg(long, conflicts_with_all = ["custodian", "make_key", "pin_file", "pin_prompt", "approval", "shards_dir", "roster", "approvals"])]
+    wizard: bool,
     /// The custodian of the first slot; needed if more than one is configured.
     #[arg(long)]
     custodian: Option<Label>,
@@ -31,6 +37,9 @@ pub(crate) struct InitArgs {
     /// File with the token's PIN, for a custodian without a credential.
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
+    /// Ask for the token's PIN on the terminal.
+    #[arg(long, conflicts_with = "pin_file")]
+    pin_prompt: bool,
     /// File with the first approval of a TPM's slot, by `strongroom slot tpm-policy sign`.
     #[arg(long, value_name = "FILE")]
     approval: Option<PathBuf>,
@@ -45,8 +54,13 @@ pub(crate) struct InitArgs {
     approvals: u8,
 }
 
+/// Makes what the configuration describes, or what the wizard is told.
+pub(crate) fn begin(context: &Context, args: InitArgs) -> Result<init::InitReport, Failure> {
+    if args.wizard { wizard::run(context) } else { run(&context.config()?, args) }
+}
+
 /// Runs `init` in this process; the daemon must not be running on the same folder.
-pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, Failure> {
+fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, Failure> {
     let roster = match (args.approvals, args.roster) {
         (0, custodians) if custodians.is_empty() => Roster::empty(),
         (approvals, custodians) => Roster::new(approvals, custodians).map_err(|error| Failure::usage(error.to_string()))?,
@@ -54,15 +68,26 @@ pub(crate) fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, F
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(told("the runtime does not start"));
     boot::prepare_process(config).map_err(|error| Failure::of(Kind::Failed, &error))?;
     if let Some(edge) = &config.edge {
-        if args.custodian.is_some() || args.make_key || args.pin_file.is_some() || args.approval.is_some() || args.shards_dir.is_some() {
-            return Err(Failure::usage("an edge has no slots: leave --custodian, --make-key, --pin-file, --approval and --shards-dir out"));
+        if args.custodian.is_some()
+            || args.make_key
+            || args.pin_file.is_some()
+            || args.pin_prompt
+            || args.approval.is_some()
+            || args.shards_dir.is_some()
+        {
+            return Err(Failure::usage(
+                "an edge has no slots: leave --custodian, --make-key, --pin-file, --pin-prompt, --approval and --shards-dir out",
+            ));
         }
         return runtime()?.block_on(init::run_edge(config, edge)).map_err(|error| Failure::of(Kind::Failed, &error));
     }
     if let Some(alone) = roster.one_alone() {
         tell(&format!("warning: {alone}"));
     }
-    let pin = args.pin_file.map(|path| pin::from_file(&path)).transpose()?;
+    let pin = match (args.pin_prompt, args.pin_file) {
+        (true, _) => Some(pin::from_terminal("PIN: ")?),
+        (false, file) => file.map(|path| pin::from_file(&path)).transpose()?,
+    };
     let approval = args.approval.map(|path| tpm_policy::read(&path)).transpose()?;
     let desk = args.shards_dir.map(|dir| Box::new(Desk { dir }) as Box<dyn ShardDesk>);
     let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, approval, roster, desk };

@@ -165,8 +165,12 @@ fn run(context: &Context, command: Command) -> Result<(), Failure> {
     }
 }
 
+/// What the first slot alone is not enough for.
+const ONE_SLOT: &str = "if the device of the first slot is lost, so is every key: name a second one under seal.custodians, start, and run \
+                        `strongroom slot add --custodian NAME --make-key` (a TPM: --approval FILE)";
+
 fn init(context: &Context, args: init::InitArgs) -> Result<(), Failure> {
-    let made = init::run(&context.config()?, args)?;
+    let made = init::begin(context, args)?;
     let audit_key = HEXLOWER.encode(&made.audit_key);
     let (slot, group) = (&made.slot, &made.group);
     let speaks_by = made.delegation_key.as_ref().map(|key| HEXLOWER.encode(key));
@@ -188,6 +192,7 @@ fn init(context: &Context, args: init::InitArgs) -> Result<(), Failure> {
                 format!("{key}; for clients that use keys of the core: strongroom edge enrol {group} --key {key} at the core"),
             )
         }));
+        rows.extend(slot.iter().map(|_| ("warning", ONE_SLOT.to_owned())));
         rows.push(("next", next.to_owned()));
         let kept = |aside: PathBuf| {
             ("kept", format!("{}: what an init that did not finish, or a node without its node.json, had left", aside.display()))
@@ -237,6 +242,8 @@ mod tests {
     fn the_documented_commands_are_understood() {
         let lines = [
             "init --make-key",
+            "init --wizard",
+            "init --custodian hsm --pin-prompt",
             "dev --dir d --base-port 7000 --no-restart",
             "status",
             "status --json",
@@ -392,6 +399,8 @@ mod tests {
         let lines = [
             "",
             "unknown",
+            "init --wizard --make-key",
+            "init --pin-prompt --pin-file f",
             "unseal 4321",
             "unseal --pin 4321",
             "seal --socket s --admin https://h",
