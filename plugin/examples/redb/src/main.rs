@@ -4,6 +4,8 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use anyhow::Context as _;
 use plugin::{
@@ -11,7 +13,9 @@ use plugin::{
     TERM_BYTES, Term, Transactional,
 };
 use redb::backends::FileBackend;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition, WriteTransaction};
+use redb::{
+    Database, Durability, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition, WriteTransaction,
+};
 
 /// By id: the generation, and the row as it is given back.
 const ROWS: TableDefinition<'_, [u8; ID_BYTES], (u64, &[u8])> = TableDefinition::new("rows");
@@ -30,15 +34,15 @@ const FILE: &str = "rows.redb";
 const ROWS_ONLY: &str = "--rows-only";
 
 struct File {
-    database: Database,
+    path: PathBuf,
+    /// None after a failed write or read, as for want of space: redb does nothing more then until it is opened anew.
+    database: RwLock<Option<Database>>,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let path = plugin::state_folder()?.join(FILE);
-    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-    let file = FileBackend::new(file.with_context(|| path.display().to_string())?)?;
-    let database = Database::builder().create_with_backend(file)?;
+    let database = open(&path).with_context(|| path.display().to_string())?;
     let mut prepare = database.begin_write()?;
     prepare.set_durability(Durability::Immediate)?;
     let _tables = (prepare.open_table(ROWS)?, prepare.open_table(TERMS_OF)?);
@@ -46,10 +50,16 @@ async fn main() -> anyhow::Result<()> {
     let _tables = (prepare.open_table(TERMS)?, prepare.open_table(RECORDS)?, prepare.open_table(COMMITS)?);
     drop(_tables);
     prepare.commit()?;
+    let file = File { path, database: RwLock::new(Some(database)) };
     if std::env::args().any(|argument| argument == ROWS_ONLY) {
-        return Ok(plugin::serve(File { database }).await?);
+        return Ok(plugin::serve(file).await?);
     }
-    Ok(plugin::serve_transactional(File { database }).await?)
+    Ok(plugin::serve_transactional(file).await?)
+}
+
+fn open(path: &Path) -> Result<Database, redb::Error> {
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    Ok(Database::builder().create_with_backend(FileBackend::new(file)?)?)
 }
 
 /// What redb says, as Strongroom is told it.
@@ -121,14 +131,81 @@ fn queue(transaction: &WriteTransaction, batch: &Batch) -> Result<(), Refusal> {
     Ok(())
 }
 
+fn list(reading: &ReadTransaction, search: &Search) -> Result<Page, Fault> {
+    let rows = reading.open_table(ROWS).map_err(fault)?;
+    let terms = reading.open_table(TERMS).map_err(fault)?;
+    let (from, below) = search.bounds();
+    let below = below.map_or([u8::MAX; ID_BYTES], |below| below.0);
+    if below <= from.0 {
+        return Page::take(search, []);
+    }
+    let Some((Term(first), others)) = search.terms.split_first() else {
+        let found = rows.range(from.0..below).map_err(fault)?.rev();
+        return Page::take(search, found.map(|row| row.map(|(id, row)| (Id(id.value()), row.value().1.to_vec())).map_err(fault)));
+    };
+    let found = terms.range((*first, from.0)..(*first, below)).map_err(fault)?.rev();
+    let has_others = |id: [u8; ID_BYTES]| -> Result<bool, Fault> {
+        for Term(other) in others {
+            if terms.get((*other, id)).map_err(fault)?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    };
+    let rows = found.filter_map(|found| {
+        let row = || {
+            let id = found.map_err(fault)?.0.value().1;
+            if !has_others(id)? {
+                return Ok(None);
+            }
+            Ok(rows.get(id).map_err(fault)?.map(|row| (Id(id), row.value().1.to_vec())))
+        };
+        row().transpose()
+    });
+    Page::take(search, rows)
+}
+
 impl File {
+    /// Does something with the database, which is opened anew first if it was given up.
+    fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, Refusal>) -> Result<T, Refusal> {
+        let done = {
+            let kept = self.database.read().unwrap_or_else(PoisonError::into_inner);
+            match &*kept {
+                Some(database) => work(database),
+                None => {
+                    drop(kept);
+                    let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+                    let database = match slot.take() {
+                        Some(database) => database,
+                        None => open(&self.path).map_err(refusal)?,
+                    };
+                    work(slot.insert(database))
+                }
+            }
+        };
+        if matches!(done, Err(Refusal::Full { .. } | Refusal::Fault(Fault::Unavailable { .. }))) {
+            self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        }
+        done
+    }
+
+    fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, Fault> {
+        let done = self.with(|database| Ok(work(&database.begin_read().map_err(fault)?)?));
+        done.map_err(|refusal| match refusal {
+            Refusal::Fault(fault) => fault,
+            other => Fault::Unavailable { what: format!("{other:?}") },
+        })
+    }
+
     /// Does the work in one transaction, which is on the disk when this returns.
     fn write(&self, work: impl FnOnce(&WriteTransaction) -> Result<(), Refusal>) -> Result<(), Refusal> {
-        let mut transaction = self.database.begin_write().map_err(refusal)?;
-        transaction.set_durability(Durability::Immediate).map_err(refusal)?;
-        // What is not committed is undone when it is dropped.
-        work(&transaction)?;
-        transaction.commit().map_err(refusal)
+        self.with(|database| {
+            let mut transaction = database.begin_write().map_err(refusal)?;
+            transaction.set_durability(Durability::Immediate).map_err(refusal)?;
+            // What is not committed is undone when it is dropped.
+            work(&transaction)?;
+            transaction.commit().map_err(refusal)
+        })
     }
 }
 
@@ -138,47 +215,18 @@ impl Store for File {
     }
 
     fn health(&self) -> Result<(), Fault> {
-        self.database.begin_read().map(drop).map_err(fault)
+        self.read(|_| Ok(()))
     }
 
     fn retrieve(&self, id: &Id) -> Result<Option<Vec<u8>>, Fault> {
-        let rows = self.database.begin_read().map_err(fault)?.open_table(ROWS).map_err(fault)?;
-        Ok(rows.get(id.0).map_err(fault)?.map(|row| row.value().1.to_vec()))
+        self.read(|reading| {
+            let rows = reading.open_table(ROWS).map_err(fault)?;
+            Ok(rows.get(id.0).map_err(fault)?.map(|row| row.value().1.to_vec()))
+        })
     }
 
     fn list(&self, search: &Search) -> Result<Page, Fault> {
-        let reading = self.database.begin_read().map_err(fault)?;
-        let rows = reading.open_table(ROWS).map_err(fault)?;
-        let terms = reading.open_table(TERMS).map_err(fault)?;
-        let (from, below) = search.bounds();
-        let below = below.map_or([u8::MAX; ID_BYTES], |below| below.0);
-        if below <= from.0 {
-            return Page::take(search, []);
-        }
-        let Some((Term(first), others)) = search.terms.split_first() else {
-            let found = rows.range(from.0..below).map_err(fault)?.rev();
-            return Page::take(search, found.map(|row| row.map(|(id, row)| (Id(id.value()), row.value().1.to_vec())).map_err(fault)));
-        };
-        let found = terms.range((*first, from.0)..(*first, below)).map_err(fault)?.rev();
-        let has_others = |id: [u8; ID_BYTES]| -> Result<bool, Fault> {
-            for Term(other) in others {
-                if terms.get((*other, id)).map_err(fault)?.is_none() {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        };
-        let rows = found.filter_map(|found| {
-            let row = || {
-                let id = found.map_err(fault)?.0.value().1;
-                if !has_others(id)? {
-                    return Ok(None);
-                }
-                Ok(rows.get(id).map_err(fault)?.map(|row| (Id(id), row.value().1.to_vec())))
-            };
-            row().transpose()
-        });
-        Page::take(search, rows)
+        self.read(|reading| list(reading, search))
     }
 
     fn change(&self, change: &Change) -> Result<(), Refusal> {
@@ -188,8 +236,10 @@ impl Store for File {
 
 impl Transactional for File {
     fn last_commit(&self, node: &Node) -> Result<Option<CommitId>, Fault> {
-        let commits = self.database.begin_read().map_err(fault)?.open_table(COMMITS).map_err(fault)?;
-        Ok(commits.get(node.0).map_err(fault)?.map(|commit| CommitId(commit.value())))
+        self.read(|reading| {
+            let commits = reading.open_table(COMMITS).map_err(fault)?;
+            Ok(commits.get(node.0).map_err(fault)?.map(|commit| CommitId(commit.value())))
+        })
     }
 
     fn commit(&self, batch: &Batch) -> Result<(), Refusal> {
@@ -206,15 +256,17 @@ impl Transactional for File {
     }
 
     fn records(&self, node: &Node, after: u64, limit: usize) -> Result<Vec<QueuedRecord>, Fault> {
-        let records = self.database.begin_read().map_err(fault)?.open_table(RECORDS).map_err(fault)?;
-        let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
-        let found = records.range((node.0, first)..=(node.0, u64::MAX)).map_err(fault)?.take(limit);
-        let record = |found: Result<(redb::AccessGuard<'_, _>, redb::AccessGuard<'_, &[u8]>), StorageError>| {
-            found.map(|(key, record): (redb::AccessGuard<'_, ([u8; NODE_BYTES], u64)>, _)| QueuedRecord {
-                seq: key.value().1,
-                record: record.value().to_vec(),
-            })
-        };
-        found.map(|found| record(found).map_err(fault)).collect()
+        self.read(|reading| {
+            let records = reading.open_table(RECORDS).map_err(fault)?;
+            let Some(first) = after.checked_add(1) else { return Ok(Vec::new()) };
+            let found = records.range((node.0, first)..=(node.0, u64::MAX)).map_err(fault)?.take(limit);
+            let record = |found: Result<(redb::AccessGuard<'_, _>, redb::AccessGuard<'_, &[u8]>), StorageError>| {
+                found.map(|(key, record): (redb::AccessGuard<'_, ([u8; NODE_BYTES], u64)>, _)| QueuedRecord {
+                    seq: key.value().1,
+                    record: record.value().to_vec(),
+                })
+            };
+            found.map(|found| record(found).map_err(fault)).collect()
+        })
     }
 }
