@@ -68,6 +68,9 @@ async fn commit(
 ) {
     let open = node.open();
     let vault = open.as_ref().map(|open| &*open.vault);
+    if vault.is_none() {
+        caller.tell_if_sealed(node.why_sealed());
+    }
     let mut attempt = 1;
     loop {
         let unit = vault.map_or_else(|| node.begin(caller.session()), |vault| vault.begin(caller.session()));

@@ -62,6 +62,26 @@ impl From<Credentials> for Settings {
     }
 }
 
+/// Why there is no vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealed {
+    /// Somebody has to unseal it.
+    UntilUnsealed,
+    /// It goes on by itself once its keystore answers.
+    AwaitsKeystore,
+}
+
+impl Sealed {
+    fn failure(self) -> Failure {
+        let message = match self {
+            Self::UntilUnsealed => "the appliance is sealed: its operator has to unseal it",
+            Self::AwaitsKeystore => "the appliance is waiting for its keystore: try again later",
+        };
+        let (reason, message) = (ResultReason::GeneralFailure, message.into());
+        Failure { reason, outcome: Outcome::Unavailable, message, payload: None, is_race: false }
+    }
+}
+
 /// The client of one connection, and what is remembered about it between its messages.
 pub struct Caller {
     principal: Principal,
@@ -73,6 +93,8 @@ pub struct Caller {
     vouches: Option<Principal>,
     /// Its rights, and the policy epoch in which they were resolved.
     grants: Option<(u64, Grants)>,
+    /// What it is told while there is no vault.
+    sealed: Sealed,
     messages: u64,
 }
 
@@ -81,7 +103,7 @@ impl Caller {
     #[must_use]
     pub fn new(principal: Principal, session: SessionId, settings: impl Into<Settings>) -> Self {
         let (chain, vouches) = (Arc::default(), None);
-        Self { principal, session, settings: settings.into(), chain, vouches, grants: None, messages: 0 }
+        Self { principal, session, settings: settings.into(), chain, vouches, grants: None, sealed: Sealed::UntilUnsealed, messages: 0 }
     }
 
     /// A client whose certificate chain is known; at an edge its items for the core are forwarded with it.
@@ -96,6 +118,11 @@ impl Caller {
         Self { vouches: Some(edge), ..self }
     }
 
+    /// From now on it is told this while there is no vault.
+    pub fn tell_if_sealed(&mut self, why: Sealed) {
+        self.sealed = why;
+    }
+
     /// Its number in the audit log.
     #[must_use]
     pub fn session(&self) -> SessionId {
@@ -104,7 +131,7 @@ impl Caller {
 
     /// The open vault and the client's rights in it.
     async fn rights<'v>(&mut self, vault: Option<&'v Vault>) -> Result<(&'v Vault, Grants), Failure> {
-        let vault = vault.ok_or_else(sealed)?;
+        let vault = vault.ok_or_else(|| self.sealed.failure())?;
         vault.check_lease()?;
         let epoch = vault.policy_epoch();
         if let Some((resolved, grants)) = self.grants
@@ -119,11 +146,6 @@ impl Caller {
         self.grants = Some((epoch, grants));
         Ok((vault, grants))
     }
-}
-
-fn sealed() -> Failure {
-    let message = "the appliance is sealed: its operator has to unseal it".into();
-    Failure { reason: ResultReason::GeneralFailure, outcome: Outcome::Unavailable, message, payload: None, is_race: false }
 }
 
 /// Answers one whole message, without letting the answer out: that takes the commit of the unit, which is handed back.

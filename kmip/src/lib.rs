@@ -51,7 +51,7 @@ pub mod xml;
 pub use attribute::{Attribute, AttributeName, AttributeRow, AttributeValue, Deletable, Instances, Modifiable, SetBy};
 pub use client::{Answers, Batch, Call, Sent, Slot};
 pub use connection::{Frames, Framing, MESSAGE_BYTES_MAX};
-pub use dispatch::{Caller, CallerIvs, Credentials, Settings, dispatch, refuse_text};
+pub use dispatch::{Caller, CallerIvs, Credentials, Sealed, Settings, dispatch, refuse_text};
 pub use enums::*;
 pub use error::Error;
 pub use key_block::*;
