@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A file system of its own in memory, unmounted when dropped.
+#[derive(Debug)]
 pub struct Disk(PathBuf);
 
 impl Disk {

@@ -18,6 +18,7 @@ use rustls::{ClientConnection, StreamOwned};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::https::{self, Tls};
 use crate::{free_port_pair, signal, wait_for};
 
@@ -30,6 +31,8 @@ const VALID: Duration = Duration::from_secs(24 * 3600);
 /// A running server, or a stopped one that can be started again; removed when the value is dropped.
 #[derive(Debug)]
 pub struct OpenbaoServer {
+    /// Under its data, if that may be full.
+    disk: Option<Disk>,
     dir: TempDir,
     port: u16,
     process: Option<Child>,
@@ -79,6 +82,19 @@ impl OpenbaoServer {
     /// If OpenBao is not installed, or does not start.
     #[must_use]
     pub fn new() -> Self {
+        Self::made(None)
+    }
+
+    /// As [`OpenbaoServer::new`], with its data on a small disk of this size.
+    ///
+    /// # Panics
+    /// If this is not root, and as [`OpenbaoServer::new`].
+    #[must_use]
+    pub fn on_disk(size: &str) -> Self {
+        Self::made(Some(size))
+    }
+
+    fn made(size: Option<&str>) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let validity = Validity::starting(SystemClock.now(), VALID).expect("it is possible");
         let (ca, own) = Ca::create("OpenBao of a test", validity).expect("a CA");
@@ -91,7 +107,9 @@ impl OpenbaoServer {
             write(&format!("{file}.key"), &issued.key);
         }
         let port = free_port_pair();
-        fs::create_dir(dir.path().join("raft")).expect("the folder is ours");
+        let data = dir.path().join("raft");
+        fs::create_dir(&data).expect("the folder is ours");
+        let disk = size.map(|size| Disk::mount(&data, size));
         let at = dir.path().display();
         write(
             "server.hcl",
@@ -103,7 +121,8 @@ impl OpenbaoServer {
                 cluster = port + 1
             ),
         );
-        let mut this = Self { dir, port, process: None, unseal_key: String::new(), root_token: String::new(), prefixes: AtomicU32::new(0) };
+        let mut this =
+            Self { disk, dir, port, process: None, unseal_key: String::new(), root_token: String::new(), prefixes: AtomicU32::new(0) };
         this.run();
         let init: Value =
             serde_json::from_str(&this.bao(&["operator", "init", "-key-shares=1", "-key-threshold=1", "-format=json"])).expect("JSON");
@@ -259,6 +278,24 @@ impl OpenbaoServer {
             signal(process.id(), Signal::SIGKILL);
             let _status = process.wait();
         }
+    }
+
+    /// The disk under its data.
+    ///
+    /// # Panics
+    /// If it has none of its own.
+    #[must_use]
+    pub fn disk(&self) -> &Disk {
+        self.disk.as_ref().expect("it was made on one")
+    }
+
+    /// Has it serve again, as its operator would who finds it ended or sealed.
+    pub fn see_to(&mut self) {
+        if self.has_ended() {
+            self.crash();
+            self.run();
+        }
+        self.unseal();
     }
 
     /// Starts it again on the same data and port; it is sealed then.

@@ -17,6 +17,9 @@ struct Arguments {
     /// Replays a campaign's random choices.
     #[arg(long)]
     seed: Option<u64>,
+    /// `outages`: of keystores whose name begins so.
+    #[arg(long, default_value = "")]
+    only: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -62,7 +65,7 @@ enum Campaign {
 }
 
 fn main() {
-    let Arguments { name, count, seed } = Arguments::parse();
+    let Arguments { name, count, seed, only } = Arguments::parse();
     let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
     println!("seed {seed}");
     let seen: Box<dyn Display> = match name {
@@ -82,7 +85,7 @@ fn main() {
         Campaign::Stop => Box::new(soak::stop_campaign(count, seed)),
         Campaign::LostAnswers => Box::new(soak::lost_answer_campaign(count, seed)),
         Campaign::Outage => Box::new(soak::outage_campaign(count)),
-        Campaign::Outages => Box::new(soak::store_outage_campaign(count, seed)),
+        Campaign::Outages => Box::new(soak::store_outage_campaign(count, seed, &only)),
         Campaign::Memory => Box::new(within_goals(memscan::memory_campaign(count.into()))),
         Campaign::EdgeMemory => Box::new(within_goals(memscan::edge_memory_campaign(count.into()))),
     };

@@ -1,8 +1,10 @@
 //! The outage matrix: a core under load on each kind of keystore meets each fault of it; what clients are told, how soon, and what is left of it, as a table.
 
+use std::any::Any;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -16,7 +18,7 @@ use crate::load::Over;
 use crate::requests::{self, Secret};
 use crate::soak::ledger::{Ledger, Scope};
 use crate::soak::random::Random;
-use crate::soak::stores::{Estate, Fault, STORES};
+use crate::soak::stores::{Estate, Fault, STORES, Store};
 use crate::soak::verified;
 use crate::soak::workload::{Hand, Refusals};
 
@@ -57,29 +59,63 @@ struct Cell {
     grown_mib: u64,
 }
 
-/// Runs `count` faults of each keystore, or all that there are; says what was seen, as a table.
-///
-/// # Panics
-/// At the first acknowledged change that is lost, or answer that is wrong or late.
-#[must_use]
-pub fn store_outage_campaign(count: u32, seed: u64) -> String {
-    let mut random = Random::new(seed);
-    let mut cells = Vec::new();
-    for store in STORES {
-        let mut estate = store.estate();
+/// A core at work on a keystore.
+struct Scene {
+    estate: Estate,
+    warm: Secret,
+    ledgers: Vec<(Ledger, Random)>,
+}
+
+impl Scene {
+    fn set(store: Store, random: &mut Random) -> Self {
+        let estate = store.estate();
         let warm = warm(estate.core());
         // None of them has the default key: when a service is given another, who may do what is read anew, which takes the keystore.
-        let mut ledgers: Vec<_> = (0..2).map(|_| (Ledger::default(), random.fork())).collect();
-        for fault in store.faults().iter().take(count as usize) {
-            let cell = cell(store.name(), &mut estate, *fault, &mut ledgers, &warm, &mut random);
-            crate::told(&cell.line());
-            cells.push(cell);
-        }
-        let core = estate.core_mut();
-        core.stop();
-        let _verified = verified(core);
+        Self { estate, warm, ledgers: (0..2).map(|_| (Ledger::default(), random.fork())).collect() }
     }
+}
+
+/// Runs `count` faults of each keystore, or all that there are; says what was seen, as a table.
+///
+/// - `only`: begins the names of the keystores that are meant; all of them if it is empty.
+///
+/// # Panics
+/// At its end, if an acknowledged change was lost, or an answer was wrong or late.
+#[must_use]
+pub fn store_outage_campaign(count: u32, seed: u64, only: &str) -> String {
+    let mut random = Random::new(seed);
+    let (mut cells, mut failures) = (Vec::new(), Vec::new());
+    for store in STORES.into_iter().filter(|store| store.name().starts_with(only)) {
+        let mut scene = None;
+        for fault in store.faults().iter().take(count as usize) {
+            let mut stage = scene.take().unwrap_or_else(|| Scene::set(store, &mut random));
+            // What comes after a cell that failed is told, too; it begins anew.
+            match catch_unwind(AssertUnwindSafe(|| cell(store.name(), &mut stage, *fault, &mut random))) {
+                Ok(cell) => {
+                    crate::told(&cell.line());
+                    cells.push(cell);
+                    scene = Some(stage);
+                }
+                Err(why) => {
+                    let failure = format!("{store}, {fault}: {why}", store = store.name(), fault = fault.name(), why = words(&*why));
+                    crate::told(&failure);
+                    failures.push(failure);
+                }
+            }
+        }
+        if let Some(Scene { mut estate, .. }) = scene {
+            let core = estate.core_mut();
+            core.stop();
+            let _verified = verified(core);
+        }
+    }
+    assert!(failures.is_empty(), "{}\nfailed: {failures:#?}", table(&cells));
     table(&cells)
+}
+
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
 }
 
 fn table(cells: &[Cell]) -> String {
@@ -112,14 +148,9 @@ fn warm(core: &Core) -> Secret {
     requests::encrypt(&mut core.connect(Who::Service), &key, b"warm".to_vec()).expect("the core is well")
 }
 
-fn cell(
-    store: &'static str,
-    estate: &mut Estate,
-    fault: Fault,
-    ledgers: &mut [(Ledger, Random)],
-    warm: &Secret,
-    random: &mut Random,
-) -> Cell {
+fn cell(store: &'static str, scene: &mut Scene, fault: Fault, random: &mut Random) -> Cell {
+    let Scene { estate, warm, ledgers } = scene;
+    let warm = &*warm;
     let (is_over, answers, served) = (AtomicBool::new(false), Mutex::new(Vec::new()), AtomicU64::new(0));
     let seen = || answers.lock().unwrap_or_else(PoisonError::into_inner);
     let (from, ended, grown_mib) = thread::scope(|scope| {

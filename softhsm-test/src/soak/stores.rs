@@ -28,6 +28,8 @@ const SLOW: Duration = Duration::from_secs(30);
 const ANSWERS_LOST: u32 = 10;
 /// The folder's size where the medium can be full.
 const DISK: &str = "48m";
+/// OpenBao's is larger: of each change it keeps a log and what came of it.
+const VAULTS_DISK: &str = "128m";
 
 /// A kind of keystore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,7 @@ impl Fault {
             Self::HalfOpen => "takes connections, never answers",
             Self::Garbage => "sends garbage",
             Self::Lies(Lie::NoAnswer) => "answers with what is no answer",
-            Self::Lies(Lie::Long | Lie::LongMessage) => "answers 1 GiB",
+            Self::Lies(Lie::Long | Lie::LongMessage | Lie::LongRow) => "answers 1 GiB",
             Self::Lies(Lie::OtherProtocol) => "speaks another protocol version",
             Self::AnswersLost => "answers lost, at each place",
             Self::TokenRevoked => "token revoked",
@@ -108,15 +110,16 @@ impl Store {
         use Fault::*;
         match self {
             Self::Embedded => &[DiskFull],
-            Self::Postgres => &[Down, Killed, Restarted, Slow, HalfOpen, Garbage, AnswersLost, DiskFull, Promoted],
+            Self::Postgres | Self::Routed => {
+                &[Down, Killed, Restarted, Slow, HalfOpen, Garbage, Lies(Lie::LongRow), AnswersLost, DiskFull, Promoted]
+            }
             Self::Openbao => {
-                &[Down, Sealed, Killed, Slow, HalfOpen, Garbage, Lies(Lie::NoAnswer), Lies(Lie::Long), AnswersLost, TokenRevoked]
+                &[Down, Sealed, Killed, Slow, HalfOpen, Garbage, Lies(Lie::NoAnswer), Lies(Lie::Long), AnswersLost, TokenRevoked, DiskFull]
             }
             Self::Plugin => {
                 &[Down, Killed, Slow, HalfOpen, Garbage, Lies(Lie::OtherProtocol), Lies(Lie::LongMessage), AnswersLost, DiskFull, Hangs]
             }
             Self::OwnPlugin => &[Killed, Hangs, OtherBinary],
-            Self::Routed => &[Down, Killed, Restarted, Slow, HalfOpen, Garbage, AnswersLost, DiskFull, Promoted],
         }
     }
 
@@ -149,7 +152,7 @@ impl Store {
                 Means { wire: Some(wire), back: Back::Database { server, database, disk } }
             }
             Self::Openbao => {
-                let server = OpenbaoServer::new();
+                let server = OpenbaoServer::on_disk(VAULTS_DISK);
                 let tls = https::server(&server.file("server.pem"), &server.file("server.key"));
                 let (wire, port) = Wire::by_tcp(Place::Tcp(server.port()), tls);
                 core.write_credential(OpenbaoServer::CREDENTIAL, &server.secret_id());
@@ -321,6 +324,7 @@ impl Means {
                 }
             }
             (Fault::DiskFull, Back::File { disk } | Back::Database { disk, .. } | Back::Unit(Unit { disk, .. })) => disk.fill(),
+            (Fault::DiskFull, Back::Vault { server }) => server.disk().fill(),
             (Fault::Down, Back::Database { server, .. }) => server.stop(),
             (Fault::Down, Back::Vault { server }) => server.crash(),
             (Fault::Down, Back::Unit(unit)) => unit.kill(),
@@ -369,6 +373,10 @@ impl Means {
                 self.wire.as_ref().expect("it has a wire").become_so(WireState::Open);
             }
             (Fault::DiskFull, Back::File { disk } | Back::Database { disk, .. } | Back::Unit(Unit { disk, .. })) => disk.empty(),
+            (Fault::DiskFull, Back::Vault { server }) => {
+                server.disk().empty();
+                server.see_to();
+            }
             (Fault::Down, Back::Database { server, .. }) => server.start(),
             (Fault::Down, Back::Vault { server }) => server.start(),
             (Fault::Down, Back::Unit(unit)) => unit.start(),

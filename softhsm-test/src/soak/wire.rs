@@ -31,7 +31,7 @@ pub(super) enum WireState {
     Lies(Lie),
 }
 
-/// How a server lies that speaks HTTP.
+/// How a server lies that speaks its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lie {
     /// HTTP/1.1: what is no answer.
@@ -42,6 +42,8 @@ pub(super) enum Lie {
     LongMessage,
     /// gRPC: says that it speaks protocol 9.
     OtherProtocol,
+    /// PostgreSQL: announces a row of 1 GiB, and sends it.
+    LongRow,
 }
 
 /// Where a server listens.
@@ -221,6 +223,7 @@ impl Wire {
                 let connection = ServerConnection::new(Arc::clone(tls)).expect("the configuration is good");
                 lie_by_http(StreamOwned::new(connection, node), lie)
             }
+            (Lie::LongRow, _) => lie_by_postgres(node),
             _ => lie_by_grpc(node, lie),
         };
     }
@@ -235,6 +238,20 @@ fn lie_by_http(mut node: impl Read + Write, lie: Lie) -> io::Result<()> {
             continue;
         }
         node.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {LONG_BYTES}\r\n\r\n").as_bytes())?;
+        for _ in 0..LONG_BYTES >> 16 {
+            node.write_all(&asked)?;
+        }
+    }
+    Ok(())
+}
+
+/// Lets everybody in, and answers whatever is asked with one row (PostgreSQL, "Message Formats": AuthenticationOk, ReadyForQuery, DataRow).
+fn lie_by_postgres(mut node: Box<dyn Stream>) -> io::Result<()> {
+    let mut asked = vec![0; 1 << 16];
+    let _startup = node.read(&mut asked)?;
+    node.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I")?;
+    while node.read(&mut asked)? > 0 {
+        node.write_all(&[b"D", &LONG_BYTES.to_be_bytes()[..]].concat())?;
         for _ in 0..LONG_BYTES >> 16 {
             node.write_all(&asked)?;
         }
