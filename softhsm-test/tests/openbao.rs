@@ -258,3 +258,30 @@ fn a_server_that_is_away_sealed_or_wrong_at_the_start_is_said_with_what_to_do() 
     estate.must_open(&[secret]);
     estate.stop_and_verify();
 }
+
+/// The place was made, and nothing noted it: from then on each try was refused, because somebody's records were there.
+#[test]
+fn a_migration_that_ended_between_making_the_place_and_noting_it_is_begun_anew() {
+    let (mut core, server) = (Core::prepared(), OpenbaoServer::new());
+    core.write_credential(OpenbaoServer::CREDENTIAL, &server.secret_id());
+    let section = server.section(&server.url(), &server.role_id(), "keys", "ca.pem", TIMEOUT);
+    let plain = fs::read_to_string(core.config()).expect("dev has written it");
+    let keystores = format!("keystores:\n  main:\n    openbao: {section}\nrouting: [{{keystore: embedded}}]");
+    fs::write(core.config(), format!("{plain}\n{keystores}\n")).expect("the folder is ours");
+    core.start();
+    let order = ["keystore", "migrate", "--from", "embedded", "--to", "main"];
+    // The note is written under this name first.
+    let obstacle = core.data_dir().join("placement.new");
+    fs::create_dir(&obstacle).expect("the folder is ours");
+    let ended = core.cli(&order);
+    assert!(!ended.status.success());
+    says(&text(&ended.stderr), &["placement"]);
+    let made = server.bao(&["kv", "get", "-field=schema", &format!("{}/keys/schema", server.mount())]);
+    assert_eq!(made, "1", "the place was made");
+    core.kill();
+    fs::remove_dir(&obstacle).expect("it is empty");
+    core.start();
+    let _moved = core.ask(&[&order[..], &["--watch"]].concat());
+    assert!(!server.left("keys").is_empty(), "rows have come");
+    core.stop();
+}
