@@ -215,7 +215,7 @@ impl Postgres {
     /// What is told of a failed statement.
     fn refused(&self, error: tokio_postgres::Error) -> StoreError {
         match self.excess.take().filter(|_| error.is_closed()) {
-            Some(bytes) => fault::too_much(&self.url, Breach::Message { bytes }),
+            Some(breach) => fault::too_much(&self.url, breach),
             None => fault::refused(&self.url, error),
         }
     }
@@ -261,8 +261,8 @@ impl Postgres {
             };
             if error.is_closed() || fault::is_fatal(&error) {
                 drop(Object::take(client));
-                if let Some(bytes) = self.excess.take() {
-                    return Err(fault::too_much(&self.url, Breach::Message { bytes }));
+                if let Some(breach) = self.excess.take() {
+                    return Err(fault::too_much(&self.url, breach));
                 }
             } else if !fault::is_for_others(&error) {
                 return Err(fault::refused(&self.url, error));
@@ -397,7 +397,7 @@ impl Postgres {
 
 fn unconnected(url: &Url, excess: &Excess, error: &PoolError) -> StoreError {
     match excess.take() {
-        Some(bytes) => fault::too_much(url, Breach::Message { bytes }),
+        Some(breach) => fault::too_much(url, breach),
         None => fault::connecting(url, error),
     }
 }

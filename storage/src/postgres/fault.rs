@@ -7,6 +7,7 @@ use keys::port::StoreError;
 use tokio_postgres::Error;
 use tokio_postgres::error::{Severity, SqlState};
 
+use super::ANSWERED_ROW_BYTES_MAX;
 use super::url::Url;
 use super::way::MESSAGE_BYTES_MAX;
 
@@ -134,6 +135,12 @@ pub enum Breach {
     #[error("the server announces a message of {bytes} bytes, and {MESSAGE_BYTES_MAX} are taken at most")]
     Message {
         /// How long it would be, or all settings together.
+        bytes: u64,
+    },
+    /// One row.
+    #[error("the server announces a row of {bytes} bytes, and {ANSWERED_ROW_BYTES_MAX} are taken at most")]
+    Row {
+        /// How long it would be.
         bytes: u64,
     },
     /// Rows.

@@ -5,8 +5,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use deadpool_postgres::Connect;
@@ -18,26 +17,34 @@ use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
+use super::ANSWERED_ROW_BYTES_MAX;
+use super::fault::Breach;
 use super::roles::taking;
 use super::tls::Tls;
 
-/// Longest message of a server's; a row of ours has [`keys::row::ROW_BYTES_MAX`] bytes at most.
+/// Longest message of a server's that is no row.
 pub(super) const MESSAGE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// All that a server may say of its settings while a connection stands; the driver keeps the last of each.
 const SETTINGS_BYTES_MAX: u64 = 1024 * 1024;
 /// The tag of such a message.
 const SETTING: u8 = b'S';
+/// That of a row.
+const ROW: u8 = b'D';
 /// Port of a socket's name where the URL has none.
 const PORT: u16 = 5432;
 
-/// A message that was not taken, by its length; 0 for none.
+/// A message that was not taken.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Excess(Arc<AtomicU64>);
+pub(super) struct Excess(Arc<Mutex<Option<Breach>>>);
 
 impl Excess {
     /// Says it once.
-    pub(super) fn take(&self) -> Option<u64> {
-        Some(self.0.swap(0, Ordering::AcqRel)).filter(|bytes| *bytes > 0)
+    pub(super) fn take(&self) -> Option<Breach> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    fn put(&self, breach: Breach) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(breach);
     }
 }
 
@@ -135,11 +142,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
         let this = &mut *self;
         let read = std::task::ready!(Pin::new(&mut this.stream).poll_read(context, buffer));
         if read.is_ok()
-            && let Err(bytes) = this.frames.pass(&buffer.filled()[before..])
+            && let Err(breach) = this.frames.pass(&buffer.filled()[before..])
         {
-            this.excess.0.store(bytes, Ordering::Release);
-            let what = format!("the server announces a message of {bytes} bytes, and {MESSAGE_BYTES_MAX} are taken at most");
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, what)));
+            this.excess.put(breach);
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, breach)));
         }
         Poll::Ready(read)
     }
@@ -170,8 +176,8 @@ struct Frames {
 }
 
 impl Frames {
-    /// The length of the message that is too long, or of all settings together.
-    fn pass(&mut self, mut bytes: &[u8]) -> Result<(), u64> {
+    /// Looks at what has come.
+    fn pass(&mut self, mut bytes: &[u8]) -> Result<(), Breach> {
         while !bytes.is_empty() {
             let body = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
             self.left -= body as u64;
@@ -187,14 +193,18 @@ impl Frames {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<(), u64> {
+    fn begin(&mut self) -> Result<(), Breach> {
         let [tag, length @ ..] = self.header;
         let length = u64::from(u32::from_be_bytes(length));
         if tag == SETTING {
             self.settings += length;
         }
         if length > MESSAGE_BYTES_MAX || self.settings > SETTINGS_BYTES_MAX {
-            return Err(length.max(self.settings));
+            return Err(Breach::Message { bytes: length.max(self.settings) });
+        }
+        // Told before it is read: of a longer one the time of a call might be over first.
+        if tag == ROW && length > ANSWERED_ROW_BYTES_MAX as u64 {
+            return Err(Breach::Row { bytes: length });
         }
         self.header_bytes = 0;
         // One that is shorter than its length the driver refuses.
@@ -243,7 +253,7 @@ mod tests {
         message
     }
 
-    fn check(bytes: &[u8], expected: Result<(), u64>) {
+    fn check(bytes: &[u8], expected: Result<(), Breach>) {
         for piece in [1, 2, 3, 4, 5, 6, 7, 1000, bytes.len()] {
             let mut frames = Frames::default();
             assert_eq!(bytes.chunks(piece).try_for_each(|piece| frames.pass(piece)), expected, "in pieces of {piece}");
@@ -255,10 +265,13 @@ mod tests {
         let whole = [message(b'D', 0), message(b'T', 1), message(b'D', 3000), message(b'Z', 1)].concat();
         check(&whole, Ok(()));
         let long = u32::MAX.to_be_bytes();
-        check(&[&whole[..], b"D", &long, b"more"].concat(), Err(u32::MAX.into()));
+        check(&[&whole[..], b"D", &long, b"more"].concat(), Err(Breach::Message { bytes: u32::MAX.into() }));
         let most = u32::try_from(MESSAGE_BYTES_MAX).expect("it is small");
-        check(&[&whole[..], b"D", &most.to_be_bytes(), b"more"].concat(), Ok(()));
-        check(&[&whole[..], b"D", &(most + 1).to_be_bytes()].concat(), Err(MESSAGE_BYTES_MAX + 1));
+        check(&[&whole[..], b"T", &most.to_be_bytes(), b"more"].concat(), Ok(()));
+        check(&[&whole[..], b"T", &(most + 1).to_be_bytes()].concat(), Err(Breach::Message { bytes: MESSAGE_BYTES_MAX + 1 }));
+        let row = u32::try_from(ANSWERED_ROW_BYTES_MAX).expect("it is small");
+        check(&[&whole[..], b"D", &row.to_be_bytes(), b"more"].concat(), Ok(()));
+        check(&[&whole[..], b"D", &(row + 1).to_be_bytes()].concat(), Err(Breach::Row { bytes: u64::from(row) + 1 }));
         // Too short is the driver's to refuse, and does not put us out of step.
         check(&[b"D", &0_u32.to_be_bytes()[..], &whole].concat(), Ok(()));
     }
@@ -268,6 +281,6 @@ mod tests {
         let mut frames = Frames::default();
         let setting = message(SETTING, 996);
         let outcome = (0..2000).try_for_each(|_| frames.pass(&setting));
-        assert_eq!(outcome, Err(1_049_000));
+        assert_eq!(outcome, Err(Breach::Message { bytes: 1_049_000 }));
     }
 }
