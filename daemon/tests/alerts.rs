@@ -269,6 +269,7 @@ fn the_runbook_has_what_the_node_its_seal_and_its_devices_say_when_they_give_up(
     let runbook = read("RUNBOOK.md").replace("\\|", "|");
     let sources = [
         (include_str!("../src/boot.rs"), "BootError"),
+        (include_str!("../src/passed.rs"), "PassedError"),
         (include_str!("../src/node.rs"), "UnsealError"),
         (include_str!("../src/layout.rs"), "LayoutError"),
         (include_str!("../../secret/src/arena.rs"), "ArenaError"),

@@ -87,7 +87,7 @@ pub enum ClientError {
         socket: PathBuf,
     },
     /// The node did not finish in time.
-    #[error("the node at {node} did not answer within {seconds} s: see its log (`journalctl -u strongroomd`)")]
+    #[error("the node at {node} did not answer within {seconds} s: see its log (`journalctl -u 'strongroom-*'`)")]
     TimedOut {
         /// The socket's path, or the node's address.
         node: String,
@@ -95,7 +95,7 @@ pub enum ClientError {
         seconds: u64,
     },
     /// The connection broke before the answer was complete.
-    #[error("the node ended the connection ({source}): see its log (`journalctl -u strongroomd`)")]
+    #[error("the node ended the connection ({source}): see its log (`journalctl -u 'strongroom-*'`)")]
     Lost {
         /// What the connection said.
         source: hyper::Error,

@@ -9,7 +9,7 @@ use daemon::config::{Config, Credential, Means, TpmPin};
 use crate::doctor::Finding;
 
 /// Where systemd keeps the credentials of the unit while it runs; only root looks in there.
-const OF_THE_UNIT: &str = "/run/credentials/strongroomd.service";
+const OF_THE_UNIT: &str = "/run/credentials/strongroom-core.service";
 /// Permission bits with which the node takes no PIN: those of others, and of a group that writes.
 const REFUSED: u32 = 0o026;
 

@@ -16,7 +16,7 @@ pub(super) fn check(config: &Config, status: Result<&Status, &Failure>) -> Vec<F
     match status {
         Ok(status) => answered(status),
         Err(failure) => vec![
-            Finding::bad("node", failure.message.clone(), "`systemctl status strongroomd` and `journalctl -u strongroomd` say why"),
+            Finding::bad("node", failure.message.clone(), "`systemctl status 'strongroom-*'` and `journalctl -u 'strongroom-*'` say why"),
             memory_limit(config.memory.arena_bytes, limit()),
         ],
     }
