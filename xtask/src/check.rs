@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 
 use crate::command::{self, cargo};
 use crate::gate::Gate;
@@ -12,7 +13,7 @@ use crate::python::Python;
 use crate::runner::BUILT;
 use crate::touched::{self, Touched};
 use crate::workspace::{Workspace, target_directory};
-use crate::{fuzz, package, packages, runner, tidy, units};
+use crate::{appliance, fuzz, package, packages, runner, tidy, units};
 
 /// Names the snapshot of the advisory database, a folder; without it advisories are not checked, since nothing here fetches one.
 const ADVISORY_DATABASE: &str = "STRONGROOM_ADVISORY_DB";
@@ -41,10 +42,17 @@ const CAMPAIGNS: &[(&str, u64)] = &[
     ("connections", 100),
 ];
 
+/// A stage that asks more of a machine than every machine has.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Without {
+    /// Containers that boot: they take root, systemd-nspawn and overlayfs
+    Appliance,
+}
+
 const REPEAT: &str = "cargo xtask check";
 
 /// Every stage.
-pub(crate) fn full(workspace: &Workspace) -> Result<()> {
+pub(crate) fn full(workspace: &Workspace, without: &[Without]) -> Result<()> {
     let target = target_directory()?;
     let python = Python::below(&target);
     let mut gate = Gate::open();
@@ -67,8 +75,12 @@ pub(crate) fn full(workspace: &Workspace) -> Result<()> {
     dependency_stages(&mut gate, &python)?;
     gate.stage("units", REPEAT, || units::verify(workspace, &target))?;
     gate.stage("package", "cargo xtask package --profile dev", || package::checked(workspace, &target).map(drop))?;
-    gate.close();
-    Ok(())
+    match appliance::can_run() {
+        _ if without.contains(&Without::Appliance) => gate.not_run("appliance", "left out by --without"),
+        Err(why) => gate.cannot_run("appliance", &why.to_string()),
+        Ok(()) => gate.stage("appliance", "cargo xtask appliance", || appliance::checked(workspace, &target))?,
+    }
+    gate.close()
 }
 
 /// Format, tidy, clippy, and the unit tests of the crates that were touched or use one that was.
@@ -84,8 +96,7 @@ pub(crate) fn fast(workspace: &Workspace) -> Result<()> {
         }
         None => gate.not_run("unit tests", "no crate was touched"),
     }
-    gate.close();
-    Ok(())
+    gate.close()
 }
 
 /// What both gates begin with. Returns whether warnings are errors, as they are for the compiler that `rust-version` names.

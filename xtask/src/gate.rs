@@ -12,7 +12,24 @@ use crate::command;
 pub(crate) struct Gate {
     started: Instant,
     rows: Vec<Row>,
+    /// A stage that belongs to it cannot run on this machine.
+    is_incomplete: bool,
 }
+
+/// All that could run has passed, and something could not.
+#[derive(Debug)]
+pub(crate) struct Incomplete;
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            out,
+            "what ran has passed, but a stage cannot run on this machine: see NOT RUN above; `--without STAGE` leaves it out on purpose"
+        )
+    }
+}
+
+impl std::error::Error for Incomplete {}
 
 struct Row {
     stage: &'static str,
@@ -28,7 +45,7 @@ enum Outcome {
 impl Gate {
     /// A gate with no stage run.
     pub(crate) fn open() -> Self {
-        Self { started: Instant::now(), rows: Vec::new() }
+        Self { started: Instant::now(), rows: Vec::new(), is_incomplete: false }
     }
 
     /// Runs one command as a stage; the command itself is what repeats it.
@@ -59,9 +76,16 @@ impl Gate {
         self.rows.push(Row { stage, outcome: Outcome::NotRun(why.to_owned()) });
     }
 
-    /// Prints the table.
-    pub(crate) fn close(self) {
+    /// Notes a stage that this machine cannot run, and why; the gate is [`Incomplete`] then.
+    pub(crate) fn cannot_run(&mut self, stage: &'static str, why: &str) {
+        self.not_run(stage, why);
+        self.is_incomplete = true;
+    }
+
+    /// Prints the table. An error if a stage cannot run here.
+    pub(crate) fn close(self) -> Result<()> {
         println!("\n{self}");
+        if self.is_incomplete { Err(Incomplete.into()) } else { Ok(()) }
     }
 }
 
@@ -107,5 +131,14 @@ mod tests {
         assert!(table.contains("format         passed"), "{table}");
         assert!(table.contains("advisories     NOT RUN  no database"), "{table}");
         assert!(!table.contains("FAILED"), "{table}");
+        assert!(gate.close().is_ok(), "a stage without work leaves a gate complete");
+    }
+
+    #[test]
+    fn a_gate_with_a_stage_that_cannot_run_is_incomplete() {
+        let mut gate = Gate::open();
+        gate.cannot_run("appliance", "it takes root");
+        assert!(gate.to_string().contains("appliance      NOT RUN  it takes root"));
+        assert!(gate.close().expect_err("it is incomplete").is::<Incomplete>());
     }
 }

@@ -1,6 +1,7 @@
 //! `cargo xtask`: the checks and chores of this repository, the same on every machine.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: what it prints is its result")]
 
+mod appliance;
 mod check;
 mod command;
 mod fuzz;
@@ -21,6 +22,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use workspace::Workspace;
 
+/// Something belongs to the gate and cannot run on this machine; nothing has failed.
+const INCOMPLETE_CODE: u8 = 3;
+
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Checks and chores of this repository")]
 struct Arguments {
@@ -30,6 +34,11 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Chore {
+    /// Boots Debian with the package, and does to it what happens to machines: kills, power cuts, wrong PINs; takes root
+    Appliance {
+        /// Scenarios; all without any
+        names: Vec<String>,
+    },
     /// Measures a release build against the bare reference: all that the design promises, or the groups named
     Bench {
         /// Groups and options of the load tool: `cargo xtask bench -- --help` lists them
@@ -41,6 +50,9 @@ enum Chore {
         /// Only format, tidy, clippy and the unit tests of what the working tree touches (or, when it is clean, the last commit)
         #[arg(long)]
         fast: bool,
+        /// Leave this stage out; otherwise one that cannot run on this machine makes the exit status 3
+        #[arg(long, value_name = "STAGE", conflicts_with = "fast")]
+        without: Vec<check::Without>,
     },
     /// Runs the main job from nothing, on a software token, and prints each step
     Demo,
@@ -91,7 +103,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("\nerror: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<gate::Incomplete>() { ExitCode::from(INCOMPLETE_CODE) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -99,9 +111,10 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> anyhow::Result<()> {
     let workspace = Workspace::here()?;
     match chore {
+        Chore::Appliance { names } => appliance::run(&workspace, &names),
         Chore::Bench { arguments } => runner::bench(&arguments),
-        Chore::Check { fast: false } => check::full(&workspace),
-        Chore::Check { fast: true } => check::fast(&workspace),
+        Chore::Check { fast: false, without } => check::full(&workspace, &without),
+        Chore::Check { fast: true, .. } => check::fast(&workspace),
         Chore::Demo => runner::demo(),
         Chore::KmipConformance { folder } => runner::kmip_conformance(&folder),
         Chore::KmipDocument => runner::kmip_document(),

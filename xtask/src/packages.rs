@@ -10,6 +10,7 @@ use crate::command::{run, shown};
 const PACKAGES: &[(&str, &str)] = &[
     ("age", "the program by which people open their shards"),
     ("binutils", "strip, for what is packaged"),
+    ("debootstrap", "which makes the Debian that is booted with the package"),
     ("dpkg-dev", "dpkg-shlibdeps, which finds what the package depends on"),
     ("faketime", "libfaketime, by which a core's clock jumps"),
     ("gdb", "gcore, which takes the core image that is searched for keys"),
@@ -24,6 +25,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("strace", "faults put under the running programs"),
     ("swtpm", "the software TPM behind every TPM test"),
     ("systemd", "systemd-analyze, which verifies the unit files"),
+    ("systemd-container", "systemd-nspawn, which boots it"),
     ("tpm2-tools", "what looks at a TPM from outside, and changes its state"),
 ];
 

@@ -1,0 +1,355 @@
+//! What happens to machines with the package, and what has to be true afterwards.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use super::machine::{Disk, Machine};
+use super::{Lab, OLDER};
+
+/// One story.
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    pub(super) what: &'static str,
+    /// Makes what all others begin with.
+    pub(super) is_first: bool,
+    /// Plays it; what came of it, in a line.
+    pub(super) play: fn(&mut Lab) -> Result<String>,
+}
+
+pub(super) const SCENARIOS: &[Scenario] = &[
+    Scenario { is_first: true, ..story("install", "docs/INSTALL.md, word by word, on a Debian that has nothing", install) },
+    story("boot", "the node opens by itself at each boot, and its keys are there", boot),
+    story("kill", "the daemon is killed, and systemd starts it again", kill),
+    story("power-cut", "the machine loses its power while keys are made", power_cut),
+    story("wrong-pin", "the credential has a wrong PIN at three boots: the token is asked once", wrong_pin),
+    story("no-credential", "the credential is missing at one start", no_credential),
+    story("ownership", "files of the node belong to somebody else", ownership),
+    story("upgrade", "an older package, the newer one, the older one again, and none", upgrade),
+    story("sockets", "systemd holds the port: clients wait for the daemon, and it is started by them", sockets),
+    story("watchdog", "the daemon stops without ending", watchdog),
+    story("expired", "the server's certificate has expired at a start", expired),
+    story("read-only", "/var takes no write", read_only),
+    story("reload", "certificate and CRL are replaced under load", reload),
+    story("past", "the clock says 1970", past),
+];
+
+const fn story(name: &'static str, what: &'static str, play: fn(&mut Lab) -> Result<String>) -> Scenario {
+    Scenario { name, what, is_first: false, play }
+}
+
+const UNIT: &str = "strongroom-core.service";
+
+/// What was encrypted at the installation decrypts.
+const PROVE: &str = "
+cd /root/ca
+export KMIP_CORE=localhost:5696 CA_CERT=ca.pem CLIENT_CERT=client.pem CLIENT_KEY=client.key
+strongroom kmip decrypt \"$(cat key)\" --in hello.enc --out - | grep -qx hello";
+
+impl Lab {
+    /// A disk as the first scenario has left it.
+    fn disk(&self, name: &str) -> Result<Disk> {
+        Disk::new(self.folder.join(name), self.installed.clone())
+    }
+
+    fn boot(&self, disk: &Disk) -> Result<Machine> {
+        Machine::boot(disk, &self.packages)
+    }
+}
+
+impl Machine {
+    /// The node serves, and has its keys.
+    fn prove(&self) -> Result<()> {
+        self.wait_for("strongroom status")?;
+        self.sh(PROVE).map(drop)
+    }
+
+    /// How often the daemon was started anew.
+    fn restarts(&self) -> Result<u32> {
+        self.sh(&format!("systemctl show --value --property=NRestarts {UNIT}"))?.parse().context("systemd counts restarts")
+    }
+
+    /// A setting of the unit's that is only for this scenario; it holds from the next start on.
+    fn set(&self, lines: &str) -> Result<()> {
+        self.sh(&format!("printf '[Service]\\n{lines}\\n' > /etc/systemd/system/{UNIT}.d/scenario.conf && systemctl daemon-reload"))
+            .map(drop)
+    }
+
+    fn restart(&self) -> Result<String> {
+        self.sh(&format!("systemctl restart {UNIT}"))
+    }
+
+    /// What the daemon has said since its last start that has these words; an error if it has not.
+    fn said(&self, words: &str) -> Result<String> {
+        self.wait_for(&format!("journalctl --no-pager --output=cat --unit={UNIT} | grep -q -e '{words}'"))?;
+        self.sh(&format!("journalctl --no-pager --output=cat --unit={UNIT} | grep -e '{words}' | tail -n 1"))
+    }
+}
+
+fn install(lab: &mut Lab) -> Result<String> {
+    let disk = Disk::new(lab.folder.join("install"), vec![lab.root.clone()])?;
+    let machine = lab.boot(&disk)?;
+    let version = machine.sh("cd /root && cp $(ls /package/*.deb | sort -V | tail -n 1) . && ls | sed 's/.*_\\(.*\\)_.*/\\1/'")?;
+    let (package, rest) = lab.install.split_first().context("docs/INSTALL.md has commands")?;
+    machine.sh(&format!("cd /root\n{package}"))?;
+    for unit in ["strongroom-core.service", "strongroom-edge.service", "strongroom-core-kmip.socket"] {
+        let state = machine.sh(&format!("systemctl is-enabled {unit} || true; systemctl is-active {unit} || true"))?;
+        ensure!(state == "disabled\ninactive", "{unit} after the installation: {state}");
+    }
+    for file in [
+        "man/man1/strongroom-slot-add.1.gz",
+        "man/man8/strongroomd.8.gz",
+        "bash-completion/completions/strongroom",
+        "zsh/vendor-completions/_strongroom",
+        "fish/vendor_completions.d/strongroom.fish",
+        "doc/strongroom/config.example.yaml",
+        "doc/strongroom/sbom/strongroom.cdx.json",
+    ] {
+        machine.sh(&format!("test -s /usr/share/{file}"))?;
+    }
+    for role in ["core", "edge"] {
+        machine.sh(&format!("test \"$(stat -c %U:%a /etc/strongroom/{role}.yaml)\" = root:644"))?;
+    }
+    machine.sh("strongroom --config /etc/strongroom/core.yaml config check")?;
+    // One shell, as a person's: later blocks use what earlier ones have set.
+    let printed = machine.sh(&format!("{}\nprintf %s \"$KEY\" > /root/ca/key", rest.join("\n")))?;
+    ensure!(printed.ends_with("hello"), "what was encrypted does not come back: {printed}");
+    machine.power_off()?;
+    lab.installed = disk.into_layers();
+    Ok(format!("{version}; to the first key by {} blocks of commands", lab.install.len()))
+}
+
+fn boot(lab: &mut Lab) -> Result<String> {
+    let disk = lab.disk("boot")?;
+    let mut seconds = Vec::new();
+    for _ in 0..2 {
+        let started = Instant::now();
+        let machine = lab.boot(&disk)?;
+        machine.wait_for("strongroom status")?;
+        seconds.push(format!("{:.1} s", started.elapsed().as_secs_f64()));
+        machine.prove()?;
+        machine.power_off()?;
+    }
+    Ok(format!("from power to an open node: {}", seconds.join(", ")))
+}
+
+fn kill(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("kill")?)?;
+    machine.prove()?;
+    machine.sh(&format!("systemctl kill --signal=KILL {UNIT}"))?;
+    let started = Instant::now();
+    machine.wait_for(&format!("test $(systemctl show --value --property=NRestarts {UNIT}) = 1"))?;
+    machine.prove()?;
+    Ok(format!("open again after {:.1} s", started.elapsed().as_secs_f64()))
+}
+
+fn power_cut(lab: &mut Lab) -> Result<String> {
+    const ROUNDS: u32 = 3;
+    let disk = lab.disk("power-cut")?;
+    let mut made = 0;
+    for round in 0..ROUNDS {
+        let machine = lab.boot(&disk)?;
+        machine.prove()?;
+        // Each service has a key from the start.
+        let load =
+            "for i in $(seq 100000); do strongroom service create acme cut-ROUND-$i > /dev/null && echo cut-ROUND-$i >> /root/made; done";
+        machine.sh(&format!("touch /root/made; systemd-run --quiet sh -c '{}'", load.replace("ROUND", &round.to_string())))?;
+        machine.wait_for(&format!("test $(wc -l < /root/made) -ge {}", made + 10))?;
+        machine.cut_power();
+        let machine = lab.boot(&disk)?;
+        machine.prove()?;
+        let missing = machine.sh("strongroom --json service list acme | grep -o '\"cut-[0-9-]*\"' | tr -d '\"' | sort -u > /root/there
+            sort /root/made | comm -23 - /root/there | wc -l")?;
+        ensure!(missing == "0", "{missing} services that were acknowledged are gone");
+        made = machine.sh("wc -l < /root/made")?.parse().context("wc counts")?;
+        machine.sh("strongroom audit verify")?;
+        machine.power_off()?;
+    }
+    Ok(format!("{ROUNDS} times; {made} acknowledged services, none missing (processes are killed, the host keeps what they wrote)"))
+}
+
+fn wrong_pin(lab: &mut Lab) -> Result<String> {
+    let disk = lab.disk("wrong-pin")?;
+    let machine = lab.boot(&disk)?;
+    machine.prove()?;
+    // The module that stands between counts the logins.
+    machine.sh(
+        "sed -i -e 's,module: .*,module: /usr/lib/x86_64-linux-gnu/pkcs11-spy.so,' -e 's,^\\( *\\)SOFTHSM2_CONF: .*,&\\n\\1PKCS11SPY: /usr/lib/softhsm/libsofthsm2.so\\n\\1PKCS11SPY_OUTPUT: /var/lib/strongroom-tokens/spy,' /etc/strongroom/core.yaml
+        strongroom config check
+        printf wrong | systemd-creds encrypt --name=hsm-pin - /etc/credstore.encrypted/hsm-pin
+        rm -f /var/lib/strongroom-tokens/spy",
+    )?;
+    machine.power_off()?;
+    for boot in 1..=3 {
+        let machine = lab.boot(&disk)?;
+        let state =
+            machine.sh("strongroom status 2>&1; echo \"exit $?\"").or_else(|_| machine.sh("strongroom status 2>&1 || echo \"exit $?\""))?;
+        ensure!(state.contains("exit 3") && state.contains("sealed"), "after boot {boot}: {state}");
+        machine.power_off()?;
+    }
+    let machine = lab.boot(&disk)?;
+    let logins = machine.sh("grep -c ': C_Login' /var/lib/strongroom-tokens/spy || true")?;
+    ensure!(logins == "1", "{logins} logins with a wrong PIN in four boots");
+    machine.sh("systemd-creds encrypt --name=hsm-pin /root/hsm-pin /etc/credstore.encrypted/hsm-pin")?;
+    machine.restart()?;
+    // As the status says.
+    machine.sh("strongroom slot verify --retry-pin && strongroom unseal")?;
+    machine.prove()?;
+    Ok("1 login in 4 boots; with the right PIN `strongroom slot verify --retry-pin` and `unseal` open it".to_owned())
+}
+
+fn no_credential(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("no-credential")?)?;
+    machine.sh("mv /etc/credstore.encrypted/hsm-pin /root/")?;
+    machine.sh(&format!("systemctl restart {UNIT} || true"))?;
+    let said = machine.said("hsm-pin")?;
+    machine.sh("mv /root/hsm-pin /etc/credstore.encrypted/ 2>/dev/null || true; ls /etc/credstore.encrypted/hsm-pin")?;
+    machine.restart()?;
+    machine.prove()?;
+    Ok(said)
+}
+
+fn ownership(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("ownership")?)?;
+    machine.prove()?;
+    // As after a restore by root: systemd gives the folder that the unit names back to its user.
+    machine.sh(&format!("systemctl stop {UNIT}; chown --recursive root:root /var/lib/strongroom; systemctl start {UNIT}"))?;
+    machine.prove()?;
+    machine.sh(&format!("systemctl stop {UNIT}; chown root:root /var/lib/strongroom/store.redb; systemctl start {UNIT} || true"))?;
+    let said = machine.said("keystore unavailable.*denied")?;
+    machine.sh(&format!(
+        "systemctl stop {UNIT}; chown strongroom: /var/lib/strongroom/store.redb; systemctl reset-failed {UNIT}; systemctl start {UNIT}"
+    ))?;
+    machine.prove()?;
+    Ok(said)
+}
+
+fn upgrade(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("upgrade")?)?;
+    let put = |version: &str| machine.sh(&format!("apt-get install --yes --quiet --allow-downgrades /package/strongroom_{version}_*.deb"));
+    put(OLDER)?;
+    machine.prove()?;
+    let before = machine.sh(&format!("systemctl show --value --property=MainPID {UNIT}"))?;
+    let newer = machine.sh("ls /package | sort -V | tail -n 1 | cut -d _ -f 2")?;
+    put(&newer)?;
+    machine.prove()?;
+    let after = machine.sh(&format!("systemctl show --value --property=MainPID {UNIT}"))?;
+    ensure!(before != after, "an upgrade leaves the old daemon running");
+    machine.sh("grep -q 'credential:hsm-pin' /etc/strongroom/core.yaml")?;
+    put(OLDER)?;
+    machine.prove()?;
+    let told = machine.sh("apt-get purge --yes --quiet strongroom 2>&1 | grep -e 'left as it is'")?;
+    machine
+        .sh("test -s /var/lib/strongroom/node.json && ! systemctl is-active strongroom-core.service && ! test -e /usr/bin/strongroomd")?;
+    Ok(format!("{OLDER} to {newer} and back; purge: {told}"))
+}
+
+fn sockets(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("sockets")?)?;
+    machine.prove()?;
+    machine.sh(&format!("systemctl stop {UNIT}; systemctl start strongroom-core-kmip.socket; ! systemctl is-active {UNIT}"))?;
+    // Who comes while the daemon opens may be told that it is sealed.
+    machine.wait_for(PROVE)?;
+    let load = "cd /root/ca; export KMIP_CORE=localhost:5696 CA_CERT=ca.pem CLIENT_CERT=client.pem CLIENT_KEY=client.key
+        while true; do strongroom kmip query > /dev/null && echo good >> /root/load || echo bad >> /root/load; done";
+    machine.sh(&format!("touch /root/load; systemd-run --quiet --unit=load sh -c '{load}'"))?;
+    for _ in 0..3 {
+        machine.sh("grep -c good /root/load > /root/before || true")?;
+        machine.restart()?;
+        machine.wait_for("test $(grep -c good /root/load) -ge $(($(cat /root/before) + 5))")?;
+    }
+    machine.sh("systemctl stop load")?;
+    let refused = machine.sh("journalctl --no-pager --output=cat --unit=load | grep -c 'no KMIP server answers' || true")?;
+    ensure!(refused == "0", "{refused} connections were refused while the daemon restarted");
+    let bad = machine.sh("grep -c bad /root/load || true")?;
+    Ok(format!("started by its first client; in 3 restarts under load no connection was refused, {bad} requests were told to come again"))
+}
+
+fn watchdog(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("watchdog")?)?;
+    machine.set("WatchdogSec=3s")?;
+    machine.restart()?;
+    machine.prove()?;
+    // Three times as long as it may be silent: a daemon that says nothing of itself would be gone.
+    machine.sh("timeout 9 tail -f /dev/null || true")?;
+    ensure!(machine.restarts()? == 0, "the watchdog bites a healthy daemon");
+    let started = Instant::now();
+    machine.sh(&format!("systemctl kill --kill-whom=main --signal=STOP {UNIT}"))?;
+    machine.wait_for(&format!("test $(systemctl show --value --property=NRestarts {UNIT}) = 1"))?;
+    machine.prove()?;
+    Ok(format!("found and open again after {:.1} s of WatchdogSec=3s", started.elapsed().as_secs_f64()))
+}
+
+fn expired(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("expired")?)?;
+    machine.sh(
+        "cd /root/ca && strongroom cert issue --ca ca.pem --ca-key ca.key --server localhost --not-before 2020-01-01T00:00:00Z --days 30 --out old.pem --out-key old.key
+        install -o root -g strongroom -m 0640 old.pem /etc/strongroom/tls/server.pem; install -o root -g strongroom -m 0640 old.key /etc/strongroom/tls/server.key",
+    )?;
+    machine.sh(&format!("systemctl restart {UNIT} || true"))?;
+    let told = machine.sh(&format!(
+        "strongroom status 2>&1 | grep -i expired || journalctl --no-pager --output=cat --unit={UNIT} | grep -i expired | tail -n 1"
+    ))?;
+    ensure!(!told.is_empty(), "nobody is told");
+    machine.sh(
+        "cd /root/ca && install -o root -g strongroom -m 0640 server.key /etc/strongroom/tls/server.key; install -o root -g strongroom -m 0640 server.pem /etc/strongroom/tls/server.pem",
+    )?;
+    machine.sh(&format!("systemctl reset-failed {UNIT}; systemctl restart {UNIT}"))?;
+    machine.prove()?;
+    Ok(told)
+}
+
+fn read_only(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("read-only")?)?;
+    machine.prove()?;
+    machine.sh(&format!("systemctl stop {UNIT}; mount --bind /var /var; mount -o remount,ro,bind /var; systemctl start {UNIT} || true"))?;
+    let said = machine.said("ERROR.*Read-only")?;
+    machine.sh(&format!("mount -o remount,rw,bind /var; systemctl reset-failed {UNIT}; systemctl start {UNIT}"))?;
+    machine.prove()?;
+    Ok(said)
+}
+
+fn reload(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("reload")?)?;
+    machine.prove()?;
+    machine.sh(
+        "cd /root/ca; mkfifo open; systemd-run --quiet --unit=held sh -c 'cd /root/ca; exec 3<>open; exec openssl s_client -quiet -connect localhost:5696 -CAfile ca.pem -cert client.pem -key client.key <open'",
+    )?;
+    let load = "cd /root/ca; export KMIP_CORE=localhost:5696 CA_CERT=ca.pem CLIENT_CERT=client.pem CLIENT_KEY=client.key
+        while true; do strongroom kmip ping > /dev/null && echo good >> /root/load || echo bad >> /root/load; done";
+    machine.sh(&format!("systemd-run --quiet --unit=load sh -c '{load}'"))?;
+    for round in 1..=5 {
+        machine.sh(&format!(
+            "cd /root/ca && strongroom cert issue --ca ca.pem --ca-key ca.key --server localhost --out next.pem --out-key next.key
+            openssl ca -config ca.conf -gencrl -keyfile ca.key -cert ca.pem -out next.crl 2>/dev/null
+            for f in pem key; do install -o root -g strongroom -m 0640 next.$f /etc/strongroom/tls/new.$f; done
+            install -o root -g strongroom -m 0640 next.crl /etc/strongroom/tls/new.crl; cd /etc/strongroom/tls
+            mv new.key server.key; mv new.pem server.pem; mv new.crl client-ca.crl; systemctl reload {UNIT}
+            echo {round} > /root/round; wc -l < /root/load > /root/before"
+        ))?;
+        machine.wait_for("test $(wc -l < /root/load) -ge $(($(cat /root/before) + 10))")?;
+    }
+    let serial = machine.sh(
+        "cd /root/ca; openssl x509 -in next.pem -noout -serial; openssl s_client -connect localhost:5696 -cert client.pem -key client.key </dev/null 2>/dev/null | openssl x509 -noout -serial",
+    )?;
+    ensure!(serial.lines().next() == serial.lines().last(), "the new certificate is not shown: {serial}");
+    ensure!(machine.sh("systemctl is-active held load")? == "active\nactive", "a connection was dropped");
+    let counts = machine.sh("grep -c good /root/load; grep -c bad /root/load || true")?;
+    let (good, bad) = counts.split_once('\n').context("two counts")?;
+    ensure!(bad == "0", "{bad} of {good} requests failed");
+    Ok(format!("5 times; {good} requests on connections of their own, none refused; one open connection stayed"))
+}
+
+fn past(lab: &mut Lab) -> Result<String> {
+    let machine = lab.boot(&lab.disk("past")?)?;
+    machine.prove()?;
+    let library = machine.sh("ls /usr/lib/*/faketime/libfaketimeMT.so.1")?;
+    machine.set(&format!("Environment=LD_PRELOAD={library} \"FAKETIME=@1970-01-02 00:00:00\""))?;
+    machine.sh(&format!("systemctl restart {UNIT} || true"))?;
+    let line = machine.said("ERROR.*\\(clock\\|1970\\|not yet valid\\|valid from\\)")?;
+    machine.sh(&format!(
+        "rm /etc/systemd/system/{UNIT}.d/scenario.conf; systemctl daemon-reload; systemctl reset-failed {UNIT}; systemctl restart {UNIT}"
+    ))?;
+    machine.prove()?;
+    Ok(line)
+}
