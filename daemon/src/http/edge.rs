@@ -54,7 +54,7 @@ pub async fn references(
         Err(NoBody::TooLarge) => return Ok(refused(problem(StatusCode::PAYLOAD_TOO_LARGE, "a report has at most 1 MiB"))),
     };
     pace.answering();
-    let Some(open) = node.open() else { return Ok(sealed()) };
+    let Some(open) = node.open() else { return Ok(sealed(node)) };
     let took = async {
         let (edge, references) = read(&body)?;
         open.vault.take_references(&open.vault.grants(principal).await?, edge, references).await
@@ -79,13 +79,13 @@ fn read(body: &[u8]) -> Result<(EdgeKey, References), keys::Error> {
     Ok((EdgeKey(edge.ok_or_else(|| invalid("`edge` has 64 lower-case hex digits".to_owned()))?), references))
 }
 
-fn sealed() -> Answer {
-    refused(problem(StatusCode::SERVICE_UNAVAILABLE, "the core is sealed: its operator has to unseal it"))
+fn sealed(node: &Node) -> Answer {
+    refused(problem(StatusCode::SERVICE_UNAVAILABLE, node.sealed_for_edges()))
 }
 
 /// Tells an edge what it may serve; others are refused. One record each.
 pub async fn lease(node: &Node, principal: &Principal, session: SessionId) -> Answer {
-    let Some(open) = node.open() else { return sealed() };
+    let Some(open) = node.open() else { return sealed(node) };
     let told = async { open.vault.lease(&open.vault.grants(principal).await?).await }.await;
     let outcome = told.as_ref().map_or_else(|error| error.outcome(), |_| Outcome::Success);
     match record(node, &open, session, Action::RenewLease, outcome).await.and(told) {

@@ -150,7 +150,7 @@ impl Conversation {
             }
         };
         let Some(open) = self.node.open() else {
-            return Ok(closing(problem(StatusCode::SERVICE_UNAVAILABLE, "the core is sealed: its operator has to unseal it")));
+            return Ok(closing(problem(StatusCode::SERVICE_UNAVAILABLE, self.node.sealed_for_edges())));
         };
         let (group, keys) = match open.vault.delegation_keys(&edge).await {
             Ok(found) => found,

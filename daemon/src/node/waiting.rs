@@ -24,6 +24,14 @@ impl Node {
         if waits && !self.by_request.load(Ordering::Relaxed) { Sealed::AwaitsKeystore } else { Sealed::UntilUnsealed }
     }
 
+    /// The same, as a core tells it to edges.
+    pub(crate) fn sealed_for_edges(&self) -> &'static str {
+        match self.why_sealed() {
+            Sealed::UntilUnsealed => "the core is sealed: its operator has to unseal it",
+            Sealed::AwaitsKeystore => "the core is waiting for its keystore: try again later",
+        }
+    }
+
     /// Does the keystore answer?
     ///
     /// # Errors
