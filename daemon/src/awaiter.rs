@@ -9,7 +9,8 @@ use keys::record::Outcome;
 use tokio::time::sleep;
 
 use crate::boot::BootError;
-use crate::keystore::{Tried, told};
+use crate::causes::told;
+use crate::keystore::Tried;
 use crate::node::Node;
 use crate::stop::Stop;
 

@@ -18,6 +18,7 @@ use storage::routed::{Class, Placement, Routed};
 use tokio::sync::Notify;
 
 use crate::boot::BootError;
+use crate::causes::told;
 use crate::config::{self, Config, EMBEDDED, KeystoreKind};
 use crate::layout::{Layout, LayoutError};
 use crate::plugin::Plugin;
@@ -516,18 +517,4 @@ fn refuse_second(record: &Record) -> Result<(), MoveError> {
         Some(Moving { from, to, .. }) => Err(MoveError::UnderWay { from: from.clone(), to: to.clone() }),
         None => Ok(()),
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
 }

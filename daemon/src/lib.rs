@@ -4,6 +4,7 @@ pub mod admin;
 pub mod answer;
 mod awaiter;
 pub mod boot;
+pub mod causes;
 pub mod certs;
 pub mod config;
 pub mod confine;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use daemon::boot::BootError;
+use daemon::causes::told;
 use daemon::config::{Config, ConfigError, DEFAULT_FILE};
 use daemon::confine::{self, Confine};
 use daemon::passed::Passed;
@@ -69,7 +70,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            tracing::error!("{}", told(error.as_ref()));
             ExitCode::from(code(&error))
         }
     }

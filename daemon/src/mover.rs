@@ -12,7 +12,8 @@ use keys::policy::Action;
 use keys::record::Outcome;
 use storage::routed::{Cursor, Placement};
 
-use crate::keystore::{Keystores, Migration, Move, MoveError, Progress, told};
+use crate::causes::told;
+use crate::keystore::{Keystores, Migration, Move, MoveError, Progress};
 use crate::node::Node;
 use crate::stop::Stop;
 

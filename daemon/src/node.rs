@@ -47,8 +47,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::admin::calls::Calls;
+use crate::causes::told;
 use crate::config::Config;
-use crate::keystore::{Keystores, told};
+use crate::keystore::Keystores;
 use crate::layout::Identity;
 use crate::metrics::{Counted, Metrics};
 use crate::node::shards::Collecting;

@@ -417,7 +417,8 @@ impl Store {
     }
 
     fn medium(&self, file: &Path) -> Result<Medium, Fault> {
-        let inner: Arc<dyn StorageBackend> = (self.backend)(file).map_err(opening)?.into();
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+        let inner: Arc<dyn StorageBackend> = (self.backend)(file).map_err(|error| opening(named(error)))?.into();
         *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&inner));
         Ok(Medium::new(inner, Arc::clone(&self.faults)))
     }

@@ -19,8 +19,9 @@ use crate::admin::peer::Call;
 use crate::admin::sent::Sent;
 use crate::admin::status::Refused;
 use crate::admin::types::{KeystoreHealth, KeystoreInfo, MigrateKeystore, MigrationInfo};
+use crate::causes::told;
 use crate::config::LAYERS;
-use crate::keystore::{Keystores, Migration, Move, MoveError, Progress, told};
+use crate::keystore::{Keystores, Migration, Move, MoveError, Progress};
 use crate::node::Node;
 
 const INSPECT: Deed = Deed::new(Action::Inspect, None);

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use daemon::admin::client::ClientError;
+use daemon::causes::told;
 use daemon::kmip_client::KmipError;
 use daemon::tls::TlsError;
 use serde_json::json;
@@ -77,17 +78,8 @@ impl Failure {
     }
 
     /// Of this kind, with the error's own words and those of its causes.
-    pub(crate) fn of(kind: Kind, error: &dyn Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            let text = inner.to_string();
-            if !message.contains(&text) {
-                message = format!("{message}: {text}");
-            }
-            cause = inner.source();
-        }
-        Self { kind, message }
+    pub(crate) fn of(kind: Kind, error: &(dyn Error + 'static)) -> Self {
+        Self { kind, message: told(error) }
     }
 
     /// The line or object for standard error.
