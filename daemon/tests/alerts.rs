@@ -286,10 +286,11 @@ fn the_runbook_has_what_the_node_its_seal_and_its_devices_say_when_they_give_up(
         }
     }
     assert!(found > 45, "{found}");
-    for reason in ["not unsealed since start", "sealed by request", daemon::node::WAITING] {
-        assert!(
-            include_str!("../src/node.rs").contains(&format!("\"{reason}\"")) && runbook.contains(&format!("| `{reason}` |")),
-            "{reason}"
-        );
+    let written = ["not unsealed since start", "sealed by request"];
+    for reason in written {
+        assert!(include_str!("../src/node.rs").contains(&format!("\"{reason}\"")), "{reason}");
+    }
+    for reason in written.into_iter().chain([daemon::node::WAITING]) {
+        assert!(runbook.contains(&format!("| `{reason}` |")), "{reason}");
     }
 }
