@@ -35,7 +35,10 @@ fn writable(status: Option<&Status>) -> Finding {
 
 fn verified(report: &Result<Report, AuditError>) -> Finding {
     match report {
-        Ok(report) => Finding::good("audit chain", format!("verifies; {} records, {} unsigned", report.records, report.unsigned)),
+        Ok(Report { records, sessions, unsigned, .. }) => Finding::good(
+            "audit chain",
+            format!("verifies; {records} records in {sessions} sessions; {unsigned} of both are not signed yet"),
+        ),
         Err(error @ AuditError::Io { .. }) => {
             Finding::bad("audit chain", Failure::of(Kind::Failed, error).message, "run doctor as root or as the daemon's user")
         }
