@@ -172,6 +172,14 @@ pub enum BootError {
         /// Which keystore.
         keystore: String,
     },
+    /// The plugin changes one row at a time, and several edges are to use it.
+    #[error(
+        "keystores.{keystore}.grpc: edge.shared is true, and the plugin has no capability `batch`, or was without it when this edge's rows came to it: share a plugin that had it from the beginning, or a PostgreSQL database; or set edge.shared to false and use this one by one edge alone"
+    )]
+    PluginUnshared {
+        /// Which keystore.
+        keystore: String,
+    },
     /// The keystore's password cannot be had.
     #[error("the keystore's password in {}: {what}", .path.display())]
     Password {

@@ -39,6 +39,7 @@ pub fn code(error: &BootError) -> u8 {
         | BootError::Plugin { .. }
         | BootError::PluginUser { .. }
         | BootError::PluginTaken { .. }
+        | BootError::PluginUnshared { .. }
         | BootError::Password { .. }
         | BootError::Tls { .. } => CONFIGURATION,
         BootError::Harden(_)

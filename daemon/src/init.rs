@@ -113,7 +113,9 @@ pub enum InitError {
         group: ScopeName,
     },
     /// The keystore has rows, and not of this edge group.
-    #[error("the keystore that is to be shared holds the rows of another edge group, or of a core: give it a database of the group's own")]
+    #[error(
+        "the keystore that is to be shared holds the rows of another edge group, or of a core: give it a database, or a plugin, of the group's own"
+    )]
     OthersRows,
     /// The keystore is another edge's alone.
     #[error("the keystore belongs to an edge that does not share it: set edge.shared to true at that edge, restart it, and repeat this")]

@@ -268,7 +268,8 @@ impl Door {
             return Err(BootError::KeystoreGone { keystore: name.to_owned() });
         };
         let found = match (is_made, self.is_shared) {
-            (true, _) => Found::Made,
+            (true, true) => Found::MadeForAll,
+            (true, false) => Found::Made,
             (false, true) => Found::ByOthers,
             (false, false) => Found::Empty,
         };

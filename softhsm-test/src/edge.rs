@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::ops::{Deref, DerefMut};
-use std::process::{Output, Stdio};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 
 use crate::appliance::{Appliance, wait_for};
+use crate::binary;
 use crate::core::Core;
 use crate::postgres::PostgresServer;
 
@@ -102,22 +105,10 @@ impl SharedEdges {
     /// If something is missing.
     #[must_use]
     pub fn prepared() -> Self {
-        let dir = Arc::new(Appliance::with_edges(2).stop());
         let server = PostgresServer::new();
         let database = server.database();
-        let edges = ["edge", "edge2"].map(|name| Core::on(Arc::clone(&dir), name));
-        let config = |edge: &Core| fs::read_to_string(edge.config()).expect("dev has written it");
-        let first = config(&edges[0]);
-        // `dev` writes this section last, and each edge is of a group of its own.
-        let (_, section) = first.split_once("\nedge:\n").expect("an edge's configuration has this section");
-        let store = format!("keystores:\n  shared: {{postgres: {{url: '{}', timeout: 3s}}}}\n", server.url(&database));
-        for edge in &edges {
-            let own = config(edge);
-            let (before, _) = own.split_once("\nedge:\n").expect("an edge's configuration has this section");
-            fs::write(edge.config(), format!("{before}\nedge:\n{section}  shared: true\n{store}")).expect("the folder is ours");
-            fs::remove_dir_all(edge.data_dir()).expect("the folder is ours");
-        }
-        Self { core: Core::on(dir, "core"), edges, server, database }
+        let [core, edges @ ..] = prepared_for(|_| format!("{{postgres: {{url: '{}', timeout: 3s}}}}", server.url(&database)));
+        Self { core, edges, server, database }
     }
 
     /// Starts the core, and makes and starts both edges, each as if there were no other.
@@ -127,19 +118,107 @@ impl SharedEdges {
     #[must_use]
     pub fn serving() -> Self {
         let mut this = Self::prepared();
-        this.core.start();
-        let making = this.edges.each_ref().map(|edge| {
-            let mut init = edge.cli_command(&["init"]);
-            init.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary is there")
-        });
-        for init in making {
-            let Output { status, stderr, .. } = init.wait_with_output().expect("it is our child");
-            assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-        }
-        this.edges.iter_mut().for_each(Core::start);
-        for edge in &this.edges {
-            assert!(wait_for(|| edge.standing().starts_with("unsealed")), "the edge is {}", edge.standing());
-        }
+        make_and_start(&mut this.core, &mut this.edges);
         this
+    }
+}
+
+/// A core and two edges of its group `edge`, which are to share one plugin that runs as a unit would; no node runs, and neither edge has been made.
+pub struct PluginEdges {
+    /// The core of both.
+    pub core: Core,
+    /// The edges.
+    pub edges: [Core; 2],
+    plugin: Child,
+}
+
+impl PluginEdges {
+    /// A folder, and an empty plugin, which runs.
+    ///
+    /// # Panics
+    /// If something is missing.
+    #[must_use]
+    pub fn prepared() -> Self {
+        let [core, edges @ ..] = prepared_for(|dir| format!("{{grpc: {{socket: {:?}}}}}", dir.join("rows/socket")));
+        fs::create_dir(core.dir().join("rows")).expect("the folder is ours");
+        let plugin = start_plugin(&core, &[]);
+        Self { core, edges, plugin }
+    }
+
+    /// Starts the core, and makes and starts both edges, each as if there were no other.
+    ///
+    /// # Panics
+    /// If one is not made, or does not open.
+    #[must_use]
+    pub fn serving() -> Self {
+        let mut this = Self::prepared();
+        make_and_start(&mut this.core, &mut this.edges);
+        this
+    }
+
+    /// Ends the plugin, and starts it again with these arguments.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn restart_plugin(&mut self, arguments: &[&str]) {
+        self.end_plugin();
+        self.plugin = start_plugin(&self.core, arguments);
+    }
+
+    fn end_plugin(&mut self) {
+        let _gone = self.plugin.kill();
+        let _reaped = self.plugin.wait();
+    }
+}
+
+impl Drop for PluginEdges {
+    fn drop(&mut self) {
+        self.end_plugin();
+    }
+}
+
+fn start_plugin(core: &Core, arguments: &[&str]) -> Child {
+    let state = core.dir().join("rows");
+    let socket = state.join("socket");
+    let _of_an_earlier_one = fs::remove_file(&socket);
+    let mut command = Command::new(binary("plugin-redb", "plugin-redb"));
+    command.args(arguments).env("STRONGROOM_PLUGIN_SOCKET", &socket).env("STRONGROOM_PLUGIN_STATE", state).stdin(Stdio::null());
+    let plugin = command.spawn().expect("the plugin starts");
+    assert!(wait_for(|| UnixStream::connect(&socket).is_ok()), "the plugin does not listen");
+    plugin
+}
+
+/// A core and two edges that are to share the keystore which the text says; it is told the folder.
+fn prepared_for(keystore: impl FnOnce(&Path) -> String) -> [Core; 3] {
+    let dir = Arc::new(Appliance::with_edges(2).stop());
+    let nodes = ["core", "edge", "edge2"].map(|name| Core::on(Arc::clone(&dir), name));
+    let config = |edge: &Core| fs::read_to_string(edge.config()).expect("dev has written it");
+    let first = config(&nodes[1]);
+    // `dev` writes this section last, and each edge is of a group of its own.
+    let (_, section) = first.split_once("\nedge:\n").expect("an edge's configuration has this section");
+    let store = format!("keystores:\n  shared: {}\n", keystore(nodes[0].dir()));
+    for edge in &nodes[1..] {
+        let own = config(edge);
+        let (before, _) = own.split_once("\nedge:\n").expect("an edge's configuration has this section");
+        fs::write(edge.config(), format!("{before}\nedge:\n{section}  shared: true\n{store}")).expect("the folder is ours");
+        fs::remove_dir_all(edge.data_dir()).expect("the folder is ours");
+    }
+    nodes
+}
+
+/// Starts the core, makes both edges at the same moment, and starts them.
+fn make_and_start(core: &mut Core, edges: &mut [Core; 2]) {
+    core.start();
+    let making = edges.each_ref().map(|edge| {
+        let mut init = edge.cli_command(&["init"]);
+        init.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary is there")
+    });
+    for init in making {
+        let Output { status, stderr, .. } = init.wait_with_output().expect("it is our child");
+        assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    }
+    edges.iter_mut().for_each(Core::start);
+    for edge in edges {
+        assert!(wait_for(|| edge.standing().starts_with("unsealed")), "the edge is {}", edge.standing());
     }
 }

@@ -27,7 +27,7 @@ pub use card::Card;
 pub use core::Core;
 pub use disk::Disk;
 pub use domain::{SESSION, domain, founded};
-pub use edge::{Edge, SharedEdges};
+pub use edge::{Edge, PluginEdges, SharedEdges};
 pub use openbao::OpenbaoServer;
 pub use people::{People, altered_shard, give_shard};
 pub use postgres::{PASSWORD as POSTGRES_PASSWORD, PostgresServer};

@@ -1,4 +1,4 @@
-//! Two edges of one group on one PostgreSQL database: what one changes the other refuses within two seconds, what there is once is given once, and nothing
+//! Two edges of one group on one PostgreSQL database, or on one plugin: what one changes the other refuses within two seconds, what there is once is given once, and nothing
 //! that one does is damage to the other.
 #![expect(clippy::print_stdout, reason = "how long it took, and how often, is part of the result")]
 
@@ -13,7 +13,7 @@ use kmip::{
 };
 use nix::sys::signal::Signal;
 use softhsm_test::requests::{self, Secret};
-use softhsm_test::{Core, SharedEdges, Who, signal, wait_for, wait_for_within};
+use softhsm_test::{Core, PluginEdges, SharedEdges, Who, signal, wait_for, wait_for_within};
 
 /// What an edge may still do with what another has changed.
 const BOUND: Duration = Duration::from_secs(2);
@@ -352,4 +352,96 @@ fn a_keystore_that_is_one_edges_alone_or_anothers_is_not_joined() {
     std::fs::remove_dir_all(estate.edges[1].data_dir()).expect("the folder is ours");
     let refused = estate.edges[1].cli(&["init"]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("the rows of another edge group"), "{refused:?}");
+}
+
+#[test]
+fn two_edges_share_one_plugin_and_one_outlives_the_others_death() {
+    let mut estate = PluginEdges::serving();
+    let [mut one, mut other] = estate.edges.each_ref().map(service);
+    let mut worst = Duration::ZERO;
+    for round in 0..4 {
+        if round % 2 == 1 {
+            std::mem::swap(&mut one, &mut other);
+        }
+        let name = format!("key-{round}");
+        let key = new_key(&mut one, &name);
+        assert_eq!(requests::locate(&mut other, &name).expect("it serves"), std::slice::from_ref(&key));
+        let secret = requests::encrypt(&mut one, &key, b"for the other".to_vec()).expect("it serves");
+        assert_eq!(requests::decrypt(&mut other, &secret).expect("it serves"), b"for the other");
+        requests::revoke(&mut one, &key, RevocationReasonCode::CessationOfOperation).expect("it serves");
+        requests::destroy(&mut one, &key).expect("it serves");
+        let destroyed = Instant::now();
+        worst = worst.max(last_success(destroyed, || requests::decrypt(&mut other, &secret).is_ok()));
+        assert!(reason(&requests::decrypt(&mut other, &secret)).is_some());
+    }
+    println!("last use of what another edge has destroyed: {worst:?} afterwards");
+    assert!(worst <= BOUND, "{worst:?}");
+
+    for round in 0..20 {
+        let name = format!("wanted-{round}");
+        let made = thread::scope(|scope| {
+            let clients = [&mut one, &mut other].map(|client| scope.spawn(|| requests::create(client, &name)));
+            clients.map(|client| client.join().expect("it does not panic"))
+        });
+        assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
+        assert_eq!(requests::locate(&mut one, &name).expect("it serves").len(), 1);
+    }
+    drop((one, other));
+
+    let made = [const { AtomicU64::new(0) }; 2];
+    let [steady, killed] = &mut estate.edges;
+    let (lasting, is_over) = (&*steady, AtomicBool::new(false));
+    let kept = thread::scope(|scope| {
+        let (made, is_over) = (&made, &is_over);
+        let goes_on = scope.spawn(move || work(lasting, "steady", &made[0], is_over));
+        let edge = &*killed;
+        let mut kept = thread::scope(|scope| {
+            let working = scope.spawn(move || work(edge, "killed", &made[1], is_over));
+            assert!(wait_for(|| made[1].load(Ordering::Relaxed) >= 20), "it does not work");
+            signal(edge.pid(), Signal::SIGKILL);
+            working.join().expect("it is not refused anything")
+        });
+        killed.kill();
+        let before = made[0].load(Ordering::Relaxed);
+        assert!(wait_for(|| made[0].load(Ordering::Relaxed) >= before + 20), "the other edge does not go on");
+        is_over.store(true, Ordering::Relaxed);
+        kept.extend(goes_on.join().expect("it does not panic"));
+        kept
+    });
+    // The dead edge's plugin comes back too, and has what either edge was told is done.
+    steady.stop();
+    estate.restart_plugin(&[]);
+    for edge in &mut estate.edges {
+        edge.start();
+        assert!(wait_for(|| edge.standing().starts_with("unsealed")), "{}", edge.standing());
+    }
+    for edge in &estate.edges {
+        assert_eq!(damage(edge), [""; 0]);
+        let mut client = service(edge);
+        for secret in &kept {
+            assert_eq!(requests::decrypt(&mut client, secret).expect("it is kept"), secret.plain);
+        }
+    }
+    for node in estate.edges.iter_mut().chain([&mut estate.core]) {
+        node.stop();
+        let _verified = node.ask(&["audit", "verify"]);
+    }
+}
+
+#[test]
+fn a_plugin_without_transactions_is_not_shared() {
+    const WHY: &str = "the plugin has no capability `batch`";
+    let mut estate = PluginEdges::prepared();
+    estate.core.start();
+    estate.restart_plugin(&["--rows-only"]);
+    let refused = estate.edges[0].cli(&["init"]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(WHY), "{refused:?}");
+    // Alone it may be used so, and is not shared afterwards: what waits in this edge's journal nobody else sees.
+    let edge = &mut estate.edges[0];
+    let shared = std::fs::read_to_string(edge.config()).expect("it is there");
+    std::fs::write(edge.config(), shared.replace("  shared: true\n", "")).expect("the folder is ours");
+    let _made = edge.ask(&["init"]);
+    std::fs::write(edge.config(), shared).expect("the folder is ours");
+    let refused = edge.run_to_its_end();
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains(WHY), "{refused:?}");
 }

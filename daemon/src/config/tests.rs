@@ -323,15 +323,18 @@ fn a_database_that_cannot_be_meant_is_refused_and_no_password_repeated() {
 }
 
 #[test]
-fn edges_share_one_keystore_that_is_a_database_and_nothing_else() {
+fn edges_share_one_database_or_one_plugins_socket_and_nothing_else() {
     let shared = EDGE.replace("key: /k}", "key: /k, shared: true}");
-    let loaded = load(&(shared.clone() + POSTGRES), &[]).expect("it loads");
-    assert!(loaded.edge.expect("it is an edge").is_shared);
+    for keystores in [POSTGRES, "keystores: {main: {grpc: {socket: /run/rows/socket}}}\n"] {
+        let loaded = load(&(shared.clone() + keystores), &[]).expect("it loads");
+        assert!(loaded.edge.expect("it is an edge").is_shared);
+    }
     let bao = "keystores: {main: {openbao: {url: 'https://bao:8200', mount: m, ca: /ca.pem, cert: /c.pem, key: /k.pem}}}\n";
     let routed = TWO.to_owned() + "routing: [{layer: L4, keystore: a}, {keystore: b}]\n";
-    for keystores in [String::new(), bao.to_owned(), POSTGRES.to_owned() + "routing: [{keystore: embedded}]\n", routed] {
+    // Of a plugin that the daemon starts, each edge would have one of its own.
+    for keystores in [String::new(), PLUGIN.to_owned(), bao.to_owned(), POSTGRES.to_owned() + "routing: [{keystore: embedded}]\n", routed] {
         let refused = load(&(shared.clone() + &keystores), &[]).expect_err(&keystores).to_string();
-        says(&refused, &["`edge.shared` is \"true\"", "one keystore of kind `postgres`"]);
+        says(&refused, &["`edge.shared` is \"true\"", "one keystore of kind `postgres`, or behind the `socket` of one plugin"]);
     }
 }
 

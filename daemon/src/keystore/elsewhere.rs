@@ -28,6 +28,8 @@ const PASSWORD_BYTES_MAX: usize = 1024;
 pub(crate) enum Found {
     /// What this node has made there.
     Made,
+    /// The same; other nodes use it too.
+    MadeForAll,
     /// Nothing, or what other nodes have made that share it.
     ByOthers,
     /// Nothing.
@@ -45,12 +47,12 @@ pub(super) async fn open(
     plugins: &Plugins,
 ) -> Result<Arc<dyn Keystore>, BootError> {
     let name = keystore.name.as_str();
-    let is_made = found == Found::Made;
+    let is_made = matches!(found, Found::Made | Found::MadeForAll);
     Ok(match &keystore.kind {
         KeystoreKind::Postgres(database) => {
             let settings = postgres(name, database, log)?;
             let store = match found {
-                Found::Made => Postgres::open(settings).await,
+                Found::Made | Found::MadeForAll => Postgres::open(settings).await,
                 Found::ByOthers => Postgres::join(settings).await,
                 Found::Empty => Postgres::create(settings).await,
             };
@@ -64,7 +66,7 @@ pub(super) async fn open(
         }
         KeystoreKind::Grpc(place) => {
             let plugin = plugins.get_or_start(name, || plugin::start(&keystore.name, place, layout, log))?;
-            plugin::open(&plugin, &layout.intents(name), is_made).await?
+            plugin::open(&plugin, &layout.intents(name), found).await?
         }
     })
 }

@@ -14,6 +14,7 @@ use storage::journalled::Journalled;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
+use super::elsewhere::Found;
 use crate::boot::BootError;
 use crate::config::{self, Runs};
 use crate::layout::Layout;
@@ -84,14 +85,25 @@ pub(super) fn start(name: &ScopeName, place: &config::Grpc, layout: &Layout, log
 /// The keystore behind a plugin, once it serves.
 ///
 /// One that changes one row at a time is used with a journal below `data_dir`. That it is there decides how the plugin is used from then on, also should it
-/// learn transactions: audit records may wait in it.
-pub(super) async fn open(plugin: &Plugin, journal: &Path, is_made: bool) -> Result<Arc<dyn Keystore>, BootError> {
-    if is_made && journal.exists() {
-        return journalled(plugin, journal, patiently(plugin, is_made, || plugin.open_rows()).await?);
-    }
+/// learn transactions: audit records may wait in it. Other nodes would not see such a journal, so a plugin that is shared is used by transactions alone.
+pub(super) async fn open(plugin: &Plugin, journal: &Path, found: Found) -> Result<Arc<dyn Keystore>, BootError> {
+    let unshared = || BootError::PluginUnshared { keystore: plugin.name.clone() };
+    let is_made = matches!(found, Found::Made | Found::MadeForAll);
     if !is_made {
         // Of a try that came to nothing.
         let _none = std::fs::remove_file(journal);
+    }
+    if matches!(found, Found::MadeForAll | Found::ByOthers) {
+        if journal.exists() {
+            return Err(unshared());
+        }
+        return plugin.open().await.map(|store| store as Arc<dyn Keystore>).map_err(|error| match grpc::is_without_batch(&error) {
+            true => unshared(),
+            false => error.into(),
+        });
+    }
+    if is_made && journal.exists() {
+        return journalled(plugin, journal, patiently(plugin, is_made, || plugin.open_rows()).await?);
     }
     let store: Arc<dyn Keystore> = match patiently(plugin, is_made, || plugin.open()).await {
         Err(error) if !is_made && grpc::is_without_batch(&error) => journalled(plugin, journal, plugin.open_rows().await?)?,

@@ -6,7 +6,7 @@ use keys::id::{Layer, TenantId};
 use storage::routed::{Class, Placement, RULES_MAX, Rule};
 use uuid::Uuid;
 
-use super::super::{EMBEDDED, Edge, Keystore, KeystoreKind, file};
+use super::super::{EMBEDDED, Edge, Grpc, Keystore, KeystoreKind, Runs, file};
 use super::{Fault, What, optional, required};
 
 /// Layers by their names in the file.
@@ -15,7 +15,7 @@ const WHICH: &str = "a list that ends with `{keystore: NAME}`: there are several
 const UNREACHABLE: &str = "no such rule: the rules before it take every key that it speaks of";
 const FEWER: &str = "at most 256 rules";
 const EPHEMERAL: &str = "no rules: this edge is ephemeral (edge.ephemeral)";
-const UNSHARED: &str = "`false`, or all rows in one keystore of kind `postgres`: edges share nothing that has a journal, or rules, below the data_dir of one of them";
+const UNSHARED: &str = "`false`, or all rows in one keystore of kind `postgres`, or behind the `socket` of one plugin: edges share nothing that has a journal, rules, or rows below the data_dir of one of them";
 
 /// Where rows belong. Without rules in the one keystore that there is; what no rule speaks of, in the node's own file.
 pub(super) fn placement(
@@ -63,11 +63,16 @@ pub(super) fn placement(
     }
 }
 
-/// What several edges change at once must be one store with transactions, which knows them apart.
+/// What several edges change at once must be one store with transactions, which knows them apart. Whether a plugin has them is seen when it opens; one
+/// that the daemon starts is each edge's own.
 pub(super) fn may_be_shared(edge: Option<&Edge>, keystores: &[Keystore], placement: &Placement) -> Result<(), Fault> {
     let is_shared = edge.is_some_and(|edge| edge.is_shared);
     let home = keystores.iter().find(|keystore| keystore.name.as_str() == placement.home());
-    let is_possible = placement.stores().len() == 1 && home.is_some_and(|keystore| matches!(keystore.kind, KeystoreKind::Postgres(_)));
+    let is_one_for_all = |keystore: &Keystore| match &keystore.kind {
+        KeystoreKind::Postgres(_) | KeystoreKind::Grpc(Grpc { runs: Runs::Unit { .. }, .. }) => true,
+        KeystoreKind::Openbao(_) | KeystoreKind::Grpc(Grpc { runs: Runs::Daemon { .. }, .. }) => false,
+    };
+    let is_possible = placement.stores().len() == 1 && home.is_some_and(is_one_for_all);
     if is_shared && !is_possible {
         return Err(Fault { key: "edge.shared".to_owned(), what: What::RefusedFor("true".to_owned(), UNSHARED) });
     }
