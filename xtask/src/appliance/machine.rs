@@ -16,6 +16,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Where the guest finds the packages.
 const PACKAGES: &str = "/package";
 
+/// Where the guest's systemd looks for a TPM.
+pub(super) const TPM: &str = "swtpm:host=127.0.0.1,port=2321";
+
 /// nspawn on an overlay, with a /run of its own: without that it finds mounts of the host's there. `$0` is the overlay's options, `$1` where it is mounted.
 const BOOT: &str = r#"mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/nspawn &&
 mount -t overlay overlay -o "$0" "$1" && shift && exec systemd-nspawn "$@""#;
@@ -82,6 +85,8 @@ impl Machine {
             "--private-network",
             "--boot",
         ]);
+        // Asked only for a credential that is sealed to a TPM: the guest starts one then.
+        command.arg(format!("--setenv=SYSTEMD_TPM2_DEVICE={TPM}"));
         // nspawn's own list refuses what keys lie in.
         command.args(["--system-call-filter=memfd_secret bpf keyctl add_key", &format!("--bind-ro={}:{PACKAGES}", packages.display())]);
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1").stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);

@@ -1,5 +1,7 @@
 //! What happens to machines with the package, and what has to be true afterwards.
 
+mod tpm;
+
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +34,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     story("read-only", "/var takes no write", read_only),
     story("reload", "certificate and CRL are replaced under load", reload),
     story("past", "the clock says 1970", past),
+    story("tpm", "the PIN is sealed to a TPM and to what the firmware measured", tpm::tpm),
 ];
 
 const fn story(name: &'static str, what: &'static str, play: fn(&mut Lab) -> Result<String>) -> Scenario {
