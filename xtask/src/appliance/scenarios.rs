@@ -1,5 +1,6 @@
 //! What happens to machines with the package, and what has to be true afterwards.
 
+mod data;
 mod tpm;
 
 use std::time::Instant;
@@ -35,6 +36,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     story("reload", "certificate and CRL are replaced under load", reload),
     story("past", "the clock says 1970", past),
     story("tpm", "the PIN is sealed to a TPM and to what the firmware measured", tpm::tpm),
+    story("newer", "files of the node have a format that a later release wrote", data::newer),
 ];
 
 const fn story(name: &'static str, what: &'static str, play: fn(&mut Lab) -> Result<String>) -> Scenario {
