@@ -1,6 +1,7 @@
 //! What happens to machines with the package, and what has to be true afterwards.
 
 mod data;
+mod strain;
 mod tpm;
 
 use std::time::Instant;
@@ -37,6 +38,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     story("past", "the clock says 1970", past),
     story("tpm", "the PIN is sealed to a TPM and to what the firmware measured", tpm::tpm),
     story("newer", "files of the node have a format that a later release wrote", data::newer),
+    story("descriptors", "the daemon may open few files, and many clients are idle", strain::descriptors),
 ];
 
 const fn story(name: &'static str, what: &'static str, play: fn(&mut Lab) -> Result<String>) -> Scenario {
