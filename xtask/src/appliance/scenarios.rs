@@ -1,6 +1,7 @@
 //! What happens to machines with the package, and what has to be true afterwards.
 
 mod data;
+mod reload;
 mod strain;
 mod tpm;
 
@@ -34,7 +35,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     story("watchdog", "the daemon stops without ending", watchdog),
     story("expired", "the server's certificate has expired at a start", expired),
     story("read-only", "/var takes no write", read_only),
-    story("reload", "certificate and CRL are replaced under load", reload),
+    story("reload", "certificate and CRL are replaced under 10,000 requests", reload::reload),
     story("past", "the clock says 1970", past),
     story("tpm", "the PIN is sealed to a TPM and to what the firmware measured", tpm::tpm),
     story("newer", "files of the node have a format that a later release wrote", data::newer),
@@ -314,37 +315,6 @@ fn read_only(lab: &mut Lab) -> Result<String> {
     machine.sh(&format!("mount -o remount,rw,bind /var; systemctl reset-failed {UNIT}; systemctl start {UNIT}"))?;
     machine.prove()?;
     Ok(said)
-}
-
-fn reload(lab: &mut Lab) -> Result<String> {
-    let machine = lab.boot(&lab.disk("reload")?)?;
-    machine.prove()?;
-    machine.sh(
-        "cd /root/ca; mkfifo open; systemd-run --quiet --unit=held sh -c 'cd /root/ca; exec 3<>open; exec openssl s_client -quiet -connect localhost:5696 -CAfile ca.pem -cert client.pem -key client.key <open'",
-    )?;
-    let load = "cd /root/ca; export KMIP_CORE=localhost:5696 CA_CERT=ca.pem CLIENT_CERT=client.pem CLIENT_KEY=client.key
-        while true; do strongroom kmip ping > /dev/null && echo good >> /root/load || echo bad >> /root/load; done";
-    machine.sh(&format!("systemd-run --quiet --unit=load sh -c '{load}'"))?;
-    for round in 1..=5 {
-        machine.sh(&format!(
-            "cd /root/ca && strongroom cert issue --ca ca.pem --ca-key ca.key --server localhost --out next.pem --out-key next.key
-            openssl ca -config ca.conf -gencrl -keyfile ca.key -cert ca.pem -out next.crl 2>/dev/null
-            for f in pem key; do install -o root -g strongroom -m 0640 next.$f /etc/strongroom/tls/new.$f; done
-            install -o root -g strongroom -m 0640 next.crl /etc/strongroom/tls/new.crl; cd /etc/strongroom/tls
-            mv new.key server.key; mv new.pem server.pem; mv new.crl client-ca.crl; systemctl reload {UNIT}
-            echo {round} > /root/round; wc -l < /root/load > /root/before"
-        ))?;
-        machine.wait_for("test $(wc -l < /root/load) -ge $(($(cat /root/before) + 10))")?;
-    }
-    let serial = machine.sh(
-        "cd /root/ca; openssl x509 -in next.pem -noout -serial; openssl s_client -connect localhost:5696 -cert client.pem -key client.key </dev/null 2>/dev/null | openssl x509 -noout -serial",
-    )?;
-    ensure!(serial.lines().next() == serial.lines().last(), "the new certificate is not shown: {serial}");
-    ensure!(machine.sh("systemctl is-active held load")? == "active\nactive", "a connection was dropped");
-    let counts = machine.sh("grep -c good /root/load; grep -c bad /root/load || true")?;
-    let (good, bad) = counts.split_once('\n').context("two counts")?;
-    ensure!(bad == "0", "{bad} of {good} requests failed");
-    Ok(format!("5 times; {good} requests on connections of their own, none refused; one open connection stayed"))
 }
 
 fn past(lab: &mut Lab) -> Result<String> {
