@@ -51,3 +51,33 @@ pub(super) fn descriptors(lab: &mut Lab) -> Result<String> {
         "{IDLE} idle clients with LimitNOFILE={LIMIT}: {busy} descriptors open, {cut} idle clients cut for others; no restart, all closed again"
     ))
 }
+
+pub(super) fn frozen(lab: &mut Lab) -> Result<String> {
+    const ROUNDS: u32 = 3;
+    let machine = lab.boot(&lab.disk("frozen")?)?;
+    machine.prove()?;
+    let load = "for i in $$(seq 100000); do strongroom service create acme frozen-$$i > /dev/null && echo frozen-$$i >> /root/made || echo $$i >> /root/failed; done";
+    machine.sh(&format!("touch /root/made /root/failed; systemd-run --quiet --unit=load sh -c '{load}'"))?;
+    machine.wait_for("test $(wc -l < /root/made) -ge 5")?;
+    for _ in 0..ROUNDS {
+        // The one that is on its way may have been answered before.
+        let still = machine.sh(&format!(
+            "systemctl kill --kill-whom=main --signal=STOP {UNIT}; wc -l < /root/made > /root/before
+            timeout 4 tail --follow /dev/null || true; echo $(($(wc -l < /root/made) - $(cat /root/before)))
+            systemctl kill --kill-whom=main --signal=CONT {UNIT}"
+        ))?;
+        ensure!(still == "0" || still == "1", "{still} services were made while the daemon stood still");
+        machine.wait_for("test $(wc -l < /root/made) -ge $(($(cat /root/before) + 5))")?;
+    }
+    machine.sh("systemctl stop load")?;
+    machine.prove()?;
+    let failed = machine.sh("wc -l < /root/failed")?;
+    ensure!(failed == "0", "{failed} requests failed");
+    let missing = machine.sh("strongroom --json service list acme | grep -o '\"frozen-[0-9]*\"' | tr -d '\"' | sort -u > /root/there
+        sort /root/made | comm -23 - /root/there | wc -l")?;
+    ensure!(missing == "0", "{missing} services that were acknowledged are gone");
+    ensure!(machine.restarts()? == 0, "the daemon was started anew");
+    machine.sh(&format!("systemctl stop {UNIT}; runuser -u strongroom -- strongroom audit verify"))?;
+    let made = machine.sh("wc -l < /root/made")?;
+    Ok(format!("{ROUNDS} times 4 s; {made} acknowledged services, none missing, none refused, no restart"))
+}
