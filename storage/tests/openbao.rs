@@ -112,9 +112,10 @@ async fn fails<T: std::fmt::Debug>(fault: &str, call: impl Future<Output = Resul
 
 /// The store is back, and what it held is there.
 async fn is_back(fault: &str, store: &Store, rows: u64) {
-    let (found, took) = soon(async || store.keystore.find(&query(&[1], None, 1000)).await).await;
+    let rows = usize::try_from(rows).expect("a test's number of rows");
+    let (found, took) = soon(async || store.keystore.find(&query(&[1], None, rows + 1)).await).await;
     measured(fault, "recovery", took, BACK_WITHIN);
-    assert_eq!(found.len() as u64, rows, "{fault}");
+    assert_eq!(found.len(), rows, "{fault}");
 }
 
 #[expect(clippy::print_stdout, reason = "how long it took is part of the result")]
