@@ -3,6 +3,7 @@
 //! ```text
 //! data_dir/node.json        cluster id and log id, written last by `strongroom init`: with it the node exists
 //! data_dir/store.redb       the embedded keystore
+//! data_dir/store.redb.log   what of it that file has not got yet
 //! data_dir/placement.json   which rows belong to which keystore
 //! data_dir/routing.redb     changes of several keystores that have not ended
 //! data_dir/intents-NAME.redb  the journal of a keystore elsewhere that knows no transactions

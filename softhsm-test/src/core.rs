@@ -1,7 +1,7 @@
 //! One core or edge under test without its supervisor: `strongroomd` on a folder that `strongroom dev` has prepared.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -105,6 +105,12 @@ impl Core {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.data_dir().join("store.redb")
+    }
+
+    /// The keystore's file, and its log.
+    #[must_use]
+    pub fn stores(&self) -> [PathBuf; 2] {
+        [self.store(), log_of(&self.store())]
     }
 
     /// The audit log's segments, oldest first.
@@ -357,4 +363,21 @@ impl Drop for Core {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The log of a keystore's file.
+fn log_of(store: &Path) -> PathBuf {
+    store.with_added_extension("log")
+}
+
+/// Copies a keystore's file as it is now, with its log.
+///
+/// # Errors
+/// As [`fs::copy`].
+pub(crate) fn copy_store(store: &Path, to: &Path) -> io::Result<()> {
+    fs::copy(store, to)?;
+    if log_of(store).exists() {
+        fs::copy(log_of(store), log_of(to))?;
+    }
+    Ok(())
 }

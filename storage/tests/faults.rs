@@ -78,15 +78,21 @@ async fn no_failed_sync_is_acknowledged_or_tried_again() {
 }
 
 #[tokio::test]
-async fn each_acknowledged_commit_has_been_synced_once() {
+async fn each_acknowledged_commit_has_been_synced() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let disk = Arc::new(Disk::default());
     let store = open_on(&disk, &folder.path().join("rows.redb")).expect("a new file opens");
-    let opened = disk.syncs();
-    for number in 1..=20 {
+    // The first one also makes the log, and where that ends the engine may sync a longer file before what it says of it.
+    let mut before = disk.syncs();
+    let mut more = 0;
+    for number in 1..=3000 {
         store.commit(insert(number)).await.expect("the store is sound");
-        assert_eq!(disk.syncs(), opened + number);
+        let syncs = disk.syncs() - before;
+        assert!(syncs >= 1, "commit {number}");
+        more += syncs - 1;
+        before += syncs;
     }
+    assert!((2..10).contains(&more), "{more} syncs more than commits");
 }
 
 /// A sync that finds no space may have dropped what it could not place, so it is no milder than any other failed sync.

@@ -72,8 +72,8 @@ fn opened_with_schema(number: u64) -> StoreError {
 
 #[test]
 fn a_newer_schema_is_refused_by_name_and_the_file_left_untouched() {
-    let error = opened_with_schema(4);
-    assert!(matches!(open_error(&error), OpenError::Newer { found: 4, known: 3, .. }), "{error:?}");
+    let error = opened_with_schema(5);
+    assert!(matches!(open_error(&error), OpenError::Newer { found: 5, known: 4, .. }), "{error:?}");
 }
 
 #[test]

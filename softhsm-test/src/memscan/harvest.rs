@@ -1,6 +1,5 @@
 //! The true keys of a core, opened from its files and its token as the core itself does it, and turned into needles.
 
-use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,6 +20,7 @@ use seal::{CustodianSettings, Expected, Means, PinSource, Pkcs11Settings, Seal, 
 use secret::{Bytes, Key};
 use storage::embedded::Embedded;
 
+use crate::core::copy_store;
 use crate::memscan::forms::{Class, Needles};
 use crate::{Core, binary};
 
@@ -58,8 +58,8 @@ pub(super) fn harvest(core: &Core) -> Needles {
 pub(super) fn copied(store: &Path) -> Arc<dyn Keystore> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let copy = folder.path().join("store.redb");
-    fs::copy(store, &copy).expect("the keystore is there");
-    // The file is open: the folder may go.
+    copy_store(store, &copy).expect("the keystore is there");
+    // The files are open: the folder may go.
     Arc::new(Embedded::open(&copy).expect("a whole copy"))
 }
 

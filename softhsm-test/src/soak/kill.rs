@@ -195,7 +195,7 @@ fn load_until_killed<B: Beside>(
     let (call, nth) = FATAL[random.place(FATAL.len())];
     let nth = random.within(1..nth + 1);
     let life = if at_call { FATAL_CALL_WITHIN } else { Duration::from_millis(random.within(B::LIFE_MILLIS)) };
-    let files = [vec![core.store()], core.segments(), beside.files(core)].concat();
+    let files = [core.stores().to_vec(), core.segments(), beside.files(core)].concat();
     let files: Vec<&Path> = files.iter().map(AsRef::as_ref).collect();
     let _strace = at_call.then(|| Strace::attach(core.pid(), &format!("{call}:signal=SIGKILL:when={nth}"), &files));
     let pid = core.pid();

@@ -17,7 +17,7 @@ use serde_json::Value;
 use storage::embedded::Embedded;
 
 use crate::appliance::{wait_for, wait_for_within};
-use crate::core::Core;
+use crate::core::{Core, copy_store};
 use crate::load::Over;
 use crate::openbao::OpenbaoServer;
 use crate::postgres::PostgresServer;
@@ -224,7 +224,7 @@ impl Migrations {
 /// Rows and audit records in the core's own file, which nobody writes to: a copy of it tells.
 fn rows_in_file(core: &Core) -> usize {
     let copy = core.dir().join("copy.redb");
-    fs::copy(core.store(), &copy).expect("the folder is ours");
+    copy_store(&core.store(), &copy).expect("the folder is ours");
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let left = runtime.block_on(async {
         let store = Embedded::open(&copy).expect("it is sound");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -134,8 +134,8 @@ impl Bench {
 
     /// Kills the core at a call; false if the change has no such call.
     fn round(&mut self, site: Site, nth: u32, tally: &mut Tally) -> bool {
-        let store: [PathBuf; 1] = [self.core.store()];
-        let paths: Vec<&Path> = store.iter().filter(|_| site.is_stores).map(AsRef::as_ref).collect();
+        let stores = self.core.stores();
+        let paths: Vec<&Path> = stores.iter().filter(|_| site.is_stores).map(AsRef::as_ref).collect();
         let strace = Strace::attach(self.core.pid(), &format!("{}:signal=SIGKILL:when={nth}", site.call), &paths);
         let done = match site.change {
             Change::Split => self.split(),

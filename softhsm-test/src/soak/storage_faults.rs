@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::appliance::{Who, wait_for};
@@ -128,12 +128,13 @@ pub fn storage_fault_campaign(count: u32, seed: u64) -> String {
 
 /// Returns whether the call was reached.
 fn run(core: &mut Core, site: Site, nth: u32, ledger: &mut Ledger, random: &mut Random, tally: &mut Tally) -> bool {
-    let path = path(core, site.file);
+    let paths = paths(core, site.file);
+    let paths: Vec<&Path> = paths.iter().map(AsRef::as_ref).collect();
     let prefix = format!("n{}", tally.runs);
     // Overwriting in place takes no space, so a page of the keystore lacks it once; what takes space lacks it until there is some.
     let lasts = site.error == "ENOSPC" && site.call != "pwrite64";
     let when = if lasts { format!("{nth}+") } else { nth.to_string() };
-    let strace = Strace::attach(core.pid(), &format!("{}:error={}:when={when}", site.call, site.error), &[&path]);
+    let strace = Strace::attach(core.pid(), &format!("{}:error={}:when={when}", site.call, site.error), &paths);
     let passes = if matches!(site.call, "ftruncate" | "fallocate") { PASSES_TO_GROW } else { PASSES };
     // Without a log a connection is not taken, or ended before its first answer.
     let hand = Hand::connect(core, prefix.clone(), ledger, random, Refusals::Counted);
@@ -174,10 +175,10 @@ fn run(core: &mut Core, site: Site, nth: u32, ledger: &mut Ledger, random: &mut 
     true
 }
 
-fn path(core: &Core, file: File) -> PathBuf {
+fn paths(core: &Core, file: File) -> Vec<PathBuf> {
     match file {
-        File::Store => core.store(),
-        File::Log => core.segments().pop().expect("a log has a segment"),
+        File::Store => core.stores().to_vec(),
+        File::Log => vec![core.segments().pop().expect("a log has a segment")],
     }
 }
 

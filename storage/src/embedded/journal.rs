@@ -12,10 +12,10 @@ use keys::id::{Generation, OutboxSeq, RowId};
 use keys::port::{Batch, Change, OutboxEntry, StoreError};
 use keys::record::Record;
 use keys::row::Row;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableError, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
-use super::tables::{Fault, Writer, begin, engine};
+use super::tables::{Fault, Writer, engine};
 use crate::outbox_taken;
 
 const INTENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("intents");
@@ -48,12 +48,12 @@ pub(crate) struct Found {
     pub(crate) is_back: bool,
 }
 
-/// The bytes of a batch and of the rows that it replaces.
-pub(crate) fn encode(batch: &Batch, before: &[Row]) -> Vec<u8> {
-    let changes = batch.changes.iter().map(|change| StoredChange {
+/// The bytes of a batch, whose changes' rows have these, and of the rows that it replaces.
+pub(crate) fn encode(batch: &Batch, rows: &[Option<Vec<u8>>], before: &[Row]) -> Vec<u8> {
+    let changes = batch.changes.iter().zip(rows).map(|(change, row)| StoredChange {
         id: change.id().to_bytes().to_vec(),
         expected: change.expected().map(|generation| generation.0),
-        row: change.row().map(Row::encode),
+        row: row.clone(),
     });
     let stored = Stored {
         changes: changes.collect(),
@@ -64,7 +64,7 @@ pub(crate) fn encode(batch: &Batch, before: &[Row]) -> Vec<u8> {
     postcard::to_extend(&stored, vec![FORMAT, FORTH]).expect("a batch is plain data and memory grows")
 }
 
-fn decode(number: u64, bytes: &[u8]) -> Result<Found, Fault> {
+pub(super) fn decode(number: u64, bytes: &[u8]) -> Result<Found, Fault> {
     let corrupt = |what: &str| Fault::from(StoreError::Corrupt { what: what.to_owned(), at: format!("{number} of the journal") });
     let [FORMAT, way @ (FORTH | BACK), stored @ ..] = bytes else { return Err(corrupt("not a batch that this release knows")) };
     let stored: Stored = postcard::from_bytes(stored).map_err(|error| corrupt(&error.to_string()))?;
@@ -89,10 +89,13 @@ fn decode(number: u64, bytes: &[u8]) -> Result<Found, Fault> {
 
 /// The batches that are not done, oldest first.
 pub(crate) fn open(database: &Database) -> Result<Vec<Found>, Fault> {
-    let table = match database.begin_read().map_err(engine)?.open_table(INTENTS) {
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-        table => table.map_err(engine)?,
-    };
+    match database.begin_read().map_err(engine)?.open_table(INTENTS) {
+        Err(TableError::TableDoesNotExist(_)) => Ok(Vec::new()),
+        table => all(&table.map_err(engine)?),
+    }
+}
+
+fn all(table: &impl ReadableTable<u64, &'static [u8]>) -> Result<Vec<Found>, Fault> {
     let mut found = Vec::new();
     for entry in table.iter().map_err(engine)? {
         let (number, bytes) = entry.map_err(engine)?;
@@ -102,47 +105,37 @@ pub(crate) fn open(database: &Database) -> Result<Vec<Found>, Fault> {
 }
 
 /// Puts a batch in, if the numbers of its records are free.
-pub(crate) fn put(database: &Database, number: u64, encoded: &[u8], outbox: &[OutboxEntry]) -> Result<(), Fault> {
-    let mut queued: BTreeSet<u64> = open(database)?.iter().flat_map(|found| &found.batch.outbox).map(|entry| entry.seq.0).collect();
-    let transaction = begin(database)?;
-    let mut writer = Writer::new(&transaction)?;
+pub(crate) fn put(
+    transaction: &WriteTransaction,
+    writer: &Writer<'_>,
+    number: u64,
+    encoded: &[u8],
+    outbox: &[OutboxEntry],
+) -> Result<(), Fault> {
+    let mut intents = transaction.open_table(INTENTS).map_err(engine)?;
+    let mut queued: BTreeSet<u64> = all(&intents)?.iter().flat_map(|found| &found.batch.outbox).map(|entry| entry.seq.0).collect();
     for entry in outbox {
         if !queued.insert(entry.seq.0) || writer.is_queued(entry.seq)? {
             return Err(outbox_taken(entry.seq).into());
         }
     }
-    transaction.open_table(INTENTS).map_err(engine)?.insert(number, encoded).map_err(engine)?;
-    writer.count()?;
-    drop(writer);
-    transaction.commit().map_err(engine)
+    intents.insert(number, encoded).map_err(engine)?;
+    Ok(())
 }
 
 /// From now on the batch is to be undone.
-pub(crate) fn turn_back(database: &Database, number: u64) -> Result<(), Fault> {
-    let transaction = begin(database)?;
-    let mut writer = Writer::new(&transaction)?;
+pub(crate) fn turn_back(transaction: &WriteTransaction, number: u64) -> Result<(), Fault> {
     let mut intents = transaction.open_table(INTENTS).map_err(engine)?;
     let mut bytes = intents.get(number).map_err(engine)?.map(|bytes| bytes.value().to_vec()).unwrap_or_default();
     let Some(way) = bytes.get_mut(1) else { return Err(Fault::Damaged(format!("batch {number} of the journal is gone"))) };
     *way = BACK;
     intents.insert(number, bytes.as_slice()).map_err(engine)?;
-    drop(intents);
-    writer.count()?;
-    drop(writer);
-    transaction.commit().map_err(engine)
+    Ok(())
 }
 
 /// Takes a batch out; its records come into the outbox if it was `applied`.
-pub(crate) fn end(database: &Database, number: u64, applied: bool) -> Result<(), Fault> {
-    let transaction = begin(database)?;
-    let mut writer = Writer::new(&transaction)?;
+pub(crate) fn end(transaction: &WriteTransaction, writer: &mut Writer<'_>, number: u64, applied: bool) -> Result<(), Fault> {
     let mut intents = transaction.open_table(INTENTS).map_err(engine)?;
     let found = intents.remove(number).map_err(engine)?.map(|bytes| decode(number, bytes.value())).transpose()?;
-    drop(intents);
-    if let Some(found) = found.filter(|_| applied) {
-        writer.queue(&found.batch)?;
-    }
-    writer.count()?;
-    drop(writer);
-    transaction.commit().map_err(engine)
+    found.filter(|_| applied).map_or(Ok(()), |found| writer.queue(&found.batch))
 }

@@ -5,7 +5,7 @@
 //! terms   term 16 | layer u8 | uuid 16      -> nothing
 //!         uuid 16 | 0xFF | 0 ...            -> Row::encode of a claim on a name; 0xFF is no layer
 //! outbox  sequence u64                      -> postcard(Record)
-//! meta    "schema" -> 3; "commits" -> number of commits so far
+//! meta    "schema" -> 3, or 4: the file goes on in its log; "commits" -> number of commits so far; "log" -> salt of that log
 //! intents in the file of a journal: see `journal.rs`
 //! ```
 //! A claim's identifier begins as the term does by which its name is found, so both lie on one page, and a new key with a name changes one page in
@@ -27,6 +27,8 @@ use crate::outbox_taken;
 
 /// The layout above; a file with another number is left untouched.
 pub(super) const SCHEMA: u64 = 3;
+/// As [`SCHEMA`], but not all commits are in the file: the others are in its log, which the release before did not know.
+pub(super) const SCHEMA_LOGGED: u64 = 4;
 const TERM_BYTES: usize = 16;
 const TERM_KEY_BYTES: usize = TERM_BYTES + ROW_ID_BYTES;
 /// In the place of a layer: not a term's key, but a claim's.
@@ -93,6 +95,20 @@ pub(super) fn commits(database: &Database) -> Result<u64, Fault> {
     Ok(meta.get("commits").map_err(engine)?.map_or(0, |count| count.value()))
 }
 
+/// The salt of the log in which the file goes on, if it does.
+pub(super) fn logged(database: &Database) -> Result<Option<u64>, Fault> {
+    let meta = database.begin_read().map_err(engine)?.open_table(META).map_err(engine)?;
+    let number = |name| Ok(meta.get(name).map_err(engine)?.map(|number| number.value()));
+    if number("schema")? == Some(SCHEMA_LOGGED) { number("log") } else { Ok(None) }
+}
+
+/// From now on the file has all commits, and needs no log.
+pub(super) fn complete(database: &Database) -> Result<(), Fault> {
+    let transaction = begin(database)?;
+    transaction.open_table(META).map_err(engine)?.insert("schema", SCHEMA).map_err(engine)?;
+    transaction.commit().map_err(engine)
+}
+
 /// One row.
 pub(super) fn retrieve(database: &Database, id: RowId) -> Result<Option<Row>, Fault> {
     Reader::new(database)?.row(id)
@@ -130,21 +146,6 @@ pub(super) fn outbox(database: &Database, after: OutboxSeq, limit: usize) -> Res
         entries.push(OutboxEntry { seq, record });
     }
     Ok(entries)
-}
-
-/// Applies a batch in one durable transaction; `encoded` holds the bytes of each change's row. On any error nothing of it is kept.
-pub(super) fn commit(database: &Database, batch: &Batch, encoded: &[Option<Vec<u8>>]) -> Result<(), Fault> {
-    let transaction = begin(database)?;
-    let mut writer = Writer::new(&transaction)?;
-    let mut edits = Vec::new();
-    for (change, bytes) in batch.changes.iter().zip(encoded) {
-        writer.apply(change, bytes.as_deref(), &mut edits)?;
-    }
-    writer.reindex(edits)?;
-    writer.queue(batch)?;
-    writer.count()?;
-    drop(writer);
-    transaction.commit().map_err(engine)
 }
 
 pub(super) fn begin(database: &Database) -> Result<WriteTransaction, Fault> {
@@ -330,6 +331,16 @@ impl<'t> Writer<'t> {
         })
     }
 
+    /// Applies a batch; `encoded` holds the bytes of each change's row. After an error the transaction is to be dropped.
+    pub(super) fn batch(&mut self, batch: &Batch, encoded: &[Option<Vec<u8>>]) -> Result<(), Fault> {
+        let mut edits = Vec::new();
+        for (change, bytes) in batch.changes.iter().zip(encoded) {
+            self.apply(change, bytes.as_deref(), &mut edits)?;
+        }
+        self.reindex(edits)?;
+        self.queue(batch)
+    }
+
     /// Changes the row; what that means for the index is added to `edits`.
     fn apply(&mut self, change: &Change, encoded: Option<&[u8]>, edits: &mut Vec<TermEdit>) -> Result<(), Fault> {
         let before = match change.id() {
@@ -378,9 +389,17 @@ impl<'t> Writer<'t> {
         Ok(())
     }
 
-    pub(super) fn count(&mut self) -> Result<(), Fault> {
-        let count = self.meta.get("commits").map_err(engine)?.map_or(0, |count| count.value());
-        self.meta.insert("commits", count + 1).map_err(engine)?;
+    /// Counts the commit, and returns its number.
+    pub(super) fn count(&mut self) -> Result<u64, Fault> {
+        let number = self.meta.get("commits").map_err(engine)?.map_or(0, |count| count.value()) + 1;
+        self.meta.insert("commits", number).map_err(engine)?;
+        Ok(number)
+    }
+
+    /// After this commit the file goes on in the log of this salt.
+    pub(super) fn go_on_in(&mut self, salt: u64) -> Result<(), Fault> {
+        self.meta.insert("log", salt).map_err(engine)?;
+        self.meta.insert("schema", SCHEMA_LOGGED).map_err(engine)?;
         Ok(())
     }
 }

@@ -33,13 +33,14 @@ struct State {
     /// Fails the n-th write or sync from now on with this errno, once.
     write: Option<(u64, i32)>,
     sync: Option<(u64, i32)>,
-    /// Fails every read that touches this offset.
+    /// Fails every read of the file, not of its log, that touches this offset.
     unreadable: Option<u64>,
     /// Every write fails for want of space, overwrites too.
     takes_no_write: bool,
     /// How many blocks may still be allocated; `None` for any number.
     space: Option<u64>,
-    allocated: BTreeSet<u64>,
+    /// Blocks of the file, and of its log.
+    allocated: BTreeSet<(bool, u64)>,
     fired: bool,
     syncs: u64,
 }
@@ -100,9 +101,9 @@ impl State {
         if self.takes_no_write { Err(io::Error::from_raw_os_error(ENOSPC)) } else { Ok(()) }
     }
 
-    fn allocate(&mut self, offset: u64, bytes: usize) -> io::Result<()> {
+    fn allocate(&mut self, is_log: bool, offset: u64, bytes: usize) -> io::Result<()> {
         let last = (offset + (bytes as u64).max(1) - 1) / BLOCK_BYTES;
-        for block in offset / BLOCK_BYTES..=last {
+        for block in (offset / BLOCK_BYTES..=last).map(|block| (is_log, block)) {
             if self.allocated.contains(&block) {
                 continue;
             }
@@ -123,6 +124,7 @@ impl State {
 #[derive(Debug)]
 struct Faulty {
     inner: FileBackend,
+    is_log: bool,
     disk: Arc<Disk>,
 }
 
@@ -133,7 +135,7 @@ impl StorageBackend for Faulty {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let unreadable = self.disk.state.lock().expect("no test panics here").unreadable;
-        if unreadable.is_some_and(|bad| offset <= bad && bad < offset + out.len() as u64) {
+        if !self.is_log && unreadable.is_some_and(|bad| offset <= bad && bad < offset + out.len() as u64) {
             return Err(io::Error::from_raw_os_error(EIO));
         }
         self.inner.read(offset, out)
@@ -157,7 +159,7 @@ impl StorageBackend for Faulty {
         let state = &mut *self.disk.state.lock().expect("no test panics here");
         state.check_writes()?;
         State::count(&mut state.write, &mut state.fired)?;
-        state.allocate(offset, data.len())?;
+        state.allocate(self.is_log, offset, data.len())?;
         self.inner.write(offset, data)
     }
 
@@ -197,7 +199,8 @@ pub(crate) fn journal_on(disk: &Arc<Disk>, path: &Path) -> Result<Intents, Store
 fn faulty(disk: &Arc<Disk>, path: &Path) -> io::Result<Box<dyn StorageBackend>> {
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
     let inner = FileBackend::new(file).map_err(io::Error::other)?;
-    Ok(Box::new(Faulty { inner, disk: Arc::clone(disk) }))
+    let is_log = path.extension().is_some_and(|extension| extension == "log");
+    Ok(Box::new(Faulty { inner, is_log, disk: Arc::clone(disk) }))
 }
 
 /// Commits of every kind, each on top of the one before.
