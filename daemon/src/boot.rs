@@ -42,6 +42,7 @@ use crate::renewer::Renewer;
 use crate::role::edge;
 use crate::role::upstream::Cores;
 use crate::rotator::Rotator;
+use crate::sandbox::Confinement;
 use crate::session;
 use crate::sessions::Sessions;
 use crate::stop::{self, Stop};
@@ -310,12 +311,19 @@ fn custodian_settings(custodian: &config::Custodian, credentials: Option<&Path>)
 /// Runs a node until it is told to stop.
 ///
 /// - `file`: where `config` came from, to be read again on SIGHUP.
+/// - `held`: how its key memory is protected, and how far it is held to the places that it writes to.
 /// - `log`: to be told when `log.level` changes with it.
 /// - `passed`: sockets that are bound already.
 ///
 /// # Errors
 /// [`BootError`] says what to mend; [`BootError::Fallen`] that the node has to be started again.
-pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: LogLevel, mut passed: Passed) -> Result<(), BootError> {
+pub async fn run(
+    file: PathBuf,
+    config: Config,
+    held: (secret::Report, Confinement),
+    log: LogLevel,
+    mut passed: Passed,
+) -> Result<(), BootError> {
     passed.check(&config.listeners)?;
     let mut signals = Signals::catch()?;
     let hangup = signal(SignalKind::hangup())?;
@@ -325,7 +333,7 @@ pub async fn run(file: PathBuf, config: Config, memory: secret::Report, log: Log
     let mut starting = JoinSet::new();
     starting.spawn(vitals::starting());
     let opened = tokio::select! {
-        opened = open_node(config, memory, &layout) => opened,
+        opened = open_node(config, held, &layout) => opened,
         () = signals.stop() => return Ok(()),
     };
     let node = Arc::new(opened?);
@@ -453,7 +461,7 @@ async fn bounded<T>(what: &'static str, limit: Duration, work: impl Future<Outpu
     timeout(limit, work).await.map_err(|_| BootError::Late { what, limit })
 }
 
-async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> Result<Node, BootError> {
+async fn open_node(config: Config, (memory, confinement): (secret::Report, Confinement), layout: &Layout) -> Result<Node, BootError> {
     let identity = layout.identity()?;
     if identity.edge.is_some() != config.edge.is_some() {
         return Err(BootError::OtherRole { data_dir: config.data_dir });
@@ -476,6 +484,7 @@ async fn open_node(config: Config, memory: secret::Report, layout: &Layout) -> R
         config,
         identity,
         memory,
+        confinement,
         store,
         embedded,
         keystores,

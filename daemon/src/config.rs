@@ -249,6 +249,8 @@ pub struct Postgres {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seal {
     device: PathBuf,
+    /// What modules of devices write to besides `data_dir`: folders with everything below, and files; absolute.
+    pub writes: Vec<PathBuf>,
     /// How often each slot is test-opened.
     pub probe_interval: Duration,
     /// Who can hold a slot.

@@ -2,7 +2,7 @@
 //!
 //! The program is opened once, hashed, and executed from the same descriptor: what runs is what was compared, whatever a path leads to meanwhile. Before
 //! that the process gives up what the program does not need: new privileges by set-uid programs, core files, files beyond a number, and by Landlock every
-//! place to write in but the folder. It ends with the process that started it.
+//! place to write in but the folder, and all others to signal. It ends with the process that started it.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsString};
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use data_encoding::HEXLOWER;
-use landlock::{ABI, AccessFs, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, path_beneath_rules};
+use landlock::RulesetError;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::prctl;
@@ -23,6 +23,7 @@ use nix::sys::stat::{Mode, umask};
 use nix::unistd::{fexecve, getppid};
 
 use crate::exit;
+use crate::sandbox::{Confinement, write_only_below};
 
 /// Length of a SHA-256.
 pub const HASH_BYTES: usize = 32;
@@ -30,12 +31,8 @@ pub const HASH_BYTES: usize = 32;
 const PROGRAM_BYTES_MAX: u64 = 512 << 20;
 /// Most files and sockets of a confined process.
 const DESCRIPTORS_MAX: u64 = 1024;
-/// What a program may write to besides its folder.
-const DEVICES: [&str; 3] = ["/dev/null", "/dev/zero", "/dev/full"];
 /// What a script begins with: its interpreter opens the descriptor anew, so that it has to stay open.
 const SCRIPT: &[u8] = b"#!";
-/// What the kernel this was written for offers; an older one does what it knows of it.
-const LANDLOCK: ABI = ABI::V3;
 
 /// The exit code of a process that did not become the program.
 pub const REFUSED_CODE: u8 = exit::CONFIGURATION;
@@ -182,19 +179,12 @@ pub fn run(confine: Confine) -> Result<Infallible, ConfineError> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     setrlimit(Resource::RLIMIT_NOFILE, DESCRIPTORS_MAX, DESCRIPTORS_MAX)?;
     prctl::set_no_new_privs()?;
-    if !write_only_in(&state).map_err(|source| ConfineError::Landlock { state: state.clone(), source })? {
+    let confinement = write_only_below([&state]).map_err(|source| ConfineError::Landlock { state: state.clone(), source })?;
+    if confinement == Confinement::Absent {
         tracing::warn!(program = %program.display(), "this kernel has no Landlock: the program may write wherever its user may");
     }
     if is_script {
         fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))?;
     }
     Ok(fexecve(&file, &arguments, &environment)?)
-}
-
-/// Forbids to write anywhere else; `false` if the kernel cannot.
-fn write_only_in(state: &Path) -> Result<bool, RulesetError> {
-    let writing = AccessFs::from_write(LANDLOCK);
-    let places = std::iter::once(state).chain(DEVICES.iter().map(Path::new));
-    let rules = Ruleset::default().handle_access(writing)?.create()?.add_rules(path_beneath_rules(places, writing))?;
-    Ok(rules.restrict_self()?.ruleset != RulesetStatus::NotEnforced)
 }

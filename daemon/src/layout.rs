@@ -216,7 +216,9 @@ impl Layout {
         self.data_dir.join("latch")
     }
 
-    fn plugins(&self) -> PathBuf {
+    /// The folder of all plugins that the node starts.
+    #[must_use]
+    pub fn plugins(&self) -> PathBuf {
         self.data_dir.join("plugins")
     }
 

@@ -30,6 +30,7 @@ pub mod reload;
 mod renewer;
 pub mod role;
 mod rotator;
+pub mod sandbox;
 pub mod schedule;
 pub mod session;
 pub mod sessions;

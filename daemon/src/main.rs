@@ -11,7 +11,7 @@ use daemon::causes::told;
 use daemon::config::{Config, ConfigError, DEFAULT_FILE};
 use daemon::confine::{self, Confine};
 use daemon::passed::Passed;
-use daemon::{boot, exit, logging};
+use daemon::{boot, exit, logging, sandbox};
 use tokio::runtime::Handle;
 
 /// Requests, PINs and TLS records pass through ordinary buffers (C16).
@@ -97,13 +97,15 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let config = Config::load_guarded(&arguments.config, std::env::vars_os());
     let log = logging::start(config.as_ref().ok());
     let config = config?;
+    // While there is one thread.
+    let confinement = sandbox::enter(&config);
     let passed = Passed::take().map_err(BootError::from)?;
     let memory = boot::prepare_process(&config)?;
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |cores| cores.get().max(WORKERS_MIN));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(workers).enable_all().build();
     let runtime = runtime.context("the runtime does not start")?;
     keep_watch(runtime.handle().clone())?;
-    let ended = runtime.block_on(boot::run(arguments.config.clone(), config, memory, log, passed));
+    let ended = runtime.block_on(boot::run(arguments.config.clone(), config, (memory, confinement), log, passed));
     runtime.shutdown_timeout(JOBS_END_WITHIN);
     Ok(ended?)
 }

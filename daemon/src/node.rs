@@ -57,6 +57,7 @@ use crate::notices::{Notices, Topic};
 use crate::reencryptor::Reencryption;
 use crate::refusals::Refusals;
 use crate::role::upstream::Cores;
+use crate::sandbox::{self, Confinement};
 use crate::sessions::Sessions;
 use crate::system::{SystemClock, SystemEntropy, SystemPace};
 
@@ -75,6 +76,8 @@ pub struct Node {
     pub identity: Identity,
     /// How its key memory is protected.
     pub memory: secret::Report,
+    /// How far it is held to the places that it writes to.
+    pub confinement: Confinement,
     /// Where its rows are.
     pub store: Arc<dyn Keystore>,
     /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
@@ -244,6 +247,8 @@ pub struct NodeParts {
     pub identity: Identity,
     /// How its key memory is protected.
     pub memory: secret::Report,
+    /// How far it is held to the places that it writes to.
+    pub confinement: Confinement,
     /// Where its rows are.
     pub store: Arc<dyn Keystore>,
     /// The same, for what a keystore on the node's own disk can tell besides; `None` for an edge that keeps nothing.
@@ -282,6 +287,7 @@ impl Node {
             config: parts.config,
             identity: parts.identity,
             memory: parts.memory,
+            confinement: parts.confinement,
             store,
             embedded: parts.embedded,
             keystores: parts.keystores,
@@ -566,6 +572,7 @@ impl Node {
         if self.memory.backing == secret::Backing::Mlock {
             told.say(Topic::Memory, ["key memory is only locked, not hidden from root: this kernel has no memfd_secret".to_owned()]);
         }
+        told.say(Topic::Confinement, (self.confinement == Confinement::Absent).then(|| sandbox::ABSENT.to_owned()));
         for (key, ivs) in self.open().iter().flat_map(|open| open.vault.keys_short_of_ivs()) {
             told.say(Topic::Ivs, [format!("{key} has reserved {ivs} random IVs of {}: rotate it", keys::budget::IVS_MAX)]);
         }

@@ -40,6 +40,8 @@ pub enum Topic {
     KeystoreAnswers,
     /// How key memory is protected.
     Memory,
+    /// Nothing keeps the process from writing elsewhere.
+    Confinement,
     /// Keys that run out of random IVs.
     Ivs,
     /// Nobody can be served.
@@ -48,7 +50,7 @@ pub enum Topic {
 
 impl Topic {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Slots,
         Self::SecondSlot,
         Self::Roster,
@@ -66,6 +68,7 @@ impl Topic {
         Self::KeystoreFile,
         Self::KeystoreAnswers,
         Self::Memory,
+        Self::Confinement,
         Self::Ivs,
         Self::KmipListener,
     ];
@@ -91,6 +94,7 @@ impl Topic {
             Self::KeystoreFile => "keystore_file",
             Self::KeystoreAnswers => "keystore_answers",
             Self::Memory => "memory",
+            Self::Confinement => "confinement",
             Self::Ivs => "ivs",
             Self::KmipListener => "kmip_listener",
         }

@@ -89,7 +89,7 @@ pub enum Refusal {
 
     // --- the environment: module and token ----------------------------------------------------------------------------------
     /// The module is not there, or is no PKCS#11 module.
-    #[error("cannot use the PKCS#11 module {}: {reason}; check the path and that the vendor's package is installed", module.display())]
+    #[error("cannot use the PKCS#11 module {}: {reason}; check the path and that the vendor's package is installed; what the module writes to has to be in `seal.writes`", module.display())]
     ModuleUnusable {
         /// Its path.
         module: PathBuf,
@@ -97,7 +97,9 @@ pub enum Refusal {
         reason: String,
     },
     /// No token of that name.
-    #[error("no token with {wanted} among the {seen} that the module shows: insert or connect it, or correct the name")]
+    #[error(
+        "no token with {wanted} among the {seen} that the module shows: insert or connect it, or correct the name; a folder that the module keeps tokens in has to be in `seal.writes`"
+    )]
     TokenMissing {
         /// What was asked for.
         wanted: String,
@@ -144,7 +146,9 @@ pub enum Refusal {
     )]
     TpmLockedOut,
     /// A call failed, and the device is to blame.
-    #[error("the device failed in {call}: {code}; check the token and its connection, then try again")]
+    #[error(
+        "the device failed in {call}: {code}; check the token and its connection, then try again; what its module writes to has to be in `seal.writes`"
+    )]
     DeviceFault {
         /// The PKCS#11 function, or the TPM's command.
         call: String,

@@ -296,7 +296,9 @@ impl Drop for Appliance {
     }
 }
 
-pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+/// Every file below a folder, in whatever depth.
+#[must_use]
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }

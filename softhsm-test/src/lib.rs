@@ -22,7 +22,7 @@ pub mod soak;
 mod softhsm;
 mod swtpm;
 
-pub use appliance::{Appliance, Who, signal, wait_for, wait_for_within};
+pub use appliance::{Appliance, Who, files_below, signal, wait_for, wait_for_within};
 pub use card::Card;
 pub use core::Core;
 pub use disk::Disk;

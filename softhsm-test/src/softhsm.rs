@@ -43,7 +43,7 @@ impl SoftHsm {
         fs::create_dir(this.tokens()).expect("writable");
         fs::create_dir(this.latch_dir()).expect("writable");
         let config = format!("directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n", this.tokens().display());
-        fs::write(this.path().join("softhsm2.conf"), config).expect("writable");
+        fs::write(this.dir().join("softhsm2.conf"), config).expect("writable");
         this.add_token(LABEL);
         this.write_pin(PIN);
         this
@@ -65,16 +65,22 @@ impl SoftHsm {
         self.util(&["--delete-token", "--token", label]);
     }
 
+    /// Where it writes.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// What a process that loads [`MODULE`] needs in its environment to see this store.
     #[must_use]
     pub fn environment(&self) -> BTreeMap<String, String> {
-        BTreeMap::from([("SOFTHSM2_CONF".to_owned(), self.path().join("softhsm2.conf").display().to_string())])
+        BTreeMap::from([("SOFTHSM2_CONF".to_owned(), self.dir().join("softhsm2.conf").display().to_string())])
     }
 
     /// The credential file that holds the PIN; mode 0400, a line feed at its end.
     #[must_use]
     pub fn pin_file(&self) -> PathBuf {
-        self.path().join("pin")
+        self.dir().join("pin")
     }
 
     /// Puts another PIN into [`SoftHsm::pin_file`]; the token's own stays as it is.
@@ -82,7 +88,7 @@ impl SoftHsm {
     /// # Panics
     /// If the directory is gone.
     pub fn write_pin(&self, pin: &str) {
-        let fresh = self.path().join("pin.new");
+        let fresh = self.dir().join("pin.new");
         fs::write(&fresh, format!("{pin}\n")).expect("writable");
         fs::set_permissions(&fresh, fs::Permissions::from_mode(0o400)).expect("it is ours");
         fs::rename(&fresh, self.pin_file()).expect("writable");
@@ -91,7 +97,7 @@ impl SoftHsm {
     /// A directory for wrong-PIN latches.
     #[must_use]
     pub fn latch_dir(&self) -> PathBuf {
-        self.path().join("latches")
+        self.dir().join("latches")
     }
 
     /// How many tokens are latched.
@@ -129,15 +135,11 @@ impl SoftHsm {
         assert!(status.success(), "softhsm2-util: {}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     }
 
-    fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
     fn tokens(&self) -> PathBuf {
-        self.path().join("tokens")
+        self.dir().join("tokens")
     }
 
     fn away(&self) -> PathBuf {
-        self.path().join("away")
+        self.dir().join("away")
     }
 }

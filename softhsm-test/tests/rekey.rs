@@ -12,6 +12,7 @@ use audit::{Log, LogId};
 use daemon::config::Config;
 use daemon::layout::{Identity, Layout};
 use daemon::node::{Authority, Custody, Node, NodeParts, RekeyError, RekeyReport, RekeyStep, SlotError, Typed};
+use daemon::sandbox::Confinement;
 use daemon::sessions::Sessions;
 use daemon::system::{SystemClock, SystemEntropy, SystemPace};
 use hsm::{Device, DeviceProcess, KeyName, ProcessSettings, TokenName, Tpm};
@@ -270,6 +271,7 @@ impl Bench {
             config: Config::load(&file, []).expect("a configuration"),
             identity: Identity { cluster: cluster_id(), log: LOG, edge: None },
             memory: secret::Report { backing: secret::Backing::Mlock, arena_bytes: 0 },
+            confinement: Confinement::Absent,
             store,
             embedded: Some(embedded),
             keystores: None,

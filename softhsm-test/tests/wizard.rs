@@ -78,6 +78,7 @@ impl World {
             ("Label of the seal key", String::new()),
             ("Variable that the module needs", format!("SOFTHSM2_CONF={conf}")),
             ("Variable that the module needs", String::new()),
+            ("Folder that the module writes to", self.token.dir().display().to_string()),
             ("What you call the device", String::new()),
             ("Its PIN is", String::new()),
             ("Name of the credential", String::new()),
@@ -110,6 +111,7 @@ fn a_wizard_makes_the_cluster_that_was_answered_and_never_writes_over_a_file() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains("first slot") && said.contains("strongroom slot add --custodian NAME --make-key"), "{said}");
     let config = fs::read_to_string(world.file("config.yaml")).expect("it was written");
+    assert!(config.contains(&format!("writes: {:?}\n", world.token.dir())), "{config}");
     assert!(config.contains("credential:hsm-pin") && !config.contains(PIN), "{config}");
     assert!(Path::new(&world.file("data")).join("node.json").exists());
     assert!(world.run(&["config", "check"]).status.success());

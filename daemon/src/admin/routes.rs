@@ -431,6 +431,7 @@ impl Node {
             reason,
             masterkey: open.as_ref().filter(|_| self.seal_slots().is_some()).map(|_| self.masterkey()),
             memory: Memory { backing: format!("{:?}", self.memory.backing).to_lowercase(), arena_bytes: self.memory.arena_bytes },
+            confinement: Some(self.confinement.name().to_owned()),
             kmip: self.config.listeners.kmip.as_ref().map(|listener| listener.bind.to_string()),
             audit: self.audit.ready().map_or_else(|error| error.to_string(), |()| "writable".to_owned()),
             shards: self.progress().iter().map(shard_routes::shard_progress).collect(),

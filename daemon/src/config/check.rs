@@ -16,6 +16,7 @@ use secret::arena::{ARENA_BYTES_DEFAULT, ARENA_BYTES_MIN};
 mod grpc;
 mod openbao;
 pub(super) mod routing;
+mod writes;
 
 use super::error::{ConfigError, Shown};
 use super::source::Layers;
@@ -396,6 +397,7 @@ fn seal(raw: file::Seal) -> Result<Seal, Fault> {
     keepers_are_known(&custodians)?;
     Ok(Seal {
         device: optional("seal.device", raw.device, device)?.unwrap_or_else(|| DEVICE_DEFAULT.into()),
+        writes: writes::writes(raw.writes)?,
         probe_interval: optional("seal.probe_interval", raw.probe_interval, duration)?.unwrap_or(PROBE_INTERVAL_DEFAULT),
         custodians,
     })

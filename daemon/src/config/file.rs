@@ -181,6 +181,7 @@ pub(super) struct Route {
 #[serde(deny_unknown_fields)]
 pub(super) struct Seal {
     pub(super) device: Option<String>,
+    pub(super) writes: Option<OneOrMore>,
     pub(super) probe_interval: Option<String>,
     pub(super) custodians: Option<Vec<Custodian>>,
 }

@@ -117,6 +117,7 @@ pub(super) const KEYS: &[Key] = &[
     key("routing[].region", REGION),
     key("routing[].keystore", "the name of a keystore under `keystores`, or `embedded`, the node's own file"),
     key("seal.device", "an absolute path, or the name of a program in the daemon's own folder"),
+    key_or_list("seal.writes", "the absolute path of a folder or file that a PKCS#11 module writes to, or a list of up to 64"),
     key("seal.probe_interval", DURATION),
     key(
         "seal.custodians[].name",

@@ -42,6 +42,7 @@ impl From<&Config> for file::File {
             routing: routing(&config.placement, !config.keystores.is_empty()),
             seal: Some(file::Seal {
                 device: path(&config.seal.device),
+                writes: paths(config.seal.writes.iter().map(|place| &**place)),
                 probe_interval: Some(units::duration_text(config.seal.probe_interval)),
                 custodians: Some(config.seal.custodians.iter().map(custodian).collect()),
             }),

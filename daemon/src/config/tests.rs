@@ -144,6 +144,7 @@ fn role_and_data_dir_are_enough() {
     assert!(config.seal.custodians.is_empty());
     assert_eq!(config.seal.probe_interval, Duration::from_secs(3600));
     assert_eq!(config.ivk.schedule, Schedule::Every(Duration::from_secs(30 * 24 * 3600)));
+    assert!(config.seal.writes.is_empty());
     assert_eq!(config.seal.device(Path::new("/usr/bin")), Path::new("/usr/bin/strongroom-device"));
     assert_eq!(config.admin.calls_per_second.get(), 100);
     assert_eq!(config.kmip.idle_timeout, Duration::from_secs(3600));
@@ -565,6 +566,8 @@ fn values_out_of_range_are_refused() {
         ("memory: {arena: 2GiB}", "memory.arena"),
         ("seal: {probe_interval: 0s}", "seal.probe_interval"),
         ("seal: {device: ../x}", "seal.device"),
+        ("seal: {writes: tokens}", "seal.writes"),
+        ("seal: {writes: [/a, b]}", "seal.writes[1]"),
         ("seal: {device: ''}", "seal.device"),
         ("admin: {calls_per_second: 0}", "admin.calls_per_second"),
         ("admin: {calls_per_second: 10001}", "admin.calls_per_second"),

@@ -24,6 +24,9 @@ pub struct Status {
     pub masterkey: Option<String>,
     /// What protects key memory: `secretmem` or `mlock`, with its size in bytes.
     pub memory: Memory,
+    /// Is the process held to the places that it writes to: `whole`, `partial` on an older kernel, or `absent`?
+    #[serde(default)]
+    pub confinement: Option<String>,
     /// Address of the KMIP listener, if it serves one.
     pub kmip: Option<String>,
     /// Can the audit log be written?

@@ -550,8 +550,9 @@ fn first_custodian(config: &Path) -> Result<String, Failure> {
 
 fn config_text(dir: &Path, custodians: &str, pki: &Pki, ports: &Ports) -> String {
     format!(
-        "# Made by `strongroom dev`.\nrole: core\ndata_dir: {data_dir:?}\n{common}seal:\n  custodians:\n{custodians}",
+        "# Made by `strongroom dev`.\nrole: core\ndata_dir: {data_dir:?}\n{common}seal:\n  writes: {writes:?}\n  custodians:\n{custodians}",
         data_dir = dir.join("core"),
+        writes = dir.join("softhsm"),
         common = common_text(pki, ports),
     )
 }

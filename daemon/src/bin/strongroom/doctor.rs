@@ -54,6 +54,7 @@ const CHECKS: &[&str] = &[
     "node",
     "state",
     "memory",
+    "confinement",
     "swap",
     "slots",
     "devices",

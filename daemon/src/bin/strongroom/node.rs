@@ -136,6 +136,17 @@ fn waits(label: &str, given: usize, wants: usize, missing: &[String]) -> String 
     format!("slot {label} has {given} of {wants}; not given yet: {}", clean(&missing.join(", ")))
 }
 
+/// Where the daemon and what it starts may write.
+pub(crate) fn writes(confinement: &str) -> &'static str {
+    match confinement {
+        "whole" => "only where the configuration says",
+        "partial" => {
+            "only where the configuration says, as far as this kernel knows: before 6.12 signals are free, before 6.2 truncating too"
+        }
+        _ => "wherever its user may: no Landlock",
+    }
+}
+
 fn status_text(status: &Status) -> String {
     let mut rows = vec![("state", format!("{} since {}", status.state, status.since))];
     rows.extend(status.reason.iter().map(|reason| ("reason", reason.clone())));
@@ -145,6 +156,7 @@ fn status_text(status: &Status) -> String {
         ("program", format!("strongroomd {}, pid {}", status.version, status.pid)),
         ("memory", format!("{}, {} bytes", status.memory.backing, status.memory.arena_bytes)),
     ]);
+    rows.extend(status.confinement.as_deref().map(|confinement| ("writes", writes(confinement).to_owned())));
     rows.extend(status.masterkey.iter().map(|masterkey| ("masterkey", masterkey.clone())));
     rows.extend(status.kmip.iter().map(|address| ("kmip", address.clone())));
     let shards = status.shards.iter().map(|of| ("shards", waits(&clean(&of.label), of.given.len(), of.wants, &of.missing)));
@@ -172,6 +184,7 @@ pub(crate) mod tests {
             reason: Some("slot `hsm`: wrong PIN".to_owned()),
             masterkey: None,
             memory: Memory { backing: "secretmem".to_owned(), arena_bytes: 2_097_152 },
+            confinement: Some("whole".to_owned()),
             kmip: None,
             audit: "writable".to_owned(),
             shards: vec![],
@@ -190,6 +203,7 @@ role     core
 cluster  c1
 program  strongroomd 0.1.0, pid 7
 memory   secretmem, 2097152 bytes
+writes   only where the configuration says
 audit    writable
 warning  fewer than two slots
 ";

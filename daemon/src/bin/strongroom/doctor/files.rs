@@ -38,6 +38,7 @@ pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
         // Its keepers are in the list themselves.
         Means::Age(_) | Means::Card(_) | Means::Shamir(_) => None,
     }));
+    findings.extend(config.seal.writes.iter().filter_map(|place| written(place)));
     findings.extend(latches(&layout.latch()));
     findings
 }
@@ -130,6 +131,17 @@ fn module(path: &Path) -> Finding {
         Err(error) => Finding::bad(check, format!("{name}: {error}"), "install the device's PKCS#11 module, or correct seal.custodians"),
         Ok(found) => writable_by_others(check, path, &found).unwrap_or_else(|| Finding::good(check, name.to_string())),
     }
+}
+
+/// A place of `seal.writes` that the daemon cannot have been given.
+fn written(place: &Path) -> Option<Finding> {
+    let error = std::fs::metadata(place).err()?;
+    let detail = format!("seal.writes: {}: {error}", place.display());
+    Some(Finding::warning(
+        "PKCS#11 module",
+        detail,
+        "make it, then restart the node: it may write there only if it was there at the start; or correct seal.writes",
+    ))
 }
 
 fn writable_by_others(check: &'static str, path: &Path, found: &Metadata) -> Option<Finding> {
@@ -228,6 +240,13 @@ mod tests {
         check(&module(&dir.path().join("absent.so")), Verdict::Bad, "seal.custodians");
         check(&module(&file(dir.path(), 0o666)), Verdict::Bad, "go-w");
         check(&module(&file(dir.path(), 0o644)), Verdict::Good, "file");
+    }
+
+    #[test]
+    fn a_place_to_write_in_that_is_not_there_is_told() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        assert_eq!(written(dir.path()), None);
+        check(&written(&dir.path().join("absent")).expect("it is not there"), Verdict::Warning, "seal.writes");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use nix::unistd::Uid;
 
 use crate::doctor::Finding;
 use crate::failure::Failure;
+use crate::node::writes;
 
 /// Socket, state, memory, and what the node itself warns of.
 pub(super) fn check(config: &Config, status: Result<&Status, &Failure>) -> Vec<Finding> {
@@ -42,8 +43,20 @@ fn answered(status: &Status) -> Vec<Finding> {
         },
         Finding::good("memory", format!("keys are in {} bytes of {}", status.memory.arena_bytes, status.memory.backing)),
     ];
+    findings.extend(status.confinement.as_deref().map(confinement));
     findings.extend(status.warnings.iter().map(|warning| Finding::said("node", warning.clone())));
     findings
+}
+
+/// Is the daemon held to the places that it writes to?
+fn confinement(confinement: &str) -> Finding {
+    let (check, detail) = ("confinement", format!("the daemon, its devices and its plugins write {}", writes(confinement)));
+    match confinement {
+        "absent" => {
+            Finding::warning(check, detail, "boot a kernel from 5.13 on with `landlock` in `lsm=` (`cat /sys/kernel/security/lsm`)")
+        }
+        _ => Finding::good(check, detail),
+    }
 }
 
 /// Could this machine's limits hold the arena? Root may lock what it likes.
@@ -180,7 +193,13 @@ mod tests {
     #[test]
     fn a_sealed_node_is_bad_and_its_own_warnings_are_repeated() {
         let findings = answered(&sealed());
-        let expected = [("node", Verdict::Good), ("state", Verdict::Bad), ("memory", Verdict::Good), ("node", Verdict::Warning)];
+        let expected = [
+            ("node", Verdict::Good),
+            ("state", Verdict::Bad),
+            ("memory", Verdict::Good),
+            ("confinement", Verdict::Good),
+            ("node", Verdict::Warning),
+        ];
         assert_eq!(verdicts(&findings), expected);
         assert!(findings[1].detail.contains("wrong PIN"), "{findings:?}");
     }
@@ -190,6 +209,18 @@ mod tests {
         let findings = answered(&Status { reason: Some(format!("{WAITING}: no route")), ..sealed() });
         assert!(findings[1].todo.as_deref().is_some_and(|todo| todo.contains("keystore") && !todo.contains("strongroom unseal")));
         assert!(answered(&sealed())[1].todo.as_deref().is_some_and(|todo| todo.contains("strongroom unseal")));
+    }
+
+    #[test]
+    fn a_daemon_that_writes_wherever_it_likes_is_told_with_the_way_out() {
+        let findings = answered(&Status { confinement: Some("absent".to_owned()), ..sealed() });
+        let told = findings.iter().find(|finding| finding.check == "confinement").expect("it was looked at");
+        assert_eq!(told.verdict, Verdict::Warning);
+        assert!(told.todo.as_deref().is_some_and(|todo| todo.contains("lsm=")), "{told:?}");
+        assert_eq!(confinement("partial").verdict, Verdict::Good);
+        // A node of before does not say.
+        let silent = answered(&Status { confinement: None, ..sealed() });
+        assert!(silent.iter().all(|finding| finding.check != "confinement"), "{silent:?}");
     }
 
     #[test]

@@ -36,9 +36,28 @@ enum Pin {
 /// By what the node opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Opens {
-    Token { custodian: String, module: PathBuf, token: String, key: String, environment: BTreeMap<String, String>, pin: Pin },
-    Tpm { custodian: String, tcti: String, pin: Pin, approval: PathBuf },
-    Core { group: String, upstream: String, ca: PathBuf, cert: PathBuf, key: PathBuf },
+    Token {
+        custodian: String,
+        module: PathBuf,
+        token: String,
+        key: String,
+        environment: BTreeMap<String, String>,
+        writes: Option<PathBuf>,
+        pin: Pin,
+    },
+    Tpm {
+        custodian: String,
+        tcti: String,
+        pin: Pin,
+        approval: PathBuf,
+    },
+    Core {
+        group: String,
+        upstream: String,
+        ca: PathBuf,
+        cert: PathBuf,
+        key: PathBuf,
+    },
 }
 
 /// The KMIP listener.
@@ -140,8 +159,11 @@ impl Answers {
         line(4, "client_ca", &shown(client_ca));
         line(4, "crl", &crl.as_deref().map_or_else(|| "none".to_owned(), shown));
         match &self.opens {
-            Opens::Token { custodian, module, token, key, environment, pin } => {
+            Opens::Token { custodian, module, token, key, environment, writes, pin } => {
                 line(0, "seal", "");
+                if let Some(place) = writes {
+                    line(2, "writes", &shown(place));
+                }
                 line(2, "custodians", "");
                 line(4, "- name", custodian);
                 line(6, "pkcs11", "");
@@ -269,6 +291,7 @@ impl Questions {
         let token = self.text("Label of the token", None)?;
         let key = self.text("Label of the seal key on it, made if it is not there", Some("strongroom-seal"))?;
         let environment = self.environment()?;
+        let writes = self.writes()?;
         let custodian = self.text("What you call the device", Some("hsm-a"))?;
         let pin =
             match self.choose("Its PIN is", &["in a file, which the unit loads as a credential", "typed by a person at each unseal"])? {
@@ -278,7 +301,7 @@ impl Questions {
                 }
                 _ => Pin::Typed,
             };
-        Ok(Opens::Token { custodian, module, token, key, environment, pin })
+        Ok(Opens::Token { custodian, module, token, key, environment, writes, pin })
     }
 
     fn environment(&self) -> dialoguer::Result<BTreeMap<String, String>> {
@@ -293,6 +316,16 @@ impl Questions {
             let Some((name, value)) = given.split_once('=') else { return Ok(environment) };
             environment.insert(name.to_owned(), value.to_owned());
         }
+    }
+
+    fn writes(&self) -> dialoguer::Result<Option<PathBuf>> {
+        let wanted = |text: &String| match text.is_empty() || Path::new(text).is_absolute() {
+            true => Ok(()),
+            false => Err("an absolute path, or nothing"),
+        };
+        let asked = Input::<String>::new().with_prompt("Folder that the module writes to (tokens, locks, logs), or nothing");
+        let given = asked.allow_empty(true).validate_with(wanted).interact_text_on(&self.0)?;
+        Ok((!given.is_empty()).then(|| given.into()))
     }
 
     fn tpm(&self) -> dialoguer::Result<Opens> {
@@ -370,7 +403,8 @@ mod tests {
     fn token(pin: Pin) -> Answers {
         let environment = BTreeMap::from([("SOFTHSM2_CONF".to_owned(), "/etc/soft: hsm.conf".to_owned())]);
         let (custodian, token, key) = ("hsm-a".to_owned(), "my \"token\"".to_owned(), "k".to_owned());
-        let opens = Opens::Token { custodian, module: "/m.so".into(), token, key, environment, pin };
+        let writes = Some("/var/lib/my tokens".into());
+        let opens = Opens::Token { custodian, module: "/m.so".into(), token, key, environment, writes, pin };
         Answers { data_dir: "/nonexistent/data".into(), opens, door: door() }
     }
 
@@ -392,6 +426,7 @@ mod tests {
         let config = check(&token(credential()));
         let Means::Pkcs11(pkcs11) = &config.seal.custodians[0].means else { panic!("{config:?}") };
         assert_eq!(pkcs11.environment["SOFTHSM2_CONF"], "/etc/soft: hsm.conf");
+        assert_eq!(config.seal.writes, [Path::new("/var/lib/my tokens")]);
         assert!(pkcs11.pin.is_some() && config.listeners.kmip.is_some_and(|kmip| kmip.crl.is_none()));
         let typed = check(&token(Pin::Typed));
         assert!(typed.seal.custodians[0].needs_person());
