@@ -1,6 +1,7 @@
 //! The package on a real systemd: containers that boot, install it, and are treated as machines are.
 
 mod machine;
+mod older;
 mod root;
 mod scenarios;
 
@@ -14,6 +15,7 @@ use crate::gate::Incomplete;
 use crate::package::{self, Packer, Profile};
 use crate::packages;
 use crate::workspace::{Workspace, target_directory};
+use older::Older;
 use scenarios::{SCENARIOS, Scenario};
 
 /// A release before this one, as far as dpkg can tell.
@@ -27,6 +29,8 @@ struct Lab {
     root: PathBuf,
     /// The packages, `strongroom_VERSION_ARCHITECTURE.deb`.
     packages: PathBuf,
+    /// What the one of [`OLDER`] has in it.
+    older: Older,
     /// The commands of docs/INSTALL.md, in blocks.
     install: Vec<String>,
     /// What a machine wrote on which those commands were run: layers for further disks.
@@ -66,11 +70,10 @@ fn play(workspace: &Workspace, target: &Path, is_chosen: impl Fn(&Scenario) -> b
     let folder = target.join("appliance");
     let packages = folder.join("packages");
     let packer = Packer::new(workspace, target, Profile::Dev)?;
-    for version in [None, Some(OLDER)] {
-        packer.pack(&packages, version)?;
-    }
+    packer.pack(&packages, None)?;
+    let older = older::ensure(&packer, target, &packages)?;
     let document = fs::read_to_string(workspace.root.join("docs/INSTALL.md")).context("docs/INSTALL.md cannot be read")?;
-    let mut lab = Lab { root: root::ensure(&folder)?, packages, install: blocks(&document), installed: Vec::new(), folder };
+    let mut lab = Lab { root: root::ensure(&folder)?, packages, older, install: blocks(&document), installed: Vec::new(), folder };
     let mut rows = Vec::new();
     for scenario in SCENARIOS.iter().filter(|scenario| scenario.is_first || is_chosen(scenario)) {
         println!("\n-- {}: {}", scenario.name, scenario.what);

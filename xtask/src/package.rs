@@ -61,6 +61,11 @@ impl<'w> Packer<'w> {
         Ok(Self { workspace, target, profile, tools: Tools::install(target)?, epoch: epoch()? })
     }
 
+    /// Packs another tree, whose programs are built for tests below `target`.
+    pub(crate) fn of<'o>(&self, workspace: &'o Workspace, target: &'o Path) -> Packer<'o> {
+        Packer { workspace, target, profile: Profile::Dev, tools: self.tools.clone(), epoch: self.epoch.clone() }
+    }
+
     /// Makes `strongroom_VERSION_amd64.deb` in `output` and returns its path.
     ///
     /// - `version`: of the package, where it is not the workspace's.
@@ -130,7 +135,7 @@ impl<'w> Packer<'w> {
         run(self.fixed(bill.args(["--override-filename", BILL])))?;
         let root = format!("file://{}", self.workspace.root.display());
         for member in &self.workspace.members {
-            let path = member.folder.join(BILL).with_extension("json");
+            let path = self.workspace.root.join(&member.folder).join(BILL).with_extension("json");
             let text = fs::read_to_string(&path).with_context(|| format!("{} was not written", path.display()))?;
             fs::remove_file(&path).with_context(|| format!("{} cannot be removed", path.display()))?;
             let shipped = match member.name.as_str() {
@@ -146,7 +151,7 @@ impl<'w> Packer<'w> {
 
     /// The same in each run of a tool.
     fn fixed<'c>(&self, command: &'c mut Command) -> &'c mut Command {
-        command.env("SOURCE_DATE_EPOCH", &self.epoch).env("CARGO_TARGET_DIR", self.target)
+        command.current_dir(&self.workspace.root).env("SOURCE_DATE_EPOCH", &self.epoch).env("CARGO_TARGET_DIR", self.target)
     }
 }
 
@@ -231,7 +236,7 @@ fn epoch() -> Result<String> {
 }
 
 /// What Debian calls this machine's architecture.
-fn architecture() -> Result<String> {
+pub(crate) fn architecture() -> Result<String> {
     Ok(output(Command::new("dpkg").arg("--print-architecture"))?.trim().to_owned())
 }
 

@@ -17,6 +17,7 @@ const TOOLS: &[(&str, &str, &[&str])] = &[
 ];
 
 /// A folder with all of them.
+#[derive(Clone)]
 pub(crate) struct Tools {
     folder: PathBuf,
 }

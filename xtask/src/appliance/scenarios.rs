@@ -4,13 +4,14 @@ mod data;
 mod reload;
 mod strain;
 mod tpm;
+mod versions;
 
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
+use super::Lab;
 use super::machine::{Disk, Machine};
-use super::{Lab, OLDER};
 
 /// One story.
 pub(super) struct Scenario {
@@ -30,7 +31,8 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     story("wrong-pin", "the credential has a wrong PIN at three boots: the token is asked once", wrong_pin),
     story("no-credential", "the credential is missing at one start", no_credential),
     story("ownership", "files of the node belong to somebody else", ownership),
-    story("upgrade", "an older package, the newer one, the older one again, and none", upgrade),
+    story("upgrade", "an older package, the newer one, the older one again, and none", versions::upgrade),
+    story("mixed", "core and edge are of two releases, either way round", versions::mixed),
     story("sockets", "systemd holds the port: clients wait for the daemon, and it is started by them", sockets),
     story("watchdog", "the daemon stops without ending", watchdog),
     story("expired", "the server's certificate has expired at a start", expired),
@@ -231,26 +233,6 @@ fn ownership(lab: &mut Lab) -> Result<String> {
     ))?;
     machine.prove()?;
     Ok(said)
-}
-
-fn upgrade(lab: &mut Lab) -> Result<String> {
-    let machine = lab.boot(&lab.disk("upgrade")?)?;
-    let put = |version: &str| machine.sh(&format!("apt-get install --yes --quiet --allow-downgrades /package/strongroom_{version}_*.deb"));
-    put(OLDER)?;
-    machine.prove()?;
-    let before = machine.sh(&format!("systemctl show --value --property=MainPID {UNIT}"))?;
-    let newer = machine.sh("ls /package | sort -V | tail -n 1 | cut -d _ -f 2")?;
-    put(&newer)?;
-    machine.prove()?;
-    let after = machine.sh(&format!("systemctl show --value --property=MainPID {UNIT}"))?;
-    ensure!(before != after, "an upgrade leaves the old daemon running");
-    machine.sh("grep -q 'credential:hsm-pin' /etc/strongroom/core.yaml")?;
-    put(OLDER)?;
-    machine.prove()?;
-    let told = machine.sh("apt-get purge --yes --quiet strongroom 2>&1 | grep -e 'left as it is'")?;
-    machine
-        .sh("test -s /var/lib/strongroom/node.json && ! systemctl is-active strongroom-core.service && ! test -e /usr/bin/strongroomd")?;
-    Ok(format!("{OLDER} to {newer} and back; purge: {told}"))
 }
 
 fn sockets(lab: &mut Lab) -> Result<String> {
