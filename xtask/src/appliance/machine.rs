@@ -120,6 +120,16 @@ impl Machine {
         })
     }
 
+    /// What the host counts one of the guest's processes as.
+    pub(super) fn host_process(&self, process: &str) -> Result<u32> {
+        let namespace = |id: u32| fs::read_link(format!("/proc/{id}/ns/pid")).ok();
+        let ours = namespace(self.leader);
+        let all = fs::read_dir("/proc").context("/proc is there")?.flatten();
+        let mut ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        ids.find(|id| inner_id(*id).as_deref() == Some(process) && namespace(*id) == ours)
+            .with_context(|| format!("the guest has no process {process}"))
+    }
+
     /// Shuts down in good order.
     pub(super) fn power_off(mut self) -> Result<()> {
         self.sh("systemctl --no-block poweroff")?;
@@ -184,9 +194,14 @@ fn children(process: u32) -> Vec<u32> {
 
 /// Whether a process is the first one of a namespace of its own.
 fn is_first(process: u32) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-    ids.is_some_and(|ids| ids.split_whitespace().skip(1).last() == Some("1"))
+    inner_id(process).as_deref() == Some("1")
+}
+
+/// What a process in a namespace of its own is counted as there.
+fn inner_id(process: u32) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    ids.split_whitespace().skip(1).last().map(str::to_owned)
 }
 
 fn kill(process: u32) {

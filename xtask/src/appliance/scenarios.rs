@@ -43,6 +43,7 @@ pub(super) const SCENARIOS: &[Scenario] = &[
     story("newer", "files of the node have a format that a later release wrote", data::newer),
     story("descriptors", "the daemon may open few files, and many clients are idle", strain::descriptors),
     story("frozen", "the daemon stands still for a while that the watchdog allows", strain::frozen),
+    story("oom", "the kernel kills the daemon for want of memory, under load", strain::oom),
 ];
 
 const fn story(name: &'static str, what: &'static str, play: fn(&mut Lab) -> Result<String>) -> Scenario {

@@ -1,8 +1,12 @@
 //! A daemon that has too little of something, or is held up, and has to come back by itself.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result, ensure};
 
 use super::super::Lab;
+use super::super::machine::Machine;
 use super::{PROVE, UNIT};
 
 const PING: &str = "cd /root/ca
@@ -80,4 +84,85 @@ pub(super) fn frozen(lab: &mut Lab) -> Result<String> {
     machine.sh(&format!("systemctl stop {UNIT}; runuser -u strongroom -- strongroom audit verify"))?;
     let made = machine.sh("wc -l < /root/made")?;
     Ok(format!("{ROUNDS} times 4 s; {made} acknowledged services, none missing, none refused, no restart"))
+}
+
+/// The host's control groups for memory, of version 1: a process can be limited there without its guest's knowledge.
+const MEMORY: &str = "/sys/fs/cgroup/memory";
+
+/// A group of which all memory that is taken from now on is bounded, below the one of this program.
+struct Bounded {
+    folder: PathBuf,
+}
+
+impl Bounded {
+    fn new(bytes: u32) -> Result<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").context("/proc is there")?;
+        let own = own.lines().find_map(|line| line.split_once(":memory:")).context("this program is in a group for memory")?.1;
+        let folder = Path::new(MEMORY).join(own.trim_start_matches('/')).join(format!("strongroom-{}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        let this = Self { folder };
+        this.write("memory.limit_in_bytes", &bytes.to_string())?;
+        Ok(this)
+    }
+
+    fn take(&self, process: u32) -> Result<()> {
+        self.write("cgroup.procs", &process.to_string())
+    }
+
+    /// How often the kernel has killed for want of memory here.
+    fn kills(&self) -> Result<u32> {
+        let text = fs::read_to_string(self.folder.join("memory.oom_control")).context("the group is there")?;
+        text.lines().find_map(|line| line.strip_prefix("oom_kill ")).and_then(|count| count.parse().ok()).context("the kernel counts")
+    }
+
+    fn write(&self, file: &str, text: &str) -> Result<()> {
+        fs::write(self.folder.join(file), text).with_context(|| format!("{file} of {} takes no {text}", self.folder.display()))
+    }
+}
+
+impl Drop for Bounded {
+    fn drop(&mut self) {
+        // It is empty when the machine is gone.
+        let _left = fs::remove_dir(&self.folder);
+    }
+}
+
+pub(super) fn oom(lab: &mut Lab) -> Result<String> {
+    const ROUNDS: u32 = 3;
+    const MORE: u32 = 4 << 20;
+    const CLIENTS: u32 = 200;
+    if !Path::new(MEMORY).join("memory.limit_in_bytes").exists() {
+        return Ok("NOT PLAYED: the host has no control groups of version 1 for memory".to_owned());
+    }
+    let bounded = Bounded::new(MORE)?;
+    let machine = lab.boot(&lab.disk("oom")?)?;
+    machine.prove()?;
+    let made = "for i in $$(seq 100000); do strongroom service create acme oom-$$i > /dev/null && echo oom-$$i >> /root/made; done";
+    machine.sh(&format!("touch /root/made; systemd-run --quiet --unit=load sh -c '{made}'"))?;
+    for round in 1..=ROUNDS {
+        machine.wait_for(&format!("test $(wc -l < /root/made) -ge {}", round * 10))?;
+        bounded.take(machine.host_process(&main_process(&machine)?)?)?;
+        // Each connection takes memory, and the next comes when the last was told to go.
+        let client = format!(
+            "cd /root/ca; mkfifo idle-{round}; exec 3<>idle-{round}; for i in $$(seq {CLIENTS}); do openssl s_client -quiet -connect localhost:5696 -CAfile ca.pem -cert client.pem -key client.key <&3 >/dev/null 2>&1 & done; wait"
+        );
+        machine.sh(&format!("systemd-run --quiet --unit=hungry-{round} sh -c '{client}'"))?;
+        machine.wait_for(&format!("test $(systemctl show --value --property=NRestarts {UNIT}) = {round}"))?;
+        ensure!(bounded.kills()? == round, "the daemon was not killed for want of memory");
+        // Most of its clients have gone with the daemon, and perhaps all.
+        machine.sh(&format!("systemctl stop hungry-{round} || true"))?;
+        machine.prove()?;
+    }
+    machine.sh("systemctl stop load")?;
+    let told = machine.said("Main process exited, code=killed, status=9/KILL")?;
+    let missing = machine.sh("strongroom --json service list acme | grep -o '\"oom-[0-9]*\"' | tr -d '\"' | sort -u > /root/there
+        sort /root/made | comm -23 - /root/there | wc -l")?;
+    ensure!(missing == "0", "{missing} services that were acknowledged are gone");
+    machine.sh(&format!("systemctl stop {UNIT}; runuser -u strongroom -- strongroom audit verify"))?;
+    let made = machine.sh("wc -l < /root/made")?;
+    Ok(format!("{ROUNDS} kills by the kernel, at {} MiB more than at rest; {made} acknowledged services, none missing; {told}", MORE >> 20))
+}
+
+fn main_process(machine: &Machine) -> Result<String> {
+    machine.sh(&format!("systemctl show --value --property=MainPID {UNIT}"))
 }
