@@ -10,7 +10,7 @@ use crate::layout::LayoutError;
 
 /// Something passes, or was mended meanwhile: another start may help.
 pub const AGAIN: u8 = 1;
-/// What is stored is damaged or gone: it has to be put back from a copy (`EX_DATAERR`).
+/// What is stored is damaged or gone, and has to be put back from a copy; or it is of a newer release, which has to be installed (`EX_DATAERR`).
 pub const DAMAGED: u8 = 65;
 /// A self-test failed: this machine or this build computes wrongly (`EX_SOFTWARE`).
 pub const WRONG: u8 = 70;
@@ -22,7 +22,7 @@ pub const CONFIGURATION: u8 = 78;
 pub fn code(error: &BootError) -> u8 {
     match error {
         BootError::SelfTest(_) => WRONG,
-        BootError::Layout(LayoutError::Damaged { .. })
+        BootError::Layout(LayoutError::Damaged { .. } | LayoutError::Newer { .. })
         | BootError::StoreMissing { .. }
         | BootError::Store(StoreError::Corrupt { .. })
         | BootError::Audit(AuditError::Broken(_) | AuditError::OtherLog { .. } | AuditError::OtherKey { .. }) => DAMAGED,

@@ -25,6 +25,7 @@ use data_encoding::HEXLOWER;
 use keys::id::{ClusterId, ServiceId, Time};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -138,11 +139,24 @@ pub enum LayoutError {
         /// Its length.
         bytes: usize,
     },
-    /// `node.json` does not read.
-    #[error("{path} is damaged or of a newer release: restore it from a copy", path = .path.display())]
+    /// A file does not read.
+    #[error("{path} is damaged: restore it from a copy", path = .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
+    },
+    /// A file of a later release.
+    #[error(
+        "{path} was written by a newer release (format {format}; this release knows {known}) and was not touched: install that release again, or a later one",
+        path = .path.display()
+    )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
+        /// The newest that is known.
+        known: u32,
     },
     /// A file or folder could not be read or written.
     #[error("{path}: {source}", path = .path.display())]
@@ -322,7 +336,7 @@ impl Layout {
     /// Who this node is.
     ///
     /// # Errors
-    /// [`LayoutError::Uninitialised`], [`LayoutError::Damaged`], [`LayoutError::Io`].
+    /// [`LayoutError::Uninitialised`], [`LayoutError::Damaged`], [`LayoutError::Newer`], [`LayoutError::Io`].
     pub fn identity(&self) -> Result<Identity, LayoutError> {
         let path = self.node();
         let text = match fs::read(&path) {
@@ -332,7 +346,7 @@ impl Layout {
             }
             Err(source) => return Err(LayoutError::Io { path, source }),
         };
-        let file = serde_json::from_slice::<IdentityFile>(&text).ok().filter(|file| file.format == FORMAT);
+        let file: Option<IdentityFile> = stored(&path, &text, FORMAT)?;
         file.and_then(IdentityFile::identity).ok_or(LayoutError::Damaged { path })
     }
 
@@ -368,6 +382,25 @@ impl Layout {
     }
 }
 
+/// What a JSON file of the folder says, or `None` if it does not read.
+///
+/// - `known`: the format of this release.
+///
+/// # Errors
+/// [`LayoutError::Newer`]: the file is good, and for another release to read.
+pub(crate) fn stored<T: DeserializeOwned>(path: &Path, text: &[u8], known: u32) -> Result<Option<T>, LayoutError> {
+    /// Every format has this, whatever else it has.
+    #[derive(Deserialize)]
+    struct Numbered {
+        format: u32,
+    }
+    match serde_json::from_slice(text) {
+        Ok(Numbered { format }) if format > known => Err(LayoutError::Newer { path: path.to_owned(), format, known }),
+        Ok(Numbered { format }) if format == known => Ok(serde_json::from_slice(text).ok()),
+        _ => Ok(None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -390,14 +423,13 @@ mod tests {
         }
         assert!(matches!(layout.prepare(), Err(LayoutError::Initialised { .. })));
         assert!(matches!(layout.set_unfinished_aside(Time::default()), Err(LayoutError::Initialised { .. })));
-        for damaged in [
-            &b"{}"[..],
-            b"",
-            b"{\"format\":2,\"cluster\":\"00000000-0000-0000-0000-000000000000\",\"log\":\"00000000-0000-0000-0000-000000000000\"}",
-        ] {
+        for damaged in [&b"{}"[..], b"", b"{\"format\":1}", b"{\"format\":0}", b"{\"format\":2"] {
             fs::write(layout.node(), damaged).expect("the folder is ours");
             assert!(matches!(layout.identity(), Err(LayoutError::Damaged { .. })));
         }
+        fs::write(layout.node(), b"{\"format\":2,\"what\":\"nobody knows\"}").expect("the folder is ours");
+        let newer = layout.identity().expect_err("a later release's").to_string();
+        assert!(newer.contains("newer release (format 2; this release knows 1)") && newer.contains("install that release"), "{newer}");
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl Approval {
         match reader.u16("format")? {
             FORMAT => {}
             0 => return Err(Error::Corrupt { what: "format", at: MAGIC.len() }),
-            format => return Err(Error::NewerFormat { format }),
+            format => return Err(Error::NewerFormat { format, known: FORMAT }),
         }
         let slot = SlotId::from_bytes(reader.array("slot id")?);
         let policy_gen = reader.u32("policy generation")?;

@@ -383,7 +383,7 @@ mod tests {
         let mut later = fs::read(&path).expect("readable");
         later[5] = 2;
         fs::write(&path, &later).expect("writable");
-        assert!(matches!(remove(&seal(&dir), &id(1).to_string()), Err(Error::NewerFormat { format: 2 })));
+        assert!(matches!(remove(&seal(&dir), &id(1).to_string()), Err(Error::NewerFormat { format: 2, known: 1 })));
         assert_eq!(fs::read(&path).expect("it is there"), later);
     }
 

@@ -248,10 +248,14 @@ pub enum Error {
         at: usize,
     },
     /// Written by a later release; left as it is.
-    #[error("format {format} is newer than this release, which knows 1: it was not touched; use the release that wrote it, or a later one")]
+    #[error(
+        "format {format} is newer than this release, which knows {known}: it was not touched; use the release that wrote it, or a later one"
+    )]
     NewerFormat {
         /// The format's number.
         format: u16,
+        /// The newest that is known.
+        known: u16,
     },
     /// A kind of custodian that is known by name only.
     #[error("this release cannot open slots of type {kind}: use another slot")]

@@ -96,7 +96,9 @@ fn named(change: &Change<'_>, name: &str) -> Result<Removed, Error> {
     for Unreadable { file, why } in &change.listing.unreadable {
         match why {
             // It may be the one that opens after an update.
-            Error::NewerFormat { format } if is_file_of(file, id) => return Err(Error::NewerFormat { format: *format }),
+            Error::NewerFormat { format, known } if is_file_of(file, id) => {
+                return Err(Error::NewerFormat { format: *format, known: *known });
+            }
             Error::KindNotBuilt { kind } if is_file_of(file, id) => return Err(Error::KindNotBuilt { kind: *kind }),
             _ => {}
         }

@@ -78,7 +78,7 @@ impl Header {
         match reader.u16("format")? {
             FORMAT => {}
             0 => return Err(Error::Corrupt { what: "format", at }),
-            format => return Err(Error::NewerFormat { format }),
+            format => return Err(Error::NewerFormat { format, known: FORMAT }),
         }
         let at = reader.at();
         let kind = CustodianKind::from_number(reader.u8("type")?).ok_or(Error::Corrupt { what: "type", at })?;

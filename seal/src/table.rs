@@ -122,7 +122,7 @@ fn decode(bytes: &[u8], integrity: &IntegrityKeys) -> Result<Table, Error> {
     match format {
         FORMAT_WITHOUT_PENDING | FORMAT => {}
         0 => return Err(Error::Corrupt { what: "format", at: MAGIC.len() }),
-        format => return Err(Error::NewerFormat { format }),
+        format => return Err(Error::NewerFormat { format, known: FORMAT }),
     }
     let (content, mac) = bytes.split_last_chunk::<MAC_BYTES>().ok_or(Error::Corrupt { what: "mac", at: bytes.len() })?;
     if !cipher::mac::ct_eq(&integrity.slot_table_mac(content), mac) {
@@ -188,6 +188,8 @@ mod tests {
             }
             assert!(decode(golden, &integrity(0x1D)).is_err());
         }
+        let newer = decode(&[&MAGIC[..], &[0, 3]].concat(), &integrity(0x1C)).expect_err("a later release's").to_string();
+        assert!(newer.contains("format 3 is newer than this release, which knows 2"), "{newer}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use storage::routed::{Class, Placement, Rule};
 use uuid::Uuid;
 
 use crate::config::LAYERS;
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{Layout, LayoutError, stored};
 
 const FORMAT: u32 = 1;
 
@@ -131,7 +131,7 @@ impl Record {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(LayoutError::Io { path, source }),
         };
-        let file = serde_json::from_slice::<RecordFile>(&text).ok().filter(|file| file.format == FORMAT);
+        let file: Option<RecordFile> = stored(&path, &text, FORMAT)?;
         file.and_then(RecordFile::record).map(Some).ok_or(LayoutError::Damaged { path })
     }
 
@@ -174,10 +174,11 @@ mod tests {
             assert_eq!(Record::read(&layout).expect("it was written"), Some(record));
         }
         let text = fs::read_to_string(layout.placement()).expect("it was written");
-        for damaged in [text.replace("\"L3\"", "\"L5\""), text.replace("\"format\": 1", "\"format\": 2"), text[..text.len() / 2].to_owned()]
-        {
+        for damaged in [text.replace("\"L3\"", "\"L5\""), text[..text.len() / 2].to_owned()] {
             fs::write(layout.placement(), damaged).expect("the folder is ours");
             assert!(matches!(Record::read(&layout), Err(LayoutError::Damaged { .. })));
         }
+        fs::write(layout.placement(), text.replace("\"format\": 1", "\"format\": 2")).expect("the folder is ours");
+        assert!(matches!(Record::read(&layout), Err(LayoutError::Newer { format: 2, known: 1, .. })));
     }
 }

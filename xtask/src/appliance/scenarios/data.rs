@@ -24,14 +24,14 @@ const LATER: &[Later] = &[
     Later {
         file: "node.json",
         edit: r#"sed -i 's/"format": 1/"format": 2/' "$1""#,
-        said: "node.json is damaged or of a newer release",
+        said: "node.json was written by a newer release .format 2; this release knows 1",
         status: Some(65),
         own: "-",
     },
     Later {
         file: "placement.json",
         edit: r#"sed -i 's/"format": 1/"format": 2/' "$1""#,
-        said: "placement.json is damaged or of a newer release",
+        said: "placement.json was written by a newer release .format 2; this release knows 1",
         status: Some(65),
         own: "-",
     },
