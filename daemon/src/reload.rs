@@ -131,7 +131,7 @@ impl Reloader {
         }
     }
 
-    /// Reads the files of one listener for the first time. Without a good revocation list it starts all the same, and lets nobody in.
+    /// Reads the files of one listener for the first time. Without a good revocation list, or with what is outside its dates, it starts all the same, and lets nobody in.
     ///
     /// # Errors
     /// What is wrong with certificates, keys or CAs.

@@ -53,6 +53,8 @@ const TICKETS_PER_HANDSHAKE: usize = 2;
 #[derive(Debug, Clone)]
 pub struct Material {
     own: Vec<Own>,
+    /// Those outside their dates that have never been good: shown to nobody, but their end is told.
+    undated: Vec<Own>,
     cas: Arc<[Ca]>,
 }
 
@@ -69,26 +71,59 @@ impl Material {
     /// # Errors
     /// [`TlsError`] names the file and what is wrong, an expired certificate among others.
     pub fn read(listener: &Listener, now: Time) -> Result<Self, TlsError> {
-        let own = listener.certificates.iter().map(|files| own(files, now)).collect::<Result<_, _>>()?;
-        Ok(Self { own, cas: cas(listener, now)?.into() })
+        let (material, undated) = Self::read_first(listener, now)?;
+        undated.into_iter().next().map_or(Ok(material), Err)
+    }
+
+    /// Like [`Material::read`], for a node that starts: what is outside its dates does not end it, because the node is to be administrable, and comes
+    /// beside. Without a certificate that is good now there is no handshake, and a CA that is over lets nobody in.
+    ///
+    /// # Errors
+    /// What has to be corrected in files or configuration.
+    pub fn read_first(listener: &Listener, now: Time) -> Result<(Self, Vec<TlsError>), TlsError> {
+        let (mut good, mut undated, mut faults) = (Vec::new(), Vec::new(), Vec::new());
+        for files in &listener.certificates {
+            let (own, fault) = own(files, now)?;
+            if fault.is_none() {
+                good.push(own)
+            } else {
+                undated.push(own)
+            }
+            faults.extend(fault);
+        }
+        let cas = ca::read(&listener.client_ca)?;
+        faults.extend(check_cas(listener, &cas, now).err());
+        Ok((Self { own: good, undated, cas: cas.into() }, faults))
+    }
+
+    /// Is there a certificate to show to clients?
+    #[must_use]
+    pub fn can_serve(&self) -> bool {
+        !self.own.is_empty()
     }
 
     /// Reads the files anew and takes each certificate of the listener, and the CAs of its clients, that are good; returns what is wrong with
     /// the others, which stay what they were. So a fault of the one never keeps a CA in force that was taken out.
     pub fn read_again(&mut self, listener: &Listener, now: Time) -> Vec<TlsError> {
         let mut faults = Vec::new();
-        match cas(listener, now) {
+        match ca::read(&listener.client_ca).and_then(|cas| check_cas(listener, &cas, now).map(|()| cas)) {
             Ok(cas) => self.cas = cas.into(),
             Err(error) => faults.push(error),
         }
-        let read = |files: &CertificateFiles| match own(files, now) {
-            Ok(own) => Some(own),
-            Err(error) => {
-                faults.push(error);
-                self.own.iter().find(|own| own.files == *files).cloned()
-            }
+        let mut undated = Vec::new();
+        let read = |files: &CertificateFiles| {
+            let (read, fault) = match own(files, now) {
+                Ok((own, None)) => return Some(own),
+                Ok((own, Some(fault))) => (Some(own), fault),
+                Err(fault) => (None, fault),
+            };
+            faults.push(fault);
+            let before = self.own.iter().find(|own| own.files == *files).cloned();
+            undated.extend(read.filter(|_| before.is_none()));
+            before
         };
         let own: Vec<_> = listener.certificates.iter().filter_map(read).collect();
+        self.undated = undated;
         if !own.is_empty() {
             self.own = own;
         }
@@ -109,7 +144,7 @@ impl Material {
     /// When the first of the listener's own certificates ends.
     #[must_use]
     pub fn server_until(&self) -> Option<Time> {
-        let own = self.own.iter().filter_map(|own| Some((&own.files.cert, own.key.cert.first()?)));
+        let own = self.own.iter().chain(&self.undated).filter_map(|own| Some((&own.files.cert, own.key.cert.first()?)));
         own.filter_map(|(file, der)| dates(file, der).ok()).map(|(_, until)| until).min()
     }
 
@@ -120,20 +155,22 @@ impl Material {
     }
 }
 
-fn cas(listener: &Listener, now: Time) -> Result<Vec<Ca>, TlsError> {
-    let cas = ca::read(&listener.client_ca)?;
-    if !cas.iter().any(|ca| pem::check_dates(&listener.client_ca, &ca.der, now).is_ok()) {
-        pem::check_dates(&listener.client_ca, &cas[0].der, now)?;
-    }
-    Ok(cas)
+/// One at least is to be within its dates.
+fn check_cas(listener: &Listener, cas: &[Ca], now: Time) -> Result<(), TlsError> {
+    let check = |ca: &Ca| pem::check_dates(&listener.client_ca, &ca.der, now);
+    if cas.iter().any(|ca| check(ca).is_ok()) { Ok(()) } else { check(&cas[0]) }
 }
 
-fn own(files: &CertificateFiles, now: Time) -> Result<Own, TlsError> {
+/// One certificate with its key, and what is wrong with its dates.
+fn own(files: &CertificateFiles, now: Time) -> Result<(Own, Option<TlsError>), TlsError> {
     let CertificateFiles { cert, key } = files;
     let chain = chain(cert)?;
-    pem::check_dates(cert, &chain[0], now)?;
+    let undated = match pem::check_dates(cert, &chain[0], now) {
+        Err(error @ (TlsError::Expired { .. } | TlsError::NotYetValid { .. })) => Some(error),
+        checked => checked.map(|()| None)?,
+    };
     let key = CertifiedKey::from_der(chain, pem::key(key)?, &provider()).map_err(|error| rejected(cert, key, &error))?;
-    Ok(Own { files: files.clone(), key: Arc::new(key) })
+    Ok((Own { files: files.clone(), key: Arc::new(key) }, undated))
 }
 
 /// Chooses the certificate by the signatures that the client understands: the first of the configuration that will do. With none, the

@@ -14,6 +14,13 @@ use crate::metrics::ListenerTrust;
 use crate::system::{SystemClock, rfc3339};
 use crate::tls::{CrlError, Crls, Material, TlsError};
 
+/// What is said of a file that is not as it should be, when there is something else to go on with.
+const KEPT: &str = "what was read of it before stays in force";
+/// And where there is nothing: the node is to be administrable all the same.
+const UNUSED: &str = "until that is mended this listener lets nobody in; a good file is taken up by itself";
+/// And where something else serves that was read at the same time.
+const LEFT_OUT: &str = "it is left out until it is good";
+
 /// How often files are read again whose fault may have passed.
 const TRY_EVERY: Duration = Duration::from_secs(1);
 
@@ -45,14 +52,14 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Reads the files of one more listener. Without a good revocation list it is taken all the same, and lets nobody in.
+    /// Reads the files of one more listener. Without a good revocation list, or with what is outside its dates, it is taken all the same, and lets nobody in.
     pub(super) fn open(&mut self, name: &'static str, told: &Listener) -> Result<&Watched, TlsError> {
         let now = SystemClock.now();
         let watch = Watch::on(files(told));
-        let material = Material::read(told, now)?;
+        let (material, undated) = Material::read_first(told, now)?;
         let lists = material.take_crls(told, &mut self.crls, now);
-        let may_pass = lists.iter().any(CrlError::may_pass);
-        let faults = lists.into_iter().map(|fault| format!("listeners.{name}: {fault}")).collect();
+        let may_pass = undated.iter().any(TlsError::may_pass) || lists.iter().any(CrlError::may_pass);
+        let faults = faults(name, undated, if material.can_serve() { LEFT_OUT } else { UNUSED }, lists);
         let at = self.listeners.len();
         self.listeners.push(Watched { name, told: told.clone(), material, watch, faults, may_pass });
         Ok(&self.listeners[at])
@@ -115,8 +122,7 @@ impl Watched {
         let files = self.material.read_again(&self.told, now);
         let lists = self.material.take_crls(&self.told, crls, now);
         self.may_pass = files.iter().any(TlsError::may_pass) || lists.iter().any(CrlError::may_pass);
-        let files = files.into_iter().map(|error| format!("listeners.{name}: {error}; what was read of it before stays in force"));
-        let faults = files.chain(lists.into_iter().map(|fault| format!("listeners.{name}: {fault}"))).collect();
+        let faults = faults(name, files, if self.material.can_serve() { KEPT } else { UNUSED }, lists);
         std::mem::replace(&mut self.faults, faults) != self.faults
     }
 
@@ -152,6 +158,12 @@ impl Watched {
             }
         })
     }
+}
+
+/// What is said of a listener's files and revocation lists.
+fn faults(name: &str, files: Vec<TlsError>, so: &str, lists: Vec<CrlError>) -> Vec<String> {
+    let files = files.into_iter().map(|error| format!("listeners.{name}: {error}; {so}"));
+    files.chain(lists.into_iter().map(|fault| format!("listeners.{name}: {fault}"))).collect()
 }
 
 /// Every file that a listener reads.

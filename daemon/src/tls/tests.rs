@@ -453,6 +453,38 @@ fn a_fault_of_the_listeners_own_certificate_keeps_no_ca_in_force() {
     assert_eq!(material.own.len(), 1, "one that was never good is left out");
 }
 
+/// A node that started with a certificate whose time was over did not start at all, and could be administered by nobody.
+#[test]
+fn a_certificate_outside_its_dates_serves_nobody_until_a_good_one_is_there() {
+    let fixture = Fixture::new();
+    let told = fixture.listener("server.pem", "server.key", "ca.pem");
+    let meets = |material: &Material| {
+        let tls = ServerTls::new(&told, material, &Crls::default(), fixture.clock()).expect("it can be put together");
+        let (config, connector) = (tls.config(), fixture.client("client").config());
+        let mut server = ServerConnection::new(config).expect("a server");
+        let mut client = ClientConnection::new(connector, "localhost".try_into().expect("a name")).expect("a client");
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).expect("a vector takes it");
+        server.read_tls(&mut hello.as_slice()).expect("it reads");
+        server.process_new_packets().map(drop)
+    };
+    let times = [(between(NOW - HOUR, NOW - 1), NOW - 1), (between(NOW + 1, NOW + HOUR), NOW + HOUR)];
+    for (dates, until) in times {
+        fixture.put("server", &fixture.ca.issue(&Holder::Server { names: vec![] }, dates).expect("it can be issued"));
+        let (mut material, faults) = Material::read_first(&told, fixture.clock.now()).expect("the files fit together");
+        assert!(matches!(&faults[..], [TlsError::Expired { .. } | TlsError::NotYetValid { .. }]), "{faults:?}");
+        assert_eq!(material.server_until(), Some(Time::from_seconds(until)), "its end is told");
+        assert!(!material.can_serve() && meets(&material).is_err());
+        assert_eq!(material.read_again(&told, fixture.clock.now()).len(), 1, "it is no better the second time");
+        assert!(!material.can_serve() && material.server_until() == Some(Time::from_seconds(until)));
+        fixture.put("server", &fixture.ca.issue(&Holder::Server { names: vec![] }, ages()).expect("it can be issued"));
+        assert!(material.read_again(&told, fixture.clock.now()).is_empty());
+        assert!(material.can_serve() && meets(&material).is_ok());
+    }
+    fixture.write("server.key", &fixture.read("client.key"));
+    assert!(matches!(Material::read_first(&told, fixture.clock.now()), Err(TlsError::KeyMismatch { .. })), "what is wrong stays wrong");
+}
+
 #[test]
 fn files_that_cannot_serve_are_named_with_their_fault() {
     let fixture = Fixture::new();
