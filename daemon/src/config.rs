@@ -18,6 +18,7 @@ use crate::identity::Rules;
 use crate::schedule::Schedule;
 
 mod check;
+mod default;
 mod error;
 mod file;
 mod key;
@@ -28,6 +29,7 @@ mod units;
 pub(crate) use check::routing::LAYERS;
 pub use check::{pcrs, pcrs_text};
 
+pub use default::{default_file, role_file};
 pub use error::{ConfigError, Place, Shown};
 pub use file::File;
 pub(crate) use show::rate_text;

@@ -126,7 +126,7 @@ impl Refused {
     /// The node is sealed.
     #[must_use]
     pub fn sealed(reason: &str) -> Self {
-        let detail = format!("the node is sealed ({reason}): run `strongroom unseal`");
+        let detail = format!("the node is sealed ({reason}): {}", way_out(reason));
         Self { status: StatusCode::SERVICE_UNAVAILABLE, detail, outcome: Outcome::Unavailable }
     }
 
@@ -134,6 +134,15 @@ impl Refused {
     #[must_use]
     pub fn unavailable(detail: String) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, detail, outcome: Outcome::Unavailable }
+    }
+}
+
+/// What opens a sealed core. After a refused PIN `unseal` alone tries nothing, and the reason names the way.
+#[must_use]
+pub fn way_out(reason: &str) -> &'static str {
+    match reason.contains("--retry-pin") {
+        true => "do what is named, then run `strongroom unseal`",
+        false => "run `strongroom unseal`",
     }
 }
 

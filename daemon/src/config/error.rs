@@ -60,6 +60,12 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// Nobody has said which of them is meant.
+    #[error("there are {}: say by --config which node is meant", .files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and "))]
+    Several {
+        /// The files.
+        files: Vec<PathBuf>,
+    },
     /// Others than its owner may change the file, and with it whom the node trusts.
     #[error("{file}: may be written by group or others (mode {mode:04o}): chmod go-w {file}", file = .file.display())]
     Writable {
@@ -132,7 +138,7 @@ pub enum ConfigError {
 
 fn did_you_mean(near: &[String]) -> String {
     match near {
-        [] => String::new(),
+        [] => format!(" (this release, {}, has nothing like it; a newer one may)", env!("CARGO_PKG_VERSION")),
         near => format!(" (did you mean `{}`?)", near.join("` or `")),
     }
 }

@@ -506,6 +506,7 @@ fn sections_that_this_release_does_not_have_are_unknown_keys() {
     for section in ["listeners: {http: {bind: '0.0.0.0:80'}}", "keystores: {a: {redis: {}}}", "l1: {}"] {
         says(&refused(section, &[]), &["unknown key", "accepted here"]);
     }
+    says(&refused("federation: {}", &[]), &["unknown key `federation`", "has nothing like it; a newer one may"]);
     says(&refused("kmip: {gcm_iv: refuse}", &[]), &["unknown key `kmip.gcm_iv`"]);
 }
 

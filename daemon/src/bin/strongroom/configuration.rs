@@ -19,7 +19,7 @@ pub(crate) enum Configuration {
 /// Runs `config ...`.
 pub(crate) fn run(context: &Context, command: &Configuration) -> Result<(), Failure> {
     let config = context.config()?;
-    let path = context.config_path();
+    let path = context.config_path()?;
     match command {
         Configuration::Check => context.out.show(&json!({"file": path, "valid": true}), |_| format!("{} is valid", path.display())),
         Configuration::Show => context.out.show(&File::from(&config), |_| config.to_yaml()),

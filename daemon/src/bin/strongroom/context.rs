@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use daemon::admin::client::Client;
-use daemon::config::{Config, DEFAULT_FILE};
+use daemon::config::{self, Config};
 use daemon::layout::Layout;
 
 use crate::failure::{Failure, Kind};
@@ -15,9 +15,9 @@ use crate::output::Output;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Options {
-    /// The node's configuration
-    #[arg(long, global = true, value_name = "PATH", default_value = DEFAULT_FILE)]
-    config: PathBuf,
+    /// The node's configuration [default: that of config.yaml, core.yaml and edge.yaml in /etc/strongroom which is there]
+    #[arg(long, global = true, value_name = "PATH")]
+    config: Option<PathBuf>,
     /// The node's data folder, instead of the configured one
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -56,8 +56,14 @@ impl Context {
     }
 
     /// Path of the configuration file.
-    pub(crate) fn config_path(&self) -> &PathBuf {
-        &self.options.config
+    pub(crate) fn config_path(&self) -> Result<PathBuf, Failure> {
+        let named = self.options.config.clone().map_or_else(config::default_file, Ok);
+        named.map_err(|error| Failure::of(Kind::Usage, &error))
+    }
+
+    /// Has somebody named it?
+    pub(crate) fn has_named_config(&self) -> bool {
+        self.options.config.is_some()
     }
 
     /// The configuration: the file, then the environment, then `--data-dir`.
@@ -67,7 +73,7 @@ impl Context {
             environment.retain(|(name, _)| name != "STRONGROOM__DATA_DIR");
             environment.push(("STRONGROOM__DATA_DIR".into(), dir.into()));
         }
-        Config::load(&self.options.config, environment).map_err(|error| Failure::of(Kind::Failed, &error))
+        Config::load(&self.config_path()?, environment).map_err(|error| Failure::of(Kind::Failed, &error))
     }
 
     /// Where the node's files are. The configuration is read only if `--data-dir` does not say it.
@@ -119,7 +125,7 @@ mod tests {
 
     fn options() -> Options {
         Options {
-            config: "/nonexistent/config.yaml".into(),
+            config: Some("/nonexistent/config.yaml".into()),
             data_dir: None,
             socket: None,
             admin: None,

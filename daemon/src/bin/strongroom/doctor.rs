@@ -20,7 +20,7 @@ use serde::Serialize;
 use crate::context::{Context, wait};
 use crate::failure::Failure;
 use crate::kmip::connection::Server;
-use crate::output::clean;
+use crate::output::{clean, columns, folded};
 
 /// `doctor`.
 #[derive(Debug, Args)]
@@ -138,7 +138,8 @@ pub(crate) fn run(context: &Context, args: &DoctorArgs) -> Result<(), Failure> {
 
 fn all(context: &Context, config: &Config) -> Vec<Finding> {
     let layout = Layout::new(&config.data_dir);
-    let mut findings = vec![Finding::good("config", format!("{} is valid", context.config_path().display()))];
+    let file = context.config_path().unwrap_or_default();
+    let mut findings = vec![Finding::good("config", format!("{} is valid", file.display()))];
     findings.extend(files::check(config, &layout));
     findings.extend(host::check(config));
     findings.extend(tls::check(config));
@@ -165,7 +166,7 @@ fn findings_text(findings: &[Finding]) -> String {
         let todo = finding.todo.as_ref().map(|todo| format!("\n{:indent$}{}", "", clean(todo))).unwrap_or_default();
         format!("{:<4}  {:<width$}  {}{todo}\n", finding.verdict, finding.check, clean(&finding.detail))
     };
-    findings.iter().map(line).collect()
+    folded(&findings.iter().map(line).collect::<String>(), width + 8, columns())
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `strongroom init`: makes the cluster that the configuration describes, or the edge.
 
+mod owner;
 mod wizard;
 
 use std::path::PathBuf;
@@ -79,6 +80,7 @@ fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, Failure> {
                 "an edge has no slots: leave --custodian, --make-key, --pin-file, --pin-prompt, --approval and --shards-dir out",
             ));
         }
+        owner::become_them(config)?;
         return runtime()?.block_on(init::run_edge(config, edge)).map_err(|error| Failure::of(Kind::Failed, &error));
     }
     if let Some(alone) = roster.one_alone() {
@@ -91,6 +93,7 @@ fn run(config: &Config, args: InitArgs) -> Result<init::InitReport, Failure> {
     let approval = args.approval.map(|path| tpm_policy::read(&path)).transpose()?;
     let desk = args.shards_dir.map(|dir| Box::new(Desk { dir }) as Box<dyn ShardDesk>);
     let options = init::InitOptions { custodian: args.custodian, make_key: args.make_key, pin, approval, roster, desk };
+    owner::become_them(config)?;
     runtime()?.block_on(init::run(config, options)).map_err(|error| Failure::of(Kind::Failed, &error))
 }
 

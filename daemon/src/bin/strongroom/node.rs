@@ -6,13 +6,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use daemon::admin::client::Client;
+use daemon::admin::status::way_out;
 use daemon::admin::types::{ShardProgress, SlotInfo, Status};
 use secret::Bytes;
 
 use crate::card::CardShard;
 use crate::context::{Context, wait};
 use crate::failure::Failure;
-use crate::output::{clean, pairs};
+use crate::output::{clean, columns, folded, pairs};
 use crate::pin;
 
 /// `unseal`.
@@ -48,12 +49,13 @@ pub(crate) struct Unseal {
 pub(crate) fn status(context: &Context) -> Result<(), Failure> {
     let status = wait(context.client()?.status())?;
     context.out.show(&status, status_text)?;
+    let reason = status.reason.unwrap_or_default();
     let what_to_do = match (status.state.as_str(), status.role.as_str()) {
         ("unsealed", _) => return Ok(()),
         (_, "edge") => "it opens by itself once its core serves it, and `strongroom unseal` has it try at once",
-        _ => "run `strongroom unseal`",
+        _ => way_out(&reason),
     };
-    Err(Failure::unavailable(format!("the node is sealed ({}): {what_to_do}", status.reason.unwrap_or_default())))
+    Err(Failure::unavailable(format!("the node is sealed ({reason}): {what_to_do}")))
 }
 
 /// Unseals by whatever opens; asks for a PIN where a person is needed.
@@ -164,7 +166,8 @@ fn status_text(status: &Status) -> String {
     rows.push(("audit", status.audit.clone()));
     rows.extend(status.swept.iter().map(|time| ("swept", time.clone())));
     rows.extend(status.warnings.iter().map(|warning| ("warning", warning.clone())));
-    pairs(&rows)
+    let indent = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0) + 2;
+    folded(&pairs(&rows), indent, columns())
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! The only way to standard output: one value, as JSON for programs or as text for people.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 
+use dialoguer::console::Term;
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -69,6 +70,36 @@ pub(crate) fn table(head: &[&str], rows: Vec<Vec<String>>, nothing: &str) -> Str
     aligned(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }
 
+/// How wide the terminal is that is written to, if it is one: what programs read keeps its lines.
+pub(crate) fn columns() -> Option<usize> {
+    io::stdout().is_terminal().then(|| usize::from(Term::stdout().size().1))
+}
+
+/// Breaks longer lines at blanks, and goes on below their last column, which begins at `indent`. A word is never broken: it may be a command.
+pub(crate) fn folded(text: &str, indent: usize, columns: Option<usize>) -> String {
+    let Some(columns) = columns else { return text.to_owned() };
+    let mut folded = String::new();
+    for line in text.lines() {
+        let (head, value) = line.split_at(line.char_indices().nth(indent).map_or(line.len(), |(at, _)| at));
+        folded.push_str(head);
+        let mut at = indent;
+        for (place, word) in value.split(' ').enumerate() {
+            let length = word.chars().count();
+            if place > 0 && at + 1 + length > columns {
+                folded.push_str(&format!("\n{:indent$}", ""));
+                at = indent;
+            } else if place > 0 {
+                folded.push(' ');
+                at += 1;
+            }
+            folded.push_str(word);
+            at += length;
+        }
+        folded.push('\n');
+    }
+    folded
+}
+
 fn aligned(rows: &[Vec<String>]) -> String {
     let rows: Vec<Vec<String>> = rows.iter().map(|row| row.iter().map(|cell| clean(cell)).collect()).collect();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
@@ -101,6 +132,14 @@ mod tests {
         assert_eq!(table(&["name", "n"], rows, "none"), "NAME    N\nzürich  1\nb\n");
         assert_eq!(table(&["name"], vec![], "none yet"), "none yet");
         assert_eq!(pairs(&[("a", "1".to_owned()), ("long", "2".to_owned())]), "a     1\nlong  2\n");
+    }
+
+    #[test]
+    fn a_terminals_lines_are_broken_at_blanks_and_a_programs_are_not() {
+        let text = pairs(&[("name", "one two three".to_owned()), ("n", "x".repeat(20))]);
+        assert_eq!(folded(&text, 6, None), text);
+        assert_eq!(folded(&text, 6, Some(80)), text);
+        assert_eq!(folded(&text, 6, Some(13)), format!("name  one two\n      three\nn     {}\n", "x".repeat(20)));
     }
 
     #[test]

@@ -15,22 +15,25 @@ use crate::doctor::Finding;
 const OTHERS: u32 = 0o077;
 /// Permission bits that let group and others write.
 const OTHERS_WRITE: u32 = 0o022;
+/// The one that lets the group read.
+const GROUP_READS: u32 = 0o040;
 /// Permission bits that let anybody execute.
 const EXECUTE: u32 = 0o111;
 
 /// Data folder, identity, keys, device program, modules, PIN latches.
 pub(super) fn check(config: &Config, layout: &Layout) -> Vec<Finding> {
     let mut findings = vec![data_dir(&config.data_dir), identity(layout)];
+    let group = std::fs::metadata(&config.data_dir).ok().map(|folder| folder.gid());
     let listeners = &config.listeners;
     for (name, listener) in [("kmip", &listeners.kmip), ("https", &listeners.https), ("admin", &listeners.admin)] {
         findings.extend(
             listener
                 .iter()
                 .flat_map(|listener| &listener.certificates)
-                .map(|files| private_key(&format!("listeners.{name}.key"), &files.key)),
+                .map(|files| private_key(&format!("listeners.{name}.key"), &files.key, group)),
         );
     }
-    findings.extend(config.edge.iter().map(|edge| private_key("edge.key", &edge.key)));
+    findings.extend(config.edge.iter().map(|edge| private_key("edge.key", &edge.key, group)));
     findings.push(device(&device_program(config)));
     findings.extend(config.seal.custodians.iter().filter_map(|custodian| match &custodian.means {
         Means::Pkcs11(pkcs11) => Some(module(&pkcs11.token.module)),
@@ -89,17 +92,20 @@ fn identity(layout: &Layout) -> Finding {
     match layout.identity() {
         Ok(identity) => Finding::good(check, identity.cluster.to_string()),
         Err(error @ LayoutError::Uninitialised { .. }) => Finding::bad(check, error.to_string(), "run `strongroom init`"),
+        Err(error @ LayoutError::Newer { .. }) => Finding::bad(check, error.to_string(), "install the release that wrote it"),
         Err(error) => Finding::bad(check, error.to_string(), "restore node.json from a copy, owned by the daemon's user"),
     }
 }
 
-fn private_key(key: &str, path: &Path) -> Finding {
+/// - `group`: the daemon's, which may read it: it is root's file, as a rule.
+fn private_key(key: &str, path: &Path, group: Option<u32>) -> Finding {
     let check = "private key";
     let name = path.display();
     match std::fs::metadata(path) {
         Err(error) => Finding::bad(check, format!("{name}: {error}"), format!("correct {key}")),
-        Ok(found) if found.mode() & OTHERS != 0 => {
-            Finding::bad(check, format!("{name} is open to others ({})", mode(&found)), format!("chmod 0600 {name}"))
+        Ok(found) if found.mode() & if group == Some(found.gid()) { OTHERS & !GROUP_READS } else { OTHERS } != 0 => {
+            let todo = format!("chmod 0600 {name}, or 0640 if its group is the daemon's");
+            Finding::bad(check, format!("{name} is open to others ({})", mode(&found)), todo)
         }
         Ok(found) => Finding::good(check, format!("{name}, mode {}", mode(&found))),
     }
@@ -225,9 +231,18 @@ mod tests {
     #[test]
     fn a_private_key_that_others_can_read_is_bad() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        check(&private_key("listeners.https.key", &dir.path().join("absent")), Verdict::Bad, "listeners.https.key");
-        check(&private_key("edge.key", &file(dir.path(), 0o640)), Verdict::Bad, "chmod 0600");
-        check(&private_key("edge.key", &file(dir.path(), 0o400)), Verdict::Good, "0400");
+        check(&private_key("listeners.https.key", &dir.path().join("absent"), None), Verdict::Bad, "listeners.https.key");
+        let group = fs::metadata(dir.path()).expect("it is there").gid();
+        for (mode, group, verdict, words) in [
+            (0o400, None, Verdict::Good, "0400"),
+            (0o640, None, Verdict::Bad, "chmod 0600"),
+            (0o640, Some(group + 1), Verdict::Bad, "chmod 0600"),
+            (0o640, Some(group), Verdict::Good, "0640"),
+            (0o660, Some(group), Verdict::Bad, "chmod 0600"),
+            (0o644, Some(group), Verdict::Bad, "0640 if its group is the daemon's"),
+        ] {
+            check(&private_key("edge.key", &file(dir.path(), mode), group), verdict, words);
+        }
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::io::{IsTerminal, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use daemon::config::{Config, Means};
+use daemon::config::{Config, Means, role_file};
 use daemon::init::InitReport;
 use daemon::layout::Layout;
 use dialoguer::console::Term;
 use dialoguer::{Confirm, Input, Select};
+use keys::policy::NodeRole;
 use tempfile::NamedTempFile;
 
 use crate::context::Context;
@@ -83,19 +84,21 @@ struct Answers {
 
 /// Asks, shows, and makes the node.
 pub(crate) fn run(context: &Context) -> Result<InitReport, Failure> {
-    let path = context.config_path();
+    let found = context.config_path()?;
     if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
         let instead = "write the configuration by hand (docs/config.example.yaml explains every key) and run `strongroom init`";
         return Err(Failure::usage(format!("--wizard asks on a terminal, and there is none: {instead}")));
     }
-    if path.exists() {
-        let path = path.display();
+    if found.exists() {
+        let path = found.display();
         let instead = format!("run `strongroom --config {path} init` with it, or name another file by --config");
         return Err(Failure::failed(format!("{path} is there already and is not overwritten: {instead}")));
     }
     let answers = Questions(Term::stderr())
         .ask()
         .map_err(|error| Failure::failed(format!("not everything was answered ({error}): nothing was written")))?;
+    // Else the unit of the role would not find it.
+    let path = &if context.has_named_config() { found } else { role_file(answers.role()) };
     let text = answers.yaml();
     let (written, mut config) = answers.check(path, &text)?;
     tell(&format!("\n{} will be:\n\n{text}\nThat, and what is done then, stands for:\n\n{}", path.display(), answers.commands(path)));
@@ -141,15 +144,25 @@ impl Answers {
         }
     }
 
+    fn role(&self) -> NodeRole {
+        if matches!(self.opens, Opens::Core { .. }) { NodeRole::Edge } else { NodeRole::Core }
+    }
+
+    fn node(&self) -> &'static str {
+        match self.role() {
+            NodeRole::Core => "core",
+            NodeRole::Edge => "edge",
+        }
+    }
+
     fn yaml(&self) -> String {
         let mut text = String::from("# Made by `strongroom init --wizard`; docs/config.example.yaml explains every key.\n");
         let Door { bind, cert, key, client_ca, crl, .. } = &self.door;
-        let role = if matches!(self.opens, Opens::Core { .. }) { "edge" } else { "core" };
         let mut line = |indent: usize, name: &str, value: &str| {
-            writeln!(text, "{:indent$}{name}: {}", "", if value.is_empty() { String::new() } else { quoted(value) })
-                .expect("writing into a String does not fail");
+            let value = if value.is_empty() { String::new() } else { format!(" {}", quoted(value)) };
+            writeln!(text, "{:indent$}{name}:{value}", "").expect("writing into a String does not fail");
         };
-        line(0, "role", role);
+        line(0, "role", self.node());
         line(0, "data_dir", &shown(&self.data_dir));
         line(0, "listeners", "");
         line(2, "kmip", "");
@@ -204,7 +217,7 @@ impl Answers {
     /// What a person would have typed.
     fn commands(&self, path: &Path) -> String {
         let Door { names, cert, key, .. } = &self.door;
-        let mut lines = vec![format!("strongroom --config {} config check", shell(path))];
+        let (mut lines, mut after) = (vec![format!("strongroom --config {} config check", shell(path))], Vec::new());
         if !cert.exists() {
             let (cert, key) = (shell(cert), shell(key));
             lines.push(format!("strongroom cert issue --ca CA --ca-key CA_KEY --server {names} --out {cert} --out-key {key}"));
@@ -218,16 +231,29 @@ impl Answers {
                     Pin::Typed | Pin::Without => format!("{init} --pin-prompt"),
                 });
                 if let Pin::Credential { name, file } = pin {
-                    lines.push(format!("# in the unit of strongroomd: LoadCredential={name}:{}", shell(file)));
+                    after.push(format!("systemd-creds encrypt --name={name} {} /etc/credstore.encrypted/{name}", shell(file)));
+                    after.push(format!(
+                        "# the unit has LoadCredentialEncrypted=hsm-pin; for another name a drop-in with LoadCredentialEncrypted={name}"
+                    ));
                 }
             }
-            Opens::Tpm { custodian, pin, approval, .. } => {
+            Opens::Tpm { custodian, tcti, pin, approval } => {
                 let asked = if *pin == Pin::Typed { " --pin-prompt" } else { "" };
                 lines.push(format!("{init} --custodian {custodian} --approval {}{asked}", shell(approval)));
+                if tcti.starts_with("device:") {
+                    after.push("# the unit needs the device: copy drop-ins/tpm.conf, as docs/SYSTEMD.md says".to_owned());
+                }
             }
             Opens::Core { .. } => lines.push(init),
         }
-        lines.iter().map(|line| format!("  {line}\n")).collect()
+        if path == role_file(self.role()) {
+            after.push(format!("systemctl enable --now strongroom-{}.service", self.node()));
+        }
+        let written = |lines: &[String]| lines.iter().map(|line| format!("  {line}\n")).collect::<String>();
+        match &after[..] {
+            [] => written(&lines),
+            after => format!("{}\nThen, for the node to run:\n\n{}", written(&lines), written(after)),
+        }
     }
 
     fn arguments(&self) -> InitArgs {
@@ -446,10 +472,13 @@ mod tests {
             "  strongroom --config /etc/c.yaml config check\n",
             "  strongroom cert issue --ca CA --ca-key CA_KEY --server kms.example,10.0.0.1 --out '/nonexistent/a b.pem' --out-key /nonexistent/server.key\n",
             "  systemd-run --pipe --wait -p LoadCredential=hsm-pin:/root/hsm-pin strongroom --config /etc/c.yaml init --custodian hsm-a --make-key\n",
-            "  # in the unit of strongroomd: LoadCredential=hsm-pin:/root/hsm-pin\n",
+            "  systemd-creds encrypt --name=hsm-pin /root/hsm-pin /etc/credstore.encrypted/hsm-pin\n",
         ] {
             assert!(said.contains(line), "{line} is not in\n{said}");
         }
+        assert!(!said.contains("systemctl"), "no unit reads that file: {said}");
+        let found = token(credential()).commands(&role_file(NodeRole::Core));
+        assert!(found.ends_with("  systemctl enable --now strongroom-core.service\n"), "{found}");
         let typed = token(Pin::Typed).commands(Path::new("/etc/c.yaml"));
         assert!(typed.contains("init --custodian hsm-a --make-key --pin-prompt\n"), "{typed}");
     }
