@@ -100,15 +100,20 @@ impl Machine {
 
     /// Has the guest's shell run a script, as root, and returns what it printed. An error, with its output, if it does not end with 0.
     pub(super) fn sh(&self, script: &str) -> Result<String> {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.leader.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "env", "-i"]);
-        command.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]);
-        let output = command.args(["sh", "-ec", script]).stdin(Stdio::null()).output().context("nsenter cannot be started")?;
+        let output = self.inside().args(["sh", "-ec", script]).stdin(Stdio::null()).output().context("nsenter cannot be started")?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if !output.status.success() {
             bail!("in the guest: {script}\nended with {}\n{}\n{}", output.status, text(&output.stdout), text(&output.stderr));
         }
         Ok(text(&output.stdout))
+    }
+
+    /// A command that runs in the guest, as root, with further variables, then a program and its arguments.
+    pub(super) fn inside(&self) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.leader.to_string(), "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "env", "-i"]);
+        command.args(["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]);
+        command
     }
 
     /// Waits until a script ends with 0. The error has the end of the journal.
