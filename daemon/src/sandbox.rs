@@ -64,7 +64,7 @@ pub fn enter(config: &Config) -> Confinement {
 }
 
 /// What is said while nothing holds the process.
-pub const ABSENT: &str = "the daemon, its devices and its plugins may write wherever its user may: this kernel has no Landlock; boot one from 5.13 on, with `landlock` in `lsm=`";
+pub const ABSENT: &str = "the daemon, its devices and its plugins may write wherever its user may: there is no Landlock; boot a kernel from 5.13 on with `landlock` in `lsm=`, and in a container let its filter of system calls pass it";
 
 /// Holds the calling thread, and what it starts from now on, to writing below `places` and to signalling nobody outside.
 ///

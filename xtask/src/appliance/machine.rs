@@ -88,7 +88,10 @@ impl Machine {
         // Asked only for a credential that is sealed to a TPM: the guest starts one then.
         command.arg(format!("--setenv=SYSTEMD_TPM2_DEVICE={TPM}"));
         // nspawn's own list refuses what keys lie in.
-        command.args(["--system-call-filter=memfd_secret bpf keyctl add_key", &format!("--bind-ro={}:{PACKAGES}", packages.display())]);
+        command.args([
+            "--system-call-filter=memfd_secret bpf keyctl add_key landlock_create_ruleset landlock_add_rule landlock_restrict_self",
+            &format!("--bind-ro={}:{PACKAGES}", packages.display()),
+        ]);
         command.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1").stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file).process_group(0);
         let nspawn = command.spawn().context("unshare cannot be started")?;
         let mut machine = Self { nspawn, leader: 0, console };

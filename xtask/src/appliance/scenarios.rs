@@ -153,6 +153,7 @@ fn install(lab: &mut Lab) -> Result<String> {
     let (status, doctor) = (screen("strongroom status")?, screen("strongroom doctor")?);
     let (lines, columns) = (status.lines().count(), status.lines().map(|line| line.chars().count()).max());
     ensure!(lines < SCREEN.0 && columns <= Some(SCREEN.1), "the status of a new node does not fit a screen: {status}");
+    ensure!(status.contains("only where the configuration says"), "Landlock does not hold the daemon: {status}");
     ensure!(!doctor.contains("FAIL"), "a host that was installed by the book: {doctor}");
     lab.show("docs/INSTALL.md, from step 2 on", &format!("{printed}\n\n{status}\n\n{doctor}"), true)?;
     machine.power_off()?;

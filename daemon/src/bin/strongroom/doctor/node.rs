@@ -52,9 +52,11 @@ fn answered(status: &Status) -> Vec<Finding> {
 fn confinement(confinement: &str) -> Finding {
     let (check, detail) = ("confinement", format!("the daemon, its devices and its plugins write {}", writes(confinement)));
     match confinement {
-        "absent" => {
-            Finding::warning(check, detail, "boot a kernel from 5.13 on with `landlock` in `lsm=` (`cat /sys/kernel/security/lsm`)")
-        }
+        "absent" => Finding::warning(
+            check,
+            detail,
+            "boot a kernel from 5.13 on with `landlock` in `lsm=` (`cat /sys/kernel/security/lsm`), and in a container let its filter of system calls pass it",
+        ),
         _ => Finding::good(check, detail),
     }
 }
