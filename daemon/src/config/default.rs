@@ -15,7 +15,7 @@ pub fn role_file(role: NodeRole) -> PathBuf {
     })
 }
 
-/// The one file that there is of [`DEFAULT_FILE`] and those of the roles; [`DEFAULT_FILE`] if there is none, for whoever opens it to say so.
+/// [`DEFAULT_FILE`] where it is there, else the one file that there is of those of the roles; [`DEFAULT_FILE`] if there is none, for whoever opens it to say so.
 ///
 /// # Errors
 /// [`ConfigError::Several`].
@@ -24,11 +24,14 @@ pub fn default_file() -> Result<PathBuf, ConfigError> {
         .map(|found| found.unwrap_or_else(|| DEFAULT_FILE.into()))
 }
 
-/// The one that is there; links to one another are one.
+/// The first where it is there: somebody has made it, and an earlier package may have left files of both roles beside it. Else the one that is there.
 fn only(files: [PathBuf; 3]) -> Result<Option<PathBuf>, ConfigError> {
     let there = |file: &PathBuf| std::fs::symlink_metadata(file).is_ok();
-    let mut found: Vec<PathBuf> = files.into_iter().filter(there).collect();
-    found.dedup_by_key(|file| std::fs::canonicalize(&*file).unwrap_or_else(|_| file.clone()));
+    if there(&files[0]) {
+        let [first, ..] = files;
+        return Ok(Some(first));
+    }
+    let found: Vec<PathBuf> = files.into_iter().filter(there).collect();
     match &found[..] {
         [] => Ok(None),
         [only] => Ok(Some(only.clone())),
@@ -41,17 +44,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_one_file_that_is_there_is_meant_and_of_several_none() {
+    fn the_one_file_that_is_there_is_meant_and_of_two_roles_none() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let files = || ["config.yaml", "core.yaml", "edge.yaml"].map(|name| folder.path().join(name));
         let [config, core, edge] = files();
         assert_eq!(only(files()).expect("none is there"), None);
         std::fs::write(&core, "role: core").expect("the folder is ours");
         assert_eq!(only(files()).expect("one is there"), Some(core.clone()));
-        std::os::unix::fs::symlink("core.yaml", &config).expect("the folder is ours");
-        assert_eq!(only(files()).expect("both are one"), Some(config));
         std::fs::write(&edge, "role: edge").expect("the folder is ours");
         let several = only(files()).expect_err("two nodes").to_string();
         assert!(several.contains(&edge.display().to_string()) && several.contains("--config"), "{several}");
+        std::os::unix::fs::symlink("core.yaml", &config).expect("the folder is ours");
+        assert_eq!(only(files()).expect("somebody has said which"), Some(config));
     }
 }
