@@ -346,7 +346,7 @@ impl Store {
                 transaction.commit().map_err(tables::engine)
             }
             (None, Some(_)) => {
-                let begun = Log::begin(self.medium(&self.log_at())?)?;
+                let begun = self.begin_log()?;
                 writer.go_on_in(begun.salt())?;
                 drop(writer);
                 transaction.commit().map_err(tables::engine)?;
@@ -429,6 +429,11 @@ impl Store {
         database.close().map_err(tables::engine)?;
         // Not over one that another process has made meanwhile.
         renameat2(AT_FDCWD, &new, AT_FDCWD, &self.at, RenameFlags::RENAME_NOREPLACE).map_err(opening)?;
+        self.sync_folder()
+    }
+
+    /// Has a new file's name last.
+    fn sync_folder(&self) -> Result<(), Fault> {
         let folder = self.at.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(folder).and_then(|folder| folder.sync_all()).map_err(opening)
     }
@@ -481,6 +486,16 @@ impl Store {
             writer.count()?;
             drop(writer);
             transaction.commit().map_err(tables::engine)?;
+        }
+        Ok(log)
+    }
+
+    fn begin_log(&self) -> Result<Log, Fault> {
+        let at = self.log_at();
+        let is_there = at.try_exists().map_err(opening)?;
+        let log = Log::begin(self.medium(&at)?)?;
+        if !is_there {
+            self.sync_folder()?;
         }
         Ok(log)
     }
